@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Daemon scheduling on the leader: keeps the model of instances and daemon tasks, asks the pure
+ * planner what to do, carries it out through ECS (StartTask, StopTask), settles what is unknown,
+ * and takes commands (validation against ECS, proposal to raft). Loop thread. */
+#ifndef BLOX_AGENT_DAEMONS_UV_H
+#define BLOX_AGENT_DAEMONS_UV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/aws/aws.h"
+#include "agent/base/err.h"
+#include "agent/base/json.h"
+#include "agent/intake/intake.h"
+#include "agent/intent/intent.h"
+#include "agent/raft/raft_uv.h"
+#include "agent/rows/rows.h"
+
+struct daemons;
+
+struct daemons_options {
+    struct uv_loop_s *loop;
+    struct aws *aws;
+    struct rows *rows;
+    struct store *store;
+    struct raft_uv *raft;
+    struct intake *intake;
+    struct intent *intent;
+    const char *cluster; /* own cluster, name or ARN */
+    uint64_t seed;
+};
+
+int daemons_create(struct daemons **ret, const struct daemons_options *options,
+                   struct errmsg *e) MUST_CHECK;
+void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
+/* Leadership came or went. Nothing is started or stopped before the world is known: the first
+ * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment. */
+void daemons_lead(struct daemons *d, bool leading, uint64_t term);
+void daemons_reconciled(struct daemons *d); /* from intake's on_reconciled */
+/* Intent changed (after intent_apply). */
+void daemons_intent_changed(struct daemons *d);
+
+/* A user's command on the leader: checked against ECS, proposed, answered with the result.
+ * done runs exactly once, later. ERR_NOTLEADER if this agent does not lead. */
+typedef void (*daemons_done_fn)(void *arg, const struct intent_result *result);
+void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg);
+/* {"environments":[{"name","desired","running","pending","failed"...}],"actions",...}. New reference. */
+json_t *daemons_status(const struct daemons *d);
+
+#endif

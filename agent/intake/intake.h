@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where observed rows come from: ECS events from SQS and the reconcile with the ECS API on
+ * the leader; this instance's own ECS agent on every agent. Loop thread. */
+#ifndef BLOX_AGENT_INTAKE_H
+#define BLOX_AGENT_INTAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/aws/aws.h"
+#include "agent/base/err.h"
+#include "agent/base/json.h"
+#include "agent/rows/rows.h"
+
+struct intake;
+
+struct intake_options {
+    struct uv_loop_s *loop;
+    struct aws *aws;
+    struct rows *rows;
+    struct store *store;
+    const char *cluster;          /* name or ARN of the own cluster */
+    const char *clusters;         /* "own" | "all" | "name,name": whose events and rows are kept */
+    const char *queue;            /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
+    uint64_t reconcile_ms;        /* 0: 10 min */
+    bool keep_override_values;
+    uint64_t seed;
+    void *arg;
+    /* The first full reconcile of this leadership ended (ok), or a periodic one did. */
+    void (*on_reconciled)(void *arg, int err);
+};
+
+int intake_create(struct intake **ret, const struct intake_options *options,
+                  struct errmsg *e) MUST_CHECK;
+void intake_destroy(struct intake *in, void (*done)(void *arg), void *arg);
+/* Leadership came (term goes into each record) or went: polls and reconcile start or stop. A batch
+ * that was received but not committed is left in the queue. */
+void intake_lead(struct intake *in, bool leading, uint64_t term);
+/* Look at these again soon (a hint from an agent, a doubtful row): described in one batch and
+ * applied; a MISSING answer becomes a tombstone. cluster NULL: own. */
+void intake_refresh_task(struct intake *in, const char *cluster, const char *task_arn);
+void intake_refresh_instance(struct intake *in, const char *cluster, const char *instance_arn);
+/* Start a full reconcile now (also used after credentials came). */
+void intake_reconcile(struct intake *in);
+const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
+/* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},"reconcile":{"last_ok_unix_ms",
+ *  "running","drift"},...}. New reference. */
+json_t *intake_status(const struct intake *in);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Leadership and the replicated intent log: the raft core (gossip/raft.h) and the voter
+ * policy (gossip/voters.h), driven on the gossip node (CHANNEL_RAFT) and the store's
+ * synced log. It stands here and not in gossip/ because it needs both. Loop thread.
+ *
+ * Order of effects: step -> persist (one store_log_write) -> send -> apply -> publish;
+ * a crash between any two is safe. */
+#ifndef BLOX_AGENT_RAFT_UV_H
+#define BLOX_AGENT_RAFT_UV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/err.h"
+#include "agent/base/json.h"
+#include "gossip/node.h"
+#include "store/store.h"
+
+struct raft_uv;
+enum raft_uv_role { RAFT_UV_FOLLOWER, RAFT_UV_CANDIDATE, RAFT_UV_LEADER, RAFT_UV_OUTSIDE };
+
+/* Rows that applying changed, persisted together with the applied index. */
+struct raft_rows {
+    const struct store_log_intent *rows; /* valid until the next apply or load */
+    size_t count;
+};
+
+struct raft_uv_options {
+    struct uv_loop_s *loop;
+    struct gossip_node *gossip;
+    struct store *store;
+    const char *cluster;        /* goes into the cluster id */
+    bool candidate;             /* role = candidate | member */
+    unsigned expect;            /* form the first configuration when this many candidates are seen */
+    uint64_t bootstrap_wait_ms; /* ... steadily for so long; 0: 5,000 */
+    uint64_t election_ms;       /* 0: 700 (drawn from 700-1,400) */
+    uint64_t heartbeat_ms;      /* 0: 100 */
+    uint64_t seed;
+
+    void *arg;
+    /* Apply a committed command. Deterministic: the same on every voter. */
+    void (*apply)(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                  struct raft_rows *ret);
+    /* The whole applied intent as bytes, and back. load also yields all rows to persist. */
+    int (*snapshot_save)(void *arg, struct buf *out);
+    int (*snapshot_load)(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                         struct raft_rows *ret);
+    /* Role, term or leader changed. RAFT_UV_LEADER comes only once the no-op of the term has been
+     * applied, so everything acknowledged before is visible. leader is 0 if none is known. */
+    void (*on_role)(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader);
+};
+
+/* Loads hard state, configuration and log; entries after the applied index are applied again once
+ * they are known to be committed. */
+int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options,
+                   struct errmsg *e) MUST_CHECK;
+void raft_uv_destroy(struct raft_uv *r, void (*done)(void *arg), void *arg);
+
+/* done: 0 after the entry is committed and applied here (apply ran just before), or
+ * ERR_NOTLEADER (not accepted), ERR_TIMEOUT (accepted, outcome unknown: leadership was lost). */
+typedef void (*raft_uv_done_fn)(void *arg, int err, uint64_t index, uint64_t term);
+int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_done_fn done,
+                    void *arg) MUST_CHECK;
+
+bool raft_uv_is_leader(const struct raft_uv *r);
+/* True while the check-quorum lease holds: the leader may act on the world. */
+bool raft_uv_may_act(const struct raft_uv *r);
+uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-voters learn it too) */
+uint64_t raft_uv_term(const struct raft_uv *r);
+/* Expect may become known later (from the ECS instance list). */
+void raft_uv_set_expect(struct raft_uv *r, unsigned expect);
+/* A member changed (from gossip's on_member). */
+void raft_uv_member(struct raft_uv *r, const struct gossip_member *m);
+/* Step down in favour of the best other voter; done 0 once another leads. */
+int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+/* {"role","term","leader","commit_index","applied_index","last_index","voters":[{"id","match"...}],
+ *  "learners":[...],"lease_ms","cluster_id","trouble"} for /v2/leader. New reference. */
+json_t *raft_uv_status(const struct raft_uv *r);
+
+#endif

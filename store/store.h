@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The store: all rows of the cluster and the raft log, in two LMDB environments
+ * under one directory.
+ *
+ *   state/  rows by (kind, key), their indexes, the fingerprint index and the change
+ *           log. Rebuildable from peers and ECS, so commits do not wait for the disk.
+ *   log/    raft term, vote, entries, applied intent, and small facts that must survive
+ *           (incarnation, cluster id, replay marks). Every commit is synced.
+ *
+ * Threads: all writes run on one writer thread with group commit; any thread reads
+ * its own snapshot. A write is posted from the loop thread and its completion runs
+ * there too, from store_poll(), after options.notify was called. Pointers handed out
+ * by *_ref functions live until the read transaction ends. */
+#ifndef BLOX_STORE_STORE_H
+#define BLOX_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/err.h"
+#include "agent/base/record.h"
+#include "agent/base/row.h"
+
+struct store;
+struct store_txn; /* a read snapshot */
+
+struct store_options {
+    const char *dir;         /* made if absent, mode 0700 */
+    size_t state_map_bytes;  /* 0: 4 GiB (address space; the file grows as needed) */
+    size_t log_map_bytes;    /* 0: 256 MiB */
+    uint64_t state_disk_min; /* free bytes below which rows are refused; 0: 64 MiB */
+    void (*notify)(void *arg); /* any thread: completions wait for store_poll() */
+    void *notify_arg;
+};
+
+/* What opening found, for the log and `blox status`. */
+struct store_report {
+    bool state_quarantined; /* damaged or of a newer format: moved aside, rebuilt empty */
+    bool log_quarantined;
+    char quarantine_path[256];
+    char why[256];
+    uint64_t rows; /* rows found */
+};
+
+/* Opens or makes both environments. A damaged state/ is moved to state.quarantine-<unix ms>
+ * and started afresh; a damaged log/ likewise (the agent then rejoins raft as a new server).
+ * Errors: ERR_IO (directory, permissions, lock held by another process), ERR_FULL, ERR_NOMEM. */
+int store_open(struct store **ret, const struct store_options *options,
+               struct store_report *ret_report, struct errmsg *e) MUST_CHECK;
+/* Finishes posted writes, stops the writer, closes. Completions not yet polled are not run. */
+void store_close(struct store *s);
+/* Loop thread: run the completions of finished writes. */
+void store_poll(struct store *s);
+/* 0, or ERR_FULL / ERR_IO while the disk refuses writes (cleared by the next success). */
+int store_health(const struct store *s);
+
+/* ---- rows ---------------------------------------------------------------- */
+
+/* What became of one record of a write. */
+struct store_change {
+    bool applied;                /* false: a duplicate, or older than what is stored */
+    bool existed;                /* a row (or tombstone) of that key was there before */
+    struct record_version before; /* its version, if existed */
+    uint64_t key_hash;           /* record_key_hash() of the record */
+    uint64_t index;              /* position in the change log, if applied */
+};
+
+/* err is 0 or why nothing of this batch is stored. changes[i] belongs to records[i]; both,
+ * and the records' bytes, are valid during the call only. */
+typedef void (*store_apply_fn)(void *arg, int err, const struct record *records,
+                               const struct store_change *changes, size_t count);
+
+/* Loop thread. Copies the records, writes the newer ones in one transaction. RECORD_* kinds whose
+ * value is a row (all but RECORD_TEST and RECORD_SETTING) are indexed by their fields. A record that
+ * does not decode as a row is still stored, unindexed. Order of completion is order of posting.
+ * Errors: ERR_BUSY (queue full: try again after a completion), ERR_NOMEM. */
+int store_apply(struct store *s, const struct record *records, size_t count, store_apply_fn done,
+                void *arg) MUST_CHECK;
+/* Remove rows for good (reaping tombstones, dropping test records); same versions rules do not apply. */
+int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
+                void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+/* Keep a message that could not be understood (capped ring of 1,000, oldest dropped). */
+int store_poison(struct store *s, const char *why, const void *data, size_t len) MUST_CHECK;
+
+/* A stored row as read. */
+struct store_row {
+    struct record record;  /* borrowed from the snapshot */
+    uint64_t index;        /* change log position of its last change */
+    int64_t stored_unix_ms; /* when this agent stored it */
+};
+
+/* Any thread. A snapshot; end it soon (a long one keeps old pages alive). */
+int store_read_begin(struct store *s, struct store_txn **ret) MUST_CHECK;
+void store_read_end(struct store_txn *txn);
+/* 0 or ERR_NOTFOUND. Tombstones are found (row->record.deleted). */
+int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
+                  struct store_row *ret) MUST_CHECK;
+
+struct store_query {
+    uint8_t kind;
+    enum row_field field;  /* 0: all rows by key; else an indexed field */
+    const char *value;     /* NUL-terminated, with field */
+    const char *after_key; /* continue behind this key, NULL: from the start */
+    size_t after_key_len;
+    bool with_deleted;     /* include tombstones */
+};
+/* Return 0 to go on, 1 to stop (scan returns 0), negative: scan returns it. */
+typedef int (*store_scan_fn)(void *arg, const struct store_row *row);
+/* Rows in key order. Indexed fields: CLUSTER STATUS INSTANCE FAMILY STARTED_BY GROUP ENVIRONMENT
+ * EC2_INSTANCE ZONE; others give ERR_BADPARAM. */
+int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
+    MUST_CHECK;
+/* Number of live rows of the kind (kept, not counted). field as in store_query, 0 for all. */
+int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
+                uint64_t *ret) MUST_CHECK;
+
+/* ---- change log ----------------------------------------------------------- */
+
+/* Any thread, atomics: number of the last change, of one kind (0: of all). Starts at 0, never
+ * goes back while the epoch stays the same. */
+uint64_t store_index(const struct store *s, uint8_t kind);
+/* Random per state database: a new one means indexes start again. */
+uint64_t store_epoch(const struct store *s);
+/* Changes with index >= from in order, each with the row as it is in this snapshot (a row that
+ * changed twice appears once, at its last change). ERR_VERSION if from is below what is kept
+ * (the last 100,000 changes). */
+int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan_fn fn, void *arg)
+    MUST_CHECK;
+/* Oldest index that store_changes can start from. */
+uint64_t store_oldest_change(struct store_txn *txn);
+/* Index of the last change this snapshot contains, of one kind (0: all). */
+uint64_t store_txn_index(struct store_txn *txn, uint8_t kind);
+
+/* Called on the writer thread after each commit that changed rows; must be quick. kinds has bit
+ * (1 << kind) set for each kind that changed. Returns a handle for store_unwatch. At most 8. */
+typedef void (*store_watch_fn)(void *arg, uint32_t kinds, uint64_t index);
+int store_watch(struct store *s, store_watch_fn fn, void *arg) MUST_CHECK;
+void store_unwatch(struct store *s, int handle);
+
+/* ---- fingerprints (anti-entropy) ------------------------------------------- */
+
+/* One line of the fingerprint index: every row and tombstone, in key_hash order. */
+typedef int (*store_fingerprint_fn)(void *arg, uint64_t key_hash, struct record_version version);
+/* Lines with first <= key_hash <= last. RECORD_TEST rows are left out. */
+int store_fingerprints(struct store_txn *txn, uint64_t first, uint64_t last,
+                       store_fingerprint_fn fn, void *arg) MUST_CHECK;
+/* The row with that key hash, or ERR_NOTFOUND. */
+int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash, struct store_row *ret)
+    MUST_CHECK;
+
+/* ---- raft log and small durable facts (log/, synced) ------------------------ */
+
+struct store_log_entry {
+    uint64_t index; /* 1.. */
+    uint64_t term;
+    uint8_t type; /* raft's */
+    uint32_t len;
+    const void *data;
+};
+struct store_log_intent { /* one row of the applied intent, keyed as the record is */
+    uint8_t kind;
+    const char *key;
+    uint16_t key_len;
+    bool deleted;
+    const void *value;
+    uint32_t value_len;
+    struct record_version version;
+};
+/* One atomic, synced write; any part may be absent. Performed in this order. */
+struct store_log_write {
+    bool set_hard_state;
+    uint64_t term;
+    uint64_t vote; /* 0: none */
+    uint64_t truncate_from; /* remove entries with index >= this; 0: none */
+    const struct store_log_entry *entries; /* then append or replace these */
+    size_t entry_count;
+    bool replace_intent; /* a snapshot arrived: drop all intent first */
+    const struct store_log_intent *intent;
+    size_t intent_count;
+    uint64_t applied_index; /* 0: unchanged */
+    uint64_t applied_term;
+    uint64_t compact_to; /* remove entries with index <= this; 0: none */
+    uint64_t base_term;  /* term of entry compact_to (or of the snapshot) */
+    const void *config;  /* latest applied configuration (opaque); NULL: unchanged */
+    size_t config_len;
+};
+/* Loop thread; everything is copied. done(err): 0 means it is on disk. Order is kept. */
+int store_log_write(struct store *s, const struct store_log_write *w,
+                    void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+
+struct store_log_state {
+    uint64_t term, vote;
+    uint64_t first_index, last_index; /* entries present; first > last: none */
+    uint64_t base_index, base_term;   /* what lies before first_index */
+    uint64_t applied_index, applied_term;
+};
+/* At start, before writes are posted. */
+int store_log_load(struct store *s, struct store_log_state *ret) MUST_CHECK;
+/* Any thread: entries first..last in order, until fn returns non-zero. */
+int store_log_read(struct store *s, uint64_t first, uint64_t last,
+                   int (*fn)(void *arg, const struct store_log_entry *entry), void *arg) MUST_CHECK;
+int store_log_intent(struct store *s, int (*fn)(void *arg, const struct store_log_intent *row),
+                     void *arg) MUST_CHECK;
+/* Copies the configuration into out; *ret_len 0 if there is none. */
+int store_log_config(struct store *s, void *out, size_t cap, size_t *ret_len) MUST_CHECK;
+
+/* Small facts by name (<= 64 bytes name, <= 4 KiB value), synced. */
+int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
+                   void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+/* Any thread. ERR_NOTFOUND, ERR_TOOBIG. */
+int store_fact_get(struct store *s, const char *name, void *out, size_t cap, size_t *ret_len)
+    MUST_CHECK;
+
+/* For /metrics and doctor. */
+struct store_stats {
+    uint64_t rows, tombstones, state_bytes, state_map_bytes, log_bytes;
+    uint64_t commits, writes, duplicates, queue_depth, poison;
+};
+void store_stats(struct store *s, struct store_stats *ret);
+
+#endif
