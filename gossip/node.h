@@ -44,10 +44,10 @@ enum gossip_channel {
 /* What members tell of themselves; spread with their alive message. */
 struct gossip_meta {
     char zone[ZONE_MAX];
-    char version[16];   /* of the agent */
-    uint16_t api_port;  /* 0: unknown */
-    uint8_t role;       /* 0 candidate, 1 member (never a voter) */
-    uint8_t lifecycle;  /* 0 on-demand, 1 spot, 2 unknown */
+    char version[16];  /* of the agent */
+    uint16_t api_port; /* 0: unknown */
+    uint8_t role;      /* 0 candidate, 1 member (never a voter) */
+    uint8_t lifecycle; /* 0 on-demand, 1 spot, 2 unknown */
 };
 
 struct gossip_member {
@@ -57,22 +57,22 @@ struct gossip_member {
     enum gossip_state state;
     uint64_t incarnation;
     struct gossip_meta meta;
-    uint64_t changed_mono_ms;  /* of the last state change */
-    uint64_t heard_mono_ms;    /* last packet from it; 0: never */
-    uint32_t rtt_us;           /* smoothed; 0: unknown */
+    uint64_t changed_mono_ms; /* of the last state change */
+    uint64_t heard_mono_ms;   /* last packet from it; 0: never */
+    uint32_t rtt_us;          /* smoothed; 0: unknown */
     bool self;
 };
 
 struct gossip_options {
     struct uv_loop_s *loop;
     const char *id;
-    const char *cluster;      /* in the AAD of every packet: two clusters never merge */
-    const char *bind;         /* "0.0.0.0:7381", "[::]:7381", "127.0.0.1:0" */
-    const char *advertise;    /* host:port that peers reach; NULL: the bound address */
+    const char *cluster;       /* in the AAD of every packet: two clusters never merge */
+    const char *bind;          /* "0.0.0.0:7381", "[::]:7381", "127.0.0.1:0" */
+    const char *advertise;     /* host:port that peers reach; NULL: the bound address */
     const uint8_t (*keys)[32]; /* keys[0] seals; all open */
-    size_t key_count;         /* >= 1 */
-    uint64_t incarnation;     /* greater than any this id used before (persisted by the agent) */
-    uint64_t seed;            /* randomness, from getrandom() */
+    size_t key_count;          /* >= 1 */
+    uint64_t incarnation;      /* greater than any this id used before (persisted by the agent) */
+    uint64_t seed;             /* randomness, from getrandom() */
     struct gossip_meta meta;
 
     void *arg;
@@ -106,7 +106,8 @@ const struct gossip_member *gossip_find_id(const struct gossip_node *g, const ch
 /* i = 0..gossip_count-1, self included; order is stable between changes. */
 size_t gossip_count(const struct gossip_node *g);
 const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i);
-size_t gossip_alive_count(const struct gossip_node *g); /* alive + degraded + suspect, self included */
+size_t
+gossip_alive_count(const struct gossip_node *g); /* alive + degraded + suspect, self included */
 void gossip_set_meta(struct gossip_node *g, const struct gossip_meta *meta);
 
 /* ---- messages ---------------------------------------------------------------- */

@@ -27,8 +27,8 @@ struct records_options {
                         int (*fn)(void *fn_arg, uint64_t key_hash, struct record_version version),
                         void *fn_arg);
     /* The record with that key hash, passed to fn during the call; ERR_NOTFOUND. */
-    int (*get)(void *arg, uint64_t key_hash,
-               void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg);
+    int (*get)(void *arg, uint64_t key_hash, void (*fn)(void *fn_arg, const struct record *rec),
+               void *fn_arg);
 };
 
 /* Reads all fingerprints once through options.fingerprints to build the summary tree. */

@@ -26,10 +26,10 @@ struct store;
 struct store_txn; /* a read snapshot */
 
 struct store_options {
-    const char *dir;         /* made if absent, mode 0700 */
-    size_t state_map_bytes;  /* 0: 4 GiB (address space; the file grows as needed) */
-    size_t log_map_bytes;    /* 0: 256 MiB */
-    uint64_t state_disk_min; /* free bytes below which rows are refused; 0: 64 MiB */
+    const char *dir;           /* made if absent, mode 0700 */
+    size_t state_map_bytes;    /* 0: 4 GiB (address space; the file grows as needed) */
+    size_t log_map_bytes;      /* 0: 256 MiB */
+    uint64_t state_disk_min;   /* free bytes below which rows are refused; 0: 64 MiB */
     void (*notify)(void *arg); /* any thread: completions wait for store_poll() */
     void *notify_arg;
 };
@@ -59,11 +59,11 @@ int store_health(const struct store *s);
 
 /* What became of one record of a write. */
 struct store_change {
-    bool applied;                /* false: a duplicate, or older than what is stored */
-    bool existed;                /* a row (or tombstone) of that key was there before */
+    bool applied;                 /* false: a duplicate, or older than what is stored */
+    bool existed;                 /* a row (or tombstone) of that key was there before */
     struct record_version before; /* its version, if existed */
-    uint64_t key_hash;           /* record_key_hash() of the record */
-    uint64_t index;              /* position in the change log, if applied */
+    uint64_t key_hash;            /* record_key_hash() of the record */
+    uint64_t index;               /* position in the change log, if applied */
 };
 
 /* err is 0 or why nothing of this batch is stored. changes[i] belongs to records[i]; both,
@@ -72,12 +72,13 @@ typedef void (*store_apply_fn)(void *arg, int err, const struct record *records,
                                const struct store_change *changes, size_t count);
 
 /* Loop thread. Copies the records, writes the newer ones in one transaction. RECORD_* kinds whose
- * value is a row (all but RECORD_TEST and RECORD_SETTING) are indexed by their fields. A record that
- * does not decode as a row is still stored, unindexed. Order of completion is order of posting.
- * Errors: ERR_BUSY (queue full: try again after a completion), ERR_NOMEM. */
+ * value is a row (all but RECORD_TEST and RECORD_SETTING) are indexed by their fields. A record
+ * that does not decode as a row is still stored, unindexed. Order of completion is order of
+ * posting. Errors: ERR_BUSY (queue full: try again after a completion), ERR_NOMEM. */
 int store_apply(struct store *s, const struct record *records, size_t count, store_apply_fn done,
                 void *arg) MUST_CHECK;
-/* Remove rows for good (reaping tombstones, dropping test records); same versions rules do not apply. */
+/* Remove rows for good (reaping tombstones, dropping test records); same versions rules do not
+ * apply. */
 int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
                 void (*done)(void *arg, int err), void *arg) MUST_CHECK;
 /* Keep a message that could not be understood (capped ring of 1,000, oldest dropped). */
@@ -85,8 +86,8 @@ int store_poison(struct store *s, const char *why, const void *data, size_t len)
 
 /* A stored row as read. */
 struct store_row {
-    struct record record;  /* borrowed from the snapshot */
-    uint64_t index;        /* change log position of its last change */
+    struct record record;   /* borrowed from the snapshot */
+    uint64_t index;         /* change log position of its last change */
     int64_t stored_unix_ms; /* when this agent stored it */
 };
 
@@ -103,14 +104,14 @@ struct store_query {
     const char *value;     /* NUL-terminated, with field */
     const char *after_key; /* continue behind this key, NULL: from the start */
     size_t after_key_len;
-    bool with_deleted;     /* include tombstones */
+    bool with_deleted; /* include tombstones */
 };
 /* Return 0 to go on, 1 to stop (scan returns 0), negative: scan returns it. */
 typedef int (*store_scan_fn)(void *arg, const struct store_row *row);
 /* Rows in key order. Indexed fields: CLUSTER STATUS INSTANCE FAMILY STARTED_BY GROUP ENVIRONMENT
  * EC2_INSTANCE ZONE; others give ERR_BADPARAM. */
-int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
-    MUST_CHECK;
+int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn,
+               void *arg) MUST_CHECK;
 /* Number of live rows of the kind (kept, not counted). field as in store_query, 0 for all. */
 int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
                 uint64_t *ret) MUST_CHECK;
@@ -125,8 +126,8 @@ uint64_t store_epoch(const struct store *s);
 /* Changes with index >= from in order, each with the row as it is in this snapshot (a row that
  * changed twice appears once, at its last change). ERR_VERSION if from is below what is kept
  * (the last 100,000 changes). */
-int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan_fn fn, void *arg)
-    MUST_CHECK;
+int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan_fn fn,
+                  void *arg) MUST_CHECK;
 /* Oldest index that store_changes can start from. */
 uint64_t store_oldest_change(struct store_txn *txn);
 /* Index of the last change this snapshot contains, of one kind (0: all). */
@@ -146,8 +147,8 @@ typedef int (*store_fingerprint_fn)(void *arg, uint64_t key_hash, struct record_
 int store_fingerprints(struct store_txn *txn, uint64_t first, uint64_t last,
                        store_fingerprint_fn fn, void *arg) MUST_CHECK;
 /* The row with that key hash, or ERR_NOTFOUND. */
-int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash, struct store_row *ret)
-    MUST_CHECK;
+int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash,
+                          struct store_row *ret) MUST_CHECK;
 
 /* ---- raft log and small durable facts (log/, synced) ------------------------ */
 
@@ -171,8 +172,8 @@ struct store_log_intent { /* one row of the applied intent, keyed as the record 
 struct store_log_write {
     bool set_hard_state;
     uint64_t term;
-    uint64_t vote; /* 0: none */
-    uint64_t truncate_from; /* remove entries with index >= this; 0: none */
+    uint64_t vote;                         /* 0: none */
+    uint64_t truncate_from;                /* remove entries with index >= this; 0: none */
     const struct store_log_entry *entries; /* then append or replace these */
     size_t entry_count;
     bool replace_intent; /* a snapshot arrived: drop all intent first */
@@ -209,8 +210,8 @@ int store_log_config(struct store *s, void *out, size_t cap, size_t *ret_len) MU
 int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
                    void (*done)(void *arg, int err), void *arg) MUST_CHECK;
 /* Any thread. ERR_NOTFOUND, ERR_TOOBIG. */
-int store_fact_get(struct store *s, const char *name, void *out, size_t cap, size_t *ret_len)
-    MUST_CHECK;
+int store_fact_get(struct store *s, const char *name, void *out, size_t cap,
+                   size_t *ret_len) MUST_CHECK;
 
 /* For /metrics and doctor. */
 struct store_stats {

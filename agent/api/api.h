@@ -18,8 +18,8 @@ enum api_anonymous { API_ANONYMOUS_NONE, API_ANONYMOUS_READ, API_ANONYMOUS_WRITE
 
 /* A write on its way: made by the API, completed once with api_write_done(). */
 struct api_write {
-    json_t *command;  /* {"op":"environment.create","key":idempotency key or absent, ...}: see
-                         agent/intent/intent.h for the operations */
+    json_t *command; /* {"op":"environment.create","key":idempotency key or absent, ...}: see
+                        agent/intent/intent.h for the operations */
     void *impl;
 };
 
@@ -33,16 +33,16 @@ enum api_doc {
 
 struct api_options {
     struct store *store;
-    const char *bind;            /* "127.0.0.1:7380", "[::1]:7380", port 0: any; NULL or "": no TCP */
-    const char *extra_binds;     /* more, comma-separated (Blox's 3000 and 2000) or NULL */
-    const char *socket_path;     /* NULL or "": none */
-    const char *socket_group;    /* group that may read; NULL: "blox" if it exists */
-    const char *admin_group;     /* group that may write; NULL: "blox-admin" if it exists */
-    const char *token_file;      /* lines "scope sha256hex"; NULL: none */
+    const char *bind;         /* "127.0.0.1:7380", "[::1]:7380", port 0: any; NULL or "": no TCP */
+    const char *extra_binds;  /* more, comma-separated (Blox's 3000 and 2000) or NULL */
+    const char *socket_path;  /* NULL or "": none */
+    const char *socket_group; /* group that may read; NULL: "blox" if it exists */
+    const char *admin_group;  /* group that may write; NULL: "blox-admin" if it exists */
+    const char *token_file;   /* lines "scope sha256hex"; NULL: none */
     enum api_anonymous anonymous; /* on loopback addresses only */
-    const char *allowed_hosts;   /* further Host values, comma-separated, or NULL */
-    const char *cluster;         /* own cluster's name, for defaults */
-    unsigned threads;            /* 0: 2 */
+    const char *allowed_hosts;    /* further Host values, comma-separated, or NULL */
+    const char *cluster;          /* own cluster's name, for defaults */
+    unsigned threads;             /* 0: 2 */
     void *arg;
     /* Any API thread: take the write to the loop thread (queue + uv_async). */
     void (*submit)(void *arg, struct api_write *write);
@@ -58,17 +58,18 @@ void api_publish(struct api *a, enum api_doc doc, const char *json, size_t len);
 /* What every answer's headers and /health say. Any thread. */
 struct api_facts {
     char agent_id[64];
-    char leader[64];            /* "" : none */
-    char state[16];             /* starting syncing ready degraded leaving */
-    char why[256];              /* why not ready */
+    char leader[64]; /* "" : none */
+    char state[16];  /* starting syncing ready degraded leaving */
+    char why[256];   /* why not ready */
     uint64_t applied_term, applied_index;
-    int64_t complete_unix_ms;   /* when the rows were last known complete; 0: never */
+    int64_t complete_unix_ms; /* when the rows were last known complete; 0: never */
 };
 void api_set_facts(struct api *a, const struct api_facts *facts);
 
 /* Loop thread, exactly once for each submitted write. err as in err.h; detail is for a human (NULL:
- * err_text); body (borrowed, may be NULL) is the resource after the write; field names the offending
- * member of the command or is NULL; forwarded_to is the leader's id if another agent did it. */
+ * err_text); body (borrowed, may be NULL) is the resource after the write; field names the
+ * offending member of the command or is NULL; forwarded_to is the leader's id if another agent did
+ * it. */
 void api_write_done(struct api_write *w, int err, const char *detail, const char *field,
                     const json_t *body, const char *forwarded_to);
 

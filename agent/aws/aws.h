@@ -23,9 +23,9 @@ enum aws_priority { AWS_REPAIR, AWS_DRAIN, AWS_ROLLOUT, AWS_RESYNC };
 
 struct aws_options {
     struct uv_loop_s *loop;
-    const char *region;        /* NULL: environment, profile, then IMDS */
-    const char *profile;       /* NULL: AWS_PROFILE or "default" */
-    const char *ecs_endpoint;  /* NULL: AWS_ENDPOINT_URL_ECS, AWS_ENDPOINT_URL, then AWS's own */
+    const char *region;       /* NULL: environment, profile, then IMDS */
+    const char *profile;      /* NULL: AWS_PROFILE or "default" */
+    const char *ecs_endpoint; /* NULL: AWS_ENDPOINT_URL_ECS, AWS_ENDPOINT_URL, then AWS's own */
     const char *sqs_endpoint;
     const char *sts_endpoint;
     const char *imds_endpoint; /* NULL: AWS_EC2_METADATA_SERVICE_ENDPOINT, then 169.254.169.254 */
@@ -38,12 +38,12 @@ void aws_destroy(struct aws *a, void (*done)(void *arg), void *arg);
 
 /* Valid during the callback. */
 struct aws_result {
-    int err;          /* 0; ERR_THROTTLED, ERR_DENIED, ERR_NOTFOUND, ERR_BADPARAM (4xx), ERR_UPSTREAM (5xx,
-                         broken answer), ERR_TIMEOUT, ERR_UNREACHABLE, ERR_AUTH (no credentials),
-                         ERR_CANCELED, ERR_TOOBIG */
-    int http_status;  /* 0: no answer */
-    bool ambiguous;   /* the request may have taken effect although err != 0 */
-    char code[96];    /* "ThrottlingException" (namespace and ":..." cut off) */
+    int err; /* 0; ERR_THROTTLED, ERR_DENIED, ERR_NOTFOUND, ERR_BADPARAM (4xx), ERR_UPSTREAM (5xx,
+                broken answer), ERR_TIMEOUT, ERR_UNREACHABLE, ERR_AUTH (no credentials),
+                ERR_CANCELED, ERR_TOOBIG */
+    int http_status; /* 0: no answer */
+    bool ambiguous;  /* the request may have taken effect although err != 0 */
+    char code[96];   /* "ThrottlingException" (namespace and ":..." cut off) */
     char message[256];
     const json_t *body; /* answer of a success; also of an error if it was JSON; else NULL */
     unsigned attempts;
@@ -51,8 +51,8 @@ struct aws_result {
 typedef void (*aws_done_fn)(void *arg, const struct aws_result *result);
 
 struct aws_call_options {
-    uint64_t timeout_ms;  /* of one attempt; 0: 10 s (long polls: WaitTimeSeconds + 10 s is added) */
-    bool once;            /* never send again once the request may have taken effect (StartTask) */
+    uint64_t timeout_ms; /* of one attempt; 0: 10 s (long polls: WaitTimeSeconds + 10 s is added) */
+    bool once;           /* never send again once the request may have taken effect (StartTask) */
     enum aws_priority priority;
     const char *queue_url; /* SQS: nothing more than the body's QueueUrl; kept for logs */
 };
@@ -73,7 +73,8 @@ struct aws_call *aws_list(struct aws *a, enum aws_service service, const char *o
 /* One sentence on why AWS cannot be used now ("no credentials: ..."), empty if it can. */
 const char *aws_trouble(const struct aws *a);
 const char *aws_region(const struct aws *a); /* "" until known */
-/* {"credentials":{"source","expires_at"},"region","calls","retries","throttled",...}. New reference. */
+/* {"credentials":{"source","expires_at"},"region","calls","retries","throttled",...}. New
+ * reference. */
 json_t *aws_status(const struct aws *a);
 
 /* ---- plain HTTP to local endpoints ---------------------------------------------- */

@@ -93,8 +93,8 @@ int clock_parse_rfc3339(const char *text, int64_t *ret_unix_ms)
     const char *p = text;
     struct tm tm = {0};
     int year, month, day, hour, minute, second, offset, ms = 0;
-    if (!digits(&p, 4, &year) || !literal(&p, '-') || !digits(&p, 2, &month) ||
-        !literal(&p, '-') || !digits(&p, 2, &day))
+    if (!digits(&p, 4, &year) || !literal(&p, '-') || !digits(&p, 2, &month) || !literal(&p, '-') ||
+        !digits(&p, 2, &day))
         return ERR_MALFORMED;
     if (!literal(&p, 'T') && !literal(&p, 't') && !literal(&p, ' '))
         return ERR_MALFORMED;

@@ -49,11 +49,11 @@ enum err {
 #undef X
 };
 
-const char *err_text(int err);     /* "storage is full"; unknown codes give "unknown error" */
-const char *err_name(int err);     /* "ERR_FULL" */
-const char *err_slug(int err);     /* problem type, "storage-full" */
-int err_http_status(int err);      /* 200 for 0 */
-int err_exit_code(int err);        /* 0 for 0 */
+const char *err_text(int err);       /* "storage is full"; unknown codes give "unknown error" */
+const char *err_name(int err);       /* "ERR_FULL" */
+const char *err_slug(int err);       /* problem type, "storage-full" */
+int err_http_status(int err);        /* 200 for 0 */
+int err_exit_code(int err);          /* 0 for 0 */
 int err_from_slug(const char *slug); /* first code with that slug, ERR_INTERNAL if none */
 
 /* What went wrong, for a human. Fixed size so that it can live on any stack. */

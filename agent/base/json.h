@@ -11,12 +11,13 @@
 #include "agent/base/buf.h"
 #include "agent/base/err.h"
 
-/* Strict: whole input, no duplicate keys, any top-level value. NULL sets e (with line and column). */
+/* Strict: whole input, no duplicate keys, any top-level value. NULL sets e (with line and column).
+ */
 json_t *json_parse(const char *data, size_t len, struct errmsg *e);
 /* As json_parse, but duplicate keys are tolerated (bodies AWS wrote). */
 json_t *json_parse_lenient(const char *data, size_t len, struct errmsg *e);
 
-const char *json_str(const json_t *obj, const char *key);                   /* NULL if not text */
+const char *json_str(const json_t *obj, const char *key); /* NULL if not text */
 const char *json_str_or(const json_t *obj, const char *key, const char *other);
 int64_t json_int_or(const json_t *obj, const char *key, int64_t other);
 bool json_bool_or(const json_t *obj, const char *key, bool other);

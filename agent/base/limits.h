@@ -4,38 +4,38 @@
 #define BLOX_BASE_LIMITS_H
 
 /* Identity. */
-#define AGENT_ID_MAX 64        /* an EC2 instance id is 19 characters, a test name more */
-#define CLUSTER_NAME_MAX 255   /* ECS's own limit */
-#define ARN_MAX 320            /* longest seen: long task ARN with a 255-character cluster */
+#define AGENT_ID_MAX 64      /* an EC2 instance id is 19 characters, a test name more */
+#define CLUSTER_NAME_MAX 255 /* ECS's own limit */
+#define ARN_MAX 320          /* longest seen: long task ARN with a 255-character cluster */
 #define ZONE_MAX 32
 
 /* Gossip. */
-#define GOSSIP_MEMBERS_MAX 8192      /* ECS allows 5,000 instances in a cluster */
-#define GOSSIP_DATAGRAM_MAX 1400     /* MTU 1500 less IPv6, UDP and a tunnel's headers */
+#define GOSSIP_MEMBERS_MAX 8192       /* ECS allows 5,000 instances in a cluster */
+#define GOSSIP_DATAGRAM_MAX 1400      /* MTU 1500 less IPv6, UDP and a tunnel's headers */
 #define GOSSIP_MESSAGE_MAX (8u << 20) /* one stream message: a raft snapshot or a page of rows */
-#define GOSSIP_STREAMS_MAX 256       /* open peer streams of one agent */
+#define GOSSIP_STREAMS_MAX 256        /* open peer streams of one agent */
 
 /* Raft. */
 #define RAFT_VOTERS_MAX 5
-#define RAFT_SERVERS_MAX 9          /* voters, learners and one on its way out */
+#define RAFT_SERVERS_MAX 9 /* voters, learners and one on its way out */
 #define RAFT_COMMAND_MAX (64u * 1024)
 
 /* API. */
 #define API_BODY_MAX (256u * 1024)
-#define API_CONNECTIONS_MAX 1200    /* a thousand idle watchers and room for work */
+#define API_CONNECTIONS_MAX 1200 /* a thousand idle watchers and room for work */
 #define API_WAITERS_MAX 256
 #define API_STREAMS_MAX 1024
 
 /* AWS. */
-#define ECS_START_BATCH 10          /* StartTask's limit of container instances */
+#define ECS_START_BATCH 10 /* StartTask's limit of container instances */
 #define ECS_DESCRIBE_BATCH 100
 #define SQS_BATCH 10
 #define AWS_RESPONSE_MAX (16u << 20) /* 100 described instances are about 1 MB */
 
 /* Intent. */
-#define ENVIRONMENT_NAME_MAX 30     /* Blox 0.3's pattern: [a-zA-Z0-9-_]{1,30} */
+#define ENVIRONMENT_NAME_MAX 30 /* Blox 0.3's pattern: [a-zA-Z0-9-_]{1,30} */
 #define ENVIRONMENTS_MAX 1000
-#define DEPLOYMENTS_KEPT 50         /* per environment; the newest stay */
+#define DEPLOYMENTS_KEPT 50 /* per environment; the newest stay */
 #define IDEMPOTENCY_KEYS_MAX 4096
 #define IDEMPOTENCY_KEY_MAX 64
 

@@ -5,7 +5,8 @@
  *   LOG_MSG(LOG_WARN, "queue_missing", "no queue is configured");
  *
  * As text:  2026-11-22T14:00:00.123Z info  member_failed no answer ... member=i-1 inc=3
- * As JSON:  {"time":...,"level":"info","event":"member_failed","message":...,"member":"i-1","inc":3} */
+ * As JSON: {"time":...,"level":"info","event":"member_failed","message":...,"member":"i-1","inc":3}
+ */
 #ifndef BLOX_BASE_LOG_H
 #define BLOX_BASE_LOG_H
 
@@ -16,7 +17,7 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_field {
-    const char *key; /* NULL ends the list */
+    const char *key;  /* NULL ends the list */
     const char *text; /* NULL: a number */
     int64_t number;
 };

@@ -19,15 +19,23 @@ struct metric {
     const char *labels; /* "kind=\"task\"" or NULL */
     const char *help;
     enum metric_type type;
-    _Atomic int64_t value;                    /* counter, gauge; histogram: sum in us */
+    _Atomic int64_t value;                   /* counter, gauge; histogram: sum in us */
     _Atomic int64_t buckets[METRIC_BUCKETS]; /* histogram only */
     struct metric *next;
 };
 
-#define METRIC_COUNTER_INIT(n, l, h) {.name = (n), .labels = (l), .help = (h), .type = METRIC_COUNTER}
-#define METRIC_GAUGE_INIT(n, l, h) {.name = (n), .labels = (l), .help = (h), .type = METRIC_GAUGE}
+#define METRIC_COUNTER_INIT(n, l, h)                                                               \
+    {                                                                                              \
+        .name = (n), .labels = (l), .help = (h), .type = METRIC_COUNTER                            \
+    }
+#define METRIC_GAUGE_INIT(n, l, h)                                                                 \
+    {                                                                                              \
+        .name = (n), .labels = (l), .help = (h), .type = METRIC_GAUGE                              \
+    }
 #define METRIC_HISTOGRAM_INIT(n, l, h)                                                             \
-    {.name = (n), .labels = (l), .help = (h), .type = METRIC_HISTOGRAM}
+    {                                                                                              \
+        .name = (n), .labels = (l), .help = (h), .type = METRIC_HISTOGRAM                          \
+    }
 
 /* Registering twice is harmless. Metrics of one name must be registered one after the other. */
 void metrics_register(struct metric *m);

@@ -29,8 +29,8 @@ uint8_t record_kind_parse(const char *text)
 
 const char *record_source_str(uint8_t source)
 {
-    static const char *const names[] = {"unknown", "event", "reconcile", "local", "intent",
-                                        "operator"};
+    static const char *const names[] = {"unknown", "event",  "reconcile",
+                                        "local",   "intent", "operator"};
     return source < sizeof names / sizeof names[0] ? names[source] : names[0];
 }
 

@@ -68,8 +68,8 @@ struct record {
 #define RECORD_VALUE_MAX (512u * 1024) /* an SQS message is at most 1 MiB of event */
 #define RECORD_HEADER_MAX 48u
 
-const char *record_kind_str(uint8_t kind);  /* "task"; "unknown" */
-uint8_t record_kind_parse(const char *text); /* 0 if unknown; takes "task" and "tasks" */
+const char *record_kind_str(uint8_t kind);     /* "task"; "unknown" */
+uint8_t record_kind_parse(const char *text);   /* 0 if unknown; takes "task" and "tasks" */
 const char *record_source_str(uint8_t source); /* "event", "reconcile", ... */
 
 /* <0, 0, >0 as a is older than, equal to, newer than b. */

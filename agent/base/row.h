@@ -15,12 +15,12 @@
 
 /* X(name, tag, text): tags are disk and wire format, never renumber. */
 #define ROW_FIELD_LIST(X)                                                                          \
-    X(ROW_CLUSTER, 1, "cluster")         /* cluster ARN */                                         \
-    X(ROW_STATUS, 2, "status")           /* lastStatus / instance status / deployment status */    \
-    X(ROW_DESIRED, 3, "desiredStatus")   /* task: RUNNING | STOPPED */                             \
-    X(ROW_INSTANCE, 4, "instance")       /* task: container instance ARN */                        \
-    X(ROW_FAMILY, 5, "family")           /* task definition family */                              \
-    X(ROW_REVISION, 6, "revision")       /* task definition revision, decimal */                   \
+    X(ROW_CLUSTER, 1, "cluster")       /* cluster ARN */                                           \
+    X(ROW_STATUS, 2, "status")         /* lastStatus / instance status / deployment status */      \
+    X(ROW_DESIRED, 3, "desiredStatus") /* task: RUNNING | STOPPED */                               \
+    X(ROW_INSTANCE, 4, "instance")     /* task: container instance ARN */                          \
+    X(ROW_FAMILY, 5, "family")         /* task definition family */                                \
+    X(ROW_REVISION, 6, "revision")     /* task definition revision, decimal */                     \
     X(ROW_STARTED_BY, 7, "startedBy")                                                              \
     X(ROW_GROUP, 8, "group")                                                                       \
     X(ROW_ENVIRONMENT, 9, "environment") /* daemon:<name> task, deployment, attempt */             \

@@ -44,7 +44,8 @@ void daemons_intent_changed(struct daemons *d);
  * done runs exactly once, later. ERR_NOTLEADER if this agent does not lead. */
 typedef void (*daemons_done_fn)(void *arg, const struct intent_result *result);
 void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg);
-/* {"environments":[{"name","desired","running","pending","failed"...}],"actions",...}. New reference. */
+/* {"environments":[{"name","desired","running","pending","failed"...}],"actions",...}. New
+ * reference. */
 json_t *daemons_status(const struct daemons *d);
 
 #endif

@@ -19,10 +19,10 @@ struct intake_options {
     struct aws *aws;
     struct rows *rows;
     struct store *store;
-    const char *cluster;          /* name or ARN of the own cluster */
-    const char *clusters;         /* "own" | "all" | "name,name": whose events and rows are kept */
-    const char *queue;            /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
-    uint64_t reconcile_ms;        /* 0: 10 min */
+    const char *cluster;   /* name or ARN of the own cluster */
+    const char *clusters;  /* "own" | "all" | "name,name": whose events and rows are kept */
+    const char *queue;     /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
+    uint64_t reconcile_ms; /* 0: 10 min */
     bool keep_override_values;
     uint64_t seed;
     void *arg;
@@ -43,8 +43,8 @@ void intake_refresh_instance(struct intake *in, const char *cluster, const char 
 /* Start a full reconcile now (also used after credentials came). */
 void intake_reconcile(struct intake *in);
 const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
-/* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},"reconcile":{"last_ok_unix_ms",
- *  "running","drift"},...}. New reference. */
+/* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
+ *  "reconcile":{"last_ok_unix_ms","running","drift"},...}. New reference. */
 json_t *intake_status(const struct intake *in);
 
 #endif

@@ -17,11 +17,12 @@
  *    "counts":{...}}                             leader only
  *
  * Rows (RECORD_ENVIRONMENT by name, RECORD_DEPLOYMENT by "environment/id"), JSON:
- *   environment {"name","token","cluster","taskDefinition","attributes","expression","status":
- *     "active"|"deleting","activeDeployment":id|absent,"revision":n,"createdAt","updatedAt","health":
- *     "healthy"|"unhealthy"}
- *   deployment  {"id","environment","taskDefinition","cluster","revision","status":"pending"|"running"|
- *     "completed"|"superseded","token","createdAt","completedAt"?,"failedInstances":[{"arn","reason"}],
+ *   environment {"name","token","cluster","taskDefinition","attributes","expression",
+ *     "status":"active"|"deleting", "activeDeployment":id|absent, "revision":n,
+ *     "createdAt","updatedAt", "health":"healthy"|"unhealthy"}
+ *   deployment {"id","environment","taskDefinition","cluster","revision",
+ *     "status":"pending"|"running"|"completed"|"superseded", "token","createdAt",
+ *     "completedAt"?, "failedInstances":[{"arn","reason"}],
  *     "counts":{"desired","running","pending","failed"}}
  * Row fields: CLUSTER, STATUS, ENVIRONMENT (and FAMILY, REVISION of the task definition). */
 #ifndef BLOX_AGENT_INTENT_H
@@ -43,7 +44,7 @@ void intent_destroy(struct intent *in);
 
 /* What became of a command; belongs to the intent until the next apply. */
 struct intent_result {
-    int err;            /* 0, ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT, ERR_PRECONDITION, ERR_MISMATCH, ... */
+    int err; /* 0, ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT, ERR_PRECONDITION, ERR_MISMATCH, ... */
     char detail[256];   /* a sentence for a human, "" if err is 0 */
     char field[32];     /* offending member, or "" */
     const json_t *body; /* the resource after the command, or NULL */
