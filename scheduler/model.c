@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler/model.h"
+
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "scheduler/model_table.h"
+
+static const char *const instance_status_text[] = {"UNSEEN", "REGISTERING", "ACTIVE", "DRAINING",
+                                                   "INACTIVE"};
+static const char *const task_status_text[] = {"PROVISIONING", "PENDING",  "ACTIVATING",
+                                               "RUNNING",      "STOPPING", "STOPPED"};
+
+const char *model_instance_status_str(enum model_instance_status status)
+{
+    return instance_status_text[status];
+}
+
+const char *model_task_status_str(enum model_task_status status)
+{
+    return task_status_text[status];
+}
+
+enum model_task_status model_task_status_parse(const char *text)
+{
+    static const struct {
+        const char *text;
+        enum model_task_status status;
+    } known[] = {
+        {"PROVISIONING", TASK_PROVISIONING}, {"PENDING", TASK_PENDING},
+        {"ACTIVATING", TASK_ACTIVATING},     {"RUNNING", TASK_RUNNING},
+        {"DEACTIVATING", TASK_STOPPING},     {"STOPPING", TASK_STOPPING},
+        {"DEPROVISIONING", TASK_STOPPING},   {"STOPPED", TASK_STOPPED},
+        {"DELETED", TASK_STOPPED},
+    };
+    for (size_t i = 0; text && i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(text, known[i].text) == 0)
+            return known[i].status;
+    }
+    return TASK_PROVISIONING;
+}
+
+static enum model_instance_status instance_status_parse(const char *text)
+{
+    if (!text)
+        return MODEL_INACTIVE;
+    if (strcmp(text, "ACTIVE") == 0)
+        return MODEL_ACTIVE;
+    if (strcmp(text, "DRAINING") == 0)
+        return MODEL_DRAINING;
+    if (strcmp(text, "REGISTERING") == 0)
+        return MODEL_REGISTERING;
+    return MODEL_INACTIVE; /* DEREGISTERING, INACTIVE, REGISTRATION_FAILED: nothing can start */
+}
+
+static const char *instance_key(const void *entry)
+{
+    return ((const struct model_instance *)entry)->arn;
+}
+
+static const char *task_key(const void *entry)
+{
+    return ((const struct model_task *)entry)->arn;
+}
+
+static const char *name_key(const void *entry)
+{
+    return ((const struct model_name *)entry)->text;
+}
+
+static void *get_memory(struct model *m, size_t size)
+{
+    return m->resize(m->arg, NULL, size);
+}
+
+static void give_memory(struct model *m, void *memory)
+{
+    if (memory)
+        m->resize(m->arg, memory, 0);
+}
+
+void model_init(struct model *m, size_t instances_max, size_t tasks_max, model_resize_fn resize,
+                void *arg)
+{
+    memset(m, 0, sizeof *m);
+    m->instances_max = instances_max;
+    m->tasks_max = tasks_max;
+    m->resize = resize;
+    m->arg = arg;
+}
+
+/* ---- names ------------------------------------------------------------------ */
+
+static int hold_name(struct model *m, const char *text, struct model_name **ret)
+{
+    *ret = NULL;
+    if (!text || !*text)
+        return 0;
+    uint64_t hash = hash_str(text);
+    struct model_name *name = model_table_get(&m->name_table, name_key, hash, text);
+    if (!name) {
+        size_t len = strlen(text);
+        int rv = model_table_reserve(m, &m->name_table);
+        if (rv)
+            return rv;
+        name = get_memory(m, sizeof *name + len + 1);
+        if (!name)
+            return ERR_NOMEM;
+        name->hash = hash;
+        name->users = 0;
+        memcpy(name->text, text, len + 1);
+        model_table_add(&m->name_table, hash, name);
+    }
+    name->users++;
+    *ret = name;
+    return 0;
+}
+
+static void drop_name(struct model *m, struct model_name *name)
+{
+    if (!name || --name->users > 0)
+        return;
+    model_table_remove(&m->name_table, name->hash, name);
+    give_memory(m, name);
+}
+
+const struct model_name *model_find_name(const struct model *m, const char *text)
+{
+    return model_table_get(&m->name_table, name_key, hash_str(text), text);
+}
+
+/* ---- instances ---------------------------------------------------------------- */
+
+static char *put_text(char **at, const char *text)
+{
+    char *copy = *at;
+    size_t len = text ? strlen(text) : 0;
+    if (len)
+        memcpy(copy, text, len);
+    copy[len] = '\0';
+    *at = copy + len + 1;
+    return copy;
+}
+
+static size_t text_size(const char *text)
+{
+    return (text ? strlen(text) : 0) + 1;
+}
+
+static void sort_attributes(struct model_attribute *a, size_t count)
+{
+    for (size_t i = 1; i < count; i++) { /* some thirty, mostly sorted already */
+        struct model_attribute moved = a[i];
+        size_t at = i;
+        for (; at > 0 && strcmp(a[at - 1].name, moved.name) > 0; at--)
+            a[at] = a[at - 1];
+        a[at] = moved;
+    }
+}
+
+static uint64_t hash_attributes(const struct model_attribute *a, size_t count)
+{
+    uint64_t hash = count;
+    for (size_t i = 0; i < count; i++) {
+        hash = hash_bytes(a[i].name, strlen(a[i].name), hash);
+        if (a[i].value)
+            hash = hash_bytes(a[i].value, strlen(a[i].value), hash);
+    }
+    return hash;
+}
+
+/* Fills the texts and attributes from the row into one block of memory. */
+static int fill_texts(struct model *m, struct model_instance *inst,
+                      const struct model_instance_row *row)
+{
+    size_t size = text_size(row->arn) + text_size(row->ec2_id) + text_size(row->zone) +
+                  text_size(row->agent_version);
+    size_t count = row->attribute_count;
+    for (size_t i = 0; i < count; i++)
+        size += text_size(row->attributes[i].name) + text_size(row->attributes[i].value);
+    char *block = get_memory(m, count * sizeof(struct model_attribute) + size);
+    if (!block)
+        return ERR_NOMEM;
+    void *old = inst->block;
+    struct model_attribute *attributes = (struct model_attribute *)(void *)block;
+    char *at = block + count * sizeof *attributes;
+    inst->arn = put_text(&at, row->arn);
+    inst->ec2_id = put_text(&at, row->ec2_id);
+    inst->zone = put_text(&at, row->zone);
+    inst->agent_version = put_text(&at, row->agent_version);
+    for (size_t i = 0; i < count; i++) {
+        attributes[i].name = put_text(&at, row->attributes[i].name);
+        attributes[i].value =
+            row->attributes[i].value ? put_text(&at, row->attributes[i].value) : NULL;
+    }
+    sort_attributes(attributes, count);
+    inst->attributes = attributes;
+    inst->attribute_count = count;
+    inst->attributes_hash = hash_attributes(attributes, count);
+    inst->block = block;
+    give_memory(m, old);
+    return 0;
+}
+
+static int free_slot(struct model *m, uint32_t *ret)
+{
+    if (m->instance_table.count >= m->instances_max)
+        return ERR_FULL;
+    if (m->slot_count == m->slot_cap) {
+        for (size_t i = 0; i < m->slot_count; i++) {
+            if (!m->instances[i]) {
+                *ret = (uint32_t)i;
+                return 0;
+            }
+        }
+        size_t cap = m->slot_cap ? m->slot_cap * 2 : 64;
+        struct model_instance **bigger =
+            m->resize(m->arg, m->instances, cap * sizeof(struct model_instance *));
+        if (!bigger)
+            return ERR_NOMEM;
+        m->instances = bigger;
+        m->slot_cap = cap;
+    }
+    m->instances[m->slot_count] = NULL;
+    *ret = (uint32_t)m->slot_count++;
+    return 0;
+}
+
+static int new_instance(struct model *m, const struct model_instance_row *row,
+                        struct model_instance **ret)
+{
+    uint32_t slot;
+    int rv = model_table_reserve(m, &m->instance_table);
+    if (!rv)
+        rv = free_slot(m, &slot);
+    if (rv)
+        return rv;
+    struct model_instance *inst = get_memory(m, sizeof *inst);
+    if (!inst)
+        return ERR_NOMEM;
+    memset(inst, 0, sizeof *inst);
+    rv = hold_name(m, row->cluster, &inst->cluster);
+    if (!rv)
+        rv = fill_texts(m, inst, row);
+    if (rv) {
+        drop_name(m, inst->cluster);
+        give_memory(m, inst);
+        return rv;
+    }
+    inst->slot = slot;
+    inst->generation = ++m->next_generation ? m->next_generation : ++m->next_generation;
+    m->instances[slot] = inst;
+    model_table_add(&m->instance_table, hash_str(inst->arn), inst);
+    *ret = inst;
+    return 0;
+}
+
+static void free_instance(struct model *m, struct model_instance *inst)
+{
+    ENSURE(inst->tasks == NULL);
+    model_table_remove(&m->instance_table, hash_str(inst->arn), inst);
+    m->instances[inst->slot] = NULL;
+    while (m->slot_count > 0 && !m->instances[m->slot_count - 1])
+        m->slot_count--;
+    drop_name(m, inst->cluster);
+    give_memory(m, inst->block);
+    give_memory(m, inst);
+}
+
+int model_put_instance(struct model *m, const struct model_instance_row *row, uint64_t now_ms,
+                       struct model_instance **ret)
+{
+    if (ret)
+        *ret = NULL;
+    if (!row->arn || !*row->arn || row->attribute_count > MODEL_ATTRIBUTES_MAX)
+        return ERR_MALFORMED;
+    struct model_instance *inst = model_find_instance(m, row->arn);
+    int rv;
+    if (!inst)
+        rv = new_instance(m, row, &inst);
+    else if (inst->status != MODEL_UNSEEN && row->version < inst->version)
+        return 0;
+    else
+        rv = fill_texts(m, inst, row);
+    if (!rv && !inst->cluster)
+        rv = hold_name(m, row->cluster, &inst->cluster);
+    if (rv)
+        return rv;
+    inst->gone = false;
+    inst->status = instance_status_parse(row->status);
+    inst->connected = row->connected;
+    if (row->connected)
+        inst->disconnected_since_ms = 0;
+    else if (!inst->disconnected_since_ms)
+        inst->disconnected_since_ms = now_ms ? now_ms : 1;
+    if (inst->status != MODEL_DRAINING)
+        inst->draining_since_ms = 0;
+    else if (!inst->draining_since_ms)
+        inst->draining_since_ms = now_ms ? now_ms : 1;
+    if (row->version != inst->version)
+        inst->changes++;
+    inst->version = row->version;
+    inst->seen_ms = now_ms;
+    inst->registered_unix_ms = row->registered_unix_ms;
+    inst->running_tasks = row->running_tasks;
+    if (ret)
+        *ret = inst;
+    return 0;
+}
+
+void model_del_instance(struct model *m, const char *arn)
+{
+    struct model_instance *inst = model_find_instance(m, arn);
+    if (!inst)
+        return;
+    if (inst->tasks) { /* its tasks say later what became of them */
+        inst->gone = true;
+        inst->status = MODEL_INACTIVE;
+        inst->connected = false;
+        inst->changes++;
+        return;
+    }
+    free_instance(m, inst);
+}
+
+struct model_instance *model_find_instance(const struct model *m, const char *arn)
+{
+    return model_table_get(&m->instance_table, instance_key, hash_str(arn), arn);
+}
+
+bool model_find_attribute(const struct model_instance *inst, const char *name, const char **ret)
+{
+    size_t low = 0, high = inst->attribute_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int order = strcmp(inst->attributes[mid].name, name);
+        if (order == 0) {
+            *ret = inst->attributes[mid].value;
+            return true;
+        }
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *ret = NULL;
+    return false;
+}
+
+/* ---- tasks ---------------------------------------------------------------------- */
+
+static void unlink_task(struct model_task *task)
+{
+    if (task->prev)
+        task->prev->next = task->next;
+    else
+        task->instance->tasks = task->next;
+    if (task->next)
+        task->next->prev = task->prev;
+}
+
+static void link_task(struct model_task *task, struct model_instance *inst)
+{
+    task->instance = inst;
+    task->prev = NULL;
+    task->next = inst->tasks;
+    if (task->next)
+        task->next->prev = task;
+    inst->tasks = task;
+}
+
+static void free_task(struct model *m, struct model_task *task)
+{
+    struct model_instance *inst = task->instance;
+    model_table_remove(&m->task_table, hash_str(task->arn), task);
+    unlink_task(task);
+    drop_name(m, task->group);
+    drop_name(m, task->started_by);
+    give_memory(m, task);
+    inst->changes++;
+    if (!inst->tasks && (inst->gone || inst->status == MODEL_UNSEEN))
+        free_instance(m, inst);
+}
+
+static struct model_task *make_task(struct model *m, const struct model_task_row *row)
+{
+    size_t size = text_size(row->arn) + text_size(row->stop_code) + text_size(row->reason);
+    struct model_task *task = get_memory(m, sizeof *task + size);
+    if (!task)
+        return NULL;
+    memset(task, 0, sizeof *task);
+    char *at = (char *)(task + 1);
+    task->arn = put_text(&at, row->arn);
+    task->stop_code = put_text(&at, row->stop_code);
+    task->reason = put_text(&at, row->reason);
+    if (hold_name(m, row->group, &task->group) ||
+        hold_name(m, row->started_by, &task->started_by)) {
+        drop_name(m, task->group);
+        give_memory(m, task);
+        return NULL;
+    }
+    task->status = model_task_status_parse(row->status);
+    task->wanted = !row->desired || strcmp(row->desired, "STOPPED") != 0;
+    task->version = row->version;
+    task->created_unix_ms = row->created_unix_ms;
+    task->started_unix_ms = row->started_unix_ms;
+    task->stopped_unix_ms = row->stopped_unix_ms;
+    return task;
+}
+
+static int place_of(struct model *m, const struct model_task_row *row, struct model_instance **ret)
+{
+    *ret = model_find_instance(m, row->instance);
+    if (*ret)
+        return 0;
+    struct model_instance_row unseen = {.arn = row->instance, .cluster = row->cluster};
+    return new_instance(m, &unseen, ret);
+}
+
+/* Forgets the longest stopped tasks of an instance beyond what is kept. */
+static void trim_stopped(struct model *m, struct model_instance *inst,
+                         const struct model_task *keep)
+{
+    for (;;) {
+        size_t count = 0;
+        struct model_task *oldest = NULL;
+        for (struct model_task *t = inst->tasks; t; t = t->next) {
+            if (model_task_is_live(t))
+                continue;
+            count++;
+            if (t != keep && (!oldest || t->first_seen_ms < oldest->first_seen_ms))
+                oldest = t;
+        }
+        if (count <= MODEL_STOPPED_KEPT || !oldest)
+            return;
+        free_task(m, oldest);
+    }
+}
+
+int model_put_task(struct model *m, const struct model_task_row *row, uint64_t now_ms,
+                   struct model_task **ret)
+{
+    if (ret)
+        *ret = NULL;
+    if (!row->arn || !*row->arn)
+        return ERR_MALFORMED;
+    if (!row->instance || !*row->instance)
+        return 0; /* Fargate: no instance of ours */
+    struct model_task *old = model_find_task(m, row->arn);
+    if (old && row->version < old->version)
+        return 0;
+    if (!old && m->task_table.count >= m->tasks_max)
+        return ERR_FULL;
+    struct model_instance *inst = NULL;
+    int rv = place_of(m, row, &inst);
+    if (!rv)
+        rv = model_table_reserve(m, &m->task_table);
+    struct model_task *task = rv ? NULL : make_task(m, row);
+    if (!task) {
+        if (inst && !inst->tasks && inst->status == MODEL_UNSEEN)
+            free_instance(m, inst);
+        return rv ? rv : ERR_NOMEM;
+    }
+    task->first_seen_ms = now_ms ? now_ms : 1;
+    if (old) {
+        task->first_seen_ms = old->first_seen_ms;
+        task->stop_asked_ms = old->stop_asked_ms;
+        struct model_instance *before = old->instance;
+        link_task(task, inst); /* first, so that the instance is not left empty */
+        unlink_task(old);
+        model_table_replace(&m->task_table, hash_str(task->arn), old, task);
+        drop_name(m, old->group);
+        drop_name(m, old->started_by);
+        if (model_task_is_live(old) != model_task_is_live(task))
+            before->changes++;
+        give_memory(m, old);
+    } else {
+        link_task(task, inst);
+        model_table_add(&m->task_table, hash_str(task->arn), task);
+    }
+    if (!model_task_is_live(task))
+        trim_stopped(m, inst, task);
+    if (ret)
+        *ret = task;
+    return 0;
+}
+
+void model_del_task(struct model *m, const char *arn)
+{
+    struct model_task *task = model_find_task(m, arn);
+    if (task)
+        free_task(m, task);
+}
+
+struct model_task *model_find_task(const struct model *m, const char *arn)
+{
+    return model_table_get(&m->task_table, task_key, hash_str(arn), arn);
+}
+
+void model_clear(struct model *m)
+{
+    for (size_t i = m->slot_count; i-- > 0;) {
+        struct model_instance *inst = m->instances[i];
+        if (!inst)
+            continue;
+        while (inst->tasks && inst->tasks->next)
+            free_task(m, inst->tasks->next);
+        inst->status = MODEL_ACTIVE; /* so that the last task does not free it */
+        inst->gone = false;
+        if (inst->tasks)
+            free_task(m, inst->tasks);
+        free_instance(m, inst);
+    }
+}
+
+void model_fini(struct model *m)
+{
+    model_clear(m);
+    give_memory(m, m->instances);
+    give_memory(m, m->instance_table.slots);
+    give_memory(m, m->task_table.slots);
+    give_memory(m, m->name_table.slots);
+    model_init(m, m->instances_max, m->tasks_max, m->resize, m->arg);
+}
