@@ -19,15 +19,19 @@ struct intake_options {
     struct aws *aws;
     struct rows *rows;
     struct store *store;
-    const char *cluster;   /* name or ARN of the own cluster */
-    const char *clusters;  /* "own" | "all" | "name,name": whose events and rows are kept */
-    const char *queue;     /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
-    uint64_t reconcile_ms; /* 0: 10 min */
+    const char *cluster;  /* name or ARN of the own cluster */
+    const char *clusters; /* "own" | "all" | "name,name": whose events and rows are kept */
+    const char *queue;    /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
+    const char *ecs_agent_endpoint; /* of the local ECS agent; NULL: not watched */
+    uint64_t reconcile_ms;          /* 0: 10 min */
     bool keep_override_values;
     uint64_t seed;
     void *arg;
     /* The first full reconcile of this leadership ended (ok), or a periodic one did. */
     void (*on_reconciled)(void *arg, int err);
+    /* The local ECS agent shows another status of this task (or instance) than the store has: the
+     * leader should look at it again. */
+    void (*on_hint)(void *arg, const char *cluster, const char *arn);
 };
 
 int intake_create(struct intake **ret, const struct intake_options *options,

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Starts and stops the modules in order.
+ *
+ *   start: store -> intent -> rows -> aws -> API (answers from the store at once)
+ *          -> identity -> gossip -> records -> raft -> intake -> daemons -> join
+ *   stop:  API -> leadership given away -> daemons, intake, join -> leave -> raft, records,
+ *          gossip -> aws -> store */
+#include "agent/agent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "agent/agent_int.h"
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "agent/base/log.h"
+
+#define TRANSFER_MS 300 /* how long stopping waits for another leader */
+
+static uint64_t random_u64(void)
+{
+    uint64_t v = 0;
+    ENSURE(getrandom(&v, sizeof v, 0) == (ssize_t)sizeof v);
+    return v;
+}
+
+static const char *or_null(const char *text)
+{
+    return text[0] == '\0' ? NULL : text;
+}
+
+/* ---- from other threads -------------------------------------------------------------- */
+
+static void store_notify(void *arg)
+{
+    struct agent *a = arg;
+    uv_async_send(&a->store_async);
+}
+
+static void on_store_async(uv_async_t *async)
+{
+    struct agent *a = async->data;
+    store_poll(a->store);
+}
+
+static void on_write_async(uv_async_t *async)
+{
+    commands_take(async->data);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    publish_tick(a);
+    if (!list_is_empty(&a->commands))
+        commands_retry(a);
+    if (a->gossip != NULL)
+        reap_tick(a);
+}
+
+/* ---- leadership ------------------------------------------------------------------------ */
+
+void agent_lead_changed(struct agent *a)
+{
+    bool leading = a->role == RAFT_UV_LEADER && !a->stopping;
+    a->reconciled = false;
+    if (a->intake == NULL)
+        return;
+    /* The scheduler first, so that it never sees a reconcile of a leadership it does not know. */
+    daemons_lead(a->daemons, leading, a->term);
+    intake_lead(a->intake, leading, a->term);
+    join_lead(a->join, leading);
+    if (leading)
+        flow_offer_intent(a);
+}
+
+/* ---- start, second half: identity is known ---------------------------------------------- */
+
+static uint64_t next_incarnation(struct agent *a)
+{
+    uint64_t last = 0;
+    size_t len = 0;
+    if (store_fact_get(a->store, "incarnation", &last, sizeof last, &len) != 0 ||
+        len != sizeof last)
+        last = 0;
+    /* With a lost data directory the clock still beats an earlier life's small steps. */
+    uint64_t floor = (uint64_t)clock_unix_ms() / 1000;
+    uint64_t next = last + 1 > floor ? last + 1 : floor;
+    flow_on_incarnation(a, next);
+    return next;
+}
+
+static uint16_t configured_port(const char *bind)
+{
+    const char *colon = strrchr(bind, ':');
+    return colon == NULL ? 0 : (uint16_t)strtoul(colon + 1, NULL, 10);
+}
+
+/* What peers are told: the setting, else the instance's address, else where we are bound. */
+static void choose_advertise(const struct agent *a, char *out, size_t size)
+{
+    const char *bind = a->config->gossip_bind;
+    bool any = strncmp(bind, "0.0.0.0:", 8) == 0 || strncmp(bind, "[::]:", 5) == 0;
+    if (a->config->gossip_advertise[0] != '\0')
+        snprintf(out, size, "%s", a->config->gossip_advertise);
+    else if (any && a->identity.address[0] != '\0')
+        snprintf(out, size, "%s:%u", a->identity.address, configured_port(bind));
+    else
+        snprintf(out, size, "%s", any ? "" : bind);
+}
+
+static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e)
+{
+    struct gossip_options options = {
+        .loop = a->loop,
+        .id = a->identity.id,
+        .cluster = identity_cluster_name(&a->identity),
+        .bind = a->config->gossip_bind,
+        .advertise = or_null(advertise),
+        .keys = (const uint8_t(*)[32])a->keys.key,
+        .key_count = a->keys.count,
+        .incarnation = next_incarnation(a),
+        .seed = random_u64(),
+        .arg = a,
+        .on_member = flow_on_member,
+        .on_incarnation = flow_on_incarnation,
+        .on_bad_packet = flow_on_bad_packet,
+    };
+    snprintf(options.meta.zone, sizeof options.meta.zone, "%s", a->identity.zone);
+    snprintf(options.meta.version, sizeof options.meta.version, "%s", BLOX_VERSION);
+    options.meta.api_port = api_port(a->api);
+    options.meta.role = strcmp(a->config->role, "member") == 0;
+    options.meta.lifecycle = strcmp(a->identity.lifecycle, "spot") == 0 ? 1
+                             : a->identity.lifecycle[0] == '\0'         ? 2
+                                                                        : 0;
+    int err = gossip_create(&a->gossip, &options, e);
+    if (err == 0)
+        gossip_on_call(a->gossip, commands_on_call, a);
+    return err;
+}
+
+static int start_records(struct agent *a)
+{
+    struct records_options options = {
+        .loop = a->loop,
+        .gossip = a->gossip,
+        .seed = random_u64(),
+        .arg = a,
+        .apply = flow_records_apply,
+        .fingerprints = flow_fingerprints,
+        .get = flow_get_record,
+    };
+    int err = records_create(&a->records, &options);
+    if (err == 0)
+        rows_set_gossip(a->rows, a->records);
+    return err;
+}
+
+static int start_raft(struct agent *a, struct errmsg *e)
+{
+    struct raft_uv_options options = {
+        .loop = a->loop,
+        .gossip = a->gossip,
+        .store = a->store,
+        .cluster = identity_cluster_name(&a->identity),
+        .candidate = strcmp(a->config->role, "candidate") == 0,
+        .expect = (unsigned)a->config->raft_expect,
+        .bootstrap_wait_ms = a->config->raft_bootstrap_wait_ms,
+        .election_ms = a->config->raft_election_ms,
+        .heartbeat_ms = a->config->raft_heartbeat_ms,
+        .seed = random_u64(),
+        .arg = a,
+        .apply = flow_apply,
+        .snapshot_save = flow_snapshot_save,
+        .snapshot_load = flow_snapshot_load,
+        .on_role = flow_on_role,
+    };
+    return raft_uv_create(&a->raft, &options, e);
+}
+
+static int start_intake(struct agent *a, struct errmsg *e)
+{
+    struct intake_options options = {
+        .loop = a->loop,
+        .aws = a->aws,
+        .rows = a->rows,
+        .store = a->store,
+        .cluster = a->identity.cluster,
+        .clusters = a->config->clusters,
+        .queue = or_null(a->config->queue),
+        .ecs_agent_endpoint = or_null(a->config->ecs_agent_endpoint),
+        .reconcile_ms = a->config->reconcile_ms,
+        .keep_override_values = a->config->keep_override_values,
+        .seed = random_u64(),
+        .arg = a,
+        .on_reconciled = flow_on_reconciled,
+        .on_hint = flow_on_hint,
+    };
+    return intake_create(&a->intake, &options, e);
+}
+
+static int start_daemons(struct agent *a, struct errmsg *e)
+{
+    struct daemons_options options = {
+        .loop = a->loop,
+        .aws = a->aws,
+        .rows = a->rows,
+        .store = a->store,
+        .raft = a->raft,
+        .intake = a->intake,
+        .intent = a->intent,
+        .cluster = a->identity.cluster,
+        .seed = random_u64(),
+    };
+    return daemons_create(&a->daemons, &options, e);
+}
+
+static int start_join(struct agent *a, const char *advertise)
+{
+    char bound[300];
+    const char *colon = strrchr(a->config->gossip_bind, ':');
+    size_t host = colon == NULL ? 0 : (size_t)(colon - a->config->gossip_bind);
+    snprintf(bound, sizeof bound, "%.*s:%u", (int)host, a->config->gossip_bind,
+             gossip_port(a->gossip));
+    struct join_options options = {
+        .loop = a->loop,
+        .aws = a->aws,
+        .gossip = a->gossip,
+        .config = a->config,
+        .address = advertise[0] == '\0' || configured_port(advertise) == 0 ? bound : advertise,
+        .seed = random_u64(),
+        .arg = a,
+        .on_census = flow_on_census,
+    };
+    int err = join_start(&a->join, &options);
+    if (err == 0)
+        join_identity(a->join, &a->identity);
+    return err;
+}
+
+static void on_identity(void *arg, const struct identity *found)
+{
+    struct agent *a = arg;
+    struct errmsg e = {{0}};
+    char advertise[CONFIG_VALUE_MAX];
+    a->identity = *found;
+    LOG(LOG_INFO, "identity", "", LS("id", found->id), LS("cluster", found->cluster),
+        LS("instance", found->instance_arn), LS("zone", found->zone));
+    choose_advertise(a, advertise, sizeof advertise);
+    int err = start_gossip(a, advertise, &e);
+    if (err == 0)
+        err = start_records(a);
+    if (err == 0)
+        err = start_raft(a, &e);
+    if (err == 0)
+        err = start_intake(a, &e);
+    if (err == 0)
+        err = start_daemons(a, &e);
+    if (err == 0)
+        err = start_join(a, advertise);
+    if (err != 0) {
+        snprintf(a->fatal, sizeof a->fatal, "%s", e.text[0] == '\0' ? err_text(err) : e.text);
+        LOG(LOG_ERROR, "cluster_not_started", "this agent serves what it has", LS("why", a->fatal));
+    }
+    publish_dirty(a, API_DOC_AGENT);
+    publish_dirty(a, API_DOC_MEMBERS);
+}
+
+static void on_more_identity(void *arg, const struct identity *found)
+{
+    struct agent *a = arg;
+    a->identity = *found;
+    if (a->join != NULL)
+        join_identity(a->join, found);
+    publish_dirty(a, API_DOC_AGENT);
+}
+
+/* ---- start, first half ------------------------------------------------------------------ */
+
+static int restore_intent(void *arg, const struct store_log_intent *row)
+{
+    return intent_restore(arg, row);
+}
+
+static int open_store(struct agent *a, struct errmsg *e)
+{
+    struct store_options options = {
+        .dir = a->config->data_dir, .notify = store_notify, .notify_arg = a};
+    int err = store_open(&a->store, &options, &a->store_report, e);
+    if (err != 0)
+        return err;
+    err = intent_create(&a->intent);
+    if (err == 0)
+        err = store_log_intent(a->store, restore_intent, a->intent);
+    if (err == 0)
+        err = rows_create(&a->rows, a->store);
+    return err != 0 ? errmsg_set(e, err, "cannot read the applied intent: %s", err_text(err)) : 0;
+}
+
+static int start_aws(struct agent *a, struct errmsg *e)
+{
+    const struct config *c = a->config;
+    struct aws_options options = {
+        .loop = a->loop,
+        .region = or_null(c->aws_region),
+        .profile = or_null(c->aws_profile),
+        .ecs_endpoint = or_null(c->ecs_endpoint),
+        .sqs_endpoint = or_null(c->sqs_endpoint),
+        .sts_endpoint = or_null(c->sts_endpoint),
+        .imds_endpoint = or_null(c->imds_endpoint),
+        .seed = random_u64(),
+    };
+    return aws_create(&a->aws, &options, e);
+}
+
+static int start_api(struct agent *a, struct errmsg *e)
+{
+    const struct config *c = a->config;
+    struct api_options options = {
+        .store = a->store,
+        .bind = or_null(c->api_bind),
+        .extra_binds = or_null(c->api_extra_binds),
+        .socket_path = or_null(c->api_socket),
+        .socket_group = or_null(c->api_socket_group),
+        .admin_group = or_null(c->api_admin_group),
+        .token_file = or_null(c->api_token_file),
+        .anonymous = strcmp(c->api_anonymous, "write") == 0  ? API_ANONYMOUS_WRITE
+                     : strcmp(c->api_anonymous, "read") == 0 ? API_ANONYMOUS_READ
+                                                             : API_ANONYMOUS_NONE,
+        .allowed_hosts = or_null(c->api_allowed_hosts),
+        .cluster = or_null(c->cluster),
+        .threads = (unsigned)c->api_threads,
+        .arg = a,
+        .submit = commands_submit,
+    };
+    return api_start(&a->api, &options, e);
+}
+
+static void init_handles(struct agent *a)
+{
+    uv_async_init(a->loop, &a->store_async, on_store_async);
+    uv_async_init(a->loop, &a->write_async, on_write_async);
+    uv_timer_init(a->loop, &a->tick);
+    a->store_async.data = a;
+    a->write_async.data = a;
+    a->tick.data = a;
+    a->handles_open = 3;
+    uv_timer_start(&a->tick, on_tick, 0, TICK_MS);
+}
+
+int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config, struct errmsg *e)
+{
+    struct agent *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    a->loop = loop;
+    a->config = config;
+    a->started_mono_ms = clock_mono_ms();
+    a->started_unix_ms = clock_unix_ms();
+    a->role = RAFT_UV_OUTSIDE;
+    prng_seed(&a->prng, random_u64());
+    list_init(&a->writes);
+    list_init(&a->commands);
+    pthread_mutex_init(&a->writes_lock, NULL);
+    /* A failed start ends the process: what was made so far goes with it. */
+    int err = keys_read(&a->keys, config->gossip_key_file, e);
+    if (err != 0)
+        return err;
+    init_handles(a);
+    err = open_store(a, e);
+    if (err == 0)
+        err = start_aws(a, e);
+    if (err == 0)
+        err = start_api(a, e);
+    if (err != 0)
+        return err;
+    struct identity_options options = {
+        .loop = loop,
+        .aws = a->aws,
+        .store = a->store,
+        .config = config,
+        .arg = a,
+        .on_known = on_identity,
+        .on_more = on_more_identity,
+    };
+    err = identity_start(&a->search, &options);
+    if (err != 0)
+        return errmsg_set(e, err, "out of memory");
+    LOG(LOG_INFO, "started", "blox " BLOX_VERSION, LU("api_port", api_port(a->api)),
+        LU("rows", a->store_report.rows));
+    *ret = a;
+    return 0;
+}
+
+/* ---- stop ---------------------------------------------------------------------------------
+ * A chain: each step's done starts the next. Modules that were never started are skipped. */
+
+static void stop_finished(uv_handle_t *handle)
+{
+    struct agent *a = handle->data;
+    if (--a->handles_open > 0)
+        return;
+    void (*done)(void *) = a->done;
+    void *arg = a->done_arg;
+    pthread_mutex_destroy(&a->writes_lock);
+    free(a);
+    done(arg);
+}
+
+static void stop_store(void *arg)
+{
+    struct agent *a = arg;
+    store_close(a->store);
+    rows_destroy(a->rows);
+    intent_destroy(a->intent);
+    keys_wipe(&a->keys);
+    LOG_MSG(LOG_INFO, "stopped", "");
+    uv_close((uv_handle_t *)&a->tick, stop_finished);
+    uv_close((uv_handle_t *)&a->store_async, stop_finished);
+    uv_close((uv_handle_t *)&a->write_async, stop_finished);
+}
+
+static void stop_aws(void *arg)
+{
+    struct agent *a = arg;
+    a->gossip = NULL;
+    aws_destroy(a->aws, stop_store, a);
+}
+
+static void stop_gossip(void *arg)
+{
+    struct agent *a = arg;
+    a->records = NULL;
+    rows_set_gossip(a->rows, NULL);
+    if (a->gossip != NULL)
+        gossip_destroy(a->gossip, stop_aws, a);
+    else
+        stop_aws(a);
+}
+
+static void stop_records(void *arg)
+{
+    struct agent *a = arg;
+    a->raft = NULL;
+    if (a->records != NULL)
+        records_destroy(a->records, stop_gossip, a);
+    else
+        stop_gossip(a);
+}
+
+static void stop_raft(void *arg)
+{
+    struct agent *a = arg;
+    if (a->raft != NULL)
+        raft_uv_destroy(a->raft, stop_records, a);
+    else
+        stop_records(a);
+}
+
+static void leave(void *arg)
+{
+    struct agent *a = arg;
+    a->join = NULL;
+    if (a->gossip != NULL)
+        gossip_leave(a->gossip, stop_raft, a);
+    else
+        stop_raft(a);
+}
+
+static void stop_join(void *arg)
+{
+    struct agent *a = arg;
+    a->intake = NULL;
+    if (a->join != NULL)
+        join_stop(a->join, leave, a);
+    else
+        leave(a);
+}
+
+static void stop_intake(void *arg)
+{
+    struct agent *a = arg;
+    a->daemons = NULL;
+    if (a->intake != NULL)
+        intake_destroy(a->intake, stop_join, a);
+    else
+        stop_join(a);
+}
+
+static void stop_daemons(void *arg)
+{
+    struct agent *a = arg;
+    a->search = NULL;
+    if (a->daemons != NULL)
+        daemons_destroy(a->daemons, stop_intake, a);
+    else
+        stop_intake(a);
+}
+
+static void stop_search(struct agent *a)
+{
+    commands_fail_all(a);
+    api_stop(a->api);
+    uv_timer_stop(&a->tick);
+    identity_stop(a->search, stop_daemons, a);
+}
+
+static void on_transfer_late(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    stop_search(a);
+}
+
+void agent_stop(struct agent *a, void (*done)(void *arg), void *arg)
+{
+    if (a->stopping)
+        return;
+    a->stopping = true;
+    a->done = done;
+    a->done_arg = arg;
+    LOG_MSG(LOG_INFO, "stopping", "");
+    publish_tick(a);
+    if (a->role == RAFT_UV_LEADER && a->raft != NULL) {
+        agent_lead_changed(a); /* stops acting before the leadership goes */
+        if (raft_uv_transfer(a->raft, NULL, NULL) == 0) {
+            uv_timer_start(&a->tick, on_transfer_late, TRANSFER_MS, 0);
+            return;
+        }
+    }
+    stop_search(a);
+}

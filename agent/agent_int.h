@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The agent's state, shared by the files of the composition only. */
+#ifndef BLOX_AGENT_AGENT_INT_H
+#define BLOX_AGENT_AGENT_INT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "agent/agent.h"
+#include "agent/api/api.h"
+#include "agent/aws/aws.h"
+#include "agent/base/list.h"
+#include "agent/base/prng.h"
+#include "agent/config.h"
+#include "agent/daemons/daemons_uv.h"
+#include "agent/identity_uv.h"
+#include "agent/intake/intake.h"
+#include "agent/intent/intent.h"
+#include "agent/join_uv.h"
+#include "agent/keys.h"
+#include "agent/raft/raft_uv.h"
+#include "agent/rows/rows.h"
+#include "gossip/node.h"
+#include "gossip/records.h"
+#include "store/store.h"
+
+/* Calls between agents (gossip_call's method). */
+enum call_method {
+    CALL_COMMAND = 1, /* a user's write, to the leader */
+    CALL_HINT = 2     /* "look at this task": from the agent of its instance, to the leader */
+};
+
+/* A user's write on its way; see commands.c. */
+struct command {
+    struct list link;
+    struct agent *agent;
+    struct api_write *write;        /* from the own API, or */
+    struct gossip_request *request; /* from another agent */
+    json_t *json;
+    uint64_t deadline_ms;
+    bool busy; /* at the scheduler or at another agent */
+    char forwarded_to[AGENT_ID_MAX];
+};
+
+struct agent {
+    uv_loop_t *loop;
+    const struct config *config;
+    struct prng prng;
+    uint64_t started_mono_ms;
+    int64_t started_unix_ms;
+
+    /* What runs. The second half only once the identity is known. */
+    struct store *store;
+    struct store_report store_report;
+    struct rows *rows;
+    struct aws *aws;
+    struct intent *intent;
+    struct api *api;
+    struct identity_search *search;
+
+    struct identity identity;
+    struct keys keys;
+    struct gossip_node *gossip;
+    struct records *records;
+    struct raft_uv *raft;
+    struct intake *intake;
+    struct daemons *daemons;
+    struct join *join;
+
+    /* From other threads. */
+    uv_async_t store_async; /* the writer has completions */
+    uv_async_t write_async; /* the API has writes */
+    pthread_mutex_t writes_lock;
+    struct list writes; /* of struct command, not yet seen by the loop */
+    uv_timer_t tick;    /* publishes, retries held commands, reaps */
+
+    struct list commands; /* under way */
+    enum raft_uv_role role;
+    uint64_t term;
+    uint64_t leader; /* num, 0: none */
+    bool reconciled; /* in this leadership */
+    int64_t complete_unix_ms;
+    uint64_t published_ms[API_DOC_COUNT];
+    bool dirty[API_DOC_COUNT];
+    unsigned reap_ticks;
+    uint64_t incarnation;
+    bool stopping;
+    unsigned handles_open;
+    char fatal[256]; /* why the cluster part could not start */
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+#define TICK_MS 200
+
+/* agent.c */
+void agent_lead_changed(struct agent *a);
+
+/* flow.c: what the modules call back. */
+void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader);
+void flow_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                struct raft_rows *ret);
+int flow_snapshot_save(void *arg, struct buf *out);
+int flow_snapshot_load(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                       struct raft_rows *ret);
+void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state before,
+                    const char *why);
+void flow_on_incarnation(void *arg, uint64_t incarnation);
+void flow_on_bad_packet(void *arg, const struct sockaddr *from, const char *why);
+int flow_records_apply(void *arg, const struct record *records, size_t count);
+int flow_fingerprints(void *arg, uint64_t first, uint64_t last,
+                      int (*fn)(void *fn_arg, uint64_t key_hash, struct record_version version),
+                      void *fn_arg);
+int flow_get_record(void *arg, uint64_t key_hash,
+                    void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg);
+void flow_on_reconciled(void *arg, int err);
+void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
+void flow_on_census(void *arg, unsigned agents);
+/* Intent rows that this leader applied but peers may lack: offered to all again. */
+void flow_offer_intent(struct agent *a);
+
+/* commands.c */
+void commands_submit(void *arg, struct api_write *write); /* any thread */
+void commands_take(struct agent *a);                      /* loop: fetch what was submitted */
+void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                      struct gossip_request *call);
+void commands_retry(struct agent *a); /* a leader may be known now, or the time is up */
+void commands_fail_all(struct agent *a);
+
+/* publish.c */
+void publish_dirty(struct agent *a, enum api_doc doc);
+void publish_tick(struct agent *a);
+/* One sentence on what is wrong, most important first; "" if nothing. */
+void publish_trouble(struct agent *a, char *out, size_t size);
+
+/* reap.c */
+void reap_tick(struct agent *a);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A user's write: checked where it arrives, done by the leader wherever that is. Each
+ * creating command carries an idempotency key (made here if the caller sent none), so a
+ * forward whose answer was lost may be sent again without doing the work twice.
+ *
+ * API thread -> commands_submit -> loop -> leader? daemons_command : gossip_call(leader)
+ * No leader: held until one is known, for at most HOLD_MS. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent_int.h"
+#include "agent/base/log.h"
+
+#define HOLD_MS 8000    /* two elections; the API's callers wait 10 s or more */
+#define FORWARD_MS 6000 /* one attempt at the leader */
+
+static void command_free(struct command *c)
+{
+    list_remove(&c->link);
+    json_decref(c->json);
+    free(c);
+}
+
+static void answer_peer(struct command *c, const struct intent_result *r)
+{
+    struct buf b;
+    json_t *j = json_object();
+    json_set_int(j, "err", r->err);
+    json_set_str(j, "detail", r->detail);
+    json_set_str(j, "field", r->field);
+    if (r->body != NULL)
+        json_object_set_new(j, "body", json_deep_copy(r->body));
+    buf_init(&b, GOSSIP_MESSAGE_MAX);
+    int err = json_write(j, &b);
+    gossip_answer(c->request, err, b.data, b.len);
+    buf_fini(&b);
+    json_decref(j);
+}
+
+static void finish(struct command *c, const struct intent_result *r)
+{
+    if (c->request != NULL)
+        answer_peer(c, r);
+    else
+        api_write_done(c->write, r->err, r->detail[0] == '\0' ? NULL : r->detail,
+                       r->field[0] == '\0' ? NULL : r->field, r->body,
+                       c->forwarded_to[0] == '\0' ? NULL : c->forwarded_to);
+    command_free(c);
+}
+
+static void finish_error(struct command *c, int err, const char *detail)
+{
+    struct intent_result r = {.err = err};
+    snprintf(r.detail, sizeof r.detail, "%s", detail);
+    finish(c, &r);
+}
+
+static void on_done_here(void *arg, const struct intent_result *result)
+{
+    struct command *c = arg;
+    c->busy = false;
+    if (result->err == ERR_NOTLEADER && c->request == NULL && !c->agent->stopping)
+        return; /* nothing was done: the tick finds the new leader */
+    finish(c, result);
+}
+
+static void on_forwarded(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct command *c = arg;
+    struct intent_result r = {0};
+    c->busy = false;
+    json_t *j = err == 0 ? json_parse((const char *)data, len, NULL) : NULL;
+    r.err = j == NULL ? (err == 0 ? ERR_MALFORMED : err) : (int)json_int_or(j, "err", ERR_INTERNAL);
+    snprintf(r.detail, sizeof r.detail, "%s", json_str_or(j, "detail", ""));
+    snprintf(r.field, sizeof r.field, "%s", json_str_or(j, "field", ""));
+    r.body = json_object_get(j, "body");
+    bool retry = j == NULL || r.err == ERR_NOTLEADER || r.err == ERR_NOLEADER;
+    if (!retry || c->agent->stopping)
+        finish(c, &r);
+    json_decref(j); /* otherwise the tick tries again until the deadline */
+}
+
+static void forward(struct command *c)
+{
+    struct agent *a = c->agent;
+    struct buf b;
+    const struct gossip_member *m = gossip_find(a->gossip, a->leader);
+    buf_init(&b, RAFT_COMMAND_MAX);
+    int err = json_write(c->json, &b);
+    if (err == 0) {
+        snprintf(c->forwarded_to, sizeof c->forwarded_to, "%s", m == NULL ? "" : m->id);
+        c->busy = true;
+        err = gossip_call(a->gossip, a->leader, CALL_COMMAND, b.data, b.len, FORWARD_MS,
+                          on_forwarded, c);
+        if (err != 0)
+            c->busy = false;
+    }
+    buf_fini(&b);
+    if (err == ERR_TOOBIG)
+        finish_error(c, err, "the request is larger than the log takes (64 KiB)");
+}
+
+static void try_command(struct command *c)
+{
+    struct agent *a = c->agent;
+    if (c->busy)
+        return;
+    if (uv_now(a->loop) >= c->deadline_ms) {
+        finish_error(c, ERR_NOLEADER,
+                     "no leader could be reached in time; try again with the same "
+                     "idempotency key (see blox status)");
+        return;
+    }
+    if (a->raft == NULL)
+        return;
+    if (raft_uv_is_leader(a->raft)) {
+        c->busy = true;
+        c->forwarded_to[0] = '\0';
+        daemons_command(a->daemons, c->json, on_done_here, c);
+    } else if (c->request != NULL) {
+        finish_error(c, ERR_NOTLEADER, "this agent does not lead"); /* one hop only */
+    } else if (a->leader != 0 && a->leader != gossip_self(a->gossip)) {
+        forward(c);
+    }
+}
+
+static void add_key(struct agent *a, json_t *command)
+{
+    const char *op = json_str_or(command, "op", "");
+    bool creates = strcmp(op, "environment.create") == 0 || strcmp(op, "deployment.create") == 0;
+    if (!creates || json_str(command, "key") != NULL)
+        return;
+    char key[40];
+    snprintf(key, sizeof key, "auto-%016" PRIx64 "%016" PRIx64, prng_next(&a->prng),
+             prng_next(&a->prng));
+    json_set_str(command, "key", key);
+}
+
+static void start(struct command *c)
+{
+    struct agent *a = c->agent;
+    struct intent_result r = {0};
+    list_push(&a->commands, &c->link);
+    c->deadline_ms = uv_now(a->loop) + HOLD_MS;
+    r.err = intent_check(c->json, &r);
+    if (r.err != 0) {
+        finish(c, &r);
+        return;
+    }
+    add_key(a, c->json);
+    try_command(c);
+}
+
+void commands_submit(void *arg, struct api_write *write)
+{
+    struct agent *a = arg;
+    struct command *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        api_write_done(write, ERR_NOMEM, NULL, NULL, NULL, NULL);
+        return;
+    }
+    c->agent = a;
+    c->write = write;
+    c->json = json_deep_copy(write->command);
+    pthread_mutex_lock(&a->writes_lock);
+    list_push(&a->writes, &c->link);
+    pthread_mutex_unlock(&a->writes_lock);
+    uv_async_send(&a->write_async);
+}
+
+void commands_take(struct agent *a)
+{
+    for (;;) {
+        pthread_mutex_lock(&a->writes_lock);
+        struct list *node = list_pop(&a->writes);
+        pthread_mutex_unlock(&a->writes_lock);
+        if (node == NULL)
+            return;
+        start(LIST_OF(node, struct command, link));
+    }
+}
+
+static void on_hint_call(struct agent *a, const uint8_t *data, size_t len,
+                         struct gossip_request *call)
+{
+    char arn[ARN_MAX];
+    if (len == 0 || len >= sizeof arn || a->role != RAFT_UV_LEADER) {
+        gossip_answer(call, a->role == RAFT_UV_LEADER ? ERR_MALFORMED : ERR_NOTLEADER, NULL, 0);
+        return;
+    }
+    memcpy(arn, data, len);
+    arn[len] = '\0';
+    intake_refresh_task(a->intake, NULL, arn);
+    gossip_answer(call, 0, NULL, 0);
+}
+
+void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                      struct gossip_request *call)
+{
+    struct agent *a = arg;
+    (void)from;
+    if (method == CALL_HINT) {
+        on_hint_call(a, data, len, call);
+        return;
+    }
+    json_t *j = method == CALL_COMMAND ? json_parse((const char *)data, len, NULL) : NULL;
+    struct command *c = j == NULL ? NULL : calloc(1, sizeof *c);
+    if (c == NULL) {
+        json_decref(j);
+        gossip_answer(call, method == CALL_COMMAND ? ERR_MALFORMED : ERR_UNSUPPORTED, NULL, 0);
+        return;
+    }
+    c->agent = a;
+    c->request = call;
+    c->json = j;
+    start(c);
+}
+
+void commands_retry(struct agent *a)
+{
+    struct list *node = a->commands.next;
+    while (node != &a->commands) {
+        struct list *next = node->next;
+        try_command(LIST_OF(node, struct command, link));
+        node = next;
+    }
+}
+
+void commands_fail_all(struct agent *a)
+{
+    commands_take(a);
+    struct list *node = a->commands.next;
+    while (node != &a->commands) {
+        struct list *next = node->next;
+        struct command *c = LIST_OF(node, struct command, link);
+        if (!c->busy)
+            finish_error(c, ERR_CLOSED, "this agent is stopping; ask another");
+        node = next;
+    }
+}

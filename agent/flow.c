@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Output of one module, input of the next. Everything here runs on the loop thread and
+ * returns at once. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent_int.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+
+/* ---- raft -> intent -> rows -> gossip ---------------------------------------------- */
+
+/* Applied intent is copied to the observed side so that every agent, voter or not, can read it
+ * from its own store; its version is (term, index), so voters applying it in parallel agree. */
+static void spread_intent(struct agent *a, const struct store_log_intent *rows, size_t count)
+{
+    struct record *list = calloc(count == 0 ? 1 : count, sizeof *list);
+    if (list == NULL)
+        return;
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind != RECORD_ENVIRONMENT && rows[i].kind != RECORD_DEPLOYMENT)
+            continue; /* idempotency keys stay with the voters */
+        list[n++] = (struct record){
+            .kind = rows[i].kind,
+            .source = SOURCE_INTENT,
+            .deleted = rows[i].deleted,
+            .key = rows[i].key,
+            .key_len = rows[i].key_len,
+            .value = rows[i].value,
+            .value_len = rows[i].value_len,
+            .version = rows[i].version,
+            .observed_unix_ms = clock_unix_ms(),
+            .term = rows[i].version.hi,
+        };
+    }
+    if (n > 0 && rows_apply(a->rows, list, n, NULL, NULL) != 0)
+        LOG_MSG(LOG_WARN, "intent_not_spread", "the store is busy; offered again at next change");
+    free(list);
+}
+
+void flow_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                struct raft_rows *ret)
+{
+    struct agent *a = arg;
+    struct intent_result result;
+    intent_apply(a->intent, index, term, data, len, &result, &ret->rows, &ret->count);
+    spread_intent(a, ret->rows, ret->count);
+    if (a->daemons != NULL) {
+        daemons_applied(a->daemons, index, &result);
+        daemons_intent_changed(a->daemons);
+    }
+}
+
+int flow_snapshot_save(void *arg, struct buf *out)
+{
+    struct agent *a = arg;
+    return intent_save(a->intent, out);
+}
+
+int flow_snapshot_load(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                       struct raft_rows *ret)
+{
+    struct agent *a = arg;
+    (void)index;
+    (void)term;
+    int err = intent_load(a->intent, data, len, &ret->rows, &ret->count);
+    if (err == 0)
+        spread_intent(a, ret->rows, ret->count);
+    return err;
+}
+
+static int offer_row(void *arg, const struct store_log_intent *row)
+{
+    spread_intent(arg, row, 1);
+    return 0;
+}
+
+void flow_offer_intent(struct agent *a)
+{
+    if (store_log_intent(a->store, offer_row, a) != 0)
+        LOG_MSG(LOG_WARN, "intent_unreadable", "applied intent cannot be read from the log");
+}
+
+void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader)
+{
+    static const char *const names[] = {"follower", "candidate", "leader", "outside"};
+    struct agent *a = arg;
+    bool was_leader = a->role == RAFT_UV_LEADER;
+    bool is_leader = role == RAFT_UV_LEADER;
+    const struct gossip_member *m = leader == 0 ? NULL : gossip_find(a->gossip, leader);
+    if (a->leader != leader || was_leader != is_leader)
+        LOG(LOG_INFO, "leader_changed", "", LS("role", names[role]), LU("term", term),
+            LS("leader", m == NULL ? "none" : m->id));
+    bool same = was_leader == is_leader && a->term == term;
+    a->role = role;
+    a->term = term;
+    a->leader = leader;
+    if (!same || was_leader != is_leader)
+        agent_lead_changed(a);
+    publish_dirty(a, API_DOC_LEADER);
+    publish_dirty(a, API_DOC_AGENT);
+    commands_retry(a);
+}
+
+/* ---- gossip ------------------------------------------------------------------------- */
+
+void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state before,
+                    const char *why)
+{
+    static const char *const events[] = {
+        [MEMBER_ALIVE] = "member_alive",     [MEMBER_DEGRADED] = "member_degraded",
+        [MEMBER_SUSPECT] = "member_suspect", [MEMBER_FAILED] = "member_failed",
+        [MEMBER_LEFT] = "member_left",
+    };
+    struct agent *a = arg;
+    if (m->state != before)
+        LOG(m->state == MEMBER_FAILED ? LOG_WARN : LOG_INFO, events[m->state],
+            why == NULL ? "" : why, LS("member", m->id), LU("incarnation", m->incarnation));
+    if (a->records != NULL)
+        records_member(a->records, m);
+    if (a->raft != NULL)
+        raft_uv_member(a->raft, m);
+    publish_dirty(a, API_DOC_MEMBERS);
+}
+
+void flow_on_incarnation(void *arg, uint64_t incarnation)
+{
+    struct agent *a = arg;
+    a->incarnation = incarnation;
+    if (store_fact_put(a->store, "incarnation", &incarnation, sizeof incarnation, NULL, NULL) != 0)
+        LOG_MSG(LOG_ERROR, "incarnation_not_saved", "a restart may be taken for an old life");
+}
+
+void flow_on_bad_packet(void *arg, const struct sockaddr *from, const char *why)
+{
+    char host[64] = "?";
+    (void)arg;
+    if (from->sa_family == AF_INET)
+        uv_ip4_name((const struct sockaddr_in *)(const void *)from, host, sizeof host);
+    else if (from->sa_family == AF_INET6)
+        uv_ip6_name((const struct sockaddr_in6 *)(const void *)from, host, sizeof host);
+    LOG(LOG_WARN, "packet_refused", why, LS("from", host));
+}
+
+int flow_records_apply(void *arg, const struct record *records, size_t count)
+{
+    struct agent *a = arg;
+    return rows_apply_from_peers(a->rows, records, count);
+}
+
+int flow_fingerprints(void *arg, uint64_t first, uint64_t last,
+                      int (*fn)(void *fn_arg, uint64_t key_hash, struct record_version version),
+                      void *fn_arg)
+{
+    struct agent *a = arg;
+    struct store_txn *txn = NULL;
+    int err = store_read_begin(a->store, &txn);
+    if (err != 0)
+        return err;
+    err = store_fingerprints(txn, first, last, fn, fn_arg);
+    store_read_end(txn);
+    return err;
+}
+
+int flow_get_record(void *arg, uint64_t key_hash,
+                    void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg)
+{
+    struct agent *a = arg;
+    struct store_txn *txn = NULL;
+    struct store_row row;
+    int err = store_read_begin(a->store, &txn);
+    if (err != 0)
+        return err;
+    err = store_get_by_hash_ref(txn, key_hash, &row);
+    if (err == 0)
+        fn(fn_arg, &row.record);
+    store_read_end(txn);
+    return err;
+}
+
+/* ---- intake -------------------------------------------------------------------------- */
+
+void flow_on_reconciled(void *arg, int err)
+{
+    struct agent *a = arg;
+    publish_dirty(a, API_DOC_AGENT);
+    if (err != 0)
+        return;
+    a->reconciled = true;
+    a->complete_unix_ms = clock_unix_ms();
+    daemons_reconciled(a->daemons);
+}
+
+static void hint_answered(void *arg, int err, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)err; /* a hint that is lost costs seconds: the event or the reconcile comes anyway */
+    (void)data;
+    (void)len;
+}
+
+void flow_on_hint(void *arg, const char *cluster, const char *task_arn)
+{
+    struct agent *a = arg;
+    if (a->role == RAFT_UV_LEADER) {
+        intake_refresh_task(a->intake, cluster, task_arn);
+        return;
+    }
+    if (a->leader == 0)
+        return;
+    int err = gossip_call(a->gossip, a->leader, CALL_HINT, task_arn, strlen(task_arn), 5000,
+                          hint_answered, a);
+    if (err != 0)
+        LOG(LOG_DEBUG, "hint_not_sent", err_text(err), LS("task", task_arn));
+}
+
+void flow_on_census(void *arg, unsigned agents)
+{
+    struct agent *a = arg;
+    if (a->config->raft_expect == 0)
+        raft_uv_set_expect(a->raft, agents);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ECS's JSON -> rows. Pure: no I/O, no clock. An EventBridge envelope (as an SQS body, also
+ * wrapped by SNS) and a Describe answer of the same ECS version give the same bytes as far as
+ * both carry the fields: ECS's own field names, sorted keys, times as RFC 3339 with milliseconds,
+ * override environment values redacted.
+ *
+ * Nothing that AWS or anyone else puts into a queue makes this fail other than by an outcome:
+ * unknown kinds are EVENTS_IGNORED (AWS adds kinds without notice), what cannot be understood is
+ * EVENTS_POISON with a sentence. */
+#ifndef BLOX_AGENT_INTAKE_EVENTS_H
+#define BLOX_AGENT_INTAKE_EVENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/err.h"
+#include "agent/base/json.h"
+#include "agent/base/record.h"
+
+enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON };
+
+struct events_options {
+    const char *clusters; /* names or ARNs, comma-separated; NULL: all */
+    bool keep_override_values;
+};
+
+struct events_row {
+    enum events_outcome outcome;
+    char kind[64];         /* detail-type, cut to fit; "" if there was none */
+    char why[160];         /* of EVENTS_POISON and EVENTS_IGNORED */
+    int64_t event_unix_ms; /* the envelope's time; 0: none */
+    struct record record;  /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
+                              are the caller's to set */
+    struct buf memory;
+};
+
+/* Initialise once; may be parsed into again and again. */
+void events_row_init(struct events_row *row);
+void events_row_fini(struct events_row *row);
+
+void events_parse(const char *body, size_t len, const struct events_options *options,
+                  struct events_row *ret);
+/* One object of DescribeTasks / StartTask ("tasks") or DescribeContainerInstances
+ * ("containerInstances"). */
+void events_from_task(const json_t *task, const struct events_options *options,
+                      struct events_row *ret);
+void events_from_instance(const json_t *instance, const char *cluster_arn,
+                          const struct events_options *options, struct events_row *ret);
+
+/* True if the cluster (name or ARN) is among options->clusters. */
+bool events_keeps_cluster(const struct events_options *options, const char *cluster);
+
+#endif

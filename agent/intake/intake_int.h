@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The intake's state, shared by its files: poll_uv.c (the queue), reconcile_uv.c (everything
+ * against ECS), refresh_uv.c (some rows against ECS), local_uv.c (the own ECS agent). */
+#ifndef BLOX_AGENT_INTAKE_INT_H
+#define BLOX_AGENT_INTAKE_INT_H
+
+#include <uv.h>
+
+#include "agent/base/limits.h"
+#include "agent/base/map.h"
+#include "agent/base/metrics.h"
+#include "agent/base/prng.h"
+#include "agent/intake/events.h"
+#include "agent/intake/intake.h"
+
+#define POLLERS_MAX 16       /* long polls in flight; grows while batches come full */
+#define POLL_WAIT_SECONDS 20 /* SQS's longest */
+#define REFRESH_MAX 20000    /* rows waiting to be described; more are left to the reconcile */
+#define DESCRIBES_MAX 4      /* describe calls of one reconcile in flight */
+
+struct poller {
+    struct intake *intake;
+    struct aws_call *call;
+    bool busy; /* from receive to delete */
+    uint64_t failures;
+    uv_timer_t timer; /* pause after a failure */
+};
+
+/* A reconcile under way; see reconcile_uv.c. */
+struct reconcile;
+/* Rows waiting for a describe; see refresh_uv.c. */
+struct refresh {
+    struct map waiting; /* "cluster\narn" -> non-NULL */
+    uv_timer_t timer;
+    unsigned in_flight;
+    unsigned failures;
+};
+
+struct local {
+    uv_timer_t timer;
+    bool busy;
+    struct map seen; /* task ARN -> struct local_task */
+    unsigned failures;
+};
+
+struct intake {
+    struct intake_options options;
+    char cluster[ARN_MAX];
+    char clusters[2048]; /* for events_options; "" with all = true */
+    bool all_clusters;
+    char queue_url[1024];
+    bool leading;
+    uint64_t term;
+    uint64_t generation; /* of the leadership: answers of an earlier one are dropped */
+    struct prng prng;
+    char queue_trouble[256];
+    char ecs_trouble[256];
+
+    struct poller pollers[POLLERS_MAX];
+    unsigned poller_target;
+    struct aws_call *queue_call; /* GetQueueUrl */
+    uv_timer_t queue_timer;
+
+    struct reconcile *reconcile;
+    uv_timer_t reconcile_timer;
+    bool reconcile_again;
+    int64_t reconcile_ok_unix_ms;
+    unsigned reconcile_failures;
+
+    struct refresh refresh;
+    struct local local;
+
+    int64_t received, deleted, poison, ignored, foreign, applied, duplicates, drift;
+    int64_t lag_ms; /* of the newest batch: now - SentTimestamp */
+
+    unsigned handles_open;
+    unsigned calls_open; /* AWS calls and row batches that will call back */
+    bool stopping;
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+struct events_options intake_events_options(const struct intake *in);
+/* A call or batch ended: may finish intake_destroy. Do not touch the intake afterwards. */
+void intake_call_ended(struct intake *in);
+void intake_handle(struct intake *in, uv_timer_t *timer); /* counted, closed at the end */
+
+/* What is stored under this key, and whether that is a tombstone. ERR_NOTFOUND. */
+int intake_stored(struct intake *in, uint8_t kind, const char *key, struct record *ret_header);
+
+void poll_start(struct intake *in);
+void poll_stop(struct intake *in);
+void poll_init(struct intake *in);
+
+void reconcile_init(struct intake *in);
+void reconcile_stop(struct intake *in);
+
+void refresh_init(struct intake *in);
+void refresh_stop(struct intake *in);
+
+/* Describe answers -> rows. items: "tasks" or "containerInstances", with "failures". Returns how
+ * many rows differ from the store by being newer; they are on their way when it returns. */
+size_t refresh_take(struct intake *in, const char *cluster, const json_t *body);
+
+void local_init(struct intake *in);
+void local_stop(struct intake *in);
+
+extern struct metric intake_events_rows;
+extern struct metric intake_events_duplicate;
+extern struct metric intake_events_ignored;
+extern struct metric intake_events_foreign;
+extern struct metric intake_events_poison;
+extern struct metric intake_drift;
+
+#endif

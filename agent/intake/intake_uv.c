@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/intake/intake_int.h"
+
+struct metric intake_events_rows =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"row\"", "ECS events taken in, by outcome");
+struct metric intake_events_duplicate =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"duplicate\"", "");
+struct metric intake_events_ignored =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"ignored\"", "");
+struct metric intake_events_foreign =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"foreign\"", "");
+struct metric intake_events_poison =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"poison\"", "");
+struct metric intake_drift = METRIC_COUNTER_INIT(
+    "blox_reconcile_drift_total", NULL, "rows that a reconcile found newer in ECS than here");
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct intake *in = handle->data;
+    in->handles_open--;
+    in->calls_open++; /* balanced by the next line */
+    intake_call_ended(in);
+}
+
+void intake_handle(struct intake *in, uv_timer_t *timer)
+{
+    uv_timer_init(in->options.loop, timer);
+    timer->data = in;
+    in->handles_open++;
+}
+
+static void maybe_done(struct intake *in)
+{
+    if (!in->stopping || in->calls_open > 0 || in->handles_open > 0)
+        return;
+    void (*done)(void *) = in->done;
+    void *arg = in->done_arg;
+    map_fini(&in->refresh.waiting);
+    const char *key;
+    void *value;
+    for (size_t at = 0; map_next(&in->local.seen, &at, &key, &value);)
+        free(value);
+    map_fini(&in->local.seen);
+    free(in);
+    if (done != NULL)
+        done(arg);
+}
+
+void intake_call_ended(struct intake *in)
+{
+    in->calls_open--;
+    maybe_done(in);
+}
+
+struct events_options intake_events_options(const struct intake *in)
+{
+    return (struct events_options){
+        .clusters = in->all_clusters ? NULL : in->clusters,
+        .keep_override_values = in->options.keep_override_values,
+    };
+}
+
+int intake_stored(struct intake *in, uint8_t kind, const char *key, struct record *ret_header)
+{
+    struct store_txn *txn = NULL;
+    struct store_row row;
+    int err = store_read_begin(in->options.store, &txn);
+    if (err != 0)
+        return err;
+    err = store_get_ref(txn, kind, key, strlen(key), &row);
+    if (err == 0) {
+        *ret_header = row.record;
+        ret_header->key = NULL; /* the snapshot ends here */
+        ret_header->value = NULL;
+    }
+    store_read_end(txn);
+    return err;
+}
+
+static void choose_clusters(struct intake *in)
+{
+    const char *wanted = in->options.clusters == NULL ? "own" : in->options.clusters;
+    snprintf(in->cluster, sizeof in->cluster, "%s", in->options.cluster);
+    in->all_clusters = strcmp(wanted, "all") == 0;
+    if (strcmp(wanted, "own") == 0 || in->all_clusters)
+        wanted = in->cluster;
+    snprintf(in->clusters, sizeof in->clusters, "%s", wanted);
+}
+
+int intake_create(struct intake **ret, const struct intake_options *options, struct errmsg *e)
+{
+    struct metric *const metrics[] = {&intake_events_rows,    &intake_events_duplicate,
+                                      &intake_events_ignored, &intake_events_foreign,
+                                      &intake_events_poison,  &intake_drift};
+    struct intake *in = calloc(1, sizeof *in);
+    if (in == NULL)
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        metrics_register(metrics[i]);
+    in->options = *options;
+    prng_seed(&in->prng, options->seed);
+    choose_clusters(in);
+    poll_init(in);
+    reconcile_init(in);
+    refresh_init(in);
+    local_init(in);
+    *ret = in;
+    return 0;
+}
+
+void intake_lead(struct intake *in, bool leading, uint64_t term)
+{
+    in->term = term;
+    in->generation++;
+    bool before = in->leading;
+    in->leading = leading;
+    if (before) {
+        poll_stop(in);
+        reconcile_stop(in);
+        refresh_stop(in);
+    }
+    if (leading) {
+        poll_start(in);
+        intake_reconcile(in);
+    }
+}
+
+static void close_timer(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, on_handle_closed);
+}
+
+void intake_destroy(struct intake *in, void (*done)(void *arg), void *arg)
+{
+    intake_lead(in, false, in->term);
+    local_stop(in);
+    in->stopping = true;
+    in->done = done;
+    in->done_arg = arg;
+    for (unsigned i = 0; i < POLLERS_MAX; i++)
+        close_timer(&in->pollers[i].timer);
+    close_timer(&in->queue_timer);
+    close_timer(&in->reconcile_timer);
+    close_timer(&in->refresh.timer);
+    close_timer(&in->local.timer);
+}
+
+const char *intake_trouble(const struct intake *in)
+{
+    if (in->options.queue == NULL)
+        return "no queue of ECS events: set intake.queue; state is kept by reconcile only";
+    if (!in->leading)
+        return "";
+    return in->queue_trouble[0] != '\0' ? in->queue_trouble : in->ecs_trouble;
+}
+
+json_t *intake_status(const struct intake *in)
+{
+    unsigned in_flight = 0;
+    for (unsigned i = 0; i < POLLERS_MAX; i++)
+        in_flight += in->pollers[i].busy;
+    json_t *queue = json_object();
+    json_set_str(queue, "url", in->queue_url[0] == '\0' ? in->options.queue : in->queue_url);
+    json_set_int(queue, "in_flight", in_flight);
+    json_set_int(queue, "received", in->received);
+    json_set_int(queue, "deleted", in->deleted);
+    json_set_int(queue, "rows", in->applied);
+    json_set_int(queue, "duplicates", in->duplicates);
+    json_set_int(queue, "ignored", in->ignored);
+    json_set_int(queue, "foreign", in->foreign);
+    json_set_int(queue, "poison", in->poison);
+    json_set_int(queue, "lag_ms", in->lag_ms);
+    json_t *reconcile = json_object();
+    json_set_bool(reconcile, "running", in->reconcile != NULL);
+    json_set_int(reconcile, "last_ok_unix_ms", in->reconcile_ok_unix_ms);
+    json_set_int(reconcile, "drift", in->drift);
+    json_set_int(reconcile, "waiting", (int64_t)in->refresh.waiting.count);
+    json_t *j = json_object();
+    json_set_bool(j, "leading", in->leading);
+    json_object_set_new(j, "queue", queue);
+    json_object_set_new(j, "reconcile", reconcile);
+    return j;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How agents find each other: addresses from the configuration, a seeds file, and the ECS
+ * cluster itself, where each agent publishes its address as the attribute blox.addr of its
+ * container instance. Loop thread. */
+#ifndef BLOX_AGENT_JOIN_H
+#define BLOX_AGENT_JOIN_H
+
+#include "agent/aws/aws.h"
+#include "agent/config.h"
+#include "agent/identity_uv.h"
+#include "gossip/node.h"
+
+struct join;
+struct join_options {
+    struct uv_loop_s *loop;
+    struct aws *aws;
+    struct gossip_node *gossip;
+    const struct config *config;
+    const char *address; /* host:port that is published */
+    uint64_t seed;
+    void *arg;
+    /* How many instances of the cluster publish an address (for raft's expect). */
+    void (*on_census)(void *arg, unsigned agents);
+};
+
+int join_start(struct join **ret, const struct join_options *options) MUST_CHECK;
+void join_stop(struct join *j, void (*done)(void *arg), void *arg);
+void join_identity(struct join *j, const struct identity *i); /* may become known later */
+/* The leader looks for agents that nobody knows (partitions that forgot each other). */
+void join_lead(struct join *j, bool leading);
+const char *join_trouble(const struct join *j);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/keys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int parse_hex(const char *text, uint8_t out[KEY_BYTES])
+{
+    for (size_t i = 0; i < KEY_BYTES; i++) {
+        int high = hex_digit(text[2 * i]);
+        int low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return ERR_MALFORMED;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return 0;
+}
+
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    return at == NULL ? -1 : (int)(at - digits);
+}
+
+/* 43 digits and one '=' are 32 bytes and two bits that must be zero. */
+static int parse_base64(const char *text, uint8_t out[KEY_BYTES])
+{
+    uint32_t bits = 0;
+    unsigned have = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < 43; i++) {
+        int digit = base64_digit(text[i]);
+        if (digit < 0)
+            return ERR_MALFORMED;
+        bits = bits << 6 | (uint32_t)digit;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[n++] = (uint8_t)(bits >> have);
+            bits &= (1u << have) - 1;
+        }
+    }
+    return text[43] == '=' && bits == 0 && n == KEY_BYTES ? 0 : ERR_MALFORMED;
+}
+
+int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES])
+{
+    if (len == (size_t)2 * KEY_BYTES)
+        return parse_hex(text, out);
+    if (len == 44)
+        return parse_base64(text, out);
+    return ERR_MALFORMED;
+}
+
+static int read_lines(struct keys *ret, FILE *f, const char *path, struct errmsg *e)
+{
+    char line[256];
+    for (unsigned number = 1; fgets(line, sizeof line, f) != NULL; number++) {
+        char *text = line + strspn(line, " \t");
+        size_t len = strcspn(text, " \t\r\n#");
+        if (len == 0)
+            continue;
+        if (ret->count == KEYS_MAX)
+            return errmsg_set(e, ERR_CONFIG, "%s has more than %d keys", path, KEYS_MAX);
+        if (keys_parse(text, len, ret->key[ret->count]) != 0)
+            return errmsg_set(e, ERR_CONFIG,
+                              "line %u of %s is not a key: 32 bytes as 44 base64 or 64 hex digits",
+                              number, path);
+        ret->count++;
+    }
+    explicit_bzero(line, sizeof line);
+    if (ret->count == 0)
+        return errmsg_set(e, ERR_CONFIG, "%s holds no key; make one with: blox keygen", path);
+    return 0;
+}
+
+int keys_read(struct keys *ret, const char *path, struct errmsg *e)
+{
+    struct stat st;
+    *ret = (struct keys){0};
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return errmsg_set(
+            e, ERR_CONFIG,
+            "no gossip key: cannot read %s: %s. Make one with `blox keygen`, give the "
+            "same file to every agent",
+            path, strerror(errno));
+    int err = 0;
+    if (fstat(fileno(f), &st) != 0)
+        err = errmsg_set(e, ERR_CONFIG, "cannot look at %s: %s", path, strerror(errno));
+    else if ((st.st_mode & 007) != 0)
+        err = errmsg_set(e, ERR_CONFIG, "%s may be read by others: chmod 600 %s", path, path);
+    else
+        err = read_lines(ret, f, path, e);
+    fclose(f);
+    if (err != 0)
+        keys_wipe(ret);
+    return err;
+}
+
+void keys_wipe(struct keys *k)
+{
+    explicit_bzero(k, sizeof *k);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The gossip key file: one key of 32 bytes a line, base64 or hex; # starts a note. The
+ * first key seals, all open. */
+#ifndef BLOX_AGENT_KEYS_H
+#define BLOX_AGENT_KEYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/err.h"
+
+#define KEYS_MAX 8
+#define KEY_BYTES 32
+
+struct keys {
+    uint8_t key[KEYS_MAX][KEY_BYTES];
+    size_t count;
+};
+
+/* Refuses a file that others may read. Errors: ERR_CONFIG with a sentence. */
+int keys_read(struct keys *ret, const char *path, struct errmsg *e) MUST_CHECK;
+int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES]) MUST_CHECK;
+void keys_wipe(struct keys *k);
+
+#endif

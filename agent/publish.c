@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the loop thread knows, as documents that API threads serve: agent, members, leader,
+ * and the facts behind every answer's headers. Rebuilt when something changed, at most once
+ * a tick, and every few seconds for the figures in them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent_int.h"
+#include "agent/base/clock.h"
+
+#define REFRESH_MS 2000
+
+void publish_dirty(struct agent *a, enum api_doc doc)
+{
+    a->dirty[doc] = true;
+}
+
+static void put_time(json_t *j, const char *key, int64_t unix_ms)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (unix_ms > 0)
+        json_set_str(j, key, clock_format_unix_ms(unix_ms, text));
+}
+
+void publish_trouble(struct agent *a, char *out, size_t size)
+{
+    const char *why = "";
+    int disk = store_health(a->store);
+    if (a->fatal[0] != '\0')
+        why = a->fatal;
+    else if (disk != 0)
+        why = disk == ERR_FULL ? "the disk of agent.data_dir is full: read-only until there is room"
+                               : "the disk of agent.data_dir refuses writes: read-only";
+    else if (a->gossip == NULL)
+        why = identity_trouble(a->search);
+    if (why[0] == '\0')
+        why = aws_trouble(a->aws);
+    if (why[0] == '\0' && a->intake != NULL)
+        why = intake_trouble(a->intake);
+    if (why[0] == '\0' && a->join != NULL && gossip_alive_count(a->gossip) <= 1)
+        why = join_trouble(a->join);
+    snprintf(out, size, "%s", why);
+}
+
+static bool is_complete(const struct agent *a)
+{
+    return a->role == RAFT_UV_LEADER ? a->reconciled : a->complete_unix_ms != 0;
+}
+
+static const char *state_of(const struct agent *a, const char *trouble)
+{
+    if (a->stopping)
+        return "leaving";
+    if (trouble[0] != '\0')
+        return "degraded";
+    if (a->gossip == NULL)
+        return "starting";
+    return a->leader != 0 && is_complete(a) ? "ready" : "syncing";
+}
+
+/* A follower is as complete as its last exchange that found no difference with a peer. */
+static void update_completeness(struct agent *a)
+{
+    struct records_stats stats;
+    if (a->records == NULL)
+        return;
+    if (a->role == RAFT_UV_LEADER) {
+        if (a->reconciled && intake_trouble(a->intake)[0] == '\0')
+            a->complete_unix_ms = clock_unix_ms();
+        return;
+    }
+    records_stats(a->records, &stats);
+    if (stats.last_in_sync_mono_ms != 0)
+        a->complete_unix_ms =
+            clock_unix_ms() - (int64_t)(clock_mono_ms() - stats.last_in_sync_mono_ms);
+}
+
+static const char *leader_id(const struct agent *a)
+{
+    if (a->leader == 0 || a->gossip == NULL)
+        return "";
+    const struct gossip_member *m = gossip_find(a->gossip, a->leader);
+    return m == NULL ? "" : m->id;
+}
+
+static void publish_facts(struct agent *a, const char *state, const char *trouble)
+{
+    struct api_facts facts = {.complete_unix_ms = a->complete_unix_ms};
+    snprintf(facts.agent_id, sizeof facts.agent_id, "%s", a->identity.id);
+    snprintf(facts.leader, sizeof facts.leader, "%s", leader_id(a));
+    snprintf(facts.state, sizeof facts.state, "%s", state);
+    snprintf(facts.why, sizeof facts.why, "%s", trouble);
+    facts.applied_term = a->term;
+    if (a->raft != NULL) {
+        json_t *status = raft_uv_status(a->raft);
+        facts.applied_index = (uint64_t)json_int_or(status, "applied_index", 0);
+        json_decref(status);
+    }
+    api_set_facts(a->api, &facts);
+}
+
+static void publish_json(struct agent *a, enum api_doc doc, json_t *j)
+{
+    struct buf b;
+    buf_init(&b, 16u << 20);
+    if (json_write(j, &b) == 0)
+        api_publish(a->api, doc, b.data, b.len);
+    buf_fini(&b);
+    json_decref(j);
+}
+
+static json_t *store_json(struct agent *a)
+{
+    struct store_stats s;
+    store_stats(a->store, &s);
+    json_t *j = json_object();
+    json_set_int(j, "rows", (int64_t)s.rows);
+    json_set_int(j, "tombstones", (int64_t)s.tombstones);
+    json_set_int(j, "state_bytes", (int64_t)s.state_bytes);
+    json_set_int(j, "log_bytes", (int64_t)s.log_bytes);
+    json_set_int(j, "commits", (int64_t)s.commits);
+    json_set_int(j, "poison", (int64_t)s.poison);
+    json_set_str(j, "health", err_text(store_health(a->store)));
+    if (a->store_report.state_quarantined || a->store_report.log_quarantined) {
+        json_set_str(j, "quarantined", a->store_report.quarantine_path);
+        json_set_str(j, "quarantined_why", a->store_report.why);
+    }
+    return j;
+}
+
+static json_t *gossip_json(struct agent *a)
+{
+    struct gossip_stats g;
+    struct records_stats r;
+    json_t *j = json_object();
+    gossip_stats(a->gossip, &g);
+    records_stats(a->records, &r);
+    json_set_int(j, "members", (int64_t)gossip_count(a->gossip));
+    json_set_int(j, "alive", (int64_t)gossip_alive_count(a->gossip));
+    json_set_int(j, "health", (int64_t)g.health);
+    json_set_int(j, "bytes_sent", (int64_t)(g.bytes_sent + g.stream_bytes_sent));
+    json_set_int(j, "bytes_received", (int64_t)(g.bytes_received + g.stream_bytes_received));
+    json_set_int(j, "rejected", (int64_t)g.rejected);
+    json_set_int(j, "replayed", (int64_t)g.replayed);
+    json_set_int(j, "records_pushed", (int64_t)r.pushed);
+    json_set_int(j, "records_received", (int64_t)r.received);
+    json_set_int(j, "records_repaired", (int64_t)r.repaired);
+    json_set_int(j, "records_queued", (int64_t)r.queue_depth);
+    return j;
+}
+
+static void publish_agent(struct agent *a, const char *state, const char *trouble)
+{
+    json_t *j = json_object();
+    json_set_str(j, "id", a->identity.id);
+    json_set_str(j, "version", BLOX_VERSION);
+    json_set_str(j, "cluster", a->identity.cluster);
+    json_set_str(j, "container_instance_arn",
+                 a->identity.instance_arn[0] == '\0' ? NULL : a->identity.instance_arn);
+    json_set_str(j, "zone", a->identity.zone[0] == '\0' ? NULL : a->identity.zone);
+    json_set_str(j, "role", a->config->role);
+    json_set_str(j, "state", state);
+    json_set_str(j, "why", trouble[0] == '\0' ? NULL : trouble);
+    json_set_str(j, "leader", leader_id(a)[0] == '\0' ? NULL : leader_id(a));
+    json_set_bool(j, "leading", a->role == RAFT_UV_LEADER);
+    put_time(j, "started_at", a->started_unix_ms);
+    put_time(j, "complete_at", a->complete_unix_ms);
+    json_object_set_new(j, "store", store_json(a));
+    json_object_set_new(j, "aws", aws_status(a->aws));
+    if (a->gossip != NULL)
+        json_object_set_new(j, "gossip", gossip_json(a));
+    if (a->intake != NULL)
+        json_object_set_new(j, "intake", intake_status(a->intake));
+    if (a->daemons != NULL && a->role == RAFT_UV_LEADER)
+        json_object_set_new(j, "daemons", daemons_status(a->daemons));
+    publish_json(a, API_DOC_AGENT, j);
+}
+
+static json_t *member_json(struct agent *a, const struct gossip_member *m, uint64_t now)
+{
+    char address[64] = "";
+    char text[80];
+    uint16_t port = 0;
+    const struct sockaddr *sa = (const struct sockaddr *)&m->addr;
+    if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)&m->addr;
+        uv_ip6_name(in6, address, sizeof address);
+        port = ntohs(in6->sin6_port);
+    } else {
+        const struct sockaddr_in *in = (const void *)&m->addr;
+        uv_ip4_name(in, address, sizeof address);
+        port = ntohs(in->sin_port);
+    }
+    snprintf(text, sizeof text, sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
+    json_t *j = json_object();
+    json_set_str(j, "id", m->id);
+    json_set_str(j, "address", text);
+    json_set_str(j, "state", gossip_state_str(m->state));
+    json_set_int(j, "incarnation", (int64_t)m->incarnation);
+    json_set_str(j, "zone", m->meta.zone[0] == '\0' ? NULL : m->meta.zone);
+    json_set_str(j, "version", m->meta.version);
+    json_set_str(j, "role", m->meta.role == 0 ? "candidate" : "member");
+    json_set_int(j, "api_port", m->meta.api_port);
+    json_set_bool(j, "self", m->self);
+    json_set_bool(j, "leader", m->num == a->leader);
+    json_set_int(j, "changed_ms_ago", (int64_t)(now - m->changed_mono_ms));
+    if (m->rtt_us != 0)
+        json_set_int(j, "rtt_us", m->rtt_us);
+    json_t *why = gossip_why(a->gossip, m->num);
+    if (why != NULL)
+        json_object_set_new(j, "why", why);
+    return j;
+}
+
+static void publish_members(struct agent *a)
+{
+    json_t *items = json_array();
+    uint64_t now = clock_mono_ms();
+    for (size_t i = 0; a->gossip != NULL && i < gossip_count(a->gossip); i++)
+        json_array_append_new(items, member_json(a, gossip_at(a->gossip, i), now));
+    publish_json(a, API_DOC_MEMBERS, json_pack("{s:o}", "items", items));
+}
+
+static void publish_leader(struct agent *a)
+{
+    json_t *j = a->raft == NULL ? json_object() : raft_uv_status(a->raft);
+    json_object_set_new(j, "leader",
+                        leader_id(a)[0] == '\0' ? json_null() : json_string(leader_id(a)));
+    publish_json(a, API_DOC_LEADER, j);
+}
+
+static bool due(struct agent *a, enum api_doc doc, uint64_t now)
+{
+    if (!a->dirty[doc] && now - a->published_ms[doc] < REFRESH_MS && a->published_ms[doc] != 0)
+        return false;
+    a->dirty[doc] = false;
+    a->published_ms[doc] = now;
+    return true;
+}
+
+void publish_tick(struct agent *a)
+{
+    char trouble[256];
+    uint64_t now = clock_mono_ms();
+    update_completeness(a);
+    publish_trouble(a, trouble, sizeof trouble);
+    const char *state = state_of(a, trouble);
+    publish_facts(a, state, trouble);
+    if (due(a, API_DOC_AGENT, now))
+        publish_agent(a, state, trouble);
+    if (due(a, API_DOC_MEMBERS, now))
+        publish_members(a);
+    if (due(a, API_DOC_LEADER, now))
+        publish_leader(a);
+}
