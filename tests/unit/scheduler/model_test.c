@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "world.h"
+
+Test(model, keeps_the_newest_row)
+{
+    struct model m;
+    model_init(&m, 10, 10, test_resize, NULL);
+    struct model_instance *inst =
+        put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 5, NULL, 0}, 100);
+    cr_expect_eq(inst->status, MODEL_ACTIVE);
+    uint64_t changes = inst->changes;
+    cr_expect_null(
+        put_instance(&m, (struct instance_spec){"i", "DRAINING", true, 4, NULL, 0}, 200));
+    cr_expect_eq(inst->status, MODEL_ACTIVE);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 5, NULL, 0}, 300);
+    cr_expect_eq(inst->changes, changes);
+    cr_expect_eq(inst->seen_ms, 300);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", false, 6, NULL, 0}, 400);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", false, 7, NULL, 0}, 500);
+    cr_expect_eq(inst->disconnected_since_ms, 400);
+    cr_expect_gt(inst->changes, changes);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 8, NULL, 0}, 600);
+    cr_expect_eq(inst->disconnected_since_ms, 0);
+    model_fini(&m);
+}
+
+Test(model, takes_tasks_before_their_instance)
+{
+    struct model m;
+    model_init(&m, 10, 10, test_resize, NULL);
+    put_task(&m, (struct task_spec){"t", "i", "daemon:a", "d", "RUNNING", "RUNNING", 2, 0}, 1);
+    struct model_instance *inst = model_find_instance(&m, "i");
+    cr_assert_not_null(inst);
+    cr_expect_eq(inst->status, MODEL_UNSEEN);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 1, NULL, 0}, 2);
+    cr_expect_eq(inst->status, MODEL_ACTIVE);
+    cr_expect_eq(model_find_task(&m, "t")->instance, inst);
+    model_del_instance(&m, "i"); /* its task keeps it */
+    cr_expect_eq(model_find_instance(&m, "i"), inst);
+    model_del_task(&m, "t");
+    cr_expect_null(model_find_instance(&m, "i"));
+    put_task(&m, (struct task_spec){"t", "i", "daemon:a", "d", "RUNNING", "RUNNING", 2, 0}, 1);
+    model_del_task(&m, "t");
+    cr_expect_null(model_find_instance(&m, "i"));
+    cr_expect_null(model_find_name(&m, "daemon:a"));
+    model_fini(&m);
+}
+
+Test(model, a_stopped_task_stays_stopped)
+{
+    struct model m;
+    model_init(&m, 10, 100, test_resize, NULL);
+    put_task(&m, (struct task_spec){"t", "i", "g", "d", "STOPPED", "STOPPED", 6, 0}, 1);
+    cr_expect_null(
+        put_task(&m, (struct task_spec){"t", "i", "g", "d", "PENDING", "RUNNING", 1, 0}, 2));
+    cr_expect_eq(model_find_task(&m, "t")->status, TASK_STOPPED);
+    for (int i = 0; i < 20; i++) {
+        char arn[16];
+        snprintf(arn, sizeof arn, "t%d", i);
+        put_task(&m, (struct task_spec){arn, "i", "g", "d", "STOPPED", "STOPPED", 6, 0},
+                 (uint64_t)(10 + i));
+    }
+    cr_expect_eq(m.task_table.count, MODEL_STOPPED_KEPT);
+    cr_expect_not_null(model_find_task(&m, "t19"));
+    model_fini(&m);
+}
+
+Test(model, is_bounded_and_reuses_slots)
+{
+    struct model m;
+    model_init(&m, 100, 100, test_resize, NULL);
+    char arn[32];
+    for (int i = 0; i < 100; i++) {
+        snprintf(arn, sizeof arn, "i%d", i);
+        put_instance(&m, (struct instance_spec){arn, "ACTIVE", true, 1, NULL, 0}, 1);
+    }
+    struct model_instance_row row = {.arn = "more", .cluster = CLUSTER, .status = "ACTIVE"};
+    cr_expect_eq(model_put_instance(&m, &row, 1, NULL), ERR_FULL);
+    uint32_t generation = model_find_instance(&m, "i50")->generation;
+    uint32_t slot = model_find_instance(&m, "i50")->slot;
+    model_del_instance(&m, "i50");
+    cr_expect_eq(model_put_instance(&m, &row, 1, NULL), 0);
+    for (int i = 0; i < 100; i += 2) {
+        snprintf(arn, sizeof arn, "i%d", i);
+        model_del_instance(&m, arn);
+    }
+    for (int i = 1; i < 100; i += 2) {
+        snprintf(arn, sizeof arn, "i%d", i);
+        cr_expect_not_null(model_find_instance(&m, arn), "%s is lost", arn);
+    }
+    for (int i = 0; i < 100 && m.instance_table.count < 100; i += 2) {
+        snprintf(arn, sizeof arn, "n%d", i);
+        put_instance(&m, (struct instance_spec){arn, "ACTIVE", true, 1, NULL, 0}, 1);
+    }
+    cr_expect_eq(m.instance_table.count, 100);
+    cr_expect_leq(m.slot_count, 128);
+    for (size_t i = 0; i < m.slot_count; i++) {
+        if (m.instances[i] && i == slot)
+            cr_expect_neq(m.instances[i]->generation, generation);
+    }
+    struct model_task_row task = {.arn = "", .instance = "i1"};
+    cr_expect_eq(model_put_task(&m, &task, 1, NULL), ERR_MALFORMED);
+    model_fini(&m);
+}
+
+static size_t allocations_left;
+
+static void *failing_resize(void *arg, void *memory, size_t size)
+{
+    if (size && allocations_left == 0)
+        return NULL;
+    if (size)
+        allocations_left--;
+    return test_resize(arg, memory, size);
+}
+
+/* Every allocation fails once: an error, no leak, no damage (the sanitizers watch). */
+Test(model, survives_failing_memory)
+{
+    for (size_t n = 0; n < 40; n++) {
+        struct model m;
+        model_init(&m, 10, 10, failing_resize, NULL);
+        allocations_left = n;
+        const struct model_attribute attribute = {"a", "b"};
+        struct model_instance_row inst = {
+            .arn = "i", .cluster = CLUSTER, .status = "ACTIVE", .version = 1};
+        struct model_task_row task = {.arn = "t", .instance = "j", .group = "g", .started_by = "s"};
+        int rv = model_put_instance(&m, &inst, 1, NULL);
+        cr_expect(rv == 0 || rv == ERR_NOMEM);
+        rv = model_put_task(&m, &task, 1, NULL);
+        cr_expect(rv == 0 || rv == ERR_NOMEM);
+        inst.attributes = &attribute;
+        inst.attribute_count = 1;
+        inst.version = 2;
+        rv = model_put_instance(&m, &inst, 1, NULL);
+        cr_expect(rv == 0 || rv == ERR_NOMEM);
+        task.instance = "i";
+        task.version = 2;
+        rv = model_put_task(&m, &task, 1, NULL);
+        cr_expect(rv == 0 || rv == ERR_NOMEM);
+        model_fini(&m);
+    }
+}
