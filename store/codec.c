@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Bytes of the store's own records. Numbers are little-endian in values and big-endian in
+ * keys, so that memcmp order is number order. */
+#include "store/store_int.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+
+void put_be64(uint8_t *out, uint64_t v)
+{
+    v = htobe64(v);
+    memcpy(out, &v, sizeof v);
+}
+
+uint64_t get_be64(const uint8_t *in)
+{
+    uint64_t v;
+    memcpy(&v, in, sizeof v);
+    return be64toh(v);
+}
+
+static void put64(uint8_t *out, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(out, &v, sizeof v);
+}
+
+static uint64_t get64(const uint8_t *in)
+{
+    uint64_t v;
+    memcpy(&v, in, sizeof v);
+    return le64toh(v);
+}
+
+uint64_t checksum(const MDB_val *key, const void *data, size_t len)
+{
+    return hash_bytes(data, len, hash_bytes(key->mv_data, key->mv_size, STORE_FORMAT));
+}
+
+/* Heads are arrays of numbers behind a checksum. */
+static const MDB_val head_key = {4, (void *)(uintptr_t) "head"};
+
+static void numbers_encode(const uint64_t *numbers, size_t count, uint8_t *out)
+{
+    for (size_t i = 0; i < count; i++)
+        put64(out + 8 * (i + 1), numbers[i]);
+    put64(out, checksum(&head_key, out + 8, 8 * count));
+}
+
+static int numbers_decode(const MDB_val *val, uint64_t *out, size_t count)
+{
+    const uint8_t *p = val->mv_data;
+    if (val->mv_size != 8 * (count + 1) || get64(p) != checksum(&head_key, p + 8, 8 * count))
+        return ERR_CORRUPT;
+    for (size_t i = 0; i < count; i++)
+        out[i] = get64(p + 8 * (i + 1));
+    return 0;
+}
+
+_Static_assert(sizeof(struct head) + 8 == HEAD_BYTES, "struct head is all numbers");
+_Static_assert(sizeof(struct log_head) + 8 == LOG_HEAD_BYTES, "struct log_head is all numbers");
+
+void head_encode(const struct head *h, uint8_t *out)
+{
+    uint64_t n[sizeof *h / 8];
+    memcpy(n, h, sizeof *h);
+    numbers_encode(n, sizeof *h / 8, out);
+}
+
+int head_decode(const MDB_val *val, struct head *ret)
+{
+    uint64_t n[sizeof *ret / 8];
+    int err = numbers_decode(val, n, sizeof *ret / 8);
+    if (err == 0)
+        memcpy(ret, n, sizeof *ret);
+    return err;
+}
+
+void log_head_encode(const struct log_head *h, uint8_t *out)
+{
+    uint64_t n[sizeof *h / 8];
+    memcpy(n, h, sizeof *h);
+    numbers_encode(n, sizeof *h / 8, out);
+}
+
+int log_head_decode(const MDB_val *val, struct log_head *ret)
+{
+    uint64_t n[sizeof *ret / 8];
+    int err = numbers_decode(val, n, sizeof *ret / 8);
+    if (err == 0)
+        memcpy(ret, n, sizeof *ret);
+    return err;
+}
+
+size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX])
+{
+    out[0] = kind;
+    memcpy(out + 1, key, key_len);
+    return key_len + 1;
+}
+
+/* checksum, change index, stored ms, version hi, lo, observed ms, term, source u8, flags u8,
+ * zero u16, value length u32; then the value, which must be in place already. */
+void row_header_encode(const struct record *rec, uint64_t index, int64_t stored_ms,
+                       const MDB_val *key, uint8_t *out)
+{
+    uint32_t len = htole32(rec->value_len);
+    put64(out + 8, index);
+    put64(out + 16, (uint64_t)stored_ms);
+    put64(out + 24, rec->version.hi);
+    put64(out + 32, rec->version.lo);
+    put64(out + 40, (uint64_t)rec->observed_unix_ms);
+    put64(out + 48, rec->term);
+    out[56] = rec->source;
+    out[57] = rec->deleted;
+    out[58] = 0;
+    out[59] = 0;
+    memcpy(out + 60, &len, sizeof len);
+    put64(out, checksum(key, out + 8, ROW_HEADER - 8 + rec->value_len));
+}
+
+int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret)
+{
+    const uint8_t *k = key->mv_data;
+    const uint8_t *p = val->mv_data;
+    uint32_t len;
+    if (key->mv_size < 2 || key->mv_size > ROW_KEY_MAX || val->mv_size < ROW_HEADER)
+        return ERR_CORRUPT;
+    memcpy(&len, p + 60, sizeof len);
+    len = le32toh(len);
+    if (val->mv_size != ROW_HEADER + (size_t)len ||
+        get64(p) != checksum(key, p + 8, val->mv_size - 8))
+        return ERR_CORRUPT;
+    *ret = (struct store_row){
+        .record = {.kind = k[0],
+                   .source = p[56],
+                   .deleted = p[57] != 0,
+                   .key_len = (uint16_t)(key->mv_size - 1),
+                   .value_len = len,
+                   .version = {get64(p + 24), get64(p + 32)},
+                   .observed_unix_ms = (int64_t)get64(p + 40),
+                   .term = get64(p + 48),
+                   .key = (const char *)k + 1,
+                   .value = p + ROW_HEADER},
+        .index = get64(p + 8),
+        .stored_unix_ms = (int64_t)get64(p + 16),
+    };
+    return 0;
+}
+
+bool row_fields(const struct record *rec, struct row *ret)
+{
+    if (rec->kind == RECORD_TEST || rec->kind == RECORD_SETTING)
+        return false;
+    return row_decode(rec->value, rec->value_len, ret) == 0;
+}
+
+bool field_is_indexed(unsigned field)
+{
+    switch (field) {
+    case ROW_CLUSTER:
+    case ROW_STATUS:
+    case ROW_INSTANCE:
+    case ROW_FAMILY:
+    case ROW_STARTED_BY:
+    case ROW_GROUP:
+    case ROW_ENVIRONMENT:
+    case ROW_EC2_INSTANCE:
+    case ROW_ZONE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static const MDB_val format_key = {6, (void *)(uintptr_t) "format"};
+
+/* Format numbers outlive every layout below them: u64 checksum, u64 number, for ever. */
+int format_read(MDB_txn *txn, MDB_dbi meta, struct errmsg *e)
+{
+    MDB_val key = format_key;
+    MDB_val val;
+    int rc = mdb_get(txn, meta, &key, &val);
+    if (rc != 0)
+        return store_err(rc);
+    const uint8_t *p = val.mv_data;
+    if (val.mv_size != 16 || get64(p) != hash_bytes(p + 8, 8, 0))
+        return errmsg_set(e, ERR_CORRUPT, "the format record is damaged");
+    uint64_t format = get64(p + 8);
+    if (format != STORE_FORMAT)
+        return errmsg_set(e, ERR_VERSION, "format %llu, made by %s version; this one reads %u",
+                          (unsigned long long)format,
+                          format > STORE_FORMAT ? "a newer" : "an older", STORE_FORMAT);
+    return 0;
+}
+
+int format_write(MDB_txn *txn, MDB_dbi meta)
+{
+    uint8_t bytes[16];
+    MDB_val key = format_key;
+    MDB_val val = {sizeof bytes, bytes};
+    put64(bytes + 8, STORE_FORMAT);
+    put64(bytes, hash_bytes(bytes + 8, 8, 0));
+    return mdb_put(txn, meta, &key, &val, 0);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reading rows from a snapshot. Any thread. */
+#include "store/store_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+
+int store_read_begin(struct store *s, struct store_txn **ret)
+{
+    pthread_mutex_lock(&s->pool_lock);
+    struct store_txn *t = s->pool;
+    if (t != NULL) {
+        s->pool = t->next;
+        s->pool_count--;
+    }
+    pthread_mutex_unlock(&s->pool_lock);
+    int rc;
+    if (t != NULL) {
+        rc = mdb_txn_renew(t->txn);
+        if (rc != 0)
+            mdb_txn_abort(t->txn);
+    } else {
+        t = calloc(1, sizeof *t);
+        if (t == NULL)
+            return ERR_NOMEM;
+        t->store = s;
+        rc = mdb_txn_begin(s->state.env, NULL, MDB_RDONLY, &t->txn);
+    }
+    if (rc != 0) {
+        free(t);
+        return store_err(rc);
+    }
+    t->have_head = false;
+    *ret = t;
+    return 0;
+}
+
+void store_read_end(struct store_txn *txn)
+{
+    struct store *s = txn->store;
+    mdb_txn_reset(txn->txn);
+    pthread_mutex_lock(&s->pool_lock);
+    bool keep = s->pool_count < STORE_POOL;
+    if (keep) {
+        txn->next = s->pool;
+        s->pool = txn;
+        s->pool_count++;
+    }
+    pthread_mutex_unlock(&s->pool_lock);
+    if (!keep) {
+        mdb_txn_abort(txn->txn);
+        free(txn);
+    }
+}
+
+int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
+                  struct store_row *ret)
+{
+    uint8_t bytes[ROW_KEY_MAX];
+    if (key_len == 0 || key_len > RECORD_KEY_MAX)
+        return ERR_NOTFOUND;
+    MDB_val k = {row_key(kind, key, key_len, bytes), bytes};
+    MDB_val val;
+    /* The key the caller holds may be in a buffer that dies before the snapshot, so the row's key
+     * is borrowed from the page: a lookup through a cursor yields it. */
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn->txn, txn->store->rows, &cursor);
+    if (rc != 0)
+        return store_err(rc);
+    rc = mdb_cursor_get(cursor, &k, &val, MDB_SET_KEY);
+    mdb_cursor_close(cursor);
+    if (rc != 0)
+        return store_err(rc);
+    if (row_read(&k, &val, ret) != 0) {
+        store_want_repair(txn->store, "a row is damaged");
+        return ERR_NOTFOUND;
+    }
+    return 0;
+}
+
+/* One row to the callback: 0, 1 to stop, or an error. */
+static int deliver(const struct store_query *q, const struct store_row *row, store_scan_fn fn,
+                   void *arg)
+{
+    if (row->record.deleted && !q->with_deleted)
+        return 0;
+    return fn(arg, row);
+}
+
+static int scan_rows(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
+                     void *arg)
+{
+    uint8_t bytes[ROW_KEY_MAX];
+    MDB_cursor *cursor;
+    MDB_val val;
+    size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
+    MDB_val key = {row_key(q->kind, q->after_key == NULL ? "" : q->after_key, after_len, bytes),
+                   bytes};
+    int rc = mdb_cursor_open(txn->txn, txn->store->rows, &cursor);
+    if (rc != 0)
+        return store_err(rc);
+    int err = 0;
+    for (rc = mdb_cursor_get(cursor, &key, &val, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) {
+        struct store_row row;
+        if (key.mv_size == 0 || *(const uint8_t *)key.mv_data != q->kind)
+            break;
+        if (after_len > 0 && key.mv_size == after_len + 1 &&
+            memcmp((const char *)key.mv_data + 1, q->after_key, after_len) == 0)
+            continue;
+        if (row_read(&key, &val, &row) != 0) {
+            store_want_repair(txn->store, "a row is damaged");
+            continue;
+        }
+        if ((err = deliver(q, &row, fn, arg)) != 0)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    if (err != 0)
+        return err > 0 ? 0 : err;
+    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+}
+
+struct index_scan {
+    const struct store_query *q;
+    uint8_t prefix[INDEX_PREFIX];
+    uint64_t live; /* rows of that value met */
+};
+
+/* The row behind an index entry, if it is what the query asks for. */
+static int index_row(struct store_txn *txn, struct index_scan *is, const MDB_val *entry,
+                     MDB_cursor *rows, struct store_row *ret)
+{
+    uint8_t bytes[ROW_KEY_MAX];
+    const char *key = (const char *)entry->mv_data + INDEX_PREFIX;
+    MDB_val k = {row_key(is->q->kind, key, entry->mv_size - INDEX_PREFIX, bytes), bytes};
+    MDB_val val;
+    struct row fields;
+    int rc = mdb_cursor_get(rows, &k, &val, MDB_SET_KEY);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_err(rc);
+    if (rc == MDB_NOTFOUND || row_read(&k, &val, ret) != 0) {
+        store_want_repair(txn->store, "an index entry has no sound row");
+        return ERR_NOTFOUND;
+    }
+    if (!row_fields(&ret->record, &fields) || !row_field_is(&fields, is->q->field, is->q->value))
+        return ERR_NOTFOUND;
+    is->live += !ret->record.deleted;
+    return 0;
+}
+
+static int walk_index(struct store_txn *txn, struct index_scan *is, MDB_cursor *index,
+                      MDB_cursor *rows, store_scan_fn fn, void *arg)
+{
+    const struct store_query *q = is->q;
+    uint8_t bytes[INDEX_PREFIX + RECORD_KEY_MAX];
+    size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
+    MDB_val key = {INDEX_PREFIX + after_len, bytes};
+    MDB_val val;
+    int rc;
+    memcpy(bytes, is->prefix, INDEX_PREFIX);
+    if (after_len > 0)
+        memcpy(bytes + INDEX_PREFIX, q->after_key, after_len);
+    for (rc = mdb_cursor_get(index, &key, &val, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(index, &key, &val, MDB_NEXT)) {
+        struct store_row row;
+        if (key.mv_size <= INDEX_PREFIX || memcmp(key.mv_data, is->prefix, INDEX_PREFIX) != 0)
+            break;
+        if (key.mv_size > INDEX_PREFIX + RECORD_KEY_MAX)
+            continue;
+        if (after_len > 0 && key.mv_size == INDEX_PREFIX + after_len &&
+            memcmp((const char *)key.mv_data + INDEX_PREFIX, q->after_key, after_len) == 0)
+            continue;
+        int err = index_row(txn, is, &key, rows, &row);
+        if (err == 0)
+            err = deliver(q, &row, fn, arg);
+        else if (err == ERR_NOTFOUND)
+            err = 0;
+        if (err != 0)
+            return err > 0 ? 1 : err;
+    }
+    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+}
+
+static int scan_index(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
+                      void *arg)
+{
+    struct index_scan is = {.q = q};
+    MDB_cursor *index;
+    MDB_cursor *rows;
+    int rc = mdb_cursor_open(txn->txn, txn->store->index, &index);
+    if (rc != 0)
+        return store_err(rc);
+    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
+        mdb_cursor_close(index);
+        return store_err(rc);
+    }
+    index_prefix(q->kind, q->field, q->value, strlen(q->value), is.prefix);
+    int err = walk_index(txn, &is, index, rows, fn, arg);
+    mdb_cursor_close(rows);
+    mdb_cursor_close(index);
+    /* A whole scan knows how many there should have been: a lost entry shows here. */
+    uint64_t count = 0;
+    if (err == 0 && q->after_key == NULL &&
+        (counts_get(txn->txn, txn->store->counts, is.prefix, &count) != 0 || count != is.live))
+        store_want_repair(txn->store, "an index and its count disagree");
+    return err > 0 ? 0 : err;
+}
+
+int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
+{
+    if (query->after_key != NULL && query->after_key_len > RECORD_KEY_MAX)
+        return ERR_BADPARAM;
+    if (query->field == 0)
+        return scan_rows(txn, query, fn, arg);
+    if (!field_is_indexed(query->field) || query->value == NULL)
+        return ERR_BADPARAM;
+    return scan_index(txn, query, fn, arg);
+}
+
+int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
+                uint64_t *ret)
+{
+    uint8_t prefix[INDEX_PREFIX];
+    if (field != 0 && (!field_is_indexed(field) || value == NULL))
+        return ERR_BADPARAM;
+    index_prefix(kind, field, field == 0 ? NULL : value, field == 0 ? 0 : strlen(value), prefix);
+    int rc = counts_get(txn->txn, txn->store->counts, prefix, ret);
+    if (rc == ERR_CORRUPT)
+        store_want_repair(txn->store, "a count is damaged");
+    return store_err(rc);
+}
+
+/* ---- change log ---- */
+
+static const struct head *txn_head(struct store_txn *txn)
+{
+    if (!txn->have_head) {
+        MDB_val key = {4, (void *)(uintptr_t) "head"};
+        MDB_val val;
+        if (mdb_get(txn->txn, txn->store->meta, &key, &val) != 0 ||
+            head_decode(&val, &txn->head) != 0) {
+            store_want_repair(txn->store, "the head record is damaged");
+            memset(&txn->head, 0, sizeof txn->head);
+        }
+        txn->have_head = true;
+    }
+    return &txn->head;
+}
+
+uint64_t store_txn_index(struct store_txn *txn, uint8_t kind)
+{
+    return kind < RECORD_KIND_END ? txn_head(txn)->index[kind] : 0;
+}
+
+uint64_t store_oldest_change(struct store_txn *txn)
+{
+    return changes_oldest(txn_head(txn)->index[0]);
+}
+
+static int change_row(struct store_txn *txn, MDB_cursor *rows, const MDB_val *key, MDB_val *val,
+                      struct store_row *ret)
+{
+    MDB_val row_val;
+    int rc = mdb_cursor_get(rows, val, &row_val, MDB_SET_KEY);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_err(rc);
+    if (rc == MDB_NOTFOUND || row_read(val, &row_val, ret) != 0 || key->mv_size != 8 ||
+        ret->index != get_be64(key->mv_data)) {
+        store_want_repair(txn->store, "a change has no sound row");
+        return ERR_NOTFOUND;
+    }
+    return 0;
+}
+
+int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan_fn fn, void *arg)
+{
+    uint64_t oldest = store_oldest_change(txn);
+    uint8_t bytes[8];
+    MDB_cursor *changes;
+    MDB_cursor *rows;
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val val;
+    if (from < oldest && !(from == 0 && oldest == 1))
+        return ERR_VERSION;
+    int rc = mdb_cursor_open(txn->txn, txn->store->changes, &changes);
+    if (rc != 0)
+        return store_err(rc);
+    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
+        mdb_cursor_close(changes);
+        return store_err(rc);
+    }
+    put_be64(bytes, from);
+    int err = 0;
+    for (rc = mdb_cursor_get(changes, &key, &val, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(changes, &key, &val, MDB_NEXT)) {
+        struct store_row row;
+        if (val.mv_size < 2 || (kind != 0 && *(const uint8_t *)val.mv_data != kind))
+            continue;
+        err = change_row(txn, rows, &key, &val, &row);
+        if (err == 0)
+            err = fn(arg, &row);
+        else if (err == ERR_NOTFOUND)
+            err = 0;
+        if (err != 0)
+            break;
+    }
+    mdb_cursor_close(rows);
+    mdb_cursor_close(changes);
+    if (err != 0)
+        return err > 0 ? 0 : err;
+    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Inside of the store: shared by its files only.
+ *
+ * Tables of state/ (all named databases, memcmp order, numbers in keys big-endian):
+ *   meta    "format" -> u32, "head" -> struct head
+ *   rows    kind, key                     -> row header (64 bytes), value
+ *   index   kind, field, hash(text), key  -> nothing; the row is asked for its true text
+ *   counts  kind, field, hash(text)       -> number of live rows
+ *   changes change index                  -> kind, key
+ *   prints  key hash                      -> version, kind, key
+ *   poison  sequence                      -> unix ms, reason, bytes
+ * Tables of log/: meta ("format", "head", "config"), entries, intent, facts.
+ * Every value but index's and changes' starts with a checksum over key and value: LMDB
+ * has none, and what a disk flipped must not be believed. */
+#ifndef BLOX_STORE_INT_H
+#define BLOX_STORE_INT_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/list.h"
+#include "store/store.h"
+
+#define STORE_FORMAT 1u
+#define STORE_PATH_MAX 200
+
+/* Bounds of the queue before the writer. Rows and log have their own, so that a burst of rows
+ * cannot make raft wait for room. */
+#define STORE_QUEUE_OPS 8192u
+#define STORE_QUEUE_BYTES (64u << 20)
+/* One transaction of rows: a synced log write waits behind at most this much. */
+#define STORE_BATCH_RECORDS 2048u
+#define STORE_BATCH_BYTES (8u << 20)
+#define STORE_CHANGES_KEPT 100000u
+#define STORE_POISON_KEPT 1000u
+#define STORE_POISON_MAX (256u * 1024)
+#define STORE_READERS 512u /* API threads and pooled snapshots */
+#define STORE_POOL 32u     /* snapshots kept for the next reader */
+#define STORE_WATCHES 8
+#define STORE_FACT_NAME_MAX 64u
+#define STORE_FACT_MAX 4096u
+#define STORE_CONFIG_MAX (64u * 1024)
+#define STORE_CHECK_BUDGET_MS 80u /* structure check of state/ at an ordinary start */
+
+#define ROW_HEADER 64u
+#define ROW_KEY_MAX (1u + RECORD_KEY_MAX)
+
+/* ---- env.c: one LMDB environment ---- */
+
+struct env {
+    MDB_env *env;
+    char path[STORE_PATH_MAX + 32];
+    const char *name; /* "state", "log" */
+    bool suspect;     /* LMDB reported damage: not to be trusted at the next start */
+};
+
+/* What state/life says about the process that had it open last. */
+struct life {
+    bool known;     /* a previous life was found */
+    bool clean;     /* it ended by store_close */
+    bool same_boot; /* the page cache has survived since */
+    bool suspect;   /* it met damage */
+    unsigned crashes;
+};
+
+int store_err(int rc); /* LMDB or errno code -> enum err */
+int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags, struct errmsg *e);
+void env_close(struct env *env);
+int env_quarantine(const char *dir, const char *name, char *ret_path, size_t cap, struct errmsg *e);
+uint64_t env_file_bytes(const struct env *env);
+uint64_t dir_free_bytes(const char *dir);
+/* Error of a failed write: a short write on a full disk comes back as EIO. */
+int env_write_err(const char *dir, int rc);
+void life_read(const char *env_path, struct life *ret);
+int life_write(const char *env_path, bool clean, bool suspect, unsigned crashes);
+
+/* ---- pagecheck.c ---- */
+
+struct pagecheck {
+    uint64_t used_bytes; /* pages in use */
+    bool complete;       /* false: the budget ran out, what was seen is sound */
+};
+/* Structure of an LMDB file, read with pread() so that damage cannot crash the process.
+ * budget_ms 0: no limit. 0, ERR_CORRUPT (e says what), ERR_IO, ERR_NOMEM. */
+int pagecheck(const char *path, uint64_t budget_ms, struct pagecheck *ret, struct errmsg *e);
+
+/* ---- heads ---- */
+
+struct head {
+    uint64_t epoch;
+    uint64_t index[RECORD_KIND_END]; /* [0]: of all kinds */
+    uint64_t poison_first, poison_next;
+};
+struct log_head {
+    uint64_t term, vote;
+    uint64_t base_index, base_term, last_index;
+    uint64_t applied_index, applied_term;
+    uint64_t entry_sum, intent_sum, fact_sum; /* sums of the checksums: a lost row is noticed */
+    uint64_t entry_count, intent_count, fact_count;
+};
+
+/* ---- the store ---- */
+
+enum op_type { OP_APPLY, OP_PURGE, OP_POISON, OP_LOG, OP_FACT };
+
+struct op {
+    struct list link;
+    enum op_type type;
+    int err;
+    size_t bytes;
+    void *arg;
+    void (*done)(void *arg, int err);
+    store_apply_fn apply_done;
+    struct record *records;
+    struct store_change *changes;
+    size_t count;
+    struct record target; /* OP_PURGE: kind and key */
+    const char *name;     /* OP_POISON: why; OP_FACT: name */
+    const void *data;
+    size_t len;
+    struct store_log_write log;
+};
+
+struct queue {
+    struct list ops;
+    size_t count, bytes;
+};
+
+struct watch {
+    store_watch_fn fn;
+    void *arg;
+};
+
+#define DELTA_SLOTS 4096u
+struct delta {
+    uint8_t kind, field; /* kind 0: free */
+    uint64_t hash;
+    int64_t n;
+};
+
+struct store_txn {
+    struct store *store;
+    MDB_txn *txn;
+    bool have_head;
+    struct head head;
+    struct store_txn *next;
+};
+
+struct store {
+    char dir[STORE_PATH_MAX];
+    int dir_fd; /* holds the lock on the directory */
+    uint64_t state_disk_min;
+    void (*notify)(void *arg);
+    void *notify_arg;
+    struct env state, log;
+    MDB_dbi meta, rows, index, counts, changes, prints, poison;
+    MDB_dbi log_meta, log_entries, log_intent, log_facts;
+
+    pthread_t writer;
+    bool writer_running;
+    pthread_mutex_t lock; /* queues, done, stopping */
+    pthread_cond_t wake;
+    struct queue state_queue, log_queue;
+    struct list done;
+    bool stopping;
+
+    pthread_mutex_t watch_lock;
+    struct watch watches[STORE_WATCHES];
+
+    pthread_mutex_t pool_lock;
+    struct store_txn *pool;
+    unsigned pool_count;
+
+    /* Writer thread only. */
+    struct head head;
+    struct log_head log_head;
+    struct delta *deltas;
+    unsigned delta_count;
+    struct buf scratch; /* copy of the row being replaced */
+    uint32_t kinds;     /* changed in this transaction */
+    uint64_t duplicates_now;
+    unsigned crashes;
+    uint64_t opened_ms;
+    uint64_t repair_after_ms;
+
+    _Atomic uint64_t last_index[RECORD_KIND_END];
+    _Atomic uint64_t epoch;
+    _Atomic int state_health, log_health;
+    _Atomic bool repair_wanted;
+    _Atomic uint64_t damaged, commits, writes, duplicates, queue_depth;
+};
+
+/* codec.c */
+void put_be64(uint8_t *out, uint64_t v);
+uint64_t get_be64(const uint8_t *in);
+uint64_t checksum(const MDB_val *key, const void *data, size_t len);
+void head_encode(const struct head *h, uint8_t *out); /* HEAD_BYTES */
+int head_decode(const MDB_val *val, struct head *ret);
+void log_head_encode(const struct log_head *h, uint8_t *out); /* LOG_HEAD_BYTES */
+int log_head_decode(const MDB_val *val, struct log_head *ret);
+#define HEAD_BYTES (8u * (1u + 1u + RECORD_KIND_END + 2u))
+#define LOG_HEAD_BYTES (8u * 14u)
+size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX]);
+void row_header_encode(const struct record *rec, uint64_t index, int64_t stored_ms,
+                       const MDB_val *key, uint8_t *out);
+/* Borrows from key and val. ERR_CORRUPT if the checksum or a length is wrong. */
+int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret);
+/* The fields of a record that is indexed; false if it has none. */
+bool row_fields(const struct record *rec, struct row *ret);
+bool field_is_indexed(unsigned field);
+/* "format" and "head" of a meta table. ERR_NOTFOUND: a new one. */
+int format_read(MDB_txn *txn, MDB_dbi meta, struct errmsg *e);
+int format_write(MDB_txn *txn, MDB_dbi meta);
+
+/* index.c (writer) */
+#define INDEX_PREFIX 10u /* kind, field, hash */
+void index_prefix(uint8_t kind, unsigned field, const void *text, size_t len, uint8_t *out);
+/* Index entries and counts for a row that changes from before to after (either may be NULL). */
+int index_update(struct store *s, MDB_txn *txn, const struct record *before,
+                 const struct record *after);
+int counts_flush(struct store *s, MDB_txn *txn);
+void counts_drop(struct store *s);
+int counts_get(MDB_txn *txn, MDB_dbi counts, const uint8_t *prefix, uint64_t *ret);
+
+/* changes.c, prints.c (writer) */
+int changes_put(struct store *s, MDB_txn *txn, uint64_t index, const MDB_val *row_key);
+int changes_del(struct store *s, MDB_txn *txn, uint64_t index);
+int changes_trim(struct store *s, MDB_txn *txn);
+uint64_t changes_oldest(uint64_t last_index);
+int prints_put(struct store *s, MDB_txn *txn, const struct record *rec);
+int prints_del(struct store *s, MDB_txn *txn, const struct record *rec);
+
+/* rows.c (writer) */
+int rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
+int rows_purge(struct store *s, MDB_txn *txn, const struct record *target);
+int rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
+int rows_open(struct store *s, struct errmsg *e);
+int rows_save_head(struct store *s, MDB_txn *txn);
+
+/* repair.c (writer) */
+void store_want_repair(struct store *s, const char *what);
+int rows_repair(struct store *s);
+
+/* raftlog.c, facts.c (writer) */
+int log_open(struct store *s, struct errmsg *e);
+int log_perform(struct store *s, MDB_txn *txn, const struct op *op);
+int log_save_head(struct store *s, MDB_txn *txn);
+int facts_perform(struct store *s, MDB_txn *txn, const struct op *op);
+int log_sum_del(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, uint64_t *sum, uint64_t *count);
+int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, const void *head, size_t head_len,
+                const void *data, size_t len, uint64_t *sum, uint64_t *count);
+/* The value has at least `least` bytes and its checksum is right. */
+bool log_value_sound(const MDB_val *key, const MDB_val *val, size_t least);
+/* Start of a read on log/. */
+int log_read_begin(struct store *s, MDB_txn **ret);
+
+/* writer.c */
+int writer_start(struct store *s);
+void writer_stop(struct store *s);
+void state_damage(struct store *s, const char *what, int rc);
+
+#endif

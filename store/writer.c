@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The writer thread. All that was posted while the last commit ran goes into the next
+ * transaction. A round is: every posted log write in one synced transaction, then one
+ * bounded batch of rows; so a log write waits behind at most one batch of rows, and
+ * completions keep their order within log and within rows (not between the two). */
+#include "store/store_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+
+#define REPAIR_AGAIN_MS 60000u
+#define CRASH_FREE_MS 60000u
+
+static void queue_take(struct queue *from, struct list *to, size_t max_records, size_t max_bytes)
+{
+    size_t records = 0;
+    size_t bytes = 0;
+    while (!list_is_empty(&from->ops)) {
+        struct op *op = LIST_OF(from->ops.next, struct op, link);
+        size_t n = op->count == 0 ? 1 : op->count;
+        if (records > 0 && (records + n > max_records || bytes + op->bytes > max_bytes))
+            break;
+        records += n;
+        bytes += op->bytes;
+        list_remove(&op->link);
+        list_push(to, &op->link);
+        from->count--;
+        from->bytes -= op->bytes;
+    }
+}
+
+static size_t list_bytes(const struct list *ops)
+{
+    size_t bytes = 0;
+    for (struct list *at = ops->next; at != ops; at = at->next)
+        bytes += LIST_OF(at, struct op, link)->bytes;
+    return bytes;
+}
+
+/* LMDB met a page that cannot be: nothing in memory can mend that, the next start can. */
+void state_damage(struct store *s, const char *what, int rc)
+{
+    if (s->state.suspect)
+        return;
+    s->state.suspect = true;
+    (void)life_write(s->state.path, false, true, s->crashes);
+    LOG(LOG_ERROR, "store_corrupt",
+        "the state database is damaged; it is set aside and rebuilt at the next start",
+        LS("while", what), LS("error", mdb_strerror(rc)));
+}
+
+/* ---- rows ---- */
+
+static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t now)
+{
+    switch (op->type) {
+    case OP_APPLY:
+        return rows_apply(s, txn, op, now);
+    case OP_PURGE:
+        return rows_purge(s, txn, &op->target);
+    case OP_POISON:
+        return rows_poison(s, txn, op, now);
+    case OP_LOG:
+    case OP_FACT:
+    default:
+        return ERR_INTERNAL;
+    }
+}
+
+static int state_txn(struct store *s, struct list *ops)
+{
+    MDB_txn *txn;
+    int64_t now = clock_unix_ms();
+    uint64_t before = s->head.index[0];
+    int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    for (struct list *at = ops->next; at != ops && rc == 0; at = at->next)
+        rc = state_perform(s, txn, LIST_OF(at, struct op, link), now);
+    if (rc == 0)
+        rc = counts_flush(s, txn);
+    if (rc == 0 && s->head.index[0] != before)
+        rc = changes_trim(s, txn);
+    if (rc == 0)
+        rc = rows_save_head(s, txn);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static void publish(struct store *s)
+{
+    for (unsigned i = 1; i < RECORD_KIND_END; i++)
+        atomic_store(&s->last_index[i], s->head.index[i]);
+    atomic_store(&s->last_index[0], s->head.index[0]);
+    if (s->kinds == 0)
+        return;
+    pthread_mutex_lock(&s->watch_lock);
+    for (unsigned i = 0; i < STORE_WATCHES; i++)
+        if (s->watches[i].fn != NULL)
+            s->watches[i].fn(s->watches[i].arg, s->kinds, s->head.index[0]);
+    pthread_mutex_unlock(&s->watch_lock);
+}
+
+static int try_state(struct store *s, struct list *ops)
+{
+    struct head saved = s->head;
+    s->kinds = 0;
+    s->duplicates_now = 0;
+    int err;
+    if (dir_free_bytes(s->dir) < s->state_disk_min + list_bytes(ops)) {
+        err = ERR_FULL;
+    } else {
+        int rc = state_txn(s, ops);
+        err = rc == 0 ? 0 : env_write_err(s->dir, rc);
+        if (err == ERR_CORRUPT)
+            state_damage(s, "writing", rc);
+    }
+    if (err != 0) {
+        s->head = saved;
+        counts_drop(s);
+        return err;
+    }
+    atomic_fetch_add(&s->commits, 1);
+    atomic_fetch_add(&s->duplicates, s->duplicates_now);
+    publish(s);
+    return 0;
+}
+
+static void set_health(_Atomic int *health, int err, const char *name)
+{
+    int now = err == ERR_CORRUPT ? ERR_IO : err;
+    int before = atomic_exchange(health, now);
+    if (before == now)
+        return;
+    if (now != 0)
+        LOG(LOG_ERROR, "store_refuses", "writes fail; what is stored can still be read",
+            LS("database", name), LS("error", err_text(err)));
+    else
+        LOG(LOG_INFO, "store_recovered", "writes succeed again", LS("database", name));
+}
+
+static bool is_disk_error(int err)
+{
+    return err == ERR_FULL || err == ERR_IO || err == ERR_CORRUPT;
+}
+
+static void finish(struct store *s, struct list *ops, int err)
+{
+    for (struct list *at = ops->next; at != ops; at = at->next)
+        LIST_OF(at, struct op, link)->err = err;
+    if (err == 0)
+        for (struct list *at = ops->next; at != ops; at = at->next)
+            atomic_fetch_add(&s->writes, 1);
+}
+
+/* A batch that fails is tried again write by write, so that one that does not fit does not take
+ * its neighbours down. */
+static void do_state(struct store *s, struct list *ops, struct list *done)
+{
+    int err = try_state(s, ops);
+    if (err == 0 || ops->next->next == ops) {
+        finish(s, ops, err);
+        if (err == 0 || is_disk_error(err))
+            set_health(&s->state_health, err, "state");
+        while (!list_is_empty(ops))
+            list_push(done, list_pop(ops));
+        return;
+    }
+    int last = 0;
+    for (struct list *node; (node = list_pop(ops)) != NULL;) {
+        struct list one;
+        list_init(&one);
+        list_push(&one, node);
+        err = try_state(s, &one);
+        finish(s, &one, err);
+        if (err == 0 || is_disk_error(err))
+            last = err;
+        list_remove(node);
+        list_push(done, node);
+    }
+    set_health(&s->state_health, last, "state");
+}
+
+/* ---- log ---- */
+
+static int log_txn(struct store *s, struct list *ops)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(s->log.env, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    for (struct list *at = ops->next; at != ops && rc == 0; at = at->next) {
+        const struct op *op = LIST_OF(at, struct op, link);
+        rc = op->type == OP_FACT ? facts_perform(s, txn, op) : log_perform(s, txn, op);
+    }
+    if (rc == 0)
+        rc = log_save_head(s, txn);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static int try_log(struct store *s, struct list *ops)
+{
+    struct log_head saved = s->log_head;
+    int rc = log_txn(s, ops);
+    if (rc == 0) {
+        atomic_fetch_add(&s->commits, 1);
+        finish(s, ops, 0);
+        return 0;
+    }
+    s->log_head = saved;
+    return env_write_err(s->dir, rc);
+}
+
+/* Raft relies on order: once a write failed, those posted after it in this round fail too. */
+static void do_log(struct store *s, struct list *ops, struct list *done)
+{
+    int err = try_log(s, ops);
+    bool alone = ops->next->next == ops;
+    if (err != 0)
+        err = alone ? err : 0;
+    else
+        while (!list_is_empty(ops))
+            list_push(done, list_pop(ops));
+    for (struct list *node; (node = list_pop(ops)) != NULL;) {
+        struct list one;
+        list_init(&one);
+        list_push(&one, node);
+        if (err == 0)
+            err = try_log(s, &one);
+        if (err != 0)
+            finish(s, &one, err);
+        list_remove(node);
+        list_push(done, node);
+    }
+    if (err == 0 || is_disk_error(err))
+        set_health(&s->log_health, err, "log");
+}
+
+/* ---- the thread ---- */
+
+static bool repair_due(struct store *s)
+{
+    return atomic_load(&s->repair_wanted) && !s->state.suspect &&
+           clock_mono_ms() >= s->repair_after_ms;
+}
+
+static void wait_for_work(struct store *s)
+{
+    while (!s->stopping && list_is_empty(&s->log_queue.ops) && list_is_empty(&s->state_queue.ops) &&
+           !repair_due(s)) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += REPAIR_AGAIN_MS / 1000;
+        pthread_cond_timedwait(&s->wake, &s->lock, &until);
+    }
+}
+
+static void round_of_work(struct store *s, struct list *log_ops, struct list *state_ops)
+{
+    struct list done;
+    list_init(&done);
+    if (!list_is_empty(log_ops)) {
+        do_log(s, log_ops, &done);
+        pthread_mutex_lock(&s->lock);
+        while (!list_is_empty(&done))
+            list_push(&s->done, list_pop(&done));
+        pthread_mutex_unlock(&s->lock);
+        s->notify(s->notify_arg);
+    }
+    if (!list_is_empty(state_ops)) {
+        do_state(s, state_ops, &done);
+        pthread_mutex_lock(&s->lock);
+        while (!list_is_empty(&done))
+            list_push(&s->done, list_pop(&done));
+        pthread_mutex_unlock(&s->lock);
+        s->notify(s->notify_arg);
+    }
+    if (repair_due(s)) {
+        s->repair_after_ms = clock_mono_ms() + REPAIR_AGAIN_MS;
+        int err = rows_repair(s);
+        if (err == ERR_CORRUPT)
+            state_damage(s, "repairing", MDB_CORRUPTED);
+    }
+    if (s->crashes > 0 && !s->state.suspect && clock_mono_ms() - s->opened_ms > CRASH_FREE_MS) {
+        s->crashes = 0;
+        (void)life_write(s->state.path, false, false, 0);
+    }
+}
+
+static void *writer_main(void *arg)
+{
+    struct store *s = arg;
+    for (;;) {
+        struct list log_ops;
+        struct list state_ops;
+        list_init(&log_ops);
+        list_init(&state_ops);
+        pthread_mutex_lock(&s->lock);
+        wait_for_work(s);
+        queue_take(&s->log_queue, &log_ops, SIZE_MAX, SIZE_MAX);
+        queue_take(&s->state_queue, &state_ops, STORE_BATCH_RECORDS, STORE_BATCH_BYTES);
+        atomic_store(&s->queue_depth, s->log_queue.count + s->state_queue.count);
+        bool stop = s->stopping && list_is_empty(&log_ops) && list_is_empty(&state_ops);
+        pthread_mutex_unlock(&s->lock);
+        if (stop)
+            return NULL;
+        round_of_work(s, &log_ops, &state_ops);
+    }
+}
+
+int writer_start(struct store *s)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    s->opened_ms = clock_mono_ms();
+    if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
+        return ERR_NOMEM;
+    s->writer_running = true;
+    return 0;
+}
+
+void writer_stop(struct store *s)
+{
+    if (!s->writer_running)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->writer, NULL);
+    s->writer_running = false;
+}
+
+/* ---- completions (loop thread) ---- */
+
+static void complete(struct op *op)
+{
+    if (op->type == OP_APPLY) {
+        if (op->apply_done != NULL)
+            op->apply_done(op->arg, op->err, op->records, op->changes, op->count);
+    } else if (op->done != NULL) {
+        op->done(op->arg, op->err);
+    }
+}
+
+void store_poll(struct store *s)
+{
+    struct list done;
+    list_init(&done);
+    pthread_mutex_lock(&s->lock);
+    while (!list_is_empty(&s->done))
+        list_push(&done, list_pop(&s->done));
+    pthread_mutex_unlock(&s->lock);
+    for (struct list *node; (node = list_pop(&done)) != NULL;) {
+        struct op *op = LIST_OF(node, struct op, link);
+        complete(op);
+        free(op);
+    }
+}
