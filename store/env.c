@@ -114,6 +114,12 @@ int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags,
     return 0;
 }
 
+bool env_has_commits(const struct env *env)
+{
+    MDB_envinfo info = {0};
+    return mdb_env_info(env->env, &info) == 0 && info.me_last_txnid > 0;
+}
+
 void env_close(struct env *env)
 {
     if (env->env != NULL)

@@ -61,11 +61,15 @@ static int examine(struct store *s, const char *name, bool rebuildable, size_t *
     struct pagecheck check;
     snprintf(dir, sizeof dir, "%s/%s", s->dir, name);
     snprintf(data, sizeof data, "%s/data.mdb", dir);
-    if (stat(data, &st) != 0)
-        return errno == ENOENT ? 0 : errmsg_set(e, ERR_IO, "%s: %s", data, strerror(errno));
-    if (st.st_size == 0)
-        return 0;
     life_read(dir, &life);
+    int rc = stat(data, &st);
+    if (rc != 0 && errno != ENOENT)
+        return errmsg_set(e, ERR_IO, "%s: %s", data, strerror(errno));
+    if (rc != 0 || st.st_size == 0) {
+        /* Never been there, or begun and not finished; unless a life was written, which happens
+         * after the first commit. */
+        return life.known ? errmsg_set(e, ERR_CORRUPT, "data.mdb is missing or empty") : 0;
+    }
     if (rebuildable) {
         if (!life.known)
             return errmsg_set(e, ERR_CORRUPT, "it is not known how it was closed");
@@ -89,19 +93,27 @@ static bool is_damage(int err)
     return err == ERR_CORRUPT || err == ERR_VERSION;
 }
 
+static int begin_life(const struct env *env, unsigned crashes, struct errmsg *e)
+{
+    int err = life_write(env->path, false, false, crashes);
+    return err == 0 ? 0 : errmsg_set(e, err, "%s/life: %s", env->path, err_text(err));
+}
+
 static int open_env(struct store *s, struct env *env, bool rebuildable, size_t map_bytes,
                     struct errmsg *e)
 {
     int err = examine(s, env->name, rebuildable, &map_bytes, e);
     if (err == 0)
         err = env_open(env, s->dir, map_bytes, rebuildable ? MDB_NOSYNC : 0, e);
-    if (err == 0 && rebuildable) {
-        err = life_write(env->path, false, false, s->crashes);
-        if (err != 0)
-            errmsg_set(e, err, "%s/life: %s", env->path, err_text(err));
-    }
+    /* A life before the first commit would make an unfinished creation look like damage; but no
+     * commit of rows may come before the mark that they are not synced. */
+    bool begun = err == 0 && env->env != NULL && env_has_commits(env);
+    if (err == 0 && rebuildable && begun)
+        err = begin_life(env, s->crashes, e);
     if (err == 0)
         err = rebuildable ? rows_open(s, e) : log_open(s, e);
+    if (err == 0 && !begun)
+        err = begin_life(env, 0, e);
     if (err != 0)
         env_close(env);
     return err;

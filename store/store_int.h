@@ -70,6 +70,7 @@ struct life {
 
 int store_err(int rc); /* LMDB or errno code -> enum err */
 int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags, struct errmsg *e);
+bool env_has_commits(const struct env *env);
 void env_close(struct env *env);
 int env_quarantine(const char *dir, const char *name, char *ret_path, size_t cap, struct errmsg *e);
 uint64_t env_file_bytes(const struct env *env);
