@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The live members as the record cores see them: one sorted array, owned by the shell
+ * (the simulator shares one among thousands of nodes). */
+#ifndef BLOX_GOSSIP_PEERS_H
+#define BLOX_GOSSIP_PEERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct peers {
+    const uint64_t *nums; /* ascending; the node itself is among them */
+    const uint8_t *shaky; /* beside nums: 1 = suspect, may well not forward; NULL: none is */
+    size_t count;
+    size_t self; /* index of the node itself */
+};
+
+/* Index of the first num >= num, 0..count. */
+size_t peers_lower_bound(const struct peers *p, uint64_t num);
+bool peers_has(const struct peers *p, uint64_t num);
+
+/* Forwarding trees. All members but the origin stand on a ring in order of num, starting behind
+ * the origin; tree t starts a share of the ring further on. Position 0 is the origin, positions
+ * 1..root_fanout are its children, and position i has the next `fanout` positions each. With as
+ * many trees as `fanout`, an inner position of one tree is a leaf of the others, so everyone sends
+ * about as much as it receives. The shape needs no messages: it follows from the member list. */
+struct tree {
+    uint64_t origin;
+    uint8_t index;       /* < PEERS_TREES */
+    uint8_t root_fanout; /* 1..PEERS_FANOUT_MAX */
+    uint8_t fanout;
+};
+
+#define PEERS_TREES 8u
+#define PEERS_FANOUT_MAX 16u
+#define PEERS_CHILDREN_MAX 32u
+
+/* Children of the node itself. A shaky child is listed together with its own children, so that
+ * its branch does not wait for the failure detector. */
+size_t peers_children(const struct peers *p, const struct tree *tree,
+                      uint64_t out[PEERS_CHILDREN_MAX]);
+
+/* The member `step` places further round the ring; 0 if that is the node itself. Every member
+ * is told by exactly one other for a given step. */
+uint64_t peers_at_step(const struct peers *p, uint64_t step);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What rumor knows: records stored, arrived, heard of. Sending is in rumor_send.c. */
+#include "gossip/rumor.h"
+
+#include <string.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/ensure.h"
+#include "gossip/rumor_int.h"
+
+void rumor_init(struct rumor *r, const struct rumor_options *options, const struct peers *peers,
+                void *memory, uint64_t now_ms)
+{
+    *r = (struct rumor){.options = *options, .peers = peers};
+    prng_seed(&r->prng, options->seed);
+    rumor_tables_init(r, memory);
+    r->ask_wait_ms = RUMOR_ASK_WAIT_MS;
+    r->rate_from_ms = now_ms;
+    r->next_scan_ms = now_ms;
+    r->next_digest_ms = now_ms;
+}
+
+void rumor_peers_changed(struct rumor *r)
+{
+    for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
+        struct rumor_queue *queue = &r->queues[q];
+        if (queue->count == 0 || peers_has(r->peers, queue->to))
+            continue;
+        while (queue->count > 0)
+            rumor_queue_pop(r, q);
+        queue->paused_until_ms = 0;
+    }
+}
+
+/* ---- stored --------------------------------------------------------------------- */
+
+/* Own records are counted by the second: a busy origin hands its work to fewer children. */
+static struct tree own_tree(struct rumor *r, uint64_t now_ms, uint64_t key_hash)
+{
+    if (now_ms - r->rate_from_ms >= 1000) {
+        r->rate_from_ms = now_ms;
+        r->rate_count = 0;
+    }
+    r->rate_count++;
+    bool busy = r->rate_count > RUMOR_BUSY_RATE && r->peers->count > RUMOR_FANOUT + 1;
+    return (struct tree){.origin = r->options.self,
+                         .index = (uint8_t)(key_hash % PEERS_TREES),
+                         .root_fanout = busy ? RUMOR_ROOT_BUSY : RUMOR_FANOUT,
+                         .fanout = RUMOR_FANOUT};
+}
+
+static void push_on(struct rumor *r, struct rumor_slot *slot)
+{
+    uint64_t children[PEERS_CHILDREN_MAX];
+    size_t n = peers_children(r->peers, &slot->tree, children);
+    for (size_t i = 0; i < n; i++)
+        rumor_enqueue(r, slot, children[i]);
+}
+
+void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, uint64_t key_hash,
+                  enum rumor_from from)
+{
+    struct rumor_pending *p = rumor_pending_find(r, key_hash);
+    struct tree tree = {0};
+    bool pushed = false;
+    bool known = false;
+    if (p != NULL && record_version_cmp(p->version, rec->version) <= 0) {
+        known = p->state == PENDING_PUSHED || p->state == PENDING_REPAIRED;
+        pushed = p->state == PENDING_PUSHED;
+        tree = p->tree;
+        rumor_pending_drop(r, p);
+    }
+    if (from == RUMOR_BULK && !known)
+        return;
+    struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    if (slot != NULL && record_version_cmp(slot->version, rec->version) >= 0)
+        return;
+    if (r->next_digest_ms < now_ms)
+        r->next_digest_ms = now_ms + RUMOR_DIGEST_EVERY_MS;
+    slot = rumor_slot_take(r, key_hash);
+    slot->version = rec->version;
+    slot->stored_ms = now_ms;
+    rumor_slot_keep(r, slot, rec);
+    if (from == RUMOR_LOCAL) {
+        slot->tree = own_tree(r, now_ms, key_hash);
+        push_on(r, slot);
+    } else if (pushed) {
+        slot->tree = tree;
+        push_on(r, slot);
+    }
+}
+
+void rumor_unchanged(struct rumor *r, uint64_t key_hash, struct record_version version)
+{
+    struct rumor_pending *p = rumor_pending_find(r, key_hash);
+    if (p != NULL && record_version_cmp(p->version, version) <= 0)
+        rumor_pending_drop(r, p);
+}
+
+void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash)
+{
+    struct rumor_pending *p = rumor_pending_find(r, key_hash);
+    if (p == NULL || (p->state != PENDING_PUSHED && p->state != PENDING_REPAIRED))
+        return;
+    /* Whoever sent it has it. A little apart, so that what the store refused comes in pieces. */
+    p->tries = 0;
+    rumor_pending_state(r, p, PENDING_WANTED, now_ms + 100 + prng_below(&r->prng, 200));
+}
+
+/* ---- received ------------------------------------------------------------------- */
+
+static bool known_stored(struct rumor *r, uint64_t key_hash, struct record_version version)
+{
+    const struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    return slot != NULL && record_version_cmp(slot->version, version) >= 0;
+}
+
+static void note_timing(struct rumor *r, const struct rumor_pending *p, enum rumor_state arrived)
+{
+    if (p->state != PENDING_ASKED)
+        return;
+    if (arrived == PENDING_PUSHED) { /* it was on its way: asking cost a second copy */
+        r->stats.hasty++;
+        r->ask_wait_ms *= 2;
+        if (r->ask_wait_ms > RUMOR_ASK_WAIT_MAX_MS)
+            r->ask_wait_ms = RUMOR_ASK_WAIT_MAX_MS;
+    } else {
+        r->ask_wait_ms -= r->ask_wait_ms / 8;
+        if (r->ask_wait_ms < RUMOR_ASK_WAIT_MS)
+            r->ask_wait_ms = RUMOR_ASK_WAIT_MS;
+    }
+}
+
+static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct record *rec,
+                   const struct tree *tree, enum rumor_state state, struct rumor_in *in)
+{
+    uint64_t key_hash = record_key_hash(rec->kind, rec->key, rec->key_len);
+    r->stats.received++;
+    struct rumor_pending *p = rumor_pending_find(r, key_hash);
+    bool in_flight = p != NULL && (p->state == PENDING_PUSHED || p->state == PENDING_REPAIRED) &&
+                     record_version_cmp(p->version, rec->version) >= 0;
+    if (in_flight || known_stored(r, key_hash, rec->version)) {
+        r->stats.duplicates++;
+        return;
+    }
+    if (state == PENDING_REPAIRED)
+        r->stats.repaired++;
+    if (p != NULL)
+        note_timing(r, p, state);
+    else
+        p = rumor_pending_add(r, key_hash);
+    /* A full table: stored all the same, but told of instead of pushed on. */
+    if (p != NULL) {
+        p->version = rec->version;
+        p->tree = *tree;
+        p->holder[0] = from;
+        p->holders = 1;
+        p->tries = 0;
+        rumor_pending_state(r, p, state, now_ms + RUMOR_APPLY_MS);
+    }
+    in->key_hash[in->apply_count] = key_hash;
+    in->apply[in->apply_count++] = *rec;
+}
+
+static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash,
+                    struct record_version version)
+{
+    if (known_stored(r, key_hash, version))
+        return;
+    struct rumor_pending *p = rumor_pending_find(r, key_hash);
+    if (p == NULL) {
+        p = rumor_pending_add(r, key_hash);
+        if (p == NULL)
+            return; /* anti-entropy will see to it */
+        p->version = version;
+        p->holder[0] = from;
+        p->holders = 1;
+        uint64_t spread = prng_below(&r->prng, 1 + r->ask_wait_ms / 4);
+        rumor_pending_state(r, p, PENDING_WANTED, now_ms + r->ask_wait_ms + spread);
+        return;
+    }
+    int cmp = record_version_cmp(version, p->version);
+    if (cmp > 0 && p->state != PENDING_PUSHED && p->state != PENDING_REPAIRED) {
+        p->version = version;
+        p->holders = 0;
+        cmp = 0;
+    }
+    if (cmp == 0 && p->holders < RUMOR_HOLDERS)
+        p->holder[p->holders++] = from;
+}
+
+static void asked(struct rumor *r, uint64_t from, uint64_t key_hash)
+{
+    r->stats.asked++;
+    uint32_t max = r->options.answer_max;
+    if (r->answer_count == max)
+        return; /* it will ask somebody else */
+    r->answers[(r->answer_head + r->answer_count++) & (max - 1)] =
+        (struct rumor_answer){.to = from, .key_hash = key_hash};
+}
+
+/* One item, taken out of a message. */
+struct item {
+    struct record record;
+    uint64_t key_hash;
+    struct record_version version;
+    bool is_tree;
+};
+
+static int read_tree(struct rbuf *b, struct tree *tree)
+{
+    tree->origin = rbuf_u64(b);
+    tree->index = rbuf_u8(b);
+    tree->root_fanout = rbuf_u8(b);
+    tree->fanout = rbuf_u8(b);
+    bool fits = tree->origin != 0 && tree->index < PEERS_TREES && tree->root_fanout >= 1 &&
+                tree->root_fanout <= PEERS_FANOUT_MAX && tree->fanout >= 1 &&
+                tree->fanout <= PEERS_FANOUT_MAX;
+    return b->bad || !fits ? ERR_MALFORMED : 0;
+}
+
+/* tree: what holds for pushed records that follow; origin 0 before the first. */
+static int read_item(struct rbuf *b, uint8_t type, struct tree *tree, struct item *ret)
+{
+    ret->is_tree = false;
+    if (type == RUMOR_PUSH) {
+        uint8_t item = rbuf_u8(b);
+        if (item == RUMOR_ITEM_TREE) {
+            ret->is_tree = true;
+            return read_tree(b, tree);
+        }
+        return item == RUMOR_ITEM_RECORD && tree->origin != 0 ? record_decode(b, &ret->record)
+                                                              : ERR_MALFORMED;
+    }
+    if (type == RUMOR_REPAIR)
+        return record_decode(b, &ret->record);
+    ret->key_hash = rbuf_u64(b);
+    if (type == RUMOR_DIGEST) {
+        ret->version.hi = rbuf_varint(b);
+        ret->version.lo = rbuf_varint(b);
+    }
+    return b->bad ? ERR_MALFORMED : 0;
+}
+
+static int check(const uint8_t *data, size_t len)
+{
+    struct rbuf b;
+    struct tree tree = {0};
+    struct item item;
+    if (len > RUMOR_MESSAGE_MAX)
+        return ERR_MALFORMED;
+    rbuf_init(&b, data, len);
+    uint8_t type = rbuf_u8(&b);
+    int err = b.bad || type < RUMOR_PUSH || type > RUMOR_ASK ? ERR_MALFORMED : 0;
+    while (err == 0 && b.pos < len)
+        err = read_item(&b, type, &tree, &item);
+    return err;
+}
+
+int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
+               struct rumor_place *at, struct rumor_in *in)
+{
+    in->apply_count = 0;
+    if (at->pos == 0) {
+        int err = check(data, len);
+        if (err != 0) {
+            r->stats.malformed++;
+            return err;
+        }
+        *at = (struct rumor_place){.pos = 1};
+    }
+    struct rbuf b;
+    rbuf_init(&b, data, len);
+    b.pos = at->pos;
+    uint8_t type = data[0];
+    while (b.pos < len && in->apply_count < RUMOR_IN_MAX) {
+        struct item item;
+        int err = read_item(&b, type, &at->tree, &item);
+        ENSURE(err == 0);
+        if (item.is_tree)
+            continue;
+        if (type == RUMOR_PUSH)
+            arrive(r, now_ms, from, &item.record, &at->tree, PENDING_PUSHED, in);
+        else if (type == RUMOR_REPAIR)
+            arrive(r, now_ms, from, &item.record, &at->tree, PENDING_REPAIRED, in);
+        else if (type == RUMOR_DIGEST)
+            hear_of(r, now_ms, from, item.key_hash, item.version);
+        else
+            asked(r, from, item.key_hash);
+    }
+    at->pos = b.pos;
+    return 0;
+}

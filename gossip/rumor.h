@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Spread of new records (pure core). Plumtree's scheme - payload down a tree, digests beside
+ * it, repair on demand - with two departures: the tree is computed from the member list
+ * (peers.h) instead of being learnt by pruning duplicates, so the payload goes once over each
+ * link from the first record on; and a repaired record is told of, not pushed on, because the
+ * branch below has by then heard of it elsewhere.
+ *
+ * A record enters here when it is durable locally (rumor_stored), never when it merely
+ * arrived. Everything to send waits in queues of slots, one slot per key: a newer version takes
+ * the place of the older one, so overload sends fewer versions and never loses the newest.
+ *
+ * Messages (little endian, numbers of varying size as LEB128):
+ *   1 PUSH    items: 0, origin u64, tree u8, root fan-out u8, fan-out u8  (holds for what follows)
+ *                    1, record
+ *   2 REPAIR  records
+ *   3 DIGEST  entries: key_hash u64, version hi varint, version lo varint
+ *   4 ASK     key hashes u64 */
+#ifndef BLOX_GOSSIP_RUMOR_H
+#define BLOX_GOSSIP_RUMOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/err.h"
+#include "agent/base/prng.h"
+#include "agent/base/record.h"
+#include "gossip/peers.h"
+
+#define RUMOR_QUEUES 64u     /* peers with something waiting: bits of a slot's masks */
+#define RUMOR_FANOUT 8u      /* depth 5 reaches 5,000 members, 6 reaches 100,000 */
+#define RUMOR_ROOT_BUSY 2u   /* the origin's fan-out under load: its uplink is the bottleneck */
+#define RUMOR_BUSY_RATE 100u /* own records in a second from which that holds */
+#define RUMOR_DIGEST_MS 30u  /* age from which a record is told of to others */
+#define RUMOR_DIGEST_EVERY_MS 20u
+#define RUMOR_DIGEST_LATE_MS 250u /* once more to one peer: for those who joined or lost much */
+#define RUMOR_DIGEST_PEERS 3u
+#define RUMOR_ASK_WAIT_MS 10u /* from a digest to asking, at least; grows if that was hasty */
+#define RUMOR_ASK_WAIT_MAX_MS 1000u
+#define RUMOR_ASK_RETRY_MS 40u /* twice; then twice doubled, and so on */
+#define RUMOR_ASK_TRIES 8u     /* after that anti-entropy has it */
+#define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
+#define RUMOR_HOLDERS 3u
+#define RUMOR_BATCH (64u * 1024)
+#define RUMOR_STREAM_FROM 4u /* datagrams' worth from which one stream message is better */
+/* Buffer for rumor_poll: the largest record and its framing. */
+#define RUMOR_MESSAGE_MAX (RECORD_HEADER_MAX + RECORD_KEY_MAX + RECORD_VALUE_MAX + 64u)
+
+struct rumor_options {
+    uint64_t self;
+    uint64_t seed;
+    uint32_t recent_max;  /* power of two: records remembered and able to wait for sending */
+    uint32_t pending_max; /* power of two: records arrived or heard of, not yet stored */
+    uint32_t node_max;    /* queue places of all peers together */
+    uint32_t answer_max;  /* power of two: asked-for records waiting */
+    uint32_t arena_bytes; /* power of two: bytes of recent records kept at hand */
+    void *arg;
+    /* Is this version, or a newer one, stored? */
+    bool (*have)(void *arg, uint64_t key_hash, struct record_version version);
+    /* The stored record, given to fn during the call; ERR_NOTFOUND. */
+    int (*load)(void *arg, uint64_t key_hash, void (*fn)(void *fn_arg, const struct record *rec),
+                void *fn_arg);
+};
+
+/* What a message brought. Bytes are borrowed from the message. */
+#define RUMOR_IN_MAX 64u
+struct rumor_in {
+    struct record apply[RUMOR_IN_MAX]; /* new as far as this core knows: store them */
+    uint64_t key_hash[RUMOR_IN_MAX];
+    size_t apply_count;
+};
+
+struct rumor_stats {
+    uint64_t pushed, received, duplicates, repaired, digests, asked, answered;
+    uint64_t coalesced, overflow, malformed, hasty, gave_up;
+    uint64_t bytes, digest_bytes; /* of messages handed out, digests' share */
+};
+
+struct rumor_slot;
+struct rumor_pending;
+struct rumor_node;
+struct rumor_answer;
+
+struct rumor_queue {
+    uint64_t to;
+    uint64_t paused_until_ms;
+    uint32_t pause_ms;
+    uint32_t head, tail, count;
+};
+
+/* Embedded by the caller; fields are private. */
+struct rumor {
+    struct rumor_options options;
+    const struct peers *peers;
+    struct prng prng;
+    struct rumor_stats stats;
+
+    struct rumor_slot *slots;
+    uint32_t *slot_buckets;
+    uint32_t slot_count, lru_oldest, lru_newest;
+    uint32_t digest_at;      /* first slot that was never told of */
+    uint32_t digest_late_at; /* first slot whose late digest is due */
+    uint8_t *arena;
+    uint64_t arena_end; /* bytes ever written */
+
+    struct rumor_pending *pending;
+    uint32_t *pending_buckets;
+    uint32_t pending_free, pending_count, wanted_count;
+
+    struct rumor_queue queues[RUMOR_QUEUES];
+    struct rumor_node *nodes;
+    uint32_t node_free;
+    uint32_t queue_turn;
+
+    struct rumor_answer *answers;
+    uint32_t answer_head, answer_count;
+
+    uint64_t next_scan_ms, next_digest_ms;
+    uint32_t ask_wait_ms;
+    uint64_t rate_from_ms;
+    uint32_t rate_count;
+
+    uint8_t digest[1500]; /* one digest on its way to several peers */
+    size_t digest_len;
+    uint64_t digest_to[RUMOR_DIGEST_PEERS];
+    size_t digest_targets;
+
+    /* The message rumor_poll last gave out of a queue. */
+    uint32_t last_queue, last_count;
+    bool last_open;
+};
+
+size_t rumor_memory(const struct rumor_options *options);
+/* memory: rumor_memory() bytes, aligned as malloc aligns, kept by the caller. */
+void rumor_init(struct rumor *r, const struct rumor_options *options, const struct peers *peers,
+                void *memory, uint64_t now_ms);
+/* The member list behind the pointer changed. */
+void rumor_peers_changed(struct rumor *r);
+
+/* A record became durable here. RUMOR_LOCAL: born here. RUMOR_PEER: it came by this core or by
+ * sync. RUMOR_BULK: by a large sync; told to nobody unless it came by this core. */
+enum rumor_from { RUMOR_LOCAL, RUMOR_PEER, RUMOR_BULK };
+void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, uint64_t key_hash,
+                  enum rumor_from from);
+/* It was no news for the store, or could not be stored (refused: heard of, never seen). */
+void rumor_unchanged(struct rumor *r, uint64_t key_hash, struct record_version version);
+void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash);
+
+/* Take a message in: call with *at all zero, again until at->pos == len; each call fills `in`. A
+ * message with anything odd in it is refused as a whole: ERR_MALFORMED at the first call. */
+struct rumor_place {
+    size_t pos;
+    struct tree tree;
+};
+int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
+               struct rumor_place *at, struct rumor_in *in);
+
+/* The next message to send now: its length, 0 if there is none. room is a datagram's; longer
+ * messages go by stream. cap >= RUMOR_MESSAGE_MAX. After each: rumor_sent() with what sending
+ * returned; after ERR_BUSY the records of a queue stay in it. */
+size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
+                  uint64_t *ret_to);
+void rumor_sent(struct rumor *r, uint64_t now_ms, int err);
+/* When rumor_poll should be called again; UINT64_MAX: not before the next input. */
+uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms);
+
+/* Records waiting to be sent, all queues. */
+uint64_t rumor_queued(const struct rumor *r);
+
+#endif

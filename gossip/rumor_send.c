@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What rumor sends: answers, queued records, asks and digests, one message at a time. */
+#include <string.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/ensure.h"
+#include "gossip/rumor_int.h"
+
+#define SCAN_MS 10u     /* resolution of asking */
+#define PAUSE_MIN_MS 5u /* after a full send queue */
+#define PAUSE_MAX_MS 320u
+#define STUCK_MS 2000u /* a record that waits this long to be sent is told of meanwhile */
+#define ANSWERS_PER_MESSAGE 64u
+
+struct loader {
+    struct wbuf *w;
+    int err;
+};
+
+static void load_into(void *arg, const struct record *rec)
+{
+    struct loader *l = arg;
+    l->err = record_encode_fixed(rec, l->w);
+}
+
+/* Append the newest stored record of the key. ERR_TOOBIG: no room, nothing was appended. */
+static int append_record(struct rumor *r, uint64_t key_hash, struct wbuf *w)
+{
+    const uint8_t *bytes;
+    size_t len;
+    const struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    size_t before = w->len;
+    int err;
+    if (slot != NULL && rumor_slot_bytes(r, slot, &bytes, &len)) {
+        wbuf_bytes(w, bytes, len);
+        err = w->bad ? ERR_TOOBIG : 0;
+    } else {
+        struct loader loader = {.w = w, .err = ERR_NOTFOUND};
+        err = r->options.load(r->options.arg, key_hash, load_into, &loader);
+        if (err == 0)
+            err = loader.err;
+    }
+    if (err != 0) {
+        w->len = before;
+        w->bad = 0;
+    }
+    return err;
+}
+
+/* ---- answers ---------------------------------------------------------------------- */
+
+static size_t poll_answers(struct rumor *r, size_t room, uint8_t *out, size_t cap, uint64_t *ret_to)
+{
+    uint32_t mask = r->options.answer_max - 1;
+    while (r->answer_count > 0) {
+        uint64_t to = r->answers[r->answer_head].to;
+        struct wbuf w;
+        wbuf_init(&w, out, cap);
+        wbuf_u8(&w, RUMOR_REPAIR);
+        uint32_t n = 0;
+        for (; r->answer_count > 0 && n < ANSWERS_PER_MESSAGE; n++) {
+            const struct rumor_answer *a = &r->answers[r->answer_head & mask];
+            if (a->to != to)
+                break;
+            size_t before = w.len;
+            int err = append_record(r, a->key_hash, &w);
+            bool too_much = err == ERR_TOOBIG || w.len > room;
+            if (too_much && before > 1) { /* the next message starts with this one */
+                w.len = before;
+                break;
+            }
+            r->answer_head = (r->answer_head + 1) & mask;
+            r->answer_count--;
+            r->stats.answered += err == 0;
+        }
+        if (w.len > 1) {
+            *ret_to = to;
+            return w.len;
+        }
+    }
+    return 0;
+}
+
+/* ---- queued records ----------------------------------------------------------------- */
+
+static bool same_tree(const struct tree *a, const struct tree *b)
+{
+    return a->origin == b->origin && a->index == b->index && a->root_fanout == b->root_fanout &&
+           a->fanout == b->fanout;
+}
+
+static void put_tree(struct wbuf *w, const struct tree *tree)
+{
+    wbuf_u8(w, RUMOR_ITEM_TREE);
+    wbuf_u64(w, tree->origin);
+    wbuf_u8(w, tree->index);
+    wbuf_u8(w, tree->root_fanout);
+    wbuf_u8(w, tree->fanout);
+}
+
+/* Fills one message from the queue without taking anything out: rumor_sent does that. A burst is
+ * cut at a datagram's room while few datagrams carry it, and goes as one stream message else. */
+static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64_t bit, size_t room,
+                        struct wbuf *w, uint32_t *ret_count)
+{
+    struct tree tree = {0};
+    size_t fit_len = 0;
+    uint32_t fit_count = 0;
+    uint32_t count = 0;
+    wbuf_u8(w, RUMOR_PUSH);
+    for (uint32_t node = queue->head; node != NONE; node = r->nodes[node].next) {
+        const struct rumor_slot *slot = &r->slots[r->nodes[node].slot];
+        size_t before = w->len;
+        if (slot->want & bit) {
+            struct tree last = tree;
+            if (!same_tree(&tree, &slot->tree)) {
+                tree = slot->tree;
+                put_tree(w, &tree);
+            }
+            wbuf_u8(w, RUMOR_ITEM_RECORD);
+            int err = w->bad ? ERR_TOOBIG : append_record(r, slot->key_hash, w);
+            if (err != 0) {
+                w->len = before;
+                w->bad = 0;
+                tree = last;
+            }
+            if (err == ERR_TOOBIG)
+                break;
+        }
+        count++;
+        if (w->len <= room) {
+            fit_len = w->len;
+            fit_count = count;
+        }
+        if (w->len >= RUMOR_BATCH)
+            break;
+    }
+    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room) {
+        w->len = fit_len;
+        count = fit_count;
+    }
+    *ret_count = count;
+    return w->len;
+}
+
+static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
+                          uint64_t *ret_to)
+{
+    for (uint32_t i = 0; i < RUMOR_QUEUES; i++) {
+        uint32_t q = (r->queue_turn + i) % RUMOR_QUEUES;
+        struct rumor_queue *queue = &r->queues[q];
+        while (queue->count > 0 && queue->paused_until_ms <= now_ms) {
+            struct wbuf w;
+            uint32_t count;
+            wbuf_init(&w, out, cap);
+            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, &w, &count);
+            if (len > 1) {
+                r->queue_turn = q + 1;
+                r->last_queue = q;
+                r->last_count = count;
+                *ret_to = queue->to;
+                return len;
+            }
+            for (uint32_t n = 0; n < count; n++) /* nothing of it is wanted any more */
+                rumor_queue_pop(r, q);
+        }
+    }
+    return 0;
+}
+
+/* ---- asking ------------------------------------------------------------------------- */
+
+/* False: no longer wanted, dropped. */
+static bool still_wanted(struct rumor *r, struct rumor_pending *p)
+{
+    bool gave_up = p->tries >= RUMOR_ASK_TRIES;
+    r->stats.gave_up += gave_up;
+    if (!gave_up && !r->options.have(r->options.arg, p->key_hash, p->version))
+        return true;
+    rumor_pending_drop(r, p);
+    return false;
+}
+
+/* All that is due and would be asked of one peer. What is due for others stays due, and the next
+ * call finds it. */
+static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out,
+                        uint64_t *ret_to)
+{
+    if (r->pending_count == 0 || now_ms < r->next_scan_ms)
+        return 0;
+    struct wbuf w;
+    wbuf_init(&w, out, room);
+    wbuf_u8(&w, RUMOR_ASK);
+    uint64_t to = 0;
+    bool more = false;
+    for (uint32_t i = 0; i < r->options.pending_max; i++) {
+        struct rumor_pending *p = &r->pending[i];
+        if (p->state == PENDING_FREE || p->due_ms > now_ms)
+            continue;
+        if (p->state == PENDING_PUSHED || p->state == PENDING_REPAIRED) {
+            rumor_pending_drop(r, p); /* handed to the store, which never told what became of it */
+            continue;
+        }
+        uint64_t holder = p->holder[p->tries % p->holders];
+        if ((to != 0 && holder != to) || room - w.len < sizeof(uint64_t)) {
+            more = true;
+            continue;
+        }
+        if (!still_wanted(r, p))
+            continue;
+        to = holder;
+        wbuf_u64(&w, p->key_hash);
+        uint64_t retry_ms = RUMOR_ASK_RETRY_MS << (p->tries / 2);
+        p->tries++;
+        rumor_pending_state(r, p, PENDING_ASKED, now_ms + retry_ms);
+    }
+    if (!more)
+        r->next_scan_ms = now_ms + SCAN_MS;
+    *ret_to = to;
+    return to == 0 ? 0 : w.len;
+}
+
+/* ---- digests ------------------------------------------------------------------------ */
+
+/* Entries from *cursor on that are old enough, in order of storing, into r->digest. */
+static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
+                        size_t room)
+{
+    struct wbuf w;
+    size_t cap = room < sizeof r->digest ? room : sizeof r->digest;
+    wbuf_init(&w, r->digest, cap);
+    wbuf_u8(&w, RUMOR_DIGEST);
+    while (*cursor != NONE) {
+        const struct rumor_slot *slot = &r->slots[*cursor];
+        uint64_t age = now_ms - slot->stored_ms;
+        /* What still waits in the own queues would only be asked for before it comes. */
+        if (age < age_ms || (slot->want != 0 && age < STUCK_MS))
+            break;
+        size_t before = w.len;
+        wbuf_u64(&w, slot->key_hash);
+        wbuf_varint(&w, slot->version.hi);
+        wbuf_varint(&w, slot->version.lo);
+        if (w.bad) {
+            w.len = before;
+            break;
+        }
+        *cursor = slot->newer;
+    }
+    r->digest_len = w.len > 1 ? w.len : 0;
+}
+
+static void add_target(struct rumor *r, uint64_t to)
+{
+    for (size_t i = 0; i < r->digest_targets; i++) {
+        if (r->digest_to[i] == to)
+            return;
+    }
+    if (to != 0)
+        r->digest_to[r->digest_targets++] = to;
+}
+
+/* Three places round the ring, and later one more, the same for everyone, so that each member is
+ * told by four others: random choice would leave one in fifty untold. */
+static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
+{
+    size_t count = r->peers->count;
+    r->digest_targets = 0;
+    fill_digest(r, now_ms, RUMOR_DIGEST_MS, &r->digest_at, room);
+    if (r->digest_len > 0) {
+        for (uint64_t i = 0; i < RUMOR_DIGEST_PEERS && count > 1; i++)
+            add_target(r, peers_at_step(r->peers, 1 + i * count / RUMOR_DIGEST_PEERS));
+        return;
+    }
+    fill_digest(r, now_ms, RUMOR_DIGEST_LATE_MS, &r->digest_late_at, room);
+    if (r->digest_len > 0 && count > 1)
+        add_target(r, peers_at_step(r->peers, 1 + count / 6));
+}
+
+static size_t poll_digests(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out,
+                           uint64_t *ret_to)
+{
+    if (r->digest_targets == 0) {
+        if (now_ms < r->next_digest_ms || r->digest_late_at == NONE)
+            return 0;
+        start_digest(r, now_ms, room);
+        if (r->digest_targets == 0) {
+            r->next_digest_ms = now_ms + RUMOR_DIGEST_EVERY_MS;
+            return 0;
+        }
+    }
+    *ret_to = r->digest_to[--r->digest_targets];
+    memcpy(out, r->digest, r->digest_len);
+    r->stats.digests++;
+    r->stats.digest_bytes += r->digest_len;
+    return r->digest_len;
+}
+
+/* ---- the one way out ------------------------------------------------------------------ */
+
+size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
+                  uint64_t *ret_to)
+{
+    ENSURE(cap >= RUMOR_MESSAGE_MAX);
+    ENSURE(room >= 64);
+    ENSURE(!r->last_open);
+    r->last_queue = NONE;
+    size_t len = poll_answers(r, room, out, cap, ret_to);
+    if (len == 0)
+        len = poll_queues(r, now_ms, room, out, cap, ret_to);
+    if (len == 0)
+        len = poll_asks(r, now_ms, room, out, ret_to);
+    if (len == 0)
+        len = poll_digests(r, now_ms, room, out, ret_to);
+    r->last_open = len > 0;
+    r->stats.bytes += len;
+    return len;
+}
+
+void rumor_sent(struct rumor *r, uint64_t now_ms, int err)
+{
+    ENSURE(r->last_open);
+    r->last_open = false;
+    if (r->last_queue == NONE)
+        return; /* a lost answer, ask or digest is made good by the next one */
+    struct rumor_queue *queue = &r->queues[r->last_queue];
+    if (err == ERR_BUSY || err == ERR_NOMEM) {
+        uint32_t pause = queue->pause_ms == 0 ? PAUSE_MIN_MS : queue->pause_ms * 2;
+        queue->pause_ms = pause > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause;
+        queue->paused_until_ms = now_ms + queue->pause_ms;
+        return;
+    }
+    uint32_t count = err == 0 ? r->last_count : queue->count; /* no such member: all of it */
+    for (uint32_t i = 0; i < count; i++)
+        rumor_queue_pop(r, r->last_queue);
+    queue->pause_ms = 0;
+    queue->paused_until_ms = 0;
+    if (err == 0)
+        r->stats.pushed += count;
+}
+
+uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms)
+{
+    uint64_t due = UINT64_MAX;
+    if (r->answer_count > 0 || r->digest_targets > 0)
+        return now_ms;
+    for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
+        const struct rumor_queue *queue = &r->queues[q];
+        if (queue->count > 0 && queue->paused_until_ms < due)
+            due = queue->paused_until_ms;
+    }
+    if (r->wanted_count > 0 && r->next_scan_ms < due)
+        due = r->next_scan_ms;
+    else if (r->pending_count > 0 && now_ms + 1000 < due)
+        due = now_ms + 1000;
+    if (r->digest_late_at != NONE && r->next_digest_ms < due)
+        due = r->next_digest_ms;
+    return due < now_ms ? now_ms : due;
+}
