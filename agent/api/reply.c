@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Answers: every one carries who answered, how old the data is and the guards for browsers. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/api/server.h"
+#include "agent/base/clock.h"
+#include "agent/base/metrics.h"
+
+static struct metric requests_2xx = METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"2xx\"",
+                                                        "Answered API requests by status class.");
+static struct metric requests_3xx =
+    METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"3xx\"", NULL);
+static struct metric requests_4xx =
+    METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"4xx\"", NULL);
+static struct metric requests_5xx =
+    METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"5xx\"", NULL);
+static struct metric request_time = METRIC_HISTOGRAM_INIT(
+    "blox_api_request_seconds", NULL, "Time from a request's header to its answer (not streams).");
+
+void reply_register_metrics(void);
+
+void reply_register_metrics(void)
+{
+    metrics_register(&requests_2xx);
+    metrics_register(&requests_3xx);
+    metrics_register(&requests_4xx);
+    metrics_register(&requests_5xx);
+    metrics_register(&request_time);
+}
+
+static void count(const struct request *r, unsigned status)
+{
+    metric_add(status < 300   ? &requests_2xx
+               : status < 400 ? &requests_3xx
+               : status < 500 ? &requests_4xx
+                              : &requests_5xx,
+               1);
+    if (r->waiter.deadline_ms == 0)
+        metric_observe_us(&request_time, clock_mono_ns() / 1000 - r->start_us);
+}
+
+static void header(struct MHD_Response *response, const char *name, const char *value)
+{
+    if (value != NULL && value[0] != '\0')
+        (void)MHD_add_response_header(response, name, value);
+}
+
+/* How old the data may be, who leads: on every answer, errors too. */
+static void add_facts(struct request *r, struct MHD_Response *response)
+{
+    struct api_facts facts;
+    char text[64];
+    publish_facts(&r->api->publish, &facts);
+    header(response, "Blox-Agent", facts.agent_id[0] != '\0' ? facts.agent_id : "unknown");
+    header(response, "Blox-Leader", facts.leader[0] != '\0' ? facts.leader : "none");
+    header(response, "Blox-Consistency", "local");
+    if (facts.complete_unix_ms == 0) {
+        header(response, "Blox-Staleness-Ms", "unknown");
+    } else {
+        int64_t age_ms = clock_unix_ms() - facts.complete_unix_ms;
+        snprintf(text, sizeof text, "%" PRId64, age_ms < 0 ? 0 : age_ms);
+        header(response, "Blox-Staleness-Ms", text);
+    }
+    snprintf(text, sizeof text, "%" PRIu64 ".%" PRIu64, facts.applied_term, facts.applied_index);
+    header(response, "Blox-Applied", text);
+    snprintf(text, sizeof text, "%016" PRIx64, r->id);
+    header(response, "Blox-Request-Id", text);
+}
+
+static struct MHD_Response *make_response(const struct answer *a)
+{
+    if (a->ready != NULL)
+        return a->ready;
+    if (a->body != NULL && a->body->err == 0) {
+        size_t len;
+        char *data = buf_steal(a->body, &len);
+        if (data == NULL)
+            return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+        return MHD_create_response_from_buffer(len, data, MHD_RESPMEM_MUST_FREE);
+    }
+    const char *text = a->text == NULL ? "" : a->text;
+    size_t len = a->text_len != 0 ? a->text_len : strlen(text);
+    return MHD_create_response_from_buffer(len, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+}
+
+enum MHD_Result reply(struct request *r, const struct answer *a)
+{
+    bool failed = a->ready == NULL && a->body != NULL && a->body->err != 0;
+    unsigned status = failed ? 503 : a->status;
+    struct MHD_Response *response = make_response(a);
+    if (failed)
+        buf_fini(a->body);
+    if (response == NULL)
+        return MHD_NO;
+    header(response, MHD_HTTP_HEADER_CONTENT_TYPE, failed ? "text/plain; charset=utf-8" : a->type);
+    header(response, "X-Content-Type-Options", "nosniff");
+    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    header(response, "Blox-Index", a->index);
+    header(response, MHD_HTTP_HEADER_LOCATION, a->location);
+    header(response, MHD_HTTP_HEADER_ALLOW, a->allow);
+    header(response, "Blox-Forwarded-To", a->forwarded_to);
+    header(response, "Content-Security-Policy", a->policy);
+    if (status == 401)
+        header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
+    if (a->retry_after_s > 0) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", a->retry_after_s);
+        header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
+    }
+    add_facts(r, response);
+    count(r, status);
+    r->phase = PHASE_ANSWERED;
+    enum MHD_Result ret = MHD_queue_response(r->conn, status, response);
+    MHD_destroy_response(response);
+    return ret;
+}
+
+enum MHD_Result reply_json(struct request *r, unsigned status, struct buf *body, const char *index)
+{
+    return reply(r,
+                 &(struct answer){
+                     .status = status, .type = "application/json", .body = body, .index = index});
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The request target, taken apart by ourselves: Blox's rules ask for repeated and unknown
+ * parameters in order, and for ARNs in the path with their slashes raw or escaped. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/api/server.h"
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Decodes %XX (and + as a space in queries) in place. False: a broken escape or a NUL. */
+static bool decode(char *text, bool plus)
+{
+    char *out = text;
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p == '%') {
+            int high = hex_digit(p[1]);
+            int low = high < 0 ? -1 : hex_digit(p[2]);
+            if (low < 0 || (high == 0 && low == 0))
+                return false;
+            *out++ = (char)(high << 4 | low);
+            p += 2;
+        } else {
+            *out++ = plus && *p == '+' ? ' ' : *p;
+        }
+    }
+    *out = '\0';
+    return true;
+}
+
+static bool parse_query(struct request *r)
+{
+    char *at = r->query;
+    while (at != NULL && *at != '\0') {
+        char *next = strchr(at, '&');
+        if (next != NULL)
+            *next++ = '\0';
+        if (*at != '\0') {
+            char *value = strchr(at, '=');
+            if (value != NULL)
+                *value++ = '\0';
+            if (r->param_count == API_PARAMS_MAX || !decode(at, true) ||
+                (value != NULL && !decode(value, true)))
+                return false;
+            r->params[r->param_count++] =
+                (struct param){.name = at, .value = value == NULL ? "" : value};
+        }
+        at = next;
+    }
+    return true;
+}
+
+void request_parse_target(struct request *r)
+{
+    size_t len = strcspn(r->raw, "?");
+    memcpy(r->path, r->raw, len);
+    r->path[len] = '\0';
+    r->query = r->path + len + 1;
+    const char *query = r->raw[len] == '?' ? r->raw + len + 1 : "";
+    memcpy(r->query, query, strlen(query) + 1);
+    if (r->path[0] != '/' || !decode(r->path, false) || !parse_query(r))
+        r->uri_bad = true;
+    r->is_v1 = strncmp(r->path, "/v1/", 4) == 0 || strcmp(r->path, "/v1") == 0;
+}
+
+const char *request_header(const struct request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
+}
+
+const char *request_param(const struct request *r, const char *name)
+{
+    for (size_t i = 0; i < r->param_count; i++)
+        if (strcmp(r->params[i].name, name) == 0)
+            return r->params[i].value;
+    return NULL;
+}

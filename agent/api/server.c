@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The server's life, and the way of a request from libmicrohttpd to its handler. */
+#include "agent/api/server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "agent/api/listen.h"
+#include "agent/api/problem.h"
+#include "agent/api/v1.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/metrics.h"
+
+#define IDLE_TIMEOUT_S 75 /* connections without a request; suspended ones do not count */
+#define STOP_DRAIN_MS 300
+
+void reply_register_metrics(void);
+
+/* -- one request ----------------------------------------------------------------- */
+
+/* The first thing libmicrohttpd tells: the target as it came. What this returns is the request. */
+static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
+{
+    struct api_listener *l = arg;
+    size_t len = strlen(uri);
+    bool too_long = len > API_URI_MAX;
+    if (too_long)
+        len = 0;
+    /* raw, then path and query, each with its NUL. */
+    struct request *r = calloc(1, sizeof *r + 2 * len + 4);
+    if (r == NULL)
+        return NULL;
+    r->api = l->api;
+    r->listener = l;
+    r->conn = conn;
+    r->start_us = clock_mono_ns() / 1000;
+    r->id = l->api->request_prefix ^ atomic_fetch_add(&l->api->request_count, 1);
+    r->raw = (char *)(r + 1);
+    memcpy(r->raw, uri, len);
+    r->path = r->raw + len + 1;
+    list_init(&r->waiter.node);
+    buf_init(&r->body, API_BODY_MAX);
+    request_parse_target(r);
+    r->uri_long = too_long;
+    return r;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void)arg, (void)conn, (void)code;
+    struct request *r = *con_cls;
+    *con_cls = NULL;
+    if (r == NULL)
+        return;
+    if (r->call != NULL)
+        writes_release(&r->api->writes, r->call);
+    if (r->is_stream)
+        atomic_fetch_sub(&r->api->waiters.streams, 1);
+    if (r->phase >= PHASE_READY)
+        atomic_fetch_sub(&r->api->in_flight, 1);
+    buf_fini(&r->body);
+    free(r);
+}
+
+/* Unix peers are known as soon as they connect; the scope travels as the socket's context. */
+static void on_connection(void *arg, struct MHD_Connection *conn, void **socket_ctx,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct api_listener *l = arg;
+    if (code != MHD_CONNECTION_NOTIFY_STARTED || !l->is_unix)
+        return;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    enum auth_scope scope =
+        info == NULL ? SCOPE_NONE : auth_of_peer(&l->api->auth, info->connect_fd);
+    *socket_ctx = (void *)(uintptr_t)scope;
+}
+
+static enum api_method parse_method(const char *method)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE"};
+    for (size_t i = 0; i < METHOD_OTHER; i++)
+        if (strcmp(names[i], method) == 0)
+            return (enum api_method)i;
+    return METHOD_OTHER;
+}
+
+static enum MHD_Result refuse(struct request *r, const char *slug, unsigned status,
+                              const char *sentence)
+{
+    if (r->is_v1)
+        return v1_error(r, status, sentence);
+    return problem_replyf(r, slug, "%s", sentence);
+}
+
+static bool is_write(const struct request *r)
+{
+    return r->method != METHOD_GET && r->method != METHOD_HEAD;
+}
+
+/* Static pages and probes hold nothing secret. */
+static bool is_public(const struct request *r)
+{
+    static const char *const open[] = {
+        "/", "/dashboard.css", "/dashboard.js", "/health/live", "/health/ready", "/favicon.ico"};
+    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
+        if (strcmp(r->path, open[i]) == 0)
+            return true;
+    return strncmp(r->path, "/v2/problems", 12) == 0;
+}
+
+static void find_scope(struct request *r, bool *ret_bad)
+{
+    *ret_bad = false;
+    if (r->listener->is_unix) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        r->scope = info == NULL ? SCOPE_NONE : (enum auth_scope)(uintptr_t)info->socket_context;
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    r->scope = auth_of_request(&r->api->auth, request_header(r, MHD_HTTP_HEADER_AUTHORIZATION),
+                               info == NULL ? NULL : info->client_addr, ret_bad);
+}
+
+/* The checks that come before any path is looked at. true: refused. */
+static bool guard(struct request *r, enum MHD_Result *ret)
+{
+    bool bad_token;
+    const char *host = request_header(r, MHD_HTTP_HEADER_HOST);
+    if (!r->listener->is_unix && !auth_host_ok(&r->api->auth, host)) {
+        *ret = refuse(r, "host-not-allowed", 421,
+                      "The Host header names a host that this agent does not answer for");
+        return true;
+    }
+    /* A link to the dashboard may be followed from anywhere; it gives the other site nothing. */
+    const char *mode = request_header(r, "Sec-Fetch-Mode");
+    bool follows_link =
+        is_public(r) && !is_write(r) && mode != NULL && strcmp(mode, "navigate") == 0;
+    if (!follows_link && auth_cross_site(host, request_header(r, MHD_HTTP_HEADER_ORIGIN),
+                                         request_header(r, "Sec-Fetch-Site"))) {
+        *ret = refuse(r, "origin-not-allowed", 403, "Requests from other sites are refused");
+        return true;
+    }
+    find_scope(r, &bad_token);
+    if (is_public(r) && !is_write(r))
+        return false;
+    enum auth_scope needed = is_write(r) ? SCOPE_WRITE : SCOPE_READ;
+    if (r->scope >= needed)
+        return false;
+    if (r->listener->is_unix || r->scope != SCOPE_NONE)
+        *ret = refuse(r, "forbidden", 403,
+                      r->scope == SCOPE_NONE
+                          ? "This user may not read; it must be in the agent's socket group"
+                          : "Writing needs the scope write");
+    else
+        *ret = refuse(r, "unauthenticated", 401,
+                      bad_token ? "The token is not valid or has expired"
+                                : "A bearer token is needed on TCP");
+    return true;
+}
+
+static bool refuse_form(struct request *r, enum MHD_Result *ret)
+{
+    if (r->uri_long)
+        *ret = refuse(r, "uri-too-long", 414, "The address is longer than 4096 bytes");
+    else if (r->uri_bad)
+        *ret =
+            refuse(r, "bad-uri", 400, "The address holds a broken escape or too many parameters");
+    else if (r->body_too_big)
+        *ret = refuse(r, "body-too-large", 413, "The body is larger than 262144 bytes");
+    else
+        return false;
+    return true;
+}
+
+/* A web page can send a form anywhere without asking; it cannot send this content type. */
+static bool refuse_type(struct request *r, enum MHD_Result *ret)
+{
+    const char *type = request_header(r, MHD_HTTP_HEADER_CONTENT_TYPE);
+    if (!is_write(r) || r->body.len == 0)
+        return false;
+    if (type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
+        (type[16] == '\0' || type[16] == ';' || type[16] == ' '))
+        return false;
+    *ret = refuse(r, "unsupported-media-type", 415,
+                  "The body must be sent as Content-Type: application/json");
+    return true;
+}
+
+static enum MHD_Result dispatch(struct request *r)
+{
+    enum MHD_Result ret;
+    if (r->waiter.why == WOKEN_GONE)
+        return MHD_NO;
+    if (r->phase == PHASE_BODY) {
+        r->phase = PHASE_READY;
+        atomic_fetch_add(&r->api->in_flight, 1);
+        if (guard(r, &ret) || refuse_form(r, &ret) || refuse_type(r, &ret))
+            return ret;
+    }
+    if (r->is_v1)
+        return v1_handle(r);
+    if (strncmp(r->path, "/v2/", 4) == 0)
+        return v2_handle(r);
+    return root_handle(r);
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_len, void **con_cls)
+{
+    struct request *r = *con_cls;
+    (void)arg, (void)conn, (void)url, (void)version;
+    if (r == NULL)
+        return MHD_NO; /* no memory for the request */
+    if (r->phase == PHASE_HEADERS) {
+        r->method = parse_method(method);
+        r->phase = PHASE_BODY;
+        return MHD_YES;
+    }
+    if (*data_len > 0) {
+        /* The rest of a body that is too big is read and dropped, so that the answer arrives. */
+        if (!r->body_too_big && buf_put(&r->body, data, *data_len) != 0) {
+            r->body_too_big = true;
+            buf_fini(&r->body);
+        }
+        *data_len = 0;
+        return MHD_YES;
+    }
+    return dispatch(r);
+}
+
+/* -- the server's life ------------------------------------------------------------ */
+
+static void on_mhd_log(void *arg, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+static void on_mhd_log(void *arg, const char *format, va_list ap)
+{
+    char text[256];
+    (void)arg;
+    vsnprintf(text, sizeof text, format, ap);
+    text[strcspn(text, "\r\n")] = '\0';
+    LOG(LOG_DEBUG, "api_http", "libmicrohttpd says", LS("text", text));
+}
+
+static int start_daemon(struct api *a, int fd, bool is_unix, unsigned threads, struct errmsg *e)
+{
+    struct api_listener *l = &a->listeners[a->listener_count];
+    l->api = a;
+    l->fd = fd;
+    l->is_unix = is_unix;
+    a->listener_count++;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem pool[] = {
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, threads, NULL},
+        {MHD_OPTION_END, 0, NULL}};
+    l->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, l, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, API_CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_URI_LOG_CALLBACK, on_target, l,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        l, MHD_OPTION_THREAD_STACK_SIZE, (size_t)256 * 1024, MHD_OPTION_ARRAY, pool,
+        MHD_OPTION_END);
+    if (l->daemon == NULL)
+        return errmsg_set(e, ERR_NOMEM, "the HTTP server could not be started");
+    return 0;
+}
+
+static int add_tcp(struct api *a, const char *address, unsigned threads, struct errmsg *e)
+{
+    uint16_t port = 0;
+    if (a->listener_count == API_LISTENERS_MAX)
+        return errmsg_set(e, ERR_CONFIG, "at most %d API listeners", API_LISTENERS_MAX);
+    int fd = listen_tcp(address, &port, e);
+    if (fd < 0)
+        return fd;
+    if (a->port == 0)
+        a->port = port;
+    return start_daemon(a, fd, false, threads, e);
+}
+
+static int add_listeners(struct api *a, const struct api_options *o, struct errmsg *e)
+{
+    unsigned threads = o->threads == 0 ? 2 : o->threads;
+    int err = 0;
+    if (o->bind != NULL && o->bind[0] != '\0')
+        err = add_tcp(a, o->bind, threads, e);
+    for (const char *p = o->extra_binds; err == 0 && p != NULL && *p != '\0';) {
+        char address[80];
+        p += strspn(p, ", \t");
+        size_t len = strcspn(p, ", \t");
+        if (len == 0)
+            break;
+        if (len >= sizeof address)
+            return errmsg_set(e, ERR_CONFIG, "\"%s\" is not an address to listen on", p);
+        memcpy(address, p, len);
+        address[len] = '\0';
+        err = add_tcp(a, address, 1, e);
+        p += len;
+    }
+    if (err != 0 || o->socket_path == NULL || o->socket_path[0] == '\0')
+        return err;
+    if (a->listener_count == API_LISTENERS_MAX)
+        return errmsg_set(e, ERR_CONFIG, "at most %d API listeners", API_LISTENERS_MAX);
+    int fd = listen_unix(o->socket_path, a->auth.has_read_group, a->auth.read_group, e);
+    if (fd < 0)
+        return fd;
+    snprintf(a->socket_path, sizeof a->socket_path, "%s", o->socket_path);
+    return start_daemon(a, fd, true, 1, e);
+}
+
+static void on_tick(void *arg)
+{
+    struct api *a = arg;
+    auth_reload(&a->auth);
+}
+
+int api_start(struct api **ret, const struct api_options *options, struct errmsg *e)
+{
+    struct api *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return errmsg_set(e, ERR_NOMEM, "no memory for the API");
+    reply_register_metrics();
+    a->waiters.watch = -1;
+    a->store = options->store;
+    a->arg = options->arg;
+    a->submit = options->submit;
+    snprintf(a->cluster, sizeof a->cluster, "%s", options->cluster == NULL ? "" : options->cluster);
+    snprintf(a->epoch, sizeof a->epoch, "%" PRIx64, store_epoch(options->store));
+    if (getrandom(&a->request_prefix, sizeof a->request_prefix, 0) < 0)
+        a->request_prefix = clock_mono_ns();
+    int err = auth_init(&a->auth, options, e);
+    if (err != 0) {
+        free(a);
+        return err;
+    }
+    if (publish_init(&a->publish) != 0 || writes_init(&a->writes) != 0)
+        err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
+    if (err == 0)
+        err = waiters_start(&a->waiters, a->store, on_tick, a, e);
+    if (err == 0)
+        err = add_listeners(a, options, e);
+    if (err != 0) {
+        api_stop(a);
+        return err;
+    }
+    *ret = a;
+    return 0;
+}
+
+void api_stop(struct api *a)
+{
+    if (a == NULL)
+        return;
+    atomic_store(&a->stopping, true);
+    writes_stop(&a->writes);
+    waiters_stop(&a->waiters);
+    /* Those just woken get their answer out before their connections are closed. */
+    for (unsigned i = 0; i < STOP_DRAIN_MS && atomic_load(&a->in_flight) > 0; i++)
+        (void)usleep(1000);
+    for (size_t i = 0; i < a->listener_count; i++) {
+        if (a->listeners[i].daemon != NULL)
+            MHD_stop_daemon(a->listeners[i].daemon); /* closes the listening socket, too */
+        else if (a->listeners[i].fd >= 0)
+            close(a->listeners[i].fd);
+    }
+    if (a->socket_path[0] != '\0')
+        (void)unlink(a->socket_path);
+    waiters_fini(&a->waiters);
+    writes_fini(&a->writes);
+    publish_fini(&a->publish);
+    auth_fini(&a->auth);
+    free(a);
+}
+
+uint16_t api_port(const struct api *a)
+{
+    return a->port;
+}
+
+void api_publish(struct api *a, enum api_doc doc, const char *json, size_t len)
+{
+    publish_put(&a->publish, doc, json, len);
+}
+
+void api_set_facts(struct api *a, const struct api_facts *facts)
+{
+    publish_set_facts(&a->publish, facts);
+}

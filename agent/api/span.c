@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api/span.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t skip_space(const char *p, size_t at, size_t len)
+{
+    while (at < len && (p[at] == ' ' || p[at] == '\n' || p[at] == '\t' || p[at] == '\r'))
+        at++;
+    return at;
+}
+
+/* Position behind the string that starts at `at`, or len + 1 if it does not end. */
+static size_t skip_string(const char *p, size_t at, size_t len)
+{
+    for (at++; at < len; at++) {
+        const char *quote = memchr(p + at, '"', len - at);
+        if (quote == NULL)
+            break;
+        /* A quote is real unless an odd number of backslashes stands before it. */
+        size_t end = (size_t)(quote - p), slashes = 0;
+        while (end - slashes > at && p[end - slashes - 1] == '\\')
+            slashes++;
+        if (slashes % 2 == 0)
+            return end + 1;
+        at = end;
+    }
+    return len + 1;
+}
+
+static size_t skip_value(const char *p, size_t at, size_t len)
+{
+    if (at >= len)
+        return len + 1;
+    if (p[at] == '"')
+        return skip_string(p, at, len);
+    if (p[at] != '{' && p[at] != '[') {
+        size_t start = at;
+        while (at < len && p[at] != ',' && p[at] != '}' && p[at] != ']' && p[at] != ' ' &&
+               p[at] != '\n' && p[at] != '\r' && p[at] != '\t')
+            at++;
+        return at == start ? len + 1 : at;
+    }
+    size_t depth = 0;
+    while (at < len) {
+        char c = p[at];
+        if (c == '"') {
+            at = skip_string(p, at, len);
+            continue;
+        }
+        at++;
+        if (c == '{' || c == '[')
+            depth++;
+        else if ((c == '}' || c == ']') && --depth == 0)
+            return at;
+    }
+    return len + 1;
+}
+
+/* Moves to the next item of a container: 0 if there is none. */
+static size_t next_item(struct span s, size_t at, char open)
+{
+    if (s.data == NULL || s.len < 2)
+        return 0;
+    if (at == 0) {
+        size_t start = skip_space(s.data, 0, s.len);
+        if (start >= s.len || s.data[start] != open)
+            return 0;
+        return skip_space(s.data, start + 1, s.len);
+    }
+    at = skip_space(s.data, at, s.len);
+    if (at >= s.len || s.data[at] != ',')
+        return 0;
+    return skip_space(s.data, at + 1, s.len);
+}
+
+bool span_member(struct span object, size_t *at, struct span *ret_name, struct span *ret_value)
+{
+    size_t start = next_item(object, *at, '{');
+    if (start == 0 || start >= object.len || object.data[start] != '"')
+        return false;
+    size_t end = skip_string(object.data, start, object.len);
+    if (end > object.len)
+        return false;
+    *ret_name = (struct span){object.data + start + 1, end - start - 2};
+    size_t value = skip_space(object.data, end, object.len);
+    if (value >= object.len || object.data[value] != ':')
+        return false;
+    value = skip_space(object.data, value + 1, object.len);
+    end = skip_value(object.data, value, object.len);
+    if (end > object.len)
+        return false;
+    *ret_value = (struct span){object.data + value, end - value};
+    *at = end;
+    return true;
+}
+
+bool span_element(struct span array, size_t *at, struct span *ret_value)
+{
+    size_t start = next_item(array, *at, '[');
+    if (start == 0 || start >= array.len || array.data[start] == ']')
+        return false;
+    size_t end = skip_value(array.data, start, array.len);
+    if (end > array.len)
+        return false;
+    *ret_value = (struct span){array.data + start, end - start};
+    *at = end;
+    return true;
+}
+
+struct span span_get(struct span object, const char *name)
+{
+    struct span key, value;
+    for (size_t at = 0; span_member(object, &at, &key, &value);)
+        if (span_is(key, name))
+            return value;
+    return (struct span){NULL, 0};
+}
+
+bool span_is(struct span s, const char *text)
+{
+    size_t len = strlen(text);
+    return s.data != NULL && s.len == len && memcmp(s.data, text, len) == 0;
+}
+
+bool span_is_text(struct span s)
+{
+    return s.data != NULL && s.len >= 2 && s.data[0] == '"';
+}
+
+bool span_is_null(struct span s)
+{
+    return s.data == NULL || span_is(s, "null");
+}
+
+static bool number_text(struct span s, char out[40])
+{
+    if (s.data == NULL || s.len == 0 || s.len >= 40 ||
+        (s.data[0] != '-' && (s.data[0] < '0' || s.data[0] > '9')))
+        return false;
+    memcpy(out, s.data, s.len);
+    out[s.len] = '\0';
+    return true;
+}
+
+int64_t span_int_or(struct span s, int64_t other)
+{
+    char text[40], *end;
+    if (!number_text(s, text))
+        return other;
+    long long v = strtoll(text, &end, 10);
+    return *end == '\0' ? v : other;
+}
+
+double span_double_or(struct span s, double other)
+{
+    char text[40], *end;
+    if (!number_text(s, text))
+        return other;
+    double v = strtod(text, &end);
+    return *end == '\0' ? v : other;
+}
+
+struct span span_inside(struct span s)
+{
+    if (!span_is_text(s))
+        return (struct span){NULL, 0};
+    return (struct span){s.data + 1, s.len - 2};
+}
+
+int span_put(struct buf *out, struct span s)
+{
+    return s.data == NULL ? 0 : buf_put(out, s.data, s.len);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reads JSON in place: members and elements as spans of the original bytes, nothing copied,
+ * nothing allocated. For rows, whose JSON was checked when it was taken in; any other bytes only
+ * make the walk end early, never run past the end. */
+#ifndef BLOX_AGENT_API_SPAN_H
+#define BLOX_AGENT_API_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/buf.h"
+
+struct span {
+    const char *data; /* NULL: absent */
+    size_t len;
+};
+
+/* The next member of an object: *at walks from 0. name is the text between the quotes, as written.
+ */
+bool span_member(struct span object, size_t *at, struct span *ret_name, struct span *ret_value);
+/* The next element of an array. */
+bool span_element(struct span array, size_t *at, struct span *ret_value);
+/* A member's value, absent if there is none. */
+struct span span_get(struct span object, const char *name);
+
+bool span_is(struct span s, const char *text); /* equal bytes */
+bool span_is_text(struct span s);              /* a JSON string */
+bool span_is_null(struct span s);
+/* Integer value of a number without fraction; other if it is not one. */
+int64_t span_int_or(struct span s, int64_t other);
+double span_double_or(struct span s, double other);
+/* The text inside a string's quotes, still escaped. */
+struct span span_inside(struct span s);
+int span_put(struct buf *out, struct span s);
+
+#endif

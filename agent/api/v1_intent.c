@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * /v1/environments and their deployments. Reads come from the rows, writes go to the leader. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/api/list.h"
+#include "agent/api/span.h"
+#include "agent/api/v1.h"
+
+#define NO_ENVIRONMENT "Environment with name '%s' does not exist"
+
+static bool is_environment_name(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    size_t len = strlen(name);
+    return len > 0 && len <= ENVIRONMENT_NAME_MAX && strspn(name, allowed) == len;
+}
+
+/* Blox's router took lower-case UUIDs only. */
+static bool is_uuid(const char *text)
+{
+    for (size_t i = 0; i < 36; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if (dash ? text[i] != '-' : text[i] == '\0' || strchr("0123456789abcdef", text[i]) == NULL)
+            return false;
+    }
+    return text[36] == '\0';
+}
+
+/* -- reads ------------------------------------------------------------------------- */
+
+/* The row of an environment that is not deleted, put in Blox's form if out is not NULL. */
+static bool find_environment(struct request *r, const char *name, struct buf *out)
+{
+    struct store_txn *txn;
+    struct store_row row;
+    struct row fields;
+    struct buf spare;
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return false;
+    buf_init(&spare, RECORD_VALUE_MAX);
+    bool found = store_get_ref(txn, RECORD_ENVIRONMENT, name, strlen(name), &row) == 0 &&
+                 !row.record.deleted &&
+                 row_decode(row.record.value, row.record.value_len, &fields) == 0 &&
+                 v1_put_environment(out != NULL ? out : &spare, &row, &fields) == 0;
+    store_read_end(txn);
+    buf_fini(&spare);
+    return found;
+}
+
+static enum MHD_Result get_environment(struct request *r, const char *name)
+{
+    struct buf b;
+    buf_init(&b, RECORD_VALUE_MAX);
+    if (!find_environment(r, name, &b)) {
+        buf_fini(&b);
+        return v1_errorf(r, 404, NO_ENVIRONMENT, name);
+    }
+    buf_putc(&b, '\n');
+    return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
+}
+
+static bool refuse_token(struct request *r, enum MHD_Result *ret)
+{
+    const char *token = request_param(r, "nextToken");
+    if (token == NULL || token[0] == '\0')
+        return false;
+    *ret = v1_error(r, 400, "Invalid next token"); /* lists are whole: none is ever given out */
+    return true;
+}
+
+static enum MHD_Result list_environments(struct request *r)
+{
+    static const char *const filters[] = {"cluster", "nextToken", NULL};
+    enum MHD_Result ret;
+    struct list_spec spec = {.kind = RECORD_ENVIRONMENT, .emit = v1_put_environment};
+    if (v1_check_filters(r, filters, &ret) || refuse_token(r, &ret))
+        return ret;
+    const char *cluster = request_param(r, "cluster");
+    if (cluster != NULL && cluster[0] != '\0') {
+        if (!v1_is_cluster(cluster) || list_add_cluster(&spec, cluster, true) != 0)
+            return v1_error(r, 400, "Invalid cluster ARN or name");
+    }
+    return list_reply(r, &spec, V1_JSON, NULL);
+}
+
+/* Newest first: keys are random, so the rows are put in order of their creation. */
+struct dated {
+    struct buf text;
+    char created[40];
+    uint64_t index;
+};
+struct deployments {
+    struct dated items[DEPLOYMENTS_KEPT * 2];
+    size_t count;
+};
+
+static int on_deployment(void *arg, const struct store_row *row)
+{
+    struct deployments *d = arg;
+    struct row fields;
+    if (d->count == sizeof d->items / sizeof d->items[0])
+        return 1;
+    if (row_decode(row->record.value, row->record.value_len, &fields) != 0)
+        return 0;
+    struct dated *item = &d->items[d->count];
+    buf_init(&item->text, RECORD_VALUE_MAX);
+    if (v1_put_deployment(&item->text, row, &fields) != 0) {
+        buf_fini(&item->text);
+        return 0;
+    }
+    struct span created = span_get((struct span){fields.json.data, fields.json.len}, "createdAt");
+    size_t len = created.len < sizeof item->created ? created.len : sizeof item->created - 1;
+    memset(item->created, 0, sizeof item->created);
+    if (created.data != NULL)
+        memcpy(item->created, created.data, len);
+    item->index = row->record.version.lo;
+    d->count++;
+    return 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct dated *x = a, *y = b;
+    int order = strcmp(y->created, x->created);
+    return order != 0 ? order : (x->index < y->index) - (x->index > y->index);
+}
+
+static enum MHD_Result list_deployments(struct request *r, const char *environment)
+{
+    enum MHD_Result ret;
+    struct store_txn *txn;
+    if (refuse_token(r, &ret))
+        return ret;
+    if (!find_environment(r, environment, NULL))
+        return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
+    struct deployments *d = calloc(1, sizeof *d);
+    if (d == NULL || store_read_begin(r->api->store, &txn) != 0) {
+        free(d);
+        return v1_error(r, 500, V1_INTERNAL);
+    }
+    struct store_query q = {
+        .kind = RECORD_DEPLOYMENT, .field = ROW_ENVIRONMENT, .value = environment};
+    int err = store_scan(txn, &q, on_deployment, d);
+    store_read_end(txn);
+    qsort(d->items, d->count, sizeof d->items[0], newest_first);
+    struct buf b;
+    buf_init(&b, 2 * DEPLOYMENTS_KEPT * RECORD_VALUE_MAX);
+    buf_puts(&b, "{\"items\":[");
+    for (size_t i = 0; i < d->count; i++) {
+        if (i > 0)
+            buf_putc(&b, ',');
+        buf_put(&b, d->items[i].text.data, d->items[i].text.len);
+        buf_fini(&d->items[i].text);
+    }
+    buf_puts(&b, "]}\n");
+    free(d);
+    if (err != 0) {
+        buf_fini(&b);
+        return v1_error(r, 500, V1_INTERNAL);
+    }
+    return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
+}
+
+static enum MHD_Result get_deployment(struct request *r, const char *environment, const char *id)
+{
+    struct store_txn *txn;
+    struct store_row row;
+    struct row fields;
+    struct buf key, b;
+    if (!find_environment(r, environment, NULL))
+        return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
+    buf_init(&key, RECORD_KEY_MAX);
+    buf_init(&b, RECORD_VALUE_MAX);
+    bool found = buf_printf(&key, "%s/%s", environment, id) == 0 &&
+                 store_read_begin(r->api->store, &txn) == 0;
+    if (found) {
+        found = store_get_ref(txn, RECORD_DEPLOYMENT, key.data, key.len, &row) == 0 &&
+                !row.record.deleted &&
+                row_decode(row.record.value, row.record.value_len, &fields) == 0 &&
+                v1_put_deployment(&b, &row, &fields) == 0;
+        store_read_end(txn);
+    }
+    buf_fini(&key);
+    if (!found) {
+        buf_fini(&b);
+        return v1_errorf(r, 404, "Deployment with id '%s' does not exist in environment '%s'", id,
+                         environment);
+    }
+    buf_putc(&b, '\n');
+    return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
+}
+
+/* -- writes ------------------------------------------------------------------------ */
+
+static enum MHD_Result submit(struct request *r, json_t *command)
+{
+    int err =
+        writes_submit(&r->api->writes, r->conn, command, r->api->submit, r->api->arg, &r->call);
+    if (err == 0)
+        return MHD_YES;
+    return v1_error(r, (unsigned)err_http_status(err), "The agent cannot take the request now");
+}
+
+/* Blox knew 400 for everything that a request got wrong, and 404. */
+static enum MHD_Result answer_error(struct request *r)
+{
+    const struct write_call *c = r->call;
+    unsigned status = (unsigned)err_http_status(c->err);
+    if (status == 409 || status == 412 || status == 413 || status == 422)
+        status = 400;
+    if (status == 500)
+        return v1_error(r, 500, V1_INTERNAL);
+    return v1_error(r, status, c->detail);
+}
+
+/* The resource in the loop's answer is stored JSON, so it converts as a row does. */
+static enum MHD_Result answer_body(struct request *r,
+                                   int (*put)(struct buf *, const struct store_row *,
+                                              const struct row *))
+{
+    struct write_call *c = r->call;
+    struct row fields = {.json = {c->body.data, c->body.len}};
+    struct store_row row = {0};
+    struct buf b;
+    if (c->err != 0)
+        return answer_error(r);
+    buf_init(&b, RECORD_VALUE_MAX);
+    if (put(&b, &row, &fields) != 0) {
+        buf_fini(&b);
+        return v1_error(r, 500, V1_INTERNAL);
+    }
+    buf_putc(&b, '\n');
+    return reply(r,
+                 &(struct answer){
+                     .status = 200, .type = V1_JSON, .body = &b, .forwarded_to = c->forwarded_to});
+}
+
+static enum MHD_Result create_environment(struct request *r)
+{
+    if (r->call != NULL)
+        return answer_body(r, v1_put_environment);
+    /* Malformed JSON is as good as no body. */
+    json_t *body = r->body.len > 0 ? json_parse_lenient(r->body.data, r->body.len, NULL) : NULL;
+    const char *name = json_str(body, "name");
+    const char *definition = json_str(body, "taskDefinition");
+    const char *cluster = json_str(json_obj(body, "instanceGroup"), "cluster");
+    const char *wrong = NULL;
+    if (name == NULL || name[0] == '\0')
+        wrong = "Environment name is missing";
+    else if (!is_environment_name(name))
+        wrong = "Environment name should match ^[a-zA-Z0-9-_]{1,30}$";
+    else if (cluster == NULL || cluster[0] == '\0')
+        wrong = "Cluster in the instance group is missing";
+    else if (!v1_is_cluster(cluster))
+        wrong = "Invalid cluster ARN or name";
+    else if (definition == NULL || definition[0] == '\0')
+        wrong = "Task definition is missing";
+    if (wrong != NULL) {
+        json_decref(body);
+        return v1_error(r, 400, wrong);
+    }
+    json_t *command = json_pack("{s:s, s:s, s:s, s:s}", "op", "environment.create", "name", name,
+                                "cluster", cluster, "taskDefinition", definition);
+    json_decref(body);
+    return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+}
+
+static enum MHD_Result delete_environment(struct request *r, const char *name)
+{
+    if (r->call == NULL) {
+        json_t *command =
+            json_pack("{s:s, s:s, s:b}", "op", "environment.delete", "name", name, "stopTasks", 0);
+        return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+    }
+    if (r->call->err != 0 && r->call->err != ERR_NOTFOUND)
+        return answer_error(r);
+    return reply(
+        r, &(struct answer){.status = 200, .type = V1_JSON, .forwarded_to = r->call->forwarded_to});
+}
+
+static enum MHD_Result create_deployment(struct request *r, const char *environment)
+{
+    const char *token = request_param(r, "deploymentToken");
+    if (token == NULL || !is_uuid(token))
+        return v1_no_page(r);
+    if (r->call != NULL && r->call->err == ERR_NOTFOUND)
+        return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
+    if (r->call != NULL)
+        return answer_body(r, v1_put_deployment);
+    json_t *command = json_pack("{s:s, s:s, s:s}", "op", "deployment.create", "environment",
+                                environment, "token", token);
+    return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+}
+
+/* -- routes ------------------------------------------------------------------------ */
+
+static enum MHD_Result deployments(struct request *r, const char *environment, const char *id)
+{
+    if (id == NULL && r->method == METHOD_GET)
+        return list_deployments(r, environment);
+    if (id == NULL && r->method == METHOD_POST)
+        return create_deployment(r, environment);
+    if (id != NULL && r->method == METHOD_GET && strchr(id, '/') == NULL)
+        return get_deployment(r, environment, id);
+    return v1_no_page(r);
+}
+
+enum MHD_Result v1_environments(struct request *r, const char *rest)
+{
+    char name[ENVIRONMENT_NAME_MAX + 1];
+    if (rest[0] == '\0') {
+        if (r->method == METHOD_GET)
+            return list_environments(r);
+        return r->method == METHOD_POST ? create_environment(r) : v1_no_page(r);
+    }
+    size_t len = strcspn(rest + 1, "/");
+    const char *tail = rest + 1 + len;
+    if (len == 0 || len > ENVIRONMENT_NAME_MAX)
+        return v1_no_page(r);
+    memcpy(name, rest + 1, len);
+    name[len] = '\0';
+    if (!is_environment_name(name))
+        return v1_no_page(r);
+    if (strcmp(tail, "/deployments") == 0)
+        return deployments(r, name, NULL);
+    if (strncmp(tail, "/deployments/", 13) == 0)
+        return deployments(r, name, tail + 13);
+    if (tail[0] != '\0')
+        return v1_no_page(r);
+    if (r->method == METHOD_GET)
+        return get_environment(r, name);
+    return r->method == METHOD_DELETE ? delete_environment(r, name) : v1_no_page(r);
+}

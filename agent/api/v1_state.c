@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * /v1/tasks and /v1/instances: lists, single entities and streams. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "agent/api/list.h"
+#include "agent/api/v1.h"
+#include "agent/base/clock.h"
+
+/* A stream without changes says nothing; it looks for a stopping server and a gone client. */
+#define STREAM_WAIT_MS 60000u
+#define STREAM_PIECE (32u * 1024)
+
+/* Upper-case status if it is one of the list, else NULL. */
+static const char *find_status(const char *text, const char *const *known)
+{
+    for (; *known != NULL; known++)
+        if (strcasecmp(*known, text) == 0)
+            return *known;
+    return NULL;
+}
+
+static int add_filters(struct list_spec *spec, const char *status, const char *cluster,
+                       const char *started_by)
+{
+    int err = 0;
+    if (status != NULL)
+        err = list_add_filter(spec, ROW_STATUS, status);
+    if (err == 0 && cluster != NULL)
+        err = list_add_cluster(spec, cluster, true);
+    if (err == 0 && started_by != NULL)
+        err = list_add_filter(spec, ROW_STARTED_BY, started_by);
+    return err;
+}
+
+/* An empty value counts as absent. */
+static const char *filter_value(const struct request *r, const char *name)
+{
+    const char *value = request_param(r, name);
+    return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+enum MHD_Result v1_list(struct request *r, uint8_t kind)
+{
+    static const char *const task_filters[] = {"status", "cluster", "startedBy", NULL};
+    static const char *const instance_filters[] = {"status", "cluster", NULL};
+    static const char *const task_status[] = {"PENDING", "RUNNING", "STOPPED", NULL};
+    static const char *const instance_status[] = {"ACTIVE", "INACTIVE", NULL};
+    bool tasks = kind == RECORD_TASK;
+    enum MHD_Result ret;
+    if (v1_check_filters(r, tasks ? task_filters : instance_filters, &ret))
+        return ret;
+    const char *status = filter_value(r, "status");
+    const char *cluster = filter_value(r, "cluster");
+    if (status != NULL &&
+        (status = find_status(status, tasks ? task_status : instance_status)) == NULL)
+        return v1_error(r, 400, "Invalid status");
+    if (cluster != NULL && !v1_is_cluster(cluster))
+        return v1_error(r, 400, "Invalid cluster ARN or name");
+    struct list_spec spec = {.kind = kind, .emit = tasks ? v1_put_task : v1_put_instance};
+    if (add_filters(&spec, status, cluster, filter_value(r, "startedBy")) != 0)
+        /* Nothing is that long, so nothing matches. */
+        return reply(r,
+                     &(struct answer){.status = 200, .type = V1_JSON, .text = "{\"items\":[]}\n"});
+    return list_reply(r, &spec, V1_JSON, NULL);
+}
+
+enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
+{
+    bool tasks = kind == RECORD_TASK;
+    size_t cluster_len;
+    const char *arn;
+    struct store_txn *txn;
+    if (!v1_is_entity_path(rest, tasks ? "task" : "container-instance", &cluster_len, &arn))
+        return v1_no_page(r);
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return v1_error(r, 500, V1_INTERNAL);
+    struct store_row row;
+    struct row fields;
+    struct list_spec in_cluster = {.kind = kind};
+    struct buf b;
+    buf_init(&b, 2 * RECORD_VALUE_MAX);
+    char cluster[CLUSTER_NAME_MAX + 1];
+    memcpy(cluster, rest, cluster_len);
+    cluster[cluster_len] = '\0';
+    bool found = store_get_ref(txn, kind, arn, strlen(arn), &row) == 0 && !row.record.deleted &&
+                 row_decode(row.record.value, row.record.value_len, &fields) == 0 &&
+                 list_add_cluster(&in_cluster, cluster, true) == 0 &&
+                 list_matches(&in_cluster, &row, &fields) &&
+                 (tasks ? v1_put_task : v1_put_instance)(&b, &row, &fields) == 0;
+    store_read_end(txn);
+    if (!found) {
+        buf_fini(&b);
+        return v1_error(r, 404, tasks ? "Task not found" : "Instance not found");
+    }
+    buf_putc(&b, '\n');
+    return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
+}
+
+/* -- streams ----------------------------------------------------------------------- */
+
+struct v1_stream {
+    struct request *r;
+    uint8_t kind;
+    uint64_t next; /* first change not sent */
+    struct buf out;
+    size_t out_pos;
+};
+
+static int on_change(void *arg, const struct store_row *row)
+{
+    struct v1_stream *s = arg;
+    struct row fields;
+    s->next = row->index + 1;
+    size_t before = s->out.len;
+    /* Blox's stream knows no deletions, and a client that reads it would not either. */
+    if (row->record.deleted || row_decode(row->record.value, row->record.value_len, &fields) != 0)
+        return 0;
+    int err = (s->kind == RECORD_TASK ? v1_put_task : v1_put_instance)(&s->out, row, &fields);
+    if (err == ERR_MALFORMED && s->out.err == 0) {
+        s->out.len = before;
+        return 0;
+    }
+    if (err == 0)
+        err = buf_putc(&s->out, '\n');
+    return err != 0 ? err : s->out.len >= STREAM_PIECE;
+}
+
+/* Fills out with changes; 0 also if there are none. */
+static int read_changes(struct v1_stream *s)
+{
+    struct store_txn *txn;
+    int err = store_read_begin(s->r->api->store, &txn);
+    if (err != 0)
+        return err;
+    uint64_t seen = store_txn_index(txn, s->kind);
+    buf_clear(&s->out);
+    s->out_pos = 0;
+    err = store_changes(txn, s->kind, s->next, on_change, s);
+    if (err == 0 && s->out.len < STREAM_PIECE && s->next <= seen)
+        s->next = seen + 1;
+    store_read_end(txn);
+    return err;
+}
+
+static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
+{
+    struct v1_stream *s = arg;
+    struct waiter *wt = &s->r->waiter;
+    (void)pos;
+    if (wt->why == WOKEN_GONE || wt->why == WOKEN_STOP)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (s->out_pos == s->out.len && read_changes(s) != 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    size_t n = s->out.len - s->out_pos < max ? s->out.len - s->out_pos : max;
+    if (n > 0) {
+        memcpy(data, s->out.data + s->out_pos, n);
+        s->out_pos += n;
+        return (ssize_t)n;
+    }
+    wt->seen = s->next - 1;
+    wt->deadline_ms = clock_mono_ms() + STREAM_WAIT_MS;
+    if (waiters_wait(&s->r->api->waiters, wt) != 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    return 0;
+}
+
+static void stream_free(void *arg)
+{
+    struct v1_stream *s = arg;
+    buf_fini(&s->out);
+    free(s);
+}
+
+/* A version that can be streamed from; 0: from now on. */
+static const char *parse_version(const char *text, struct store_txn *txn, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    uint64_t version = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0')
+        return "Invalid entity version";
+    if (errno == ERANGE || version > store_txn_index(txn, 0) ||
+        (version > 0 && version < store_oldest_change(txn)))
+        return "Entity version is out of range";
+    *ret = version;
+    return NULL;
+}
+
+enum MHD_Result v1_stream(struct request *r, uint8_t kind)
+{
+    struct store_txn *txn;
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return v1_error(r, 500, V1_INTERNAL);
+    uint64_t from = 0, now = store_txn_index(txn, kind);
+    const char *version = request_param(r, "entityVersion");
+    const char *wrong =
+        version == NULL || version[0] == '\0' ? NULL : parse_version(version, txn, &from);
+    store_read_end(txn);
+    if (wrong != NULL)
+        return v1_error(r, 400, wrong);
+    if (atomic_fetch_add(&r->api->waiters.streams, 1) >= API_STREAMS_MAX) {
+        atomic_fetch_sub(&r->api->waiters.streams, 1);
+        return v1_error(r, 429, "Too many streams are open");
+    }
+    r->is_stream = true;
+    struct v1_stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return MHD_NO;
+    s->r = r;
+    s->kind = kind;
+    s->next = from > 0 ? from : now + 1;
+    buf_init(&s->out, STREAM_PIECE + 2 * RECORD_VALUE_MAX);
+    r->waiter.conn = r->conn;
+    r->waiter.kinds = 1u << kind;
+    struct answer a = {.status = 200, .type = "application/octet-stream"};
+    a.ready =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_PIECE, on_read, s, stream_free);
+    if (a.ready == NULL) {
+        stream_free(s);
+        return MHD_NO;
+    }
+    return reply(r, &a);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * /v2: the native API. One file per concern: rows (v2_rows), writes (v2_intent), watch (v2_watch).
+ */
+#ifndef BLOX_AGENT_API_V2_H
+#define BLOX_AGENT_API_V2_H
+
+#include "agent/api/problem.h"
+#include "agent/api/server.h"
+
+/* "E.N" of the highest change of the kinds. */
+#define V2_INDEX_MAX 48
+const char *v2_index(const struct request *r, uint64_t index, char out[V2_INDEX_MAX]);
+/* Reads "E.N"; *ret_same is false if it is of another epoch. ERR_BADPARAM. */
+int v2_parse_index(const struct request *r, const char *text, uint64_t *ret,
+                   bool *ret_same) MUST_CHECK;
+
+enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment);
+enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id);
+enum MHD_Result v2_watch(struct request *r);
+enum MHD_Result v2_document(struct request *r, enum api_doc doc);
+
+enum MHD_Result v2_environment_create(struct request *r);
+enum MHD_Result v2_environment_update(struct request *r, const char *name);
+enum MHD_Result v2_environment_delete(struct request *r, const char *name);
+enum MHD_Result v2_deployment_create(struct request *r, const char *environment);
+
+#endif

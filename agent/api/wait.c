@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api/wait.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/limits.h"
+
+/* Clients that went away, the token file: looked at this often. */
+#define TICK_MS 2000
+
+uint64_t waiters_index(struct store *store, uint32_t kinds)
+{
+    uint64_t highest = 0;
+    for (uint8_t kind = 1; kind < RECORD_KIND_END; kind++)
+        if (kinds & 1u << kind) {
+            uint64_t index = store_index(store, kind);
+            highest = index > highest ? index : highest;
+        }
+    return highest;
+}
+
+/* Under the lock. */
+static void wake(struct waiters *w, struct waiter *wt, enum waiter_why why)
+{
+    wt->why = why;
+    list_remove(&wt->node);
+    if (wt->is_poll)
+        w->polls--;
+    MHD_resume_connection(wt->conn);
+}
+
+static void wake_due(struct waiters *w, uint32_t kinds, uint64_t now_ms)
+{
+    for (struct list *n = w->waiting.next, *next; n != &w->waiting; n = next) {
+        next = n->next;
+        struct waiter *wt = LIST_OF(n, struct waiter, node);
+        if (w->stop)
+            wake(w, wt, WOKEN_STOP);
+        else if ((wt->kinds & kinds) != 0 && waiters_index(w->store, wt->kinds) > wt->seen)
+            wake(w, wt, WOKEN_CHANGE);
+        else if (now_ms >= wt->deadline_ms)
+            wake(w, wt, WOKEN_TIME);
+    }
+}
+
+/* libmicrohttpd does not look at a suspended connection, so a client that left would be kept until
+ * the next change. */
+static void wake_gone(struct waiters *w)
+{
+    for (struct list *n = w->waiting.next, *next; n != &w->waiting; n = next) {
+        next = n->next;
+        struct waiter *wt = LIST_OF(n, struct waiter, node);
+        struct pollfd p = {.fd = wt->fd, .events = POLLRDHUP};
+        if (wt->fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+            wake(w, wt, WOKEN_GONE);
+    }
+}
+
+static uint64_t next_deadline(const struct waiters *w, uint64_t tick_ms)
+{
+    uint64_t at = tick_ms;
+    for (const struct list *n = w->waiting.next; n != &w->waiting; n = n->next) {
+        const struct waiter *wt = LIST_OF(n, struct waiter, node);
+        at = wt->deadline_ms < at ? wt->deadline_ms : at;
+    }
+    return at;
+}
+
+static void *timekeeper(void *arg)
+{
+    struct waiters *w = arg;
+    uint64_t tick_ms = clock_mono_ms() + TICK_MS;
+    pthread_mutex_lock(&w->lock);
+    while (!w->stop) {
+        uint64_t until = next_deadline(w, tick_ms);
+        struct timespec ts = {.tv_sec = (time_t)(until / 1000),
+                              .tv_nsec = (long)(until % 1000) * 1000000};
+        int rc = 0;
+        while (!w->stop && atomic_load(&w->changed) == 0 && rc == 0)
+            rc = pthread_cond_timedwait(&w->wake, &w->lock, &ts);
+        uint64_t now_ms = clock_mono_ms();
+        wake_due(w, atomic_exchange(&w->changed, 0), now_ms);
+        if (now_ms >= tick_ms) {
+            wake_gone(w);
+            tick_ms = now_ms + TICK_MS;
+            pthread_mutex_unlock(&w->lock);
+            w->tick(w->tick_arg);
+            pthread_mutex_lock(&w->lock);
+        }
+    }
+    wake_due(w, 0, 0);
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* Writer thread of the store: leave a mark and go. */
+static void on_change(void *arg, uint32_t kinds, uint64_t index)
+{
+    struct waiters *w = arg;
+    (void)index;
+    pthread_mutex_lock(&w->lock);
+    atomic_fetch_or(&w->changed, kinds);
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,
+                  struct errmsg *e)
+{
+    memset(w, 0, sizeof *w);
+    w->store = store;
+    w->tick = tick;
+    w->tick_arg = arg;
+    w->watch = -1;
+    list_init(&w->waiting);
+    pthread_condattr_t attr;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    w->watch = store_watch(store, on_change, w);
+    if (w->watch < 0)
+        return errmsg_set(e, w->watch, "the API cannot watch the store: %s", err_text(w->watch));
+    if (pthread_create(&w->thread, NULL, timekeeper, w) != 0)
+        return errmsg_set(e, ERR_NOMEM, "the API's timekeeper thread could not be started");
+    w->running = true;
+    return 0;
+}
+
+void waiters_stop(struct waiters *w)
+{
+    if (w->watch >= 0)
+        store_unwatch(w->store, w->watch);
+    w->watch = -1;
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    if (w->running)
+        pthread_join(w->thread, NULL);
+    w->running = false;
+}
+
+void waiters_fini(struct waiters *w)
+{
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
+}
+
+int waiters_wait(struct waiters *w, struct waiter *wt)
+{
+    int err = 0;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(wt->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    wt->fd = info == NULL ? -1 : info->connect_fd;
+    wt->why = WOKEN_NOT;
+    pthread_mutex_lock(&w->lock);
+    if (w->stop)
+        err = ERR_CLOSED;
+    else if (wt->is_poll && w->polls >= API_WAITERS_MAX)
+        err = ERR_BUSY;
+    if (err == 0) {
+        MHD_suspend_connection(wt->conn);
+        list_push(&w->waiting, &wt->node);
+        w->polls += wt->is_poll;
+        /* A change between the caller's read and here has been signalled already. */
+        if (waiters_index(w->store, wt->kinds) > wt->seen)
+            wake(w, wt, WOKEN_CHANGE);
+        else
+            pthread_cond_signal(&w->wake); /* its deadline may be the next one */
+    }
+    pthread_mutex_unlock(&w->lock);
+    return err;
+}
