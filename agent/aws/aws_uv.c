@@ -113,7 +113,8 @@ static void pump_waiting(struct aws *a, uint64_t now_ms)
     bool region = have_region(a, now_ms);
     bool region_hopeless = !region && a->region_get == NULL;
     bool creds = credman_current(a->creds) != NULL;
-    bool creds_hopeless = !creds && !region_hopeless && !credman_want(a->creds);
+    /* Not before the Region is known: a role may need STS, and STS is per Region. */
+    bool creds_hopeless = region && !creds && !credman_want(a->creds);
     struct list later;
     struct aws_call *c;
     list_init(&later);

@@ -306,6 +306,16 @@ static void read_answer(struct aws_call *c, const struct xfer_result *r)
         c->ambiguous = c->ambiguous || !retry_code_is_throttle(c->answer.code);
 }
 
+/* A signed request went through: neither the keys nor the clock are in the way. */
+static void accepted(struct aws *a)
+{
+    credman_accepted(a->creds);
+    if (a->clock_trouble.text[0] != '\0' && (a->clock_offset_ms == 0 || !xfer_can_shift_clock())) {
+        a->clock_trouble.text[0] = '\0';
+        a->clock_offset_ms = 0;
+    }
+}
+
 static void on_answer(void *arg, const struct xfer_result *r)
 {
     struct aws_call *c = arg;
@@ -325,8 +335,8 @@ static void on_answer(void *arg, const struct xfer_result *r)
         retry_or_end(c, class, r->date_unix_ms);
         return;
     }
-    if (call_needs_credentials(c) && c->a->clock_offset_ms == 0)
-        c->a->clock_trouble.text[0] = '\0';
+    if (call_needs_credentials(c))
+        accepted(c->a);
     on_success(c);
 }
 

@@ -30,6 +30,11 @@ struct credman_options {
     void *arg;
 };
 
+/* Time before the end: from the first on new ones are looked for, from the second on it is
+ * tried more often and told as trouble. The figures are botocore's. */
+#define CREDS_ADVISORY_MS (15 * 60 * 1000)
+#define CREDS_MANDATORY_MS (10 * 60 * 1000)
+
 int credman_create(struct credman **ret, const struct credman_options *options,
                    struct errmsg *e) MUST_CHECK;
 void credman_destroy(struct credman *m, void (*done)(void *arg), void *arg);
@@ -40,6 +45,7 @@ const struct creds *credman_current(const struct credman *m); /* NULL: none that
 bool credman_want(struct credman *m);
 /* AWS refused these credentials as expired or unknown: get others. Like credman_want. */
 bool credman_refused(struct credman *m, const char *access_key);
+void credman_accepted(struct credman *m); /* AWS took a request signed with the current ones */
 const char *credman_trouble(const struct credman *m); /* "" if there is none */
 const char *credman_source(const struct credman *m);  /* "environment", "imds role x", ... */
 int64_t credman_expires(const struct credman *m);     /* unix ms; 0: never or none */

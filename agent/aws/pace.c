@@ -6,9 +6,10 @@
 #include "agent/base/ensure.h"
 #include "agent/base/err.h"
 
-#define RATE_MIN 0.5        /* per second: never stops for good */
-#define RECOVERY_PER_S 0.02 /* of the full rate, each second: a minute from half to full is 25 s   \
-                             */
+#define RATE_MIN 0.5 /* per second: never stops for good */
+#define RECOVERY_PER_S                                                                             \
+    0.02 /* of the full rate, each second: a minute from half to full is 25 s                      \
+          */
 #define HOLD_AFTER_THROTTLE 500 /* ms */
 #define ELDEST_EVERY 8
 
