@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/config.h"
+#include "agent/keys.h"
+
+static char dir[] = "/tmp/blox-config-XXXXXX";
+
+static void make_dir(void)
+{
+    memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
+    cr_assert_not_null(mkdtemp(dir));
+}
+
+static const char *write_file(const char *name, const char *text)
+{
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    fputs(text, f);
+    fclose(f);
+    chmod(path, 0600);
+    return path;
+}
+
+Test(config, later_sources_win, .init = make_dir)
+{
+    struct config c;
+    struct errmsg e = {{0}};
+    char path[256];
+    char drop_in[300];
+    cr_assert_eq(config_init(&c), 0);
+    cr_assert_str_eq(c.api_bind, "127.0.0.1:7380");
+    snprintf(path, sizeof path, "%s",
+             write_file("bloxd.conf", "# note\n[agent]\nid = one\ncluster = \"a b\"\n"
+                                      "[intake]\nreconcile_interval = 5m\n"));
+    snprintf(drop_in, sizeof drop_in, "%s.d", path);
+    mkdir(drop_in, 0700);
+    write_file("bloxd.conf.d/10.conf", "[agent]\nid = two\n");
+    write_file("bloxd.conf.d/20.conf", "[agent]\nid = three\n");
+    write_file("bloxd.conf.d/note.txt", "not read");
+    cr_assert_eq(config_read_file(&c, path, true, &e), 0, "%s", e.text);
+    cr_assert_str_eq(c.id, "three");
+    cr_assert_str_eq(c.cluster, "a b");
+    cr_assert_eq(c.reconcile_ms, 300000u);
+    char *environment[] = {"PATH=/bin", "BLOX_AGENT_ID=four", "BLOX_ADDR=for the cli",
+                           "BLOX_RAFT_EXPECT=3", NULL};
+    cr_assert_eq(config_read_environment(&c, environment, &e), 0, "%s", e.text);
+    cr_assert_str_eq(c.id, "four");
+    cr_assert_eq(c.raft_expect, 3);
+    cr_assert_eq(config_set(&c, "agent.id", "five", "--agent.id", &e), 0);
+    cr_assert_str_eq(c.id, "five");
+    config_fini(&c);
+}
+
+Test(config, refusals_say_where_and_what, .init = make_dir)
+{
+    static const struct {
+        const char *text;
+        const char *says;
+    } rows[] = {
+        {"[agent]\nclustr = x\n", "did you mean cluster in section [agent]"},
+        {"[agent]\nreconcile_intervall = x\n", "did you mean reconcile_interval"},
+        {"[nosuch]\nzzz = x\n", "unknown key nosuch.zzz"},
+        {"[agent]\nrole = boss\n", "must be one of candidate|member"},
+        {"[raft]\nexpect = three\n", "whole number"},
+        {"[raft]\nexpect = -1\n", "from 0 to 5000"},
+        {"[raft]\nheartbeat = 5\n", "duration such as"},
+        {"[gossip]\njoin_ecs = maybe\n", "true or false"},
+        {"[agent]\nid = a\nwhat is this\n", "line 3"},
+        {"[agent]\nid = a\nrole = x\n", "line 3"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct errmsg e = {{0}};
+        cr_assert_eq(config_init(&c), 0);
+        cr_assert_eq(config_read_file(&c, write_file("x.conf", rows[i].text), true, &e), ERR_CONFIG,
+                     "%s", rows[i].text);
+        cr_assert_not_null(strstr(e.text, rows[i].says), "\"%s\" lacks \"%s\"", e.text,
+                           rows[i].says);
+        config_fini(&c);
+    }
+}
+
+Test(config, unknown_variables_and_files)
+{
+    struct config c;
+    struct errmsg e = {{0}};
+    char *environment[] = {"BLOX_AGENT_CLUSTR=x", NULL};
+    cr_assert_eq(config_init(&c), 0);
+    cr_assert_eq(config_read_environment(&c, environment, &e), ERR_CONFIG);
+    cr_assert_not_null(strstr(e.text, "BLOX_AGENT_CLUSTR"), "%s", e.text);
+    cr_assert_eq(config_read_file(&c, "/nonexistent/x", true, &e), ERR_CONFIG);
+    cr_assert_eq(config_read_file(&c, "/nonexistent/x", false, &e), 0);
+    cr_assert_eq(config_set(&c, "bind", "x", "--bind", &e), ERR_CONFIG, "two sections have it");
+    cr_assert_eq(config_set(&c, "raft.election_timeout", "150ms", "x", &e), 0);
+    cr_assert_eq(config_check(&c, &e), ERR_CONFIG);
+    config_fini(&c);
+}
+
+Test(keys, both_forms_and_refusals, .init = make_dir)
+{
+    struct keys k;
+    struct errmsg e = {{0}};
+    const char *good = "# first seals\n"
+                       "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+                       "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F # old\n";
+    cr_assert_eq(keys_read(&k, write_file("key", good), &e), 0, "%s", e.text);
+    cr_assert_eq(k.count, 2u);
+    cr_assert_eq(memcmp(k.key[0], k.key[1], KEY_BYTES), 0);
+    cr_assert_eq(k.key[0][31], 31);
+    static const char *const bad[] = {"", "# none\n", "short\n",
+                                      "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=\n",
+                                      "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert_eq(keys_read(&k, write_file("key", bad[i]), &e), ERR_CONFIG, "%s", bad[i]);
+    const char *path = write_file("key", good);
+    chmod(path, 0644);
+    cr_assert_eq(keys_read(&k, path, &e), ERR_CONFIG);
+    cr_assert_not_null(strstr(e.text, "chmod 600"));
+    cr_assert_eq(keys_read(&k, "/nonexistent/key", &e), ERR_CONFIG);
+    cr_assert_not_null(strstr(e.text, "blox keygen"), "%s", e.text);
+}
