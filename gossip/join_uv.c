@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Getting in: resolving seed addresses, the join and welcome packets, retries, and saying why it
+ * does not work. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "gossip/node_uv.h"
+
+#define JOIN_WAIT_MIN_MS 100u  /* the first packet may be lost, or the seed starts just now */
+#define JOIN_WAIT_MAX_MS 8000u /* while alone */
+#define JOIN_SLOW_MS 30000u    /* with company: seeds that never answered */
+#define JOIN_SLOW_ROUNDS 20u
+#define JOIN_ANSWER_MS 10000u /* a welcome later than this is not ours any more */
+#define JOIN_SYNCS 2u         /* lists asked for while joining; the digests do the rest */
+#define JOIN_ADDRESSES 4u     /* of one name */
+
+/* ---- addresses
+ * -------------------------------------------------------------------------------------- */
+
+/* "host:port", "[v6]:port". False: no port. */
+static bool split(const char *text, char *host, size_t host_max, char *port, size_t port_max)
+{
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon == text || colon[1] == '\0')
+        return false;
+    const char *from = text;
+    size_t len = (size_t)(colon - text);
+    if (text[0] == '[' && colon[-1] == ']') {
+        from++;
+        len -= 2;
+    }
+    if (len >= host_max || strlen(colon + 1) >= port_max ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
+    memcpy(host, from, len);
+    host[len] = '\0';
+    snprintf(port, port_max, "%s", colon + 1);
+    return true;
+}
+
+static int parse_numeric(const char *host, const char *port, struct sockaddr_storage *ret)
+{
+    long number = strtol(port, NULL, 10);
+    if (number < 0 || number > 65535)
+        return ERR_BADPARAM;
+    *ret = (struct sockaddr_storage){0};
+    if (uv_ip4_addr(host, (int)number, (struct sockaddr_in *)(void *)ret) == 0)
+        return 0;
+    if (uv_ip6_addr(host, (int)number, (struct sockaddr_in6 *)(void *)ret) == 0)
+        return 0;
+    return ERR_NOTFOUND;
+}
+
+int join_parse(struct gossip_node *g, const char *text, struct sockaddr_storage *ret,
+               struct errmsg *e)
+{
+    char host[256], port[8];
+    if (!split(text, host, sizeof host, port, sizeof port))
+        return errmsg_set(e, ERR_CONFIG, "'%s' is not an address: write host:port or [v6]:port",
+                          text);
+    int err = parse_numeric(host, port, ret);
+    if (err == 0)
+        return 0;
+    if (err == ERR_BADPARAM)
+        return errmsg_set(e, ERR_CONFIG, "'%s': a port is 0 to 65535", text);
+    uv_getaddrinfo_t req;
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+    int rc = uv_getaddrinfo(g->loop, &req, NULL, host, port, &hints);
+    if (rc != 0)
+        return errmsg_set(e, ERR_CONFIG, "'%s' does not resolve: %s", text, uv_strerror(rc));
+    *ret = udp_plain_addr(req.addrinfo->ai_addr);
+    uv_freeaddrinfo(req.addrinfo);
+    return 0;
+}
+
+/* ---- asking
+ * ---------------------------------------------------------------------------------------------- */
+
+static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int seed)
+{
+    uint8_t packet[WIRE_JOIN_LEN];
+    struct wire_join join = {.type = WIRE_JOIN};
+    struct asked *a = &g->asked[g->asked_next++ % NODE_ASKED_MAX];
+    seal_random(join.nonce, sizeof join.nonce);
+    memcpy(a->nonce, join.nonce, sizeof a->nonce);
+    a->seed = seed;
+    a->at_ms = node_now(g);
+    swim_self_update(g->swim, &join.self);
+    join.self.state = MEMBER_ALIVE;
+    size_t len = wire_put_join(&join, packet);
+    udp_send_hello(g, addr, packet, len);
+}
+
+void join_ask_dead(struct gossip_node *g, const struct swim_member *m)
+{
+    ask(g, &m->m.addr, -1);
+}
+
+static void ask_seed(struct gossip_node *g, size_t seed, const struct sockaddr_storage *addr)
+{
+    if (wire_addr_equal(addr, &swim_self(g->swim)->m.addr)) {
+        g->seeds[seed].answered = g->seeds[seed].self = true;
+        return;
+    }
+    for (size_t i = 0; i < g->swim->count; i++) {
+        const struct swim_member *m = &g->swim->slot[g->swim->order[i]];
+        if (wire_addr_equal(addr, &m->m.addr) && m->m.state == MEMBER_ALIVE) {
+            g->seeds[seed].answered = true;
+            return;
+        }
+    }
+    ask(g, addr, (int)seed);
+}
+
+struct resolve {
+    uv_getaddrinfo_t req;
+    struct gossip_node *node;
+    size_t seed;
+};
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+{
+    struct resolve *q = (struct resolve *)(void *)req;
+    struct gossip_node *g = q->node;
+    g->seeds[q->seed].resolving = false;
+    g->resolving--;
+    unsigned asked = 0;
+    for (struct addrinfo *at = res; status == 0 && at != NULL && !g->closing; at = at->ai_next) {
+        struct sockaddr_storage addr = udp_plain_addr(at->ai_addr);
+        if (addr.ss_family != 0 && asked++ < JOIN_ADDRESSES)
+            ask_seed(g, q->seed, &addr);
+    }
+    if (status != 0 && !g->closing && !g->refused && node_others(g) == 0)
+        snprintf(g->trouble, sizeof g->trouble, "'%.200s' does not resolve: %s",
+                 g->seeds[q->seed].text, uv_strerror(status));
+    uv_freeaddrinfo(res);
+    free(q);
+    node_handle_closed(g);
+}
+
+/* Names are resolved anew at each try: an address behind a name changes. */
+static void try_seed(struct gossip_node *g, size_t seed)
+{
+    char host[256], port[8];
+    struct sockaddr_storage addr;
+    struct seed *s = &g->seeds[seed];
+    if (s->answered || s->resolving || !split(s->text, host, sizeof host, port, sizeof port))
+        return;
+    if (parse_numeric(host, port, &addr) == 0) {
+        ask_seed(g, seed, &addr);
+        return;
+    }
+    struct resolve *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return;
+    q->node = g;
+    q->seed = seed;
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+    if (uv_getaddrinfo(g->loop, &q->req, on_resolved, host, port, &hints) != 0) {
+        free(q);
+        return;
+    }
+    s->resolving = true;
+    g->resolving++;
+    g->open_handles++;
+}
+
+/* ---- retries and trouble
+ * ------------------------------------------------------------------------------------ */
+
+static void explain(struct gossip_node *g)
+{
+    size_t silent = 0;
+    const char *first = "";
+    for (size_t i = 0; i < g->seed_count; i++) {
+        if (g->seeds[i].answered)
+            continue;
+        first = silent++ == 0 ? g->seeds[i].text : first;
+    }
+    if (g->refused || silent == 0)
+        return;
+    char odd[80] = "";
+    if (g->odd_key[0] != '\0')
+        snprintf(odd, sizeof odd, " (packets come in that are sealed with key %s...)", g->odd_key);
+    snprintf(g->trouble, sizeof g->trouble,
+             "no answer from %zu address%s (%.120s%s): no agent runs there, its port (udp and tcp) "
+             "is blocked, its key is not ours (key id %.8s...)%s, or its cluster is not '%.80s'",
+             silent, silent == 1 ? "" : "es", first, silent > 1 ? ", ..." : "", g->key_ids[0], odd,
+             g->cluster);
+}
+
+static void try_all(struct gossip_node *g)
+{
+    bool alone = node_others(g) == 0;
+    size_t open = 0;
+    for (size_t i = 0; i < g->seed_count; i++) {
+        try_seed(g, i);
+        open += !g->seeds[i].answered;
+    }
+    g->join_rounds++;
+    if (alone && g->join_rounds > 3)
+        explain(g);
+    if (open == 0 && !alone)
+        return;
+    if (!alone && g->join_rounds > JOIN_SLOW_ROUNDS)
+        return;
+    uint64_t wait = alone ? g->join_wait_ms : JOIN_SLOW_MS;
+    g->join_wait_ms =
+        g->join_wait_ms * 2 < JOIN_WAIT_MAX_MS ? g->join_wait_ms * 2 : JOIN_WAIT_MAX_MS;
+    wait += hash_mix(g->num ^ g->join_rounds) % (wait / 4 + 1); /* agents start together */
+    uv_timer_start(&g->join_timer, join_timer, wait, 0);
+}
+
+void join_timer(uv_timer_t *timer)
+{
+    struct gossip_node *g = timer->data;
+    if (node_others(g) == 0)
+        for (size_t i = 0; i < g->seed_count; i++)
+            g->seeds[i].answered = g->seeds[i].self;
+    try_all(g);
+}
+
+int gossip_join(struct gossip_node *g, const char *const *addresses, size_t count)
+{
+    char host[256], port[8];
+    int err = 0;
+    if (g->closing)
+        return ERR_CLOSED;
+    for (size_t i = 0; i < count; i++) {
+        bool known = false;
+        for (size_t k = 0; k < g->seed_count; k++)
+            known = known || strcmp(g->seeds[k].text, addresses[i]) == 0;
+        if (known)
+            continue;
+        if (!split(addresses[i], host, sizeof host, port, sizeof port) ||
+            strlen(addresses[i]) >= sizeof g->seeds[0].text) {
+            snprintf(g->trouble, sizeof g->trouble,
+                     "'%.200s' is not an address: write host:port or [v6]:port", addresses[i]);
+            err = ERR_BADPARAM;
+            continue;
+        }
+        if (g->seed_count == NODE_SEEDS_MAX)
+            return ERR_FULL;
+        struct seed *s = &g->seeds[g->seed_count++];
+        *s = (struct seed){0};
+        snprintf(s->text, sizeof s->text, "%s", addresses[i]);
+    }
+    g->join_wait_ms = JOIN_WAIT_MIN_MS;
+    g->join_rounds = 0;
+    try_all(g);
+    return err;
+}
+
+const char *gossip_join_trouble(const struct gossip_node *g)
+{
+    return g->trouble;
+}
+
+void join_joined(struct gossip_node *g)
+{
+    g->trouble[0] = '\0';
+    g->refused = false;
+}
+
+/* ---- the two packets
+ * ------------------------------------------------------------------------------------------ */
+
+static void answer_join(struct gossip_node *g, const struct seal_header *h,
+                        const struct wire_join *join, const struct sockaddr_storage *from)
+{
+    const struct gossip_member *other;
+    uint8_t packet[WIRE_JOIN_LEN];
+    struct wire_join welcome = {.type = WIRE_WELCOME, .seen = *from};
+    if (join->self.num != h->sender || hash_str(join->self.id) != join->self.num ||
+        swim_self(g->swim)->m.state == MEMBER_LEFT)
+        return;
+    if (h->sender == g->num && h->epoch == g->epoch) {
+        for (size_t i = 0; i < NODE_ASKED_MAX; i++) /* our own seed list names us */
+            if (g->asked[i].seed >= 0 && memcmp(g->asked[i].nonce, join->nonce, 16) == 0)
+                g->seeds[g->asked[i].seed].answered = g->seeds[g->asked[i].seed].self = true;
+        return;
+    }
+    memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
+    welcome.refusal = swim_admit(g->swim, &join->self, &other);
+    if (other != NULL) {
+        welcome.taken = other->addr;
+        welcome.known_state = other->state;
+        welcome.known_incarnation = other->incarnation;
+        welcome.known_epoch = swim_find(g->swim, other->num)->epoch;
+    }
+    swim_self_update(g->swim, &welcome.self);
+    size_t len = wire_put_join(&welcome, packet);
+    ENSURE(len <= WIRE_JOIN_LEN); /* never more than was sent to us */
+    udp_send_hello(g, from, packet, len);
+}
+
+static void explain_refusal(struct gossip_node *g, const struct wire_join *w)
+{
+    char addr[WIRE_ADDR_TEXT];
+    wire_addr_text(&w->taken, addr);
+    g->refused = true;
+    if (w->refusal == WIRE_ID_TAKEN)
+        snprintf(g->trouble, sizeof g->trouble,
+                 "refused by %s: an agent with our id '%s' is alive at %s; stop it, or give this "
+                 "one another id",
+                 w->self.id, g->id, addr);
+    else if (w->refusal == WIRE_NUM_TAKEN)
+        snprintf(g->trouble, sizeof g->trouble,
+                 "refused by %s: our id '%s' has the same hash as that of the agent at %s; change "
+                 "one of the two ids",
+                 w->self.id, g->id, addr);
+    else
+        snprintf(g->trouble, sizeof g->trouble,
+                 "refused by %s: it knows %u live agents already and has room for no more",
+                 w->self.id, (unsigned)GOSSIP_MEMBERS_MAX);
+}
+
+/* An agent without an advertised address believes the first member that lets it in. */
+static void learn_address(struct gossip_node *g, const struct sockaddr_storage *seen)
+{
+    struct sockaddr_storage addr = *seen;
+    if (!g->wildcard || seen->ss_family == 0)
+        return;
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&addr;
+    in->sin_port = htons(g->port); /* same place in sockaddr_in6 */
+    g->wildcard = false;
+    if (!wire_addr_equal(&addr, &swim_self(g->swim)->m.addr))
+        swim_set_addr(g->swim, &addr, node_now(g));
+}
+
+static void take_welcome(struct gossip_node *g, const struct seal_header *h,
+                         const struct wire_join *w, const struct sockaddr_storage *from)
+{
+    struct asked *a = NULL;
+    uint64_t now = node_now(g);
+    for (size_t i = 0; i < NODE_ASKED_MAX && a == NULL; i++)
+        if (g->asked[i].at_ms != 0 && now - g->asked[i].at_ms <= JOIN_ANSWER_MS &&
+            memcmp(g->asked[i].nonce, w->nonce, sizeof w->nonce) == 0)
+            a = &g->asked[i];
+    if (a == NULL)
+        return;
+    a->at_ms = 0;
+    if (w->refusal != WIRE_ACCEPTED) {
+        explain_refusal(g, w);
+        return;
+    }
+    if (h->sender == g->num || w->self.num != h->sender || hash_str(w->self.id) != w->self.num)
+        return;
+    if (a->seed >= 0)
+        g->seeds[a->seed].answered = true;
+    if (w->known_state != 0 && w->known_epoch > g->epoch) {
+        /* Our clock went back since our last life: without a later session nobody would listen. */
+        g->epoch = w->known_epoch + 1;
+        swim_set_epoch(g->swim, g->epoch);
+    }
+    learn_address(g, &w->seen);
+    bool sync = a->seed < 0 || g->synced < JOIN_SYNCS;
+    g->synced += sync && a->seed >= 0;
+    swim_welcome(g->swim, now, w, h->epoch, sync, g->out);
+    struct seal_peer reply = {h->sender, h->epoch};
+    node_perform(g, &reply, from);
+}
+
+void join_on_hello(struct gossip_node *g, const struct seal_header *h, const uint8_t *data,
+                   size_t len, const struct sockaddr_storage *from)
+{
+    struct wire_join join;
+    if (wire_get_join(data, len, &join) != 0) {
+        g->stats.rejected++;
+        return;
+    }
+    if (join.type == WIRE_JOIN)
+        answer_join(g, h, &join, from);
+    else
+        take_welcome(g, h, &join, from);
+}

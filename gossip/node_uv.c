@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The node: life, what the core wants done, messages, and what others may ask about members. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "gossip/node_uv.h"
+#include "gossip/why.h"
+
+#define LEAVE_MS 300u /* the word is spread some ten times by then */
+#define PORT_TRIES 20 /* port 0: the kernel's UDP choice may be taken in TCP */
+
+_Static_assert(SWIM_PACKET_MAX + 1 + SEAL_OVERHEAD <= GOSSIP_DATAGRAM_MAX, "fits a datagram");
+
+struct local_message {
+    struct list link;
+    size_t len;
+    uint8_t data[]; /* channel, body */
+};
+
+uint64_t node_now(struct gossip_node *g)
+{
+    uint64_t ns = clock_mono_ns();
+    swim_clock(g->swim, ns / 1000);
+    return ns / 1000000;
+}
+
+uint32_t node_others(const struct gossip_node *g)
+{
+    return g->swim->live - (swim_self(g->swim)->m.state == MEMBER_LEFT ? 0 : 1);
+}
+
+void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why)
+{
+    uint64_t now = node_now(g);
+    if (g->on_bad_packet == NULL || (g->bad_ms != 0 && now - g->bad_ms < 1000))
+        return;
+    g->bad_ms = now;
+    g->on_bad_packet(g->arg, from, why);
+}
+
+/* ---- performing
+ * ------------------------------------------------------------------------------------- */
+
+static void send_packet(struct gossip_node *g, const struct swim_packet *p,
+                        const struct seal_peer *reply, const struct sockaddr_storage *reply_addr)
+{
+    const struct swim_member *m = swim_find(g->swim, p->to);
+    if (p->to == 0) {
+        /* Answers go where the authentic packet came from, never to an address that it names. */
+        if (reply != NULL && reply_addr != NULL)
+            udp_send_bound(g, *reply, reply_addr, CHANNEL_SWIM, p->data, p->len);
+        else if (reply != NULL && (m = swim_find(g->swim, reply->num)) != NULL)
+            udp_send_bound(g, *reply, &m->m.addr, CHANNEL_SWIM, p->data, p->len);
+    } else if (m != NULL && !m->m.self) {
+        if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
+            udp_send_bound(g, (struct seal_peer){m->m.num, m->epoch}, &m->m.addr, CHANNEL_SWIM,
+                           p->data, p->len);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct gossip_node *g = timer->data;
+    swim_tick(g->swim, node_now(g), g->out);
+    node_perform(g, NULL, NULL);
+}
+
+static void arm(struct gossip_node *g)
+{
+    uint64_t now = node_now(g), due = swim_deadline(g->swim);
+    if (!g->closing)
+        uv_timer_start(&g->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+static void report(struct gossip_node *g)
+{
+    struct swim_change change;
+    char why[WHY_TEXT_MAX];
+    uint64_t incarnation;
+    if (swim_take_raised(g->swim, &incarnation) && g->on_incarnation != NULL)
+        g->on_incarnation(g->arg, incarnation);
+    while (!g->closing && swim_next_change(g->swim, &change)) {
+        struct gossip_member copy = change.member->m;
+        uint64_t num = copy.num;
+        why_sentence(g->swim, &change, why);
+        if (copy.state == MEMBER_FAILED || copy.state == MEMBER_LEFT) {
+            tcp_member_gone(g, num);
+            call_fail(g, num, ERR_UNREACHABLE);
+        }
+        /* Called even if only meta or address changed: then before equals the state. */
+        if (g->on_member != NULL && !g->closing)
+            g->on_member(g->arg, &copy, change.before, why);
+    }
+}
+
+void node_perform(struct gossip_node *g, const struct seal_peer *reply,
+                  const struct sockaddr_storage *reply_addr)
+{
+    struct swim_out *out = g->out;
+    for (size_t i = 0; i < out->count && !g->closing; i++)
+        send_packet(g, &out->packet[i], reply, reply_addr);
+    out->count = 0;
+    for (size_t i = 0; i < out->checks; i++) {
+        const struct swim_member *m = swim_find(g->swim, out->check[i]);
+        if (m != NULL && !g->closing)
+            tcp_check(g, m);
+    }
+    out->checks = 0;
+    for (size_t i = 0; i < out->hellos; i++) {
+        const struct swim_member *m = swim_find(g->swim, out->hello[i]);
+        if (m != NULL)
+            join_ask_dead(g, m);
+    }
+    out->hellos = 0;
+    if (node_others(g) > 0 && g->trouble[0] != '\0')
+        join_joined(g);
+    report(g);
+    if (!g->closing)
+        arm(g);
+}
+
+/* ---- receiving
+ * --------------------------------------------------------------------------------------- */
+
+void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const uint8_t *message,
+                  size_t len, const struct sockaddr_storage *source)
+{
+    if (len == 0 || g->closing)
+        return;
+    uint8_t channel = message[0];
+    uint64_t now = node_now(g);
+    if (channel == CHANNEL_SWIM) {
+        struct seal_peer reply = {from, epoch};
+        if (swim_recv(g->swim, now, from, epoch, message + 1, len - 1, g->out) != 0)
+            g->stats.rejected++;
+        node_perform(g, &reply, source);
+        return;
+    }
+    const struct swim_member *m = swim_find(g->swim, from);
+    if (m == NULL || channel >= CHANNEL_COUNT)
+        return;
+    swim_heard(g->swim, now, from, epoch);
+    if (m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
+        return;
+    if (channel == CHANNEL_CALL && source == NULL)
+        call_message(g, from, message + 1, len - 1);
+    else if (g->handler[channel].fn != NULL)
+        g->handler[channel].fn(g->handler[channel].arg, from, message + 1, len - 1);
+}
+
+void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_fn fn, void *arg)
+{
+    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_COUNT);
+    g->handler[channel].fn = fn;
+    g->handler[channel].arg = arg;
+}
+
+/* ---- sending
+ * ------------------------------------------------------------------------------------------- */
+
+static void on_local(uv_idle_t *idle)
+{
+    struct gossip_node *g = idle->data;
+    struct list now;
+    struct list *at;
+    list_init(&now);
+    while ((at = list_pop(&g->local)) != NULL)
+        list_push(&now, at);
+    g->local_bytes = 0;
+    uv_idle_stop(idle);
+    while ((at = list_pop(&now)) != NULL) {
+        struct local_message *m = LIST_OF(at, struct local_message, link);
+        if (!g->closing && m->data[0] == CHANNEL_CALL)
+            call_message(g, g->num, m->data + 1, m->len - 1);
+        else if (!g->closing && g->handler[m->data[0]].fn != NULL)
+            g->handler[m->data[0]].fn(g->handler[m->data[0]].arg, g->num, m->data + 1, m->len - 1);
+        free(m);
+    }
+}
+
+static int send_self(struct gossip_node *g, uint8_t channel, const void *data, size_t len)
+{
+    if (len > GOSSIP_MESSAGE_MAX)
+        return ERR_TOOBIG;
+    if (g->local_bytes + len > NODE_LOCAL_MAX)
+        return ERR_BUSY;
+    struct local_message *m = malloc(sizeof *m + len + 1);
+    if (m == NULL)
+        return ERR_NOMEM;
+    m->len = len + 1;
+    m->data[0] = channel;
+    if (len > 0)
+        memcpy(m->data + 1, data, len);
+    list_init(&m->link);
+    list_push(&g->local, &m->link);
+    g->local_bytes += len;
+    uv_idle_start(&g->local_idle, on_local);
+    return 0;
+}
+
+static int send_message(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                        const void *data, size_t len, bool stream)
+{
+    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_COUNT);
+    if (g->closing)
+        return ERR_CLOSED;
+    if (to == g->num)
+        return send_self(g, (uint8_t)channel, data, len);
+    const struct swim_member *m = swim_find(g->swim, to);
+    if (m == NULL || m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
+        return ERR_NOTFOUND;
+    if (stream || len > gossip_datagram_room(g))
+        return tcp_send(g, m, (uint8_t)channel, data, len);
+    udp_send_bound(g, (struct seal_peer){to, m->epoch}, &m->m.addr, (uint8_t)channel, data, len);
+    return 0;
+}
+
+size_t gossip_datagram_room(const struct gossip_node *g)
+{
+    (void)g;
+    return SWIM_PACKET_MAX;
+}
+
+int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to, const void *data,
+                size_t len)
+{
+    return send_message(g, channel, to, data, len, false);
+}
+
+int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                       const void *data, size_t len)
+{
+    return send_message(g, channel, to, data, len, true);
+}
+
+/* ---- life
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* The last handle closed: nothing of libuv's refers to the node any more. */
+void node_handle_closed(struct gossip_node *g)
+{
+    ENSURE(g->open_handles > 0);
+    if (--g->open_handles > 0 || !g->closing)
+        return;
+    void (*closed)(void *) = g->closed;
+    void *arg = g->closed_arg;
+    struct list *at;
+    while ((at = list_pop(&g->local)) != NULL)
+        free(LIST_OF(at, struct local_message, link));
+    seal_fini(&g->seal);
+    free(g->swim);
+    free(g->out);
+    free(g->peers);
+    free(g);
+    if (closed != NULL)
+        closed(arg);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    node_handle_closed(handle->data);
+}
+
+void gossip_destroy(struct gossip_node *g, void (*done)(void *arg), void *arg)
+{
+    ENSURE(!g->closing);
+    g->closing = true;
+    g->closed = done;
+    g->closed_arg = arg;
+    call_close(g);
+    tcp_close_all(g);
+    uv_handle_t *handles[] = {(uv_handle_t *)&g->udp,         (uv_handle_t *)&g->listener,
+                              (uv_handle_t *)&g->timer,       (uv_handle_t *)&g->stream_timer,
+                              (uv_handle_t *)&g->call_timer,  (uv_handle_t *)&g->join_timer,
+                              (uv_handle_t *)&g->leave_timer, (uv_handle_t *)&g->local_idle};
+    for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++)
+        uv_close(handles[i], on_handle_closed);
+}
+
+static void on_left(uv_timer_t *timer)
+{
+    struct gossip_node *g = timer->data;
+    if (g->left != NULL)
+        g->left(g->left_arg);
+}
+
+void gossip_leave(struct gossip_node *g, void (*done)(void *arg), void *arg)
+{
+    g->left = done;
+    g->left_arg = arg;
+    uv_timer_stop(&g->join_timer);
+    bool alone = node_others(g) == 0;
+    swim_leave(g->swim, node_now(g), g->out);
+    node_perform(g, NULL, NULL);
+    if (!g->closing)
+        uv_timer_start(&g->leave_timer, on_left, alone ? 0 : LEAVE_MS, 0);
+}
+
+static int init_handles(struct gossip_node *g)
+{
+    int rc = uv_udp_init(g->loop, &g->udp);
+    rc = rc != 0 ? rc : uv_tcp_init(g->loop, &g->listener);
+    if (rc != 0)
+        return ERR_IO; /* only bad flags can fail; nothing is registered with the loop yet */
+    uv_timer_init(g->loop, &g->timer);
+    uv_timer_init(g->loop, &g->stream_timer);
+    uv_timer_init(g->loop, &g->call_timer);
+    uv_timer_init(g->loop, &g->join_timer);
+    uv_timer_init(g->loop, &g->leave_timer);
+    uv_idle_init(g->loop, &g->local_idle);
+    g->udp.data = g->listener.data = g->timer.data = g->stream_timer.data = g;
+    g->call_timer.data = g->join_timer.data = g->leave_timer.data = g->local_idle.data = g;
+    g->open_handles = 8;
+    return 0;
+}
+
+static void on_retried(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* With port 0 both sockets must get one number: try until the kernel's choice for one is free for
+ * the other. Handles cannot be bound twice, so a failed pair is replaced. */
+static int open_sockets(struct gossip_node *g, const struct sockaddr_storage *bind,
+                        struct errmsg *e)
+{
+    struct sockaddr_storage addr = *bind;
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&addr;
+    bool any = in->sin_port == 0;
+    for (int i = 0; any && i < PORT_TRIES; i++) {
+        /* A throw-away TCP socket picks the number. */
+        struct sockaddr_storage name = {0};
+        int len = sizeof name;
+        uv_tcp_t *probe = calloc(1, sizeof *probe);
+        if (probe == NULL || uv_tcp_init(g->loop, probe) != 0) {
+            free(probe);
+            return errmsg_set(e, ERR_NOMEM, "no memory for a socket");
+        }
+        int rc = uv_tcp_bind(probe, (const struct sockaddr *)bind, 0);
+        if (rc == 0)
+            rc = uv_tcp_getsockname(probe, (struct sockaddr *)&name, &len);
+        uv_close((uv_handle_t *)probe, on_retried);
+        if (rc != 0)
+            return errmsg_set(e, ERR_IO, "no port: %s", uv_strerror(rc));
+        in->sin_port = ((struct sockaddr_in *)(void *)&name)->sin_port;
+        int err = udp_open(g, &addr, e);
+        if (err == 0)
+            return tcp_open(g, &addr, e);
+        if (err != ERR_EXISTS)
+            return err;
+    }
+    int err = udp_open(g, &addr, e);
+    return err != 0 ? err : tcp_open(g, &addr, e);
+}
+
+static bool is_wildcard(const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == 0;
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+}
+
+/* Bound to every address and told none: the first interface that leads outside, until a member that
+ * lets us in says how it sees us. */
+static void guess_address(struct gossip_node *g, struct sockaddr_storage *addr)
+{
+    uv_interface_address_t *list;
+    int count;
+    g->wildcard = true;
+    uv_ip4_addr("127.0.0.1", 0, (struct sockaddr_in *)(void *)addr);
+    if (uv_interface_addresses(&list, &count) != 0)
+        return;
+    for (int i = 0; i < count; i++) {
+        if (list[i].is_internal || list[i].address.address4.sin_family != AF_INET)
+            continue;
+        memcpy(addr, &list[i].address.address4, sizeof(struct sockaddr_in));
+        break;
+    }
+    uv_free_interface_addresses(list, count);
+}
+
+static int find_addresses(struct gossip_node *g, const struct gossip_options *o,
+                          struct sockaddr_storage *advertise, struct errmsg *e)
+{
+    struct sockaddr_storage bind;
+    int err = join_parse(g, o->bind, &bind, e);
+    if (err == 0) {
+        g->family = bind.ss_family;
+        err = open_sockets(g, &bind, e);
+    }
+    if (err != 0) {
+        errmsg_wrap(e, "gossip cannot listen on %s", o->bind);
+        return err;
+    }
+    if (o->advertise != NULL && o->advertise[0] != '\0') {
+        err = join_parse(g, o->advertise, advertise, e);
+        if (err == 0 && is_wildcard(advertise))
+            err = errmsg_set(e, ERR_CONFIG, "'%s' is not an address that peers can reach",
+                             o->advertise);
+        if (err != 0) {
+            errmsg_wrap(e, "advertised gossip address");
+            return err;
+        }
+    } else {
+        *advertise = bind;
+        if (is_wildcard(&bind))
+            guess_address(g, advertise);
+    }
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)advertise;
+    if (in->sin_port == 0 || o->advertise == NULL || o->advertise[0] == '\0')
+        in->sin_port = htons(g->port);
+    return 0;
+}
+
+static int take_options(struct gossip_node *g, const struct gossip_options *o, struct errmsg *e)
+{
+    size_t id_len = strlen(o->id);
+    if (id_len == 0 || id_len >= sizeof g->id)
+        return errmsg_set(e, ERR_CONFIG, "an agent id has 1 to %zu characters", sizeof g->id - 1);
+    for (size_t i = 0; i < id_len; i++)
+        if (o->id[i] <= 0x20 || o->id[i] >= 0x7f)
+            return errmsg_set(e, ERR_CONFIG, "agent id: only printable ASCII without blanks");
+    if (strlen(o->cluster) >= sizeof g->cluster)
+        return errmsg_set(e, ERR_CONFIG, "cluster name: at most %d characters", CLUSTER_NAME_MAX);
+    if (o->key_count == 0 || o->key_count > SEAL_KEYS_MAX)
+        return errmsg_set(e, ERR_CONFIG, "gossip needs 1 to %d keys, not %zu", SEAL_KEYS_MAX,
+                          o->key_count);
+    snprintf(g->id, sizeof g->id, "%s", o->id);
+    snprintf(g->cluster, sizeof g->cluster, "%s", o->cluster);
+    g->loop = o->loop;
+    g->arg = o->arg;
+    g->on_member = o->on_member;
+    g->on_incarnation = o->on_incarnation;
+    g->on_bad_packet = o->on_bad_packet;
+    g->num = hash_str(o->id);
+    if (g->num == 0)
+        return errmsg_set(e, ERR_CONFIG, "agent id '%s' hashes to 0: choose another", o->id);
+    int err = seal_init(&g->seal, o->cluster, o->keys, o->key_count);
+    if (err != 0)
+        return errmsg_set(e, err, "libsodium cannot start: no randomness");
+    for (size_t i = 0; i < o->key_count; i++)
+        seal_key_id(o->keys[i], g->key_ids[i]);
+    /* Grows from life to life as the clock does; the random part makes it unique even if the clock
+     * went back to the very millisecond. */
+    uint32_t noise;
+    seal_random(&noise, sizeof noise);
+    g->epoch = (uint64_t)clock_unix_ms() << 20 | (noise & 0xfffff);
+    return 0;
+}
+
+int gossip_create(struct gossip_node **ret, const struct gossip_options *o, struct errmsg *e)
+{
+    struct sockaddr_storage advertise = {0};
+    struct gossip_node *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return errmsg_set(e, ERR_NOMEM, "no memory for the gossip node");
+    list_init(&g->streams);
+    list_init(&g->local);
+    call_init(g);
+    /* Zeroed pages of slots that are never used stay untouched and cost nothing. */
+    g->swim = calloc(1, sizeof *g->swim);
+    g->out = calloc(1, sizeof *g->out);
+    g->peers = calloc(GOSSIP_MEMBERS_MAX, sizeof *g->peers);
+    int err = ERR_NOMEM;
+    if (g->swim != NULL && g->out != NULL && g->peers != NULL)
+        err = take_options(g, o, e);
+    if (err == 0)
+        err = init_handles(g);
+    if (err != 0) {
+        free(g->swim);
+        free(g->out);
+        free(g->peers);
+        free(g);
+        return err;
+    }
+    err = find_addresses(g, o, &advertise, e);
+    if (err != 0) {
+        gossip_destroy(g, NULL, NULL); /* closes what was opened; frees itself on the loop */
+        return err;
+    }
+    struct swim_options options = {.id = g->id,
+                                   .addr = advertise,
+                                   .meta = o->meta,
+                                   .incarnation = o->incarnation,
+                                   .epoch = g->epoch,
+                                   .seed = o->seed};
+    if (options.incarnation > WIRE_INCARNATION_MAX / 2)
+        options.incarnation = WIRE_INCARNATION_MAX / 2;
+    swim_init(g->swim, &options, node_now(g));
+    *ret = g;
+    node_perform(g, NULL, NULL);
+    return 0;
+}
+
+/* ---- questions
+ * ---------------------------------------------------------------------------------------------- */
+
+uint64_t gossip_self(const struct gossip_node *g)
+{
+    return g->num;
+}
+
+uint16_t gossip_port(const struct gossip_node *g)
+{
+    return g->port;
+}
+
+const struct gossip_member *gossip_find(const struct gossip_node *g, uint64_t num)
+{
+    const struct swim_member *m = swim_find(g->swim, num);
+    return m == NULL ? NULL : &m->m;
+}
+
+const struct gossip_member *gossip_find_id(const struct gossip_node *g, const char *id)
+{
+    const struct gossip_member *m = gossip_find(g, hash_str(id));
+    return m != NULL && strcmp(m->id, id) == 0 ? m : NULL;
+}
+
+size_t gossip_count(const struct gossip_node *g)
+{
+    return g->swim->count;
+}
+
+const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i)
+{
+    ENSURE(i < g->swim->count);
+    return &g->swim->slot[g->swim->order[i]].m;
+}
+
+size_t gossip_alive_count(const struct gossip_node *g)
+{
+    return g->swim->live;
+}
+
+void gossip_set_meta(struct gossip_node *g, const struct gossip_meta *meta)
+{
+    swim_set_meta(g->swim, node_now(g), meta, g->out);
+    node_perform(g, NULL, NULL);
+}
+
+void gossip_key_id(const uint8_t key[32], char out[17])
+{
+    seal_key_id(key, out);
+}
+
+void gossip_stats(const struct gossip_node *g, struct gossip_stats *ret)
+{
+    *ret = g->stats;
+    ret->health = g->swim->health;
+    ret->streams = g->outgoing + g->incoming;
+}
+
+json_t *gossip_why(const struct gossip_node *g, uint64_t num)
+{
+    const struct swim_member *m = swim_find(g->swim, num);
+    return m == NULL ? json_null() : why_json(g->swim, m, clock_mono_ms());
+}

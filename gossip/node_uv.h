@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Shared by the shells of the gossip node only (node_uv.c, udp_uv.c, tcp_uv.c, call_uv.c,
+ * join_uv.c). Loop thread. */
+#ifndef BLOX_GOSSIP_NODE_UV_H
+#define BLOX_GOSSIP_NODE_UV_H
+
+#include <uv.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/list.h"
+#include "gossip/node.h"
+#include "gossip/seal.h"
+#include "gossip/swim.h"
+#include "gossip/wire.h"
+
+#define NODE_SEEDS_MAX 64u
+#define NODE_ASKED_MAX 128u          /* joins whose welcome is still awaited */
+#define NODE_LOCAL_MAX (16u << 20)   /* bytes of messages to ourselves not yet delivered */
+#define NODE_CALLS_MAX 1024u         /* calls awaiting their answer */
+#define STREAM_QUEUE_MAX (16u << 20) /* unsent bytes to one peer: one largest message and more */
+#define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
+#define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
+#define STREAM_HANDSHAKE_MS 5000u
+#define STREAM_CHECK_MS 1000u /* a TCP check without result says nothing */
+#define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
+#define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */
+
+enum stream_kind { STREAM_OUT, STREAM_IN, STREAM_CHECK };
+enum stream_state { STREAM_CONNECTING, STREAM_HELLO, STREAM_OPEN, STREAM_CLOSING };
+
+struct stream {
+    struct list link;
+    struct gossip_node *node;
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    enum stream_kind kind;
+    enum stream_state state;
+    uint64_t num; /* the peer; for STREAM_IN proven by the first frame that opened */
+    uint64_t epoch;
+    uint64_t used_ms;
+    struct seal_stream seal;
+    struct buf raw;     /* received, sealed */
+    struct buf plain;   /* received, opened: a sequence of messages */
+    struct buf pending; /* to send: messages not yet sealed */
+    size_t pending_at;  /* sealed up to here */
+    bool writing;
+};
+
+struct peer { /* per slot of the swim core */
+    uint64_t num;
+    struct seal_window window;
+    struct stream *out;
+};
+
+struct seed {
+    char text[280];
+    bool answered; /* welcomed, or it is ourselves */
+    bool self;
+    bool resolving;
+};
+struct asked {
+    uint8_t nonce[16];
+    int seed;       /* -1: a dead member */
+    uint64_t at_ms; /* 0: free */
+};
+
+struct gossip_node {
+    uv_loop_t *loop;
+    char id[AGENT_ID_MAX];
+    char cluster[CLUSTER_NAME_MAX + 1];
+    void *arg;
+    void (*on_member)(void *arg, const struct gossip_member *m, enum gossip_state before,
+                      const char *why);
+    void (*on_incarnation)(void *arg, uint64_t incarnation);
+    void (*on_bad_packet)(void *arg, const struct sockaddr *from, const char *why);
+
+    struct seal seal;
+    char key_ids[SEAL_KEYS_MAX][17];
+    uint64_t num, epoch, counter;
+    struct swim *swim;
+    struct swim_out *out;
+    struct peer *peers;
+
+    uv_udp_t udp;
+    uv_tcp_t listener;
+    uv_timer_t timer; /* the swim core's deadline */
+    uv_timer_t stream_timer;
+    uv_timer_t call_timer;
+    uv_timer_t join_timer;
+    uv_timer_t leave_timer;
+    uv_idle_t local_idle;
+    int family; /* of our sockets */
+    uint16_t port;
+    bool wildcard; /* bound to any address and nothing advertised: learn it from a welcome */
+    unsigned open_handles;
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    void (*left)(void *arg);
+    void *left_arg;
+
+    struct {
+        gossip_recv_fn fn;
+        void *arg;
+    } handler[CHANNEL_COUNT];
+
+    struct list streams;
+    unsigned outgoing, incoming, checks;
+    struct list local; /* messages to ourselves */
+    size_t local_bytes;
+
+    struct list calls, requests;
+    uint64_t next_call;
+    unsigned call_count;
+    gossip_call_fn on_call;
+    void *on_call_arg;
+
+    struct seed seeds[NODE_SEEDS_MAX];
+    size_t seed_count;
+    struct asked asked[NODE_ASKED_MAX];
+    size_t asked_next;
+    uint64_t join_wait_ms, join_started_ms;
+    unsigned join_rounds, synced, resolving;
+    char trouble[512];
+    bool refused;
+    char odd_key[9]; /* id of a key that packets to us were sealed with; "" if none */
+    uint64_t bad_ms;
+
+    struct gossip_stats stats;
+};
+
+/* node_uv.c */
+/* Performs what the core wants, reports changes, arms the timer. reply: whom a packet to 0 goes
+ * to; may be NULL. */
+void node_perform(struct gossip_node *g, const struct seal_peer *reply,
+                  const struct sockaddr_storage *reply_addr);
+void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const uint8_t *message,
+                  size_t len, const struct sockaddr_storage *source);
+void node_handle_closed(struct gossip_node *g);
+void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
+uint32_t node_others(const struct gossip_node *g); /* live members beside us */
+uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its finer part */
+
+/* udp_uv.c */
+int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
+void udp_send_bound(struct gossip_node *g, struct seal_peer to, const struct sockaddr_storage *addr,
+                    uint8_t channel, const void *data, size_t len);
+void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
+                    size_t len);
+/* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
+struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr);
+struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
+                                        const struct sockaddr_storage *addr);
+
+/* tcp_uv.c */
+int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
+int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
+             size_t len);
+void tcp_check(struct gossip_node *g, const struct swim_member *m);
+void tcp_member_gone(struct gossip_node *g, uint64_t num);
+void tcp_close_all(struct gossip_node *g);
+
+/* call_uv.c */
+void call_init(struct gossip_node *g);
+void call_message(struct gossip_node *g, uint64_t from, const uint8_t *data, size_t len);
+void call_fail(struct gossip_node *g, uint64_t to, int err); /* to 0: all */
+void call_close(struct gossip_node *g);
+
+/* join_uv.c */
+void join_on_hello(struct gossip_node *g, const struct seal_header *h, const uint8_t *data,
+                   size_t len, const struct sockaddr_storage *from);
+void join_ask_dead(struct gossip_node *g, const struct swim_member *m);
+void join_joined(struct gossip_node *g); /* somebody else is here */
+void join_timer(uv_timer_t *timer);
+/* Numeric or (blocking, at start only) by name. */
+int join_parse(struct gossip_node *g, const char *text, struct sockaddr_storage *ret,
+               struct errmsg *e);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/seal.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+
+_Static_assert(SEAL_TAG == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tag size");
+_Static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES == 24, "nonce size");
+
+#define AAD_LEN (SEAL_HEADER + 32u + 16u)
+
+static void full_key_id(const uint8_t key[32], uint8_t out[32])
+{
+    crypto_generichash(out, 32, key, 32, NULL, 0);
+}
+
+void seal_key_id(const uint8_t key[32], char out[17])
+{
+    uint8_t id[32];
+    full_key_id(key, id);
+    sodium_bin2hex(out, 17, id, 8);
+}
+
+void seal_random(void *out, size_t len)
+{
+    randombytes_buf(out, len);
+}
+
+int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32], size_t count)
+{
+    static const uint8_t purpose[] = "blox gossip datagrams and handshakes, 1";
+    if (sodium_init() < 0)
+        return ERR_INTERNAL;
+    if (count == 0 || count > SEAL_KEYS_MAX)
+        return ERR_BADPARAM;
+    *s = (struct seal){.count = count};
+    for (size_t i = 0; i < count; i++) {
+        uint8_t id[32];
+        full_key_id(keys[i], id);
+        memcpy(s->key_id[i], id, 4);
+        /* The raw key is used for nothing but deriving, so that ids and packets share no key. */
+        crypto_generichash(s->key[i], 32, purpose, sizeof purpose - 1, keys[i], 32);
+    }
+    crypto_generichash(s->cluster, 32, (const uint8_t *)cluster, strlen(cluster), NULL, 0);
+    return 0;
+}
+
+void seal_fini(struct seal *s)
+{
+    sodium_memzero(s, sizeof *s);
+}
+
+/* One byte lets a receiver tell a packet for its earlier life (usual for a second after a restart)
+ * from a forged one, without work. */
+static uint8_t peer_hint(struct seal_peer p)
+{
+    return (uint8_t)(hash_mix(p.num ^ hash_mix(p.epoch)) >> 32);
+}
+
+static void put48(struct wbuf *w, uint64_t v)
+{
+    wbuf_u32(w, (uint32_t)v);
+    wbuf_u16(w, (uint16_t)(v >> 32));
+}
+
+static void make_nonce(uint64_t sender, uint64_t epoch, uint64_t counter, uint8_t out[24])
+{
+    struct wbuf w;
+    wbuf_init(&w, out, 24);
+    wbuf_u64(&w, sender);
+    wbuf_u64(&w, epoch);
+    wbuf_u64(&w, counter);
+}
+
+static void make_aad(const struct seal *s, const uint8_t *header, struct seal_peer to,
+                     uint8_t out[AAD_LEN])
+{
+    struct wbuf w;
+    wbuf_init(&w, out, AAD_LEN);
+    wbuf_bytes(&w, header, SEAL_HEADER);
+    wbuf_bytes(&w, s->cluster, 32);
+    wbuf_u64(&w, to.num);
+    wbuf_u64(&w, to.epoch);
+    ENSURE(!w.bad && w.len == AAD_LEN);
+}
+
+size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
+                     uint64_t counter, struct seal_peer to, const void *plain, size_t len,
+                     uint8_t *out)
+{
+    ENSURE(counter <= SEAL_COUNTER_MAX);
+    if (type == SEAL_HELLO)
+        to = (struct seal_peer){0, 0};
+    struct wbuf w;
+    wbuf_init(&w, out, SEAL_HEADER);
+    wbuf_u8(&w, (uint8_t)(SEAL_VERSION << 4 | (int)type));
+    wbuf_u8(&w, type == SEAL_HELLO ? 0 : peer_hint(to));
+    wbuf_bytes(&w, s->key_id[0], 4);
+    wbuf_u64(&w, from.num);
+    wbuf_u64(&w, from.epoch);
+    put48(&w, counter);
+    ENSURE(!w.bad && w.len == SEAL_HEADER);
+    uint8_t nonce[24], aad[AAD_LEN];
+    make_nonce(from.num, from.epoch, counter, nonce);
+    make_aad(s, out, to, aad);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(out + SEAL_HEADER, NULL, plain, len, aad, AAD_LEN,
+                                               NULL, nonce, s->key[0]);
+    return len + SEAL_OVERHEAD;
+}
+
+static int find_key(const struct seal *s, const uint8_t id[4], size_t from)
+{
+    for (size_t i = from; i < s->count; i++)
+        if (memcmp(s->key_id[i], id, 4) == 0)
+            return (int)i;
+    return -1;
+}
+
+enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
+                           size_t len, struct seal_header *ret_header, uint8_t *plain,
+                           size_t *ret_len)
+{
+    struct rbuf r;
+    rbuf_init(&r, packet, len);
+    uint8_t first = rbuf_u8(&r);
+    uint8_t hint = rbuf_u8(&r);
+    if (len < SEAL_OVERHEAD || first >> 4 != SEAL_VERSION)
+        return SEAL_SHORT;
+    struct seal_header h = {.type = (enum seal_type)(first & 15)};
+    if (h.type != SEAL_BOUND && h.type != SEAL_HELLO)
+        return SEAL_SHORT;
+    memcpy(h.key_id, rbuf_bytes(&r, 4), 4);
+    h.sender = rbuf_u64(&r);
+    h.epoch = rbuf_u64(&r);
+    h.counter = rbuf_u32(&r);
+    h.counter |= (uint64_t)rbuf_u16(&r) << 32;
+    *ret_header = h;
+    struct seal_peer to = h.type == SEAL_BOUND ? self : (struct seal_peer){0, 0};
+    int key = find_key(s, h.key_id, 0);
+    if (key < 0)
+        return SEAL_KEY;
+    if (h.type == SEAL_BOUND && hint != peer_hint(self))
+        return SEAL_ELSEWHERE;
+    uint8_t nonce[24], aad[AAD_LEN];
+    make_nonce(h.sender, h.epoch, h.counter, nonce);
+    make_aad(s, packet, to, aad);
+    for (; key >= 0; key = find_key(s, h.key_id, (size_t)key + 1)) {
+        if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, packet + SEAL_HEADER,
+                                                       len - SEAL_HEADER, aad, AAD_LEN, nonce,
+                                                       s->key[key]) == 0) {
+            *ret_len = len - SEAL_OVERHEAD;
+            return SEAL_OK;
+        }
+    }
+    return SEAL_FORGED;
+}
+
+/* ---- replay window ------------------------------------------------------------------ */
+
+#define WINDOW_BITS (SEAL_WINDOW_WORDS * 64u)
+
+static void window_slide(struct seal_window *w, uint64_t top)
+{
+    uint64_t by = top - w->top;
+    if (by >= WINDOW_BITS) {
+        memset(w->bits, 0, sizeof w->bits);
+    } else {
+        for (uint64_t i = w->top + 1; i <= top; i++)
+            w->bits[(i / 64) % SEAL_WINDOW_WORDS] &= ~(UINT64_C(1) << (i % 64));
+    }
+    w->top = top;
+}
+
+enum seal_fresh seal_window_accept(struct seal_window *w, uint64_t epoch, uint64_t counter)
+{
+    if (epoch < w->epoch)
+        return SEAL_EARLIER_LIFE;
+    if (epoch > w->epoch) {
+        *w = (struct seal_window){.epoch = epoch, .top = counter};
+    } else if (counter > w->top) {
+        window_slide(w, counter);
+    } else if (w->top - counter >= WINDOW_BITS) {
+        return SEAL_REPLAYED; /* too old to tell: refused */
+    }
+    uint64_t *word = &w->bits[(counter / 64) % SEAL_WINDOW_WORDS];
+    uint64_t bit = UINT64_C(1) << (counter % 64);
+    if ((*word & bit) != 0)
+        return SEAL_REPLAYED;
+    *word |= bit;
+    return SEAL_FRESH;
+}
+
+/* ---- streams ------------------------------------------------------------------------ */
+
+#define HELLO_PREFIX 5u
+#define HELLO_PLAIN 80u
+#define HELLO_TYPE 3
+_Static_assert(SEAL_HELLO_LEN == HELLO_PREFIX + 24 + HELLO_PLAIN + SEAL_TAG, "hello size");
+
+struct hello {
+    struct seal_peer from;
+    uint8_t public_key[32];
+    uint8_t echo[32]; /* the answer repeats the client's public key; zeros in the client's */
+};
+
+void seal_stream_init(struct seal_stream *t)
+{
+    *t = (struct seal_stream){0};
+    randombytes_buf(t->secret, 32);
+    crypto_scalarmult_base(t->public_key, t->secret);
+}
+
+void seal_stream_fini(struct seal_stream *t)
+{
+    sodium_memzero(t, sizeof *t);
+}
+
+static void hello_aad(const struct seal *s, const uint8_t *prefix, struct seal_peer to,
+                      uint8_t out[AAD_LEN])
+{
+    uint8_t padded[SEAL_HEADER] = {0};
+    memcpy(padded, prefix, HELLO_PREFIX);
+    make_aad(s, padded, to, out);
+}
+
+static void hello_seal(const struct seal *s, size_t key, struct seal_peer to, const struct hello *h,
+                       uint8_t *out)
+{
+    uint8_t plain[HELLO_PLAIN], aad[AAD_LEN];
+    struct wbuf w;
+    wbuf_init(&w, plain, sizeof plain);
+    wbuf_u64(&w, h->from.num);
+    wbuf_u64(&w, h->from.epoch);
+    wbuf_bytes(&w, h->public_key, 32);
+    wbuf_bytes(&w, h->echo, 32);
+    ENSURE(!w.bad && w.len == HELLO_PLAIN);
+    out[0] = (uint8_t)(SEAL_VERSION << 4 | HELLO_TYPE);
+    memcpy(out + 1, s->key_id[key], 4);
+    randombytes_buf(out + HELLO_PREFIX, 24);
+    hello_aad(s, out, to, aad);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(out + HELLO_PREFIX + 24, NULL, plain, HELLO_PLAIN,
+                                               aad, AAD_LEN, NULL, out + HELLO_PREFIX, s->key[key]);
+}
+
+static int hello_open(const struct seal *s, struct seal_peer self, const uint8_t *in,
+                      struct hello *ret, size_t *ret_key)
+{
+    uint8_t plain[HELLO_PLAIN], aad[AAD_LEN];
+    if (in[0] != (SEAL_VERSION << 4 | HELLO_TYPE))
+        return ERR_AUTH;
+    hello_aad(s, in, self, aad);
+    for (int key = find_key(s, in + 1, 0); key >= 0; key = find_key(s, in + 1, (size_t)key + 1)) {
+        if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, in + HELLO_PREFIX + 24,
+                                                       HELLO_PLAIN + SEAL_TAG, aad, AAD_LEN,
+                                                       in + HELLO_PREFIX, s->key[key]) != 0)
+            continue;
+        struct rbuf r;
+        rbuf_init(&r, plain, sizeof plain);
+        ret->from.num = rbuf_u64(&r);
+        ret->from.epoch = rbuf_u64(&r);
+        memcpy(ret->public_key, rbuf_bytes(&r, 32), 32);
+        memcpy(ret->echo, rbuf_bytes(&r, 32), 32);
+        *ret_key = (size_t)key;
+        return 0;
+    }
+    return ERR_AUTH;
+}
+
+/* One key per direction from the agreed secret, both public keys and the cluster key. */
+static int derive(const struct seal *s, struct seal_stream *t, size_t key, bool client,
+                  const uint8_t other[32])
+{
+    uint8_t input[96], output[64];
+    if (crypto_scalarmult(input, t->secret, other) != 0)
+        return ERR_AUTH; /* a point of low order */
+    memcpy(input + 32, client ? t->public_key : other, 32);
+    memcpy(input + 64, client ? other : t->public_key, 32);
+    crypto_generichash(output, 64, input, sizeof input, s->key[key], 32);
+    memcpy(client ? t->send_key : t->recv_key, output, 32);
+    memcpy(client ? t->recv_key : t->send_key, output + 32, 32);
+    sodium_memzero(input, sizeof input);
+    sodium_memzero(output, sizeof output);
+    sodium_memzero(t->secret, sizeof t->secret);
+    return 0;
+}
+
+void seal_stream_ask(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                     struct seal_peer to, uint8_t *out)
+{
+    struct hello h = {.from = self};
+    memcpy(h.public_key, t->public_key, 32);
+    t->peer = to;
+    hello_seal(s, 0, to, &h, out);
+}
+
+int seal_stream_answer(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                       const uint8_t *in, uint8_t *out)
+{
+    struct hello asked;
+    size_t key;
+    int err = hello_open(s, self, in, &asked, &key);
+    if (err != 0)
+        return err;
+    struct hello h = {.from = self};
+    memcpy(h.public_key, t->public_key, 32);
+    memcpy(h.echo, asked.public_key, 32);
+    t->peer = asked.from;
+    hello_seal(s, key, asked.from, &h, out);
+    return derive(s, t, key, false, asked.public_key);
+}
+
+int seal_stream_finish(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                       const uint8_t *answer)
+{
+    struct hello h;
+    size_t key;
+    int err = hello_open(s, self, answer, &h, &key);
+    if (err != 0)
+        return err;
+    if (h.from.num != t->peer.num || h.from.epoch != t->peer.epoch ||
+        memcmp(h.echo, t->public_key, 32) != 0)
+        return ERR_AUTH;
+    return derive(s, t, key, true, h.public_key);
+}
+
+void seal_stream_seal(struct seal_stream *t, const void *plain, size_t len, uint8_t *out)
+{
+    ENSURE(len <= SEAL_FRAME_MAX);
+    uint8_t nonce[24];
+    struct wbuf w;
+    wbuf_init(&w, out, 4);
+    wbuf_u32(&w, (uint32_t)(len + SEAL_TAG));
+    make_nonce(t->send_counter++, 0, 0, nonce);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(out + 4, NULL, plain, len, out, 4, NULL, nonce,
+                                               t->send_key);
+}
+
+int seal_stream_open(struct seal_stream *t, const uint8_t *body, size_t len, uint8_t *plain)
+{
+    uint8_t nonce[24], length[4];
+    if (len < SEAL_TAG || len > SEAL_FRAME_MAX + SEAL_TAG)
+        return ERR_AUTH;
+    struct wbuf w;
+    wbuf_init(&w, length, 4);
+    wbuf_u32(&w, (uint32_t)len);
+    make_nonce(t->recv_counter, 0, 0, nonce);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, body, len, length, 4, nonce,
+                                                   t->recv_key) != 0)
+        return ERR_AUTH;
+    t->recv_counter++;
+    return 0;
+}

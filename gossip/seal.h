@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sealing of everything that travels: XChaCha20-Poly1305 under the cluster's keys.
+ * The only file that knows libsodium. No parsing happens before a packet opened.
+ *
+ * Datagram: 28 bytes of header, ciphertext, 16 bytes of tag.
+ *    0  u8   version << 4 | type
+ *    1  u8   hint of the receiver it is bound to (0 for a hello)
+ *    2  u8*4 key id
+ *    6  u64  sender num
+ *   14  u64  sender's session epoch (one per life of the process, growing)
+ *   22  u48  counter within the session
+ * Nonce = sender, epoch, counter: unique because an epoch has random low bits and is never used
+ * twice. AAD = header, hash of the cluster's name, receiver's num and epoch: a packet can be
+ * opened only by that life of that member, so nothing captured earlier than the receiver's
+ * start, or meant for somebody else, can be replayed to it. */
+#ifndef BLOX_GOSSIP_SEAL_H
+#define BLOX_GOSSIP_SEAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/err.h"
+
+#define SEAL_VERSION 1
+#define SEAL_KEYS_MAX 8
+#define SEAL_HEADER 28u
+#define SEAL_TAG 16u
+#define SEAL_OVERHEAD (SEAL_HEADER + SEAL_TAG)
+#define SEAL_COUNTER_MAX ((UINT64_C(1) << 48) - 1)
+
+enum seal_type { SEAL_BOUND = 1, SEAL_HELLO = 2 };
+
+struct seal {
+    uint8_t key[SEAL_KEYS_MAX][32]; /* derived for datagrams and handshakes */
+    uint8_t key_id[SEAL_KEYS_MAX][4];
+    size_t count;
+    uint8_t cluster[32]; /* BLAKE2b of the name */
+};
+
+struct seal_header {
+    enum seal_type type;
+    uint8_t key_id[4];
+    uint64_t sender;
+    uint64_t epoch;
+    uint64_t counter;
+};
+
+struct seal_peer { /* who a packet is bound to */
+    uint64_t num;
+    uint64_t epoch;
+};
+
+/* ERR_BADPARAM: no key or too many; ERR_INTERNAL: no randomness. Keys are copied (derived). */
+int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32],
+              size_t count) MUST_CHECK;
+void seal_fini(struct seal *s); /* wipes */
+/* Printable id of a key: 8 bytes of its BLAKE2b in hex; its first 4 bytes travel in headers. */
+void seal_key_id(const uint8_t key[32], char out[17]);
+void seal_random(void *out, size_t len);
+
+/* out has room for SEAL_OVERHEAD + len; returns the packet's length. to is ignored for a hello. */
+size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
+                     uint64_t counter, struct seal_peer to, const void *plain, size_t len,
+                     uint8_t *out);
+
+enum seal_result {
+    SEAL_OK,
+    SEAL_SHORT,     /* not ours: too short, other version, unknown type */
+    SEAL_KEY,       /* sealed with a key we do not have */
+    SEAL_ELSEWHERE, /* bound to another member or an earlier life of ours */
+    SEAL_FORGED     /* does not open: damaged, or another cluster's name */
+};
+/* plain has room for len - SEAL_OVERHEAD. ret_header is filled from SEAL_KEY on; it is proven only
+ * with SEAL_OK. */
+enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
+                           size_t len, struct seal_header *ret_header, uint8_t *plain,
+                           size_t *ret_len);
+
+/* ---- replay window: one per sender session -------------------------------------- */
+
+/* Counters are per sender, not per receiver, so a sender that talks to many leaves gaps; the
+ * window is wide for that. */
+#define SEAL_WINDOW_WORDS 16
+struct seal_window {
+    uint64_t epoch; /* 0: nothing heard yet */
+    uint64_t top;
+    uint64_t bits[SEAL_WINDOW_WORDS];
+};
+enum seal_fresh { SEAL_FRESH, SEAL_REPLAYED, SEAL_EARLIER_LIFE };
+/* Marks the packet as seen. A greater epoch starts the window anew. */
+enum seal_fresh seal_window_accept(struct seal_window *w, uint64_t epoch, uint64_t counter);
+
+/* ---- streams --------------------------------------------------------------------- */
+
+/* Handshake: each side sends one hello (fresh X25519 key, sealed with the cluster key, the
+ * server's names the client's), then both derive one key per direction from both. A recorded
+ * stream cannot be replayed, and a key stolen later does not open it. */
+#define SEAL_HELLO_LEN (1u + 4u + 24u + 80u + 16u)
+struct seal_stream {
+    uint8_t secret[32];
+    uint8_t public_key[32];
+    uint8_t send_key[32];
+    uint8_t recv_key[32];
+    uint64_t send_counter;
+    uint64_t recv_counter;
+    struct seal_peer peer; /* proven once a first frame opened */
+};
+void seal_stream_init(struct seal_stream *t);
+void seal_stream_fini(struct seal_stream *t);
+/* The client's hello is bound to the server `to`. out has SEAL_HELLO_LEN bytes. */
+void seal_stream_ask(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                     struct seal_peer to, uint8_t *out);
+/* Server: takes the client's hello and makes the answer. ERR_AUTH if it does not open. */
+int seal_stream_answer(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                       const uint8_t *hello, uint8_t *out) MUST_CHECK;
+/* Client: takes the server's answer. ERR_AUTH. */
+int seal_stream_finish(const struct seal *s, struct seal_stream *t, struct seal_peer self,
+                       const uint8_t *answer) MUST_CHECK;
+/* A frame: u32 length of what follows, ciphertext, tag. */
+#define SEAL_FRAME_OVERHEAD (4u + SEAL_TAG)
+#define SEAL_FRAME_MAX (64u * 1024)
+void seal_stream_seal(struct seal_stream *t, const void *plain, size_t len, uint8_t *out);
+/* body: the frame after its length. ERR_AUTH if it does not open in this place of the stream. */
+int seal_stream_open(struct seal_stream *t, const uint8_t *body, size_t len,
+                     uint8_t *plain) MUST_CHECK;
+
+#endif

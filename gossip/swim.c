@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/swim.h"
+
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "gossip/swim_int.h"
+
+void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms)
+{
+    ENSURE(s->count == 0);
+    ENSURE(options->incarnation <= WIRE_INCARNATION_MAX);
+    prng_seed(&s->prng, options->seed);
+    s->now_us = now_ms * 1000;
+    struct wire_update me = {.state = MEMBER_ALIVE,
+                             .num = hash_str(options->id),
+                             .incarnation = options->incarnation,
+                             .has_body = true,
+                             .epoch = options->epoch,
+                             .addr = options->addr,
+                             .meta = options->meta};
+    memcpy(me.id, options->id, strnlen(options->id, sizeof me.id - 1));
+    struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
+    ENSURE(m != NULL);
+    m->m.self = true;
+    s->self = swim_slot_of(s, m);
+    uint64_t start = prng_below(&s->prng, SWIM_RING_PERIOD_MS / SWIM_RINGS);
+    for (unsigned i = 0; i < SWIM_RINGS; i++) {
+        s->ring[i].slot = SWIM_NONE;
+        s->ring[i].due_ms = now_ms + start + i * SWIM_RING_PERIOD_MS / SWIM_RINGS;
+    }
+    s->random_ms = now_ms + prng_below(&s->prng, SWIM_RANDOM_PERIOD_MS);
+    s->dead_ms = now_ms + prng_below(&s->prng, SWIM_DEAD_PING_MS);
+    s->reap_ms = now_ms + 60 * 1000;
+    s->promised_ms = swim_deadline(s);
+}
+
+const struct swim_member *swim_self(const struct swim *s)
+{
+    return &s->slot[s->self];
+}
+
+bool swim_take_raised(struct swim *s, uint64_t *ret_incarnation)
+{
+    bool raised = s->raised;
+    s->raised = false;
+    *ret_incarnation = s->slot[s->self].m.incarnation;
+    return raised;
+}
+
+uint64_t swim_deadline(const struct swim *s)
+{
+    uint64_t due = swim_min(swim_probe_deadline(s), swim_spread_deadline(s));
+    return swim_min(swim_min(due, s->reap_ms), swim_watch_deadline(s));
+}
+
+/* This process did not run for a while: what it missed says nothing about others. Its open probes
+ * are dropped, suspicions get the lost time back, and it accuses nobody until late acks are in. */
+static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
+{
+    s->health = (uint32_t)swim_min(SWIM_HEALTH_MAX, s->health + 1 + late_ms / 2000);
+    s->quiet_ms = now_ms + SWIM_QUIET_MS;
+    swim_probe_reset(s);
+    for (uint32_t i = 0; i < s->count && s->watched > 0; i++) {
+        struct swim_member *m = &s->slot[s->order[i]];
+        if (swim_is_watched(m->m.state))
+            m->due_ms += late_ms + SWIM_QUIET_MS;
+    }
+    s->watch_ms = s->watched > 0 ? now_ms + SWIM_QUIET_MS : 0;
+    for (unsigned i = 0; i < SWIM_RINGS; i++)
+        if (s->ring[i].due_ms < now_ms)
+            s->ring[i].due_ms = now_ms + (i + 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;
+}
+
+static void enter(struct swim *s, uint64_t now_ms)
+{
+    if (s->now_us / 1000 < now_ms)
+        s->now_us = now_ms * 1000;
+    if (s->promised_ms != 0 && now_ms > s->promised_ms && now_ms - s->promised_ms > SWIM_PAUSE_MS)
+        wake(s, now_ms, now_ms - s->promised_ms);
+}
+
+/* News goes out in the step that brought it. */
+static void leave_step(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    swim_spread_tick(s, now_ms, out);
+    uint64_t due = swim_deadline(s);
+    s->promised_ms = due < now_ms ? now_ms : due;
+}
+
+void swim_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    enter(s, now_ms);
+    if (s->rings_stale)
+        swim_find_rings(s);
+    swim_probe_tick(s, now_ms, out);
+    swim_watch(s, now_ms, out);
+    if (now_ms >= s->reap_ms) {
+        swim_reap(s, now_ms);
+        s->reap_ms = now_ms + 60 * 1000;
+    }
+    leave_step(s, now_ms, out);
+}
+
+bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch)
+{
+    struct swim_member *m = swim_get(s, from);
+    if (m == NULL)
+        return false;
+    m->m.heard_mono_ms = now_ms;
+    if (epoch > m->epoch)
+        m->epoch = epoch;
+    return true;
+}
+
+static void handle(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                   struct swim_out *out)
+{
+    switch (h->type) {
+    case WIRE_PING:
+        swim_on_ping(s, now_ms, from, h, out);
+        break;
+    case WIRE_ACK:
+        swim_on_ack(s, now_ms, from, h, out);
+        break;
+    case WIRE_NACK:
+        swim_on_nack(s, h);
+        break;
+    case WIRE_PING_REQ:
+        swim_on_ping_req(s, now_ms, from, h, out);
+        break;
+    case WIRE_SYNC_ASK:
+        swim_on_sync_ask(s, now_ms, from, h, out);
+        break;
+    case WIRE_GOSSIP:
+    case WIRE_SYNC:
+    case WIRE_TYPE_END:
+        break;
+    }
+}
+
+int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, const uint8_t *data,
+              size_t len, struct swim_out *out)
+{
+    struct rbuf r;
+    struct wire_head h;
+    struct wire_update u;
+    rbuf_init(&r, data, len);
+    if (from == swim_me(s)->m.num || wire_get_head(&r, &h) != 0)
+        return ERR_MALFORMED;
+    enter(s, now_ms);
+    if (s->rings_stale)
+        swim_find_rings(s);
+    swim_heard(s, now_ms, from, epoch);
+    const struct swim_member *m = swim_find(s, from);
+    bool was_failed = m != NULL && m->m.state == MEMBER_FAILED;
+    int err = 0;
+    /* A packet of updates is taken up to its first odd byte: each update stands for itself. */
+    while (err == 0 && rbuf_left(&r) > 0) {
+        err = wire_get_update(&r, &u);
+        if (err == 0)
+            swim_update(s, now_ms, &u, from, h.type == WIRE_SYNC, out);
+    }
+    if (m == NULL && swim_get(s, from) != NULL)
+        swim_heard(s, now_ms, from, epoch);
+    handle(s, now_ms, from, &h, out);
+    m = swim_find(s, from);
+    /* Back from the dead: it was on the other side of something; compare everything. */
+    if (was_failed && m != NULL && m->m.state == MEMBER_ALIVE && now_ms >= s->sync_ms)
+        swim_sync_ask(s, now_ms, from, false, true, out);
+    leave_step(s, now_ms, out);
+    return err;
+}
+
+/* ---- joining
+ * --------------------------------------------------------------------------------------- */
+
+enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joiner,
+                             const struct gossip_member **ret_other)
+{
+    const struct swim_member *m = swim_find(s, joiner->num);
+    *ret_other = m == NULL ? NULL : &m->m;
+    if (m == NULL)
+        return s->live >= GOSSIP_MEMBERS_MAX ? WIRE_FULL : WIRE_ACCEPTED;
+    if (strcmp(m->m.id, joiner->id) != 0)
+        return WIRE_NUM_TAKEN;
+    if (m->m.self)
+        return wire_addr_equal(&m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
+                   ? WIRE_ACCEPTED
+                   : WIRE_ID_TAKEN;
+    if (swim_is_live(m->m.state) && !wire_addr_equal(&m->m.addr, &joiner->addr))
+        return WIRE_ID_TAKEN;
+    return WIRE_ACCEPTED;
+}
+
+void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, uint64_t epoch,
+                  bool sync, struct swim_out *out)
+{
+    enter(s, now_ms);
+    struct swim_member *me = swim_me(s);
+    if (w->known_state != 0 && w->known_incarnation >= me->m.incarnation &&
+        (w->known_state != MEMBER_ALIVE || w->known_epoch != me->epoch) &&
+        w->known_incarnation - me->m.incarnation <= SWIM_JUMP)
+        swim_raise(s, now_ms, w->known_incarnation + 1);
+    uint64_t num = w->self.num;
+    swim_heard(s, now_ms, num, epoch);
+    swim_update(s, now_ms, &w->self, num, false, out);
+    struct swim_member *m = swim_get(s, num);
+    if (m != NULL && !m->m.self) {
+        swim_heard(s, now_ms, num, epoch);
+        if (sync)
+            swim_sync_ask(s, now_ms, num, false, true, out);
+        /* It may hold us to be anything, we it: a ping tells both sides. */
+        swim_probe_start(s, now_ms, m, swim_is_live(m->m.state) ? PROBE_RANDOM : PROBE_DEAD, 0,
+                         out);
+        swim_enqueue(s, now_ms, me);
+    }
+    leave_step(s, now_ms, out);
+}
+
+void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *meta,
+                   struct swim_out *out)
+{
+    struct swim_member *me = swim_me(s);
+    if (memcmp(&me->m.meta, meta, sizeof *meta) == 0 || s->leaving_ms != 0)
+        return;
+    enter(s, now_ms);
+    me->m.meta = *meta;
+    swim_mark_dirty(s, me, SWIM_CAUSE_META, 0);
+    swim_raise(s, now_ms, me->m.incarnation + 1);
+    leave_step(s, now_ms, out);
+}
+
+void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms)
+{
+    struct swim_member *me = swim_me(s);
+    me->m.addr = *addr;
+    swim_mark_dirty(s, me, SWIM_CAUSE_META, 0);
+    swim_raise(s, now_ms, me->m.incarnation + 1);
+}
+
+void swim_set_epoch(struct swim *s, uint64_t epoch)
+{
+    swim_me(s)->epoch = epoch;
+}
+
+void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    struct swim_member *me = swim_me(s);
+    if (s->leaving_ms != 0)
+        return;
+    enter(s, now_ms);
+    s->leaving_ms = now_ms;
+    swim_set_state(s, now_ms, me, MEMBER_LEFT, me->m.incarnation, SWIM_CAUSE_LEFT, 0);
+    swim_enqueue(s, now_ms, me);
+    leave_step(s, now_ms, out);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SWIM membership with Lifeguard, fixed observers and quorum of evidence. Pure: no I/O, clock,
+ * allocation or randomness of its own; time is passed in, the shell performs `out` in order and
+ * arms one timer for swim_deadline(). docs/protocol.md tells the departures from the papers.
+ *
+ * A shell calls swim_tick or swim_recv, sends out->packet[] in order, makes the TCP checks in
+ * out->check[], sends hellos to out->hello[], then drains swim_next_change(). */
+#ifndef BLOX_GOSSIP_SWIM_H
+#define BLOX_GOSSIP_SWIM_H
+
+#include "agent/base/limits.h"
+#include "agent/base/prng.h"
+#include "gossip/node.h"
+#include "gossip/seal.h"
+#include "gossip/wire.h"
+
+/* Payload of one datagram after seal and channel byte. */
+#define SWIM_PACKET_MAX (GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD - 1u)
+#define SWIM_OUT_MAX 48u
+#define SWIM_CHECKS_MAX 8u
+#define SWIM_HELLOS_MAX 4u
+
+/* Failure detector. A vanished host is first probed within RING_PERIOD/RINGS = 0.5 s (mean 0.25),
+ * missed twice in 150 + 200 ms, and confirmed in 300 ms: about 0.95 s in the middle and 1.25 s at
+ * worst without loss. Idle: 2 ring probes and 1/3 random probe a second, 80 bytes each way. */
+#define SWIM_RINGS 3u
+#define SWIM_RING_PERIOD_MS 1500u
+#define SWIM_RANDOM_PERIOD_MS 3000u
+#define SWIM_TIMEOUT_MIN_MS 150u  /* above a busy host's scheduling delay, far above a VPC's RTT */
+#define SWIM_TIMEOUT_MAX_MS 1500u /* a member that is slower than this is as good as silent */
+#define SWIM_INDIRECT_MIN_MS 200u /* two round trips and a retry by the helper */
+#define SWIM_HELPERS 3u           /* SWIM's k; Lifeguard and memberlist use 3 as well */
+#define SWIM_CONFIRM_TRIES 3u     /* at 5 % loss each way three tries miss by chance in 9 of 10^4 */
+#define SWIM_CONFIRM_STEP_MS 100u
+#define SWIM_LATE_MS 5000u /* an ack is still matched (for the RTT) for so long */
+
+/* Suspicion (Lifeguard section IV-B): from MAX without confirmations down to MIN with NEED. */
+#define SWIM_NEED 2u             /* independent members beside the first accuser */
+#define SWIM_SUSPECT_MIN_MS 250u /* time for a refutation to cross the cluster */
+#define SWIM_SUSPECT_MAX_MS 6000u
+#define SWIM_SUSPECT_PAIR_MS 1500u /* two members: nobody else could confirm */
+#define SWIM_SUSPECT_HEARD_MS 500u /* a death claimed of a member that we hold to be alive */
+#define SWIM_STALLED_MS 30000u /* the host answers, the process does not: degraded for so long */
+#define SWIM_HEALTH_MAX 8u
+#define SWIM_HEALTH_SILENT 6u /* from here on this member accuses nobody */
+#define SWIM_PAUSE_MS 400u    /* a timer so late means that this process was not running */
+#define SWIM_QUIET_MS 1500u   /* after a pause: accuse nobody, let late acks arrive */
+
+/* Spread. */
+#define SWIM_FANOUT 3u
+#define SWIM_ROUND_FRESH_MS 5u  /* news goes on at once, but not more than one burst in 5 ms */
+#define SWIM_ROUND_AGAIN_MS 20u /* repeats */
+#define SWIM_SENDS_EXTRA 4u     /* each update is sent ceil(log2 n) + 4 times by each member */
+#define SWIM_DIFFERS_MS 2500u   /* digests must differ so long before lists are exchanged */
+#define SWIM_SYNC_GAP_MS 2000u
+#define SWIM_SYNCS 4u      /* lists that are sent to others at the same time */
+#define SWIM_SYNC_PAGES 8u /* pages per step */
+#define SWIM_DEAD_PING_MS 1000u
+#define SWIM_REAP_MS (24u * 3600u * 1000u)
+#define SWIM_JUMP (UINT64_C(1) << 40) /* how far others may raise a member's incarnation at once   \
+                                       */
+
+#define SWIM_PROBES 64u
+#define SWIM_RELAYS 64u
+#define SWIM_NONE 0xffffu
+
+enum swim_cause { /* why a member's state changed */
+                  SWIM_CAUSE_JOINED = 1,
+                  SWIM_CAUSE_REFUTED,
+                  SWIM_CAUSE_PROBES,  /* own probes went unanswered */
+                  SWIM_CAUSE_CLAIMED, /* another member says so */
+                  SWIM_CAUSE_TIMEOUT, /* suspicion was not refuted in time */
+                  SWIM_CAUSE_STALLED, /* its host answers, it does not */
+                  SWIM_CAUSE_LEFT,
+                  SWIM_CAUSE_META
+};
+
+/* Evidence of the last suspicion or failure of a member, for gossip_why(). */
+struct swim_trace {
+    uint64_t suspected_ms, failed_ms;
+    uint64_t suspected_by; /* num */
+    uint64_t failed_by;    /* num; 0: our own timer */
+    uint64_t confirmed[WIRE_FROM_MAX];
+    uint8_t confirmed_count;
+    uint8_t direct;  /* our own direct probes without answer */
+    uint8_t helpers; /* helpers asked */
+    uint8_t nacks;   /* helpers that answered "I cannot reach it either" */
+    uint8_t check;   /* enum swim_check of our TCP check */
+    uint16_t timeout_ms;
+};
+
+enum swim_check { CHECK_NONE, CHECK_ASKED, CHECK_CONNECTED, CHECK_REFUSED, CHECK_SILENT };
+
+struct swim_member {
+    struct gossip_member m;       /* num 0: free slot */
+    uint64_t epoch;               /* the session that packets to it are bound to */
+    uint64_t since_ms;            /* suspected or failed since */
+    uint64_t due_ms;              /* suspicion ends */
+    uint64_t differs_ms;          /* its digest differs from ours since; 0: it does not */
+    uint64_t from[WIRE_FROM_MAX]; /* who suspects */
+    uint64_t ring_ms[SWIM_RINGS]; /* last ping of each of our observers (own slot only) */
+    struct swim_trace trace;
+    uint32_t rttvar_us;
+    uint16_t at;         /* place in order[] */
+    uint16_t queue_next; /* spread queue */
+    uint16_t dirty_next;
+    uint8_t from_count;
+    uint8_t strong; /* death was claimed by another: no further confirmation needed */
+    uint8_t sent;   /* times spread */
+    uint8_t queued; /* 0 no, 1 fresh, 2 again */
+    uint8_t dirty;
+    uint8_t cause;
+    uint8_t before; /* enum gossip_state at the last drain */
+    uint64_t cause_from;
+};
+
+enum swim_probe_kind { PROBE_FREE, PROBE_RING, PROBE_RANDOM, PROBE_CONFIRM, PROBE_DEAD };
+struct swim_probe {
+    uint8_t kind;
+    uint8_t stage; /* 0 direct, 1 indirect, 2 over: only waiting for a late ack */
+    uint8_t tries, helpers, nacks, check;
+    uint8_t ring;
+    uint16_t slot;
+    uint16_t helper[SWIM_HELPERS];
+    uint32_t seq;
+    uint16_t timeout_ms;
+    uint64_t started_us, started_ms, due_ms;
+};
+struct swim_relay {
+    uint64_t asker, due_ms;
+    uint32_t asker_seq, seq; /* seq 0: free */
+    uint16_t slot;
+    uint8_t tries;
+};
+struct swim_sync {
+    uint64_t to;      /* 0: free */
+    uint32_t buckets; /* bit set of those to send */
+    uint16_t at;      /* next index in order[] */
+};
+struct swim_queue {
+    uint16_t head, tail;
+    uint32_t count;
+};
+struct swim_ring {
+    uint16_t slot; /* our target on this ring; SWIM_NONE */
+    uint64_t due_ms;
+};
+
+struct swim {
+    struct prng prng;
+    uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
+    uint64_t promised_ms, quiet_ms, leaving_ms;
+    uint32_t seq;
+    uint32_t health;
+    uint16_t self;
+    bool raised; /* own incarnation was raised since the last drain */
+    bool rings_stale;
+    struct swim_ring ring[SWIM_RINGS];
+    uint64_t watch_ms; /* earliest end of a suspicion; 0: none */
+    uint64_t random_ms, dead_ms, round_ms, last_round_ms, sync_ms, reap_ms, digest_changed_ms;
+    struct swim_queue fresh, again;
+    struct swim_queue dirty;
+    struct swim_probe probe[SWIM_PROBES];
+    struct swim_relay relay[SWIM_RELAYS];
+    struct swim_sync sync[SWIM_SYNCS];
+    uint32_t buckets[WIRE_BUCKETS];
+    uint32_t count, live,
+        watched;             /* slots in use; alive + degraded + suspect; suspect + degraded */
+    uint32_t walk;           /* position in the shuffled round */
+    uint32_t free_from;      /* all slots from here on were never used */
+    uint64_t refused_claims; /* updates refused: impossible incarnations, unknown members */
+    uint16_t order[GOSSIP_MEMBERS_MAX];
+    uint16_t round[GOSSIP_MEMBERS_MAX]; /* SWIM 4.3: a shuffled round-robin */
+    uint32_t round_len;
+    uint16_t table[GOSSIP_MEMBERS_MAX * 2]; /* num -> slot + 1; linear probing */
+    struct swim_member slot[GOSSIP_MEMBERS_MAX];
+};
+
+struct swim_packet {
+    uint64_t to; /* 0: to where the packet being handled came from */
+    bool stream;
+    uint16_t len;
+    uint8_t data[SWIM_PACKET_MAX];
+};
+struct swim_out {
+    size_t count, checks, hellos;
+    struct swim_packet packet[SWIM_OUT_MAX];
+    uint64_t check[SWIM_CHECKS_MAX]; /* open and close a TCP connection, then swim_checked() */
+    uint64_t hello[SWIM_HELLOS_MAX]; /* send a join to these members' addresses */
+};
+
+struct swim_options {
+    const char *id;
+    struct sockaddr_storage addr;
+    struct gossip_meta meta;
+    uint64_t incarnation, epoch, seed;
+};
+/* s must be zeroed memory (pages of unused slots are never touched). */
+void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms);
+static inline void swim_clock(struct swim *s, uint64_t now_us)
+{
+    s->now_us = now_us;
+}
+uint64_t swim_deadline(const struct swim *s);
+void swim_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
+/* An authentic, fresh packet of member `from` (whose session is `epoch`). Returns 0 or
+ * ERR_MALFORMED. */
+int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, const uint8_t *data,
+              size_t len, struct swim_out *out);
+/* Any other authentic packet of that member: a sign of life. False: unknown member. */
+bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch);
+void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
+                  struct swim_out *out);
+/* What a member told of itself in a join or welcome; then ask it for its list. */
+void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, uint64_t epoch,
+                  bool sync, struct swim_out *out);
+/* Does a joiner clash with someone we know? */
+enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joiner,
+                             const struct gossip_member **ret_other);
+void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *meta,
+                   struct swim_out *out);
+void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms);
+void swim_set_epoch(struct swim *s, uint64_t epoch); /* a new session of our own */
+/* Announces that this member leaves; nothing is probed from then on. */
+void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out);
+
+struct swim_change {
+    const struct swim_member *member;
+    enum gossip_state before; /* 0: new */
+    enum swim_cause cause;
+    uint64_t from; /* who said so; 0: ourselves */
+};
+bool swim_next_change(struct swim *s, struct swim_change *ret);
+bool swim_take_raised(struct swim *s, uint64_t *ret_incarnation);
+
+const struct swim_member *swim_find(const struct swim *s, uint64_t num);
+const struct swim_member *swim_self(const struct swim *s);
+uint32_t swim_digest(const struct swim *s);
+void swim_self_update(const struct swim *s, struct wire_update *ret);
+
+#endif

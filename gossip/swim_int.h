@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Shared by the files of the swim core only. */
+#ifndef BLOX_GOSSIP_SWIM_INT_H
+#define BLOX_GOSSIP_SWIM_INT_H
+
+#include "gossip/swim.h"
+
+static inline bool swim_is_live(enum gossip_state state)
+{
+    return state == MEMBER_ALIVE || state == MEMBER_DEGRADED || state == MEMBER_SUSPECT;
+}
+static inline bool swim_is_watched(enum gossip_state state)
+{
+    return state == MEMBER_DEGRADED || state == MEMBER_SUSPECT;
+}
+static inline struct swim_member *swim_me(struct swim *s)
+{
+    return &s->slot[s->self];
+}
+static inline uint64_t swim_min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Live members beside us; we are not live ourselves once we leave. */
+static inline uint32_t swim_others(const struct swim *s)
+{
+    return s->live - (s->leaving_ms == 0 ? 1 : 0);
+}
+
+/* swim_members.c */
+struct swim_member *swim_get(struct swim *s, uint64_t num);
+struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_update *u,
+                             enum gossip_state state, enum swim_cause cause, uint64_t from);
+void swim_drop(struct swim *s, uint16_t slot);
+void swim_reap(struct swim *s, uint64_t now_ms);
+/* All changes of state or incarnation go through here: digest, counts, change list. */
+void swim_set_state(struct swim *s, uint64_t now_ms, struct swim_member *m, enum gossip_state state,
+                    uint64_t incarnation, enum swim_cause cause, uint64_t from);
+void swim_mark_dirty(struct swim *s, struct swim_member *m, enum swim_cause cause, uint64_t from);
+/* A live member other than us, avoid and those with a slot in taken; NULL if none was found. */
+struct swim_member *swim_random_live(struct swim *s, const struct swim_member *avoid);
+void swim_find_rings(struct swim *s);
+bool swim_observes(const struct swim *s, uint16_t observer, uint16_t target);
+uint16_t swim_slot_of(const struct swim *s, const struct swim_member *m);
+
+/* swim_claims.c */
+void swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
+                 bool listed, struct swim_out *out);
+void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled,
+                 struct swim_out *out);
+void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspicion timers */
+uint64_t swim_watch_deadline(const struct swim *s);
+void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation);
+
+/* swim_probe.c */
+void swim_probe_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
+uint64_t swim_probe_deadline(const struct swim *s);
+void swim_probe_reset(struct swim *s);
+void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                      enum swim_probe_kind kind, uint8_t ring, struct swim_out *out);
+void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                  struct swim_out *out);
+void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                 struct swim_out *out);
+void swim_on_nack(struct swim *s, const struct wire_head *h);
+void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                      struct swim_out *out);
+
+/* swim_spread.c */
+void swim_describe(const struct swim *s, const struct swim_member *m, bool body,
+                   struct wire_update *ret);
+void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m);
+void swim_forget(struct swim *s, struct swim_member *m);
+/* Builds a packet: head, `about` first (may be NULL), then what is to be spread, as fits. */
+void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
+               const struct swim_member *about, bool spread, struct swim_out *out);
+void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
+uint64_t swim_spread_deadline(const struct swim *s);
+void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
+                   struct swim_out *out);
+void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                      struct swim_out *out);
+
+#endif

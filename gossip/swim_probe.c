@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Failure detector: probes by fixed observers and in random order, indirect probes, evidence. */
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "gossip/swim_int.h"
+
+static uint32_t next_seq(struct swim *s)
+{
+    if (++s->seq == 0)
+        s->seq = 1;
+    return s->seq;
+}
+
+/* ---- timing ------------------------------------------------------------------------------------
+ */
+
+/* Twice the smoothed round trip and four deviations, within bounds, stretched by local health
+ * (Lifeguard's LHA-Probe). */
+static uint16_t probe_timeout(const struct swim *s, const struct swim_member *m)
+{
+    uint64_t ms = (2 * (uint64_t)m->m.rtt_us + 4 * (uint64_t)m->rttvar_us) / 1000;
+    if (ms < SWIM_TIMEOUT_MIN_MS)
+        ms = SWIM_TIMEOUT_MIN_MS;
+    if (ms > SWIM_TIMEOUT_MAX_MS)
+        ms = SWIM_TIMEOUT_MAX_MS;
+    return (uint16_t)(ms * (1 + s->health));
+}
+
+/* RFC 6298's smoothing. */
+static void learn_rtt(struct swim_member *m, uint64_t us)
+{
+    if (us > 10u * 1000 * 1000)
+        return;
+    uint32_t rtt = us == 0 ? 1 : (uint32_t)us;
+    if (m->m.rtt_us == 0) {
+        m->m.rtt_us = rtt;
+        m->rttvar_us = rtt / 2;
+        return;
+    }
+    uint32_t off = rtt > m->m.rtt_us ? rtt - m->m.rtt_us : m->m.rtt_us - rtt;
+    m->rttvar_us = m->rttvar_us - m->rttvar_us / 4 + off / 4;
+    m->m.rtt_us = m->m.rtt_us - m->m.rtt_us / 8 + rtt / 8;
+    if (m->m.rtt_us == 0)
+        m->m.rtt_us = 1;
+}
+
+/* ---- sending pings ------------------------------------------------------------------------------
+ */
+
+static void send_ping(struct swim *s, struct swim_member *m, uint32_t seq, uint8_t ring,
+                      struct swim_out *out)
+{
+    struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};
+    /* Whoever is held to be anything but alive is told so, and can refute. */
+    swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, true, out);
+}
+
+static struct swim_probe *free_probe(struct swim *s)
+{
+    struct swim_probe *late = NULL;
+    for (unsigned i = 0; i < SWIM_PROBES; i++) {
+        if (s->probe[i].kind == PROBE_FREE)
+            return &s->probe[i];
+        if (s->probe[i].stage == 2 && (late == NULL || s->probe[i].started_ms < late->started_ms))
+            late = &s->probe[i];
+    }
+    return late;
+}
+
+static bool is_probed(const struct swim *s, uint16_t slot)
+{
+    for (unsigned i = 0; i < SWIM_PROBES; i++)
+        if (s->probe[i].kind != PROBE_FREE && s->probe[i].slot == slot && s->probe[i].stage < 2)
+            return true;
+    return false;
+}
+
+static void want_check(struct swim_probe *p, const struct swim_member *m, struct swim_out *out)
+{
+    if (p->check != CHECK_NONE || out->checks == SWIM_CHECKS_MAX)
+        return;
+    p->check = CHECK_ASKED;
+    out->check[out->checks++] = m->m.num;
+}
+
+void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                      enum swim_probe_kind kind, uint8_t ring, struct swim_out *out)
+{
+    if (is_probed(s, swim_slot_of(s, m)))
+        return;
+    struct swim_probe *p = free_probe(s);
+    if (p == NULL)
+        return;
+    *p = (struct swim_probe){.kind = (uint8_t)kind,
+                             .tries = 1,
+                             .ring = ring,
+                             .slot = swim_slot_of(s, m),
+                             .seq = next_seq(s),
+                             .timeout_ms = probe_timeout(s, m),
+                             .started_us = s->now_us,
+                             .started_ms = now_ms};
+    p->due_ms = now_ms + p->timeout_ms;
+    if (kind == PROBE_CONFIRM) {
+        uint64_t step = (uint64_t)p->timeout_ms * SWIM_CONFIRM_STEP_MS / SWIM_TIMEOUT_MIN_MS;
+        p->due_ms = now_ms + step;
+        want_check(p, m, out);
+    }
+    send_ping(s, m, p->seq, ring, out);
+}
+
+static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
+                        struct swim_member *m, struct swim_out *out)
+{
+    p->stage = 1;
+    p->tries++;
+    p->due_ms = now_ms + SWIM_INDIRECT_MIN_MS * (1 + s->health);
+    if (p->due_ms < now_ms + p->timeout_ms)
+        p->due_ms = now_ms + p->timeout_ms;
+    send_ping(s, m, p->seq, 0, out);
+    want_check(p, m, out);
+    struct wire_head h = {.type = WIRE_PING_REQ, .seq = p->seq, .target = m->m.num};
+    for (unsigned tries = 0; tries < 3 * SWIM_HELPERS && p->helpers < SWIM_HELPERS; tries++) {
+        const struct swim_member *helper = swim_random_live(s, m);
+        if (helper == NULL)
+            break;
+        uint16_t slot = swim_slot_of(s, helper);
+        bool again = false;
+        for (unsigned i = 0; i < p->helpers; i++)
+            again = again || p->helper[i] == slot;
+        if (again || helper->m.state != MEMBER_ALIVE)
+            continue;
+        p->helper[p->helpers++] = slot;
+        swim_send(s, helper->m.num, &h, NULL, true, out);
+    }
+}
+
+/* ---- verdicts
+ * ------------------------------------------------------------------------------------ */
+
+static void note_evidence(struct swim_member *m, const struct swim_probe *p)
+{
+    m->trace.direct = p->tries;
+    m->trace.helpers = p->helpers;
+    m->trace.nacks = p->nacks;
+    m->trace.check = p->check;
+    m->trace.timeout_ms = p->timeout_ms;
+}
+
+static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_out *out)
+{
+    struct swim_member *m = &s->slot[p->slot];
+    p->stage = 2;
+    p->due_ms = p->started_ms + SWIM_LATE_MS;
+    if (p->kind == PROBE_DEAD || !swim_is_live(m->m.state))
+        return;
+    /* Helpers that stay silent altogether say that the trouble is near us (LHA-Probe's nacks). */
+    if (p->helpers > 0 && p->nacks == 0 && s->health < SWIM_HEALTH_MAX)
+        s->health++;
+    /* Any packet of its since the probe began is as good as an ack. */
+    if (m->m.heard_mono_ms > p->started_ms)
+        return;
+    if (now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT)
+        return;
+    bool stalled = p->check == CHECK_CONNECTED;
+    if (stalled && m->m.state == MEMBER_DEGRADED)
+        return;
+    if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM)
+        note_evidence(m, p);
+    swim_accuse(s, now_ms, m, stalled, out);
+    /* The members that looked with us, and its other observers, are to look again at once. */
+    for (unsigned i = 0; i < p->helpers; i++)
+        if (s->slot[p->helper[i]].m.num != 0)
+            swim_send(s, s->slot[p->helper[i]].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m,
+                      false, out);
+    for (uint32_t i = 0, sent = 0; p->kind != PROBE_CONFIRM && i < s->count && sent < SWIM_RINGS;
+         i++) {
+        uint16_t slot = s->order[i];
+        /* Only in small clusters: finding observers takes a scan for each member. */
+        if (s->count > 256 || slot == s->self || !swim_is_live(s->slot[slot].m.state) ||
+            !swim_observes(s, slot, p->slot))
+            continue;
+        swim_send(s, s->slot[slot].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
+        sent++;
+    }
+}
+
+static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_out *out)
+{
+    struct swim_member *m = &s->slot[p->slot];
+    if (p->stage == 2) {
+        p->kind = PROBE_FREE;
+    } else if (p->kind == PROBE_CONFIRM && p->tries < SWIM_CONFIRM_TRIES) {
+        p->due_ms = now_ms + (p->due_ms - p->started_ms) / p->tries;
+        p->tries++;
+        send_ping(s, m, p->seq, 0, out);
+    } else if (p->stage == 0 && (p->kind == PROBE_RING || p->kind == PROBE_RANDOM)) {
+        go_indirect(s, now_ms, p, m, out);
+    } else {
+        verdict(s, now_ms, p, out);
+    }
+}
+
+/* ---- schedule
+ * -------------------------------------------------------------------------------------- */
+
+/* SWIM 4.3: every member once per round, in an order drawn anew for each round. */
+static struct swim_member *next_in_round(struct swim *s)
+{
+    for (uint32_t tries = 0; tries < 2 * GOSSIP_MEMBERS_MAX && s->live > 1; tries++) {
+        if (s->walk >= s->round_len) {
+            memcpy(s->round, s->order, s->count * sizeof s->round[0]);
+            s->round_len = s->count;
+            s->walk = 0;
+            for (uint32_t i = s->round_len; i > 1; i--) {
+                uint32_t k = (uint32_t)prng_below(&s->prng, i);
+                uint16_t slot = s->round[i - 1];
+                s->round[i - 1] = s->round[k];
+                s->round[k] = slot;
+            }
+        }
+        struct swim_member *m = &s->slot[s->round[s->walk++]];
+        if (m->m.num != 0 && !m->m.self && swim_is_live(m->m.state))
+            return m;
+    }
+    return NULL;
+}
+
+/* The dead are kept and pinged, so that partitions heal (Serf's reconnect). Each of them is pinged
+ * about twice a second by the whole cluster together, whatever its size; half of a cluster by the
+ * other half far more. Every third time with a join, for one that came back with a new session. */
+static void ping_dead(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    uint32_t failed = 0;
+    for (uint32_t i = 0; i < s->count; i++)
+        failed += s->slot[s->order[i]].m.state == MEMBER_FAILED;
+    if (failed == 0 || (prng_below(&s->prng, s->live) >= 2 * (uint64_t)failed))
+        return;
+    uint64_t pick = prng_below(&s->prng, failed);
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct swim_member *m = &s->slot[s->order[i]];
+        if (m->m.state != MEMBER_FAILED || pick-- != 0)
+            continue;
+        if (prng_below(&s->prng, 3) == 0 && out->hellos < SWIM_HELLOS_MAX)
+            out->hello[out->hellos++] = m->m.num;
+        else
+            swim_probe_start(s, now_ms, m, PROBE_DEAD, 0, out);
+        return;
+    }
+}
+
+static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    if (s->rings_stale)
+        swim_find_rings(s);
+    for (uint8_t i = 0; i < SWIM_RINGS; i++) {
+        struct swim_ring *ring = &s->ring[i];
+        if (now_ms < ring->due_ms)
+            continue;
+        /* Our own steady rhythm, until the target's ack says what suits its other observers. */
+        ring->due_ms += SWIM_RING_PERIOD_MS;
+        if (ring->due_ms <= now_ms)
+            ring->due_ms = now_ms + SWIM_RING_PERIOD_MS;
+        if (ring->slot != SWIM_NONE)
+            swim_probe_start(s, now_ms, &s->slot[ring->slot], PROBE_RING, (uint8_t)(i + 1), out);
+    }
+    if (now_ms >= s->random_ms) {
+        s->random_ms = now_ms + SWIM_RANDOM_PERIOD_MS;
+        struct swim_member *m = next_in_round(s);
+        if (m != NULL)
+            swim_probe_start(s, now_ms, m, PROBE_RANDOM, 0, out);
+    }
+    if (now_ms >= s->dead_ms) {
+        s->dead_ms = now_ms + SWIM_DEAD_PING_MS;
+        ping_dead(s, now_ms, out);
+    }
+}
+
+static void relay_due(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)
+{
+    struct swim_member *m = &s->slot[r->slot];
+    if (r->tries < 2) {
+        r->tries++;
+        r->due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3;
+        send_ping(s, m, r->seq, 0, out);
+    } else if (r->tries == 2) {
+        struct wire_head h = {.type = WIRE_NACK, .seq = r->asker_seq};
+        swim_send(s, r->asker, &h, NULL, true, out);
+        r->tries++; /* remembered a while: if the suspicion comes, we are asked to confirm */
+        r->due_ms = now_ms + 1000;
+    } else {
+        r->seq = 0;
+    }
+}
+
+void swim_probe_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    for (unsigned i = 0; i < SWIM_PROBES; i++)
+        if (s->probe[i].kind != PROBE_FREE && now_ms >= s->probe[i].due_ms)
+            probe_due(s, now_ms, &s->probe[i], out);
+    for (unsigned i = 0; i < SWIM_RELAYS; i++)
+        if (s->relay[i].seq != 0 && now_ms >= s->relay[i].due_ms)
+            relay_due(s, now_ms, &s->relay[i], out);
+    if (s->leaving_ms == 0)
+        schedule(s, now_ms, out);
+}
+
+uint64_t swim_probe_deadline(const struct swim *s)
+{
+    uint64_t due = UINT64_MAX;
+    for (unsigned i = 0; i < SWIM_PROBES; i++)
+        if (s->probe[i].kind != PROBE_FREE)
+            due = swim_min(due, s->probe[i].due_ms);
+    for (unsigned i = 0; i < SWIM_RELAYS; i++)
+        if (s->relay[i].seq != 0)
+            due = swim_min(due, s->relay[i].due_ms);
+    if (s->leaving_ms != 0)
+        return due;
+    for (unsigned i = 0; i < SWIM_RINGS; i++)
+        due = swim_min(due, s->ring[i].due_ms);
+    return swim_min(due, swim_min(s->random_ms, s->dead_ms));
+}
+
+void swim_probe_reset(struct swim *s)
+{
+    for (unsigned i = 0; i < SWIM_PROBES; i++)
+        s->probe[i].stage = 2;
+    memset(s->relay, 0, sizeof s->relay);
+}
+
+/* ---- packets
+ * ----------------------------------------------------------------------------------------- */
+
+/* A target wants its observers evenly spaced: ring r at r/RINGS of the period on its own clock. It
+ * says so in the ack; the observer keeps within half and three halves of the period, so a target
+ * cannot talk itself out of being observed. */
+static uint16_t wished_wait(uint64_t now_ms, uint8_t ring)
+{
+    uint64_t phase = (uint64_t)(ring - 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;
+    uint64_t from = now_ms + SWIM_RING_PERIOD_MS / 2;
+    uint64_t into = (from + SWIM_RING_PERIOD_MS - phase) % SWIM_RING_PERIOD_MS;
+    return (uint16_t)(SWIM_RING_PERIOD_MS / 2 + (SWIM_RING_PERIOD_MS - into));
+}
+
+static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *m, uint32_t digest,
+                           struct swim_out *out)
+{
+    if (digest == swim_digest(s)) {
+        m->differs_ms = 0;
+        return;
+    }
+    if (m->differs_ms == 0)
+        m->differs_ms = now_ms;
+    /* News on its way makes digests differ for a moment; a list is sent only if it stays so. */
+    uint64_t since = now_ms - m->differs_ms;
+    bool steady = now_ms - s->digest_changed_ms >= 1000 || since >= 4 * SWIM_DIFFERS_MS;
+    if (since < SWIM_DIFFERS_MS || !steady || now_ms < s->sync_ms)
+        return;
+    m->differs_ms = 0;
+    swim_sync_ask(s, now_ms, m->m.num, false, false, out);
+}
+
+void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                  struct swim_out *out)
+{
+    struct swim_member *m = swim_get(s, from);
+    struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq};
+    if (h->ring >= 1 && h->ring <= SWIM_RINGS)
+        ack.wait_ms = wished_wait(now_ms, h->ring);
+    bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
+    swim_send(s, 0, &ack, tell ? m : NULL, true, out);
+    if (m != NULL)
+        compare_digest(s, now_ms, m, h->digest, out);
+    else if (now_ms >= s->sync_ms)
+        swim_sync_ask(s, now_ms, 0, false, false, out); /* it knows us, we lost it: its list */
+}
+
+static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)
+{
+    struct wire_head h = {.type = WIRE_ACK, .seq = r->asker_seq};
+    (void)now_ms;
+    swim_send(s, r->asker, &h, NULL, true, out);
+    r->seq = 0;
+}
+
+void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                 struct swim_out *out)
+{
+    for (unsigned i = 0; h->seq != 0 && i < SWIM_RELAYS; i++)
+        if (s->relay[i].seq == h->seq && s->slot[s->relay[i].slot].m.num == from)
+            relayed_ack(s, now_ms, &s->relay[i], out);
+    for (unsigned i = 0; i < SWIM_PROBES; i++) {
+        struct swim_probe *p = &s->probe[i];
+        if (p->kind == PROBE_FREE || p->seq != h->seq)
+            continue;
+        struct swim_member *m = &s->slot[p->slot];
+        bool direct = m->m.num == from;
+        bool helped = false;
+        for (unsigned k = 0; k < p->helpers; k++)
+            helped = helped || s->slot[p->helper[k]].m.num == from;
+        if (!direct && !helped)
+            return;
+        if (direct)
+            learn_rtt(m, s->now_us - p->started_us);
+        if (direct && p->stage == 0 && s->health > 0)
+            s->health--;
+        if (p->ring != 0 && h->wait_ms != 0 && s->ring[p->ring - 1].slot == p->slot) {
+            uint64_t wait = h->wait_ms;
+            if (wait >= SWIM_RING_PERIOD_MS / 2 && wait <= SWIM_RING_PERIOD_MS * 3 / 2)
+                s->ring[p->ring - 1].due_ms = now_ms + wait;
+        }
+        if (direct || p->stage < 2)
+            p->kind = PROBE_FREE;
+        return;
+    }
+}
+
+void swim_on_nack(struct swim *s, const struct wire_head *h)
+{
+    for (unsigned i = 0; i < SWIM_PROBES; i++)
+        if (s->probe[i].kind != PROBE_FREE && s->probe[i].seq == h->seq &&
+            s->probe[i].nacks < s->probe[i].helpers)
+            s->probe[i].nacks++;
+}
+
+void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                      struct swim_out *out)
+{
+    struct swim_member *m = swim_get(s, h->target);
+    struct swim_relay *free = NULL;
+    if (m == NULL || m->m.self || m->m.state == MEMBER_LEFT || swim_get(s, from) == NULL)
+        return;
+    for (unsigned i = 0; i < SWIM_RELAYS; i++) {
+        struct swim_relay *r = &s->relay[i];
+        if (r->seq == 0)
+            free = r;
+        else if (r->asker == from && r->slot == swim_slot_of(s, m))
+            return; /* one request, one ping: no amplification by repeating it */
+    }
+    if (free == NULL)
+        return;
+    *free = (struct swim_relay){.asker = from,
+                                .due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3,
+                                .asker_seq = h->seq,
+                                .seq = next_seq(s),
+                                .slot = swim_slot_of(s, m),
+                                .tries = 1};
+    send_ping(s, m, free->seq, 0, out);
+}
+
+void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
+                  struct swim_out *out)
+{
+    const struct swim_member *m = swim_find(s, num);
+    (void)out;
+    if (m == NULL)
+        return;
+    for (unsigned i = 0; i < SWIM_PROBES; i++) {
+        struct swim_probe *p = &s->probe[i];
+        if (p->kind == PROBE_FREE || p->slot != swim_slot_of(s, m) || p->check != CHECK_ASKED)
+            continue;
+        p->check = (uint8_t)result;
+        /* Nobody listens there any more: no need to wait for silence. Others must still agree. */
+        if (result == CHECK_REFUSED && p->stage < 2 && p->due_ms > now_ms) {
+            p->tries = SWIM_CONFIRM_TRIES;
+            p->stage = 1;
+            p->due_ms = now_ms;
+        }
+    }
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How news of members travels: at once to a few, repeated a bounded number of times, piggybacked
+ * on probes; and lists for those whose digest stays different. */
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "gossip/swim_int.h"
+
+/* ---- the queue: slots, not messages, so news about one member never queues twice ---------- */
+
+static void push(struct swim *s, struct swim_queue *q, uint16_t slot, uint8_t which)
+{
+    struct swim_member *m = &s->slot[slot];
+    m->queued = which;
+    m->queue_next = SWIM_NONE;
+    if (q->count == 0)
+        q->head = slot;
+    else
+        s->slot[q->tail].queue_next = slot;
+    q->tail = slot;
+    q->count++;
+}
+
+static uint16_t pop(struct swim *s, struct swim_queue *q)
+{
+    ENSURE(q->count > 0);
+    uint16_t slot = q->head;
+    q->head = s->slot[slot].queue_next;
+    q->count--;
+    s->slot[slot].queued = 0;
+    return slot;
+}
+
+void swim_forget(struct swim *s, struct swim_member *m)
+{
+    if (m->queued == 0)
+        return;
+    struct swim_queue *q = m->queued == 1 ? &s->fresh : &s->again;
+    uint16_t slot = swim_slot_of(s, m), prev = SWIM_NONE, at = q->head;
+    for (uint32_t i = 0; i < q->count && at != slot; i++) {
+        prev = at;
+        at = s->slot[at].queue_next;
+    }
+    if (prev == SWIM_NONE)
+        q->head = m->queue_next;
+    else
+        s->slot[prev].queue_next = m->queue_next;
+    if (q->tail == slot)
+        q->tail = prev;
+    q->count--;
+    m->queued = 0;
+}
+
+void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m)
+{
+    (void)now_ms;
+    m->sent = 0;
+    if (m->queued == 1)
+        return;
+    swim_forget(s, m);
+    push(s, &s->fresh, swim_slot_of(s, m), 1);
+}
+
+static unsigned sends_max(const struct swim *s)
+{
+    unsigned log2 = 0;
+    while ((1u << log2) < s->live)
+        log2++;
+    return log2 + SWIM_SENDS_EXTRA;
+}
+
+/* ---- packets ----------------------------------------------------------------------------------
+ */
+
+void swim_describe(const struct swim *s, const struct swim_member *m, bool body,
+                   struct wire_update *ret)
+{
+    *ret = (struct wire_update){.state = m->m.state,
+                                .num = m->m.num,
+                                .incarnation = m->m.incarnation,
+                                .has_body = body || m->m.state == MEMBER_ALIVE,
+                                .epoch = m->epoch,
+                                .addr = m->m.addr,
+                                .meta = m->m.meta};
+    memcpy(ret->id, m->m.id, sizeof ret->id);
+    if (m->m.state == MEMBER_SUSPECT) {
+        ret->from_count = m->from_count;
+        memcpy(ret->from, m->from, sizeof ret->from);
+    } else if (m->m.state == MEMBER_DEGRADED || m->m.state == MEMBER_FAILED) {
+        uint64_t by = m->m.state == MEMBER_FAILED ? m->trace.failed_by : m->trace.suspected_by;
+        ret->from_count = 1;
+        ret->from[0] = by != 0 ? by : s->slot[s->self].m.num;
+    }
+}
+
+void swim_self_update(const struct swim *s, struct wire_update *ret)
+{
+    swim_describe(s, &s->slot[s->self], true, ret);
+}
+
+/* False: it did not fit. */
+static bool put_member(const struct swim *s, struct wbuf *w, const struct swim_member *m, bool body)
+{
+    uint8_t bytes[WIRE_UPDATE_MAX];
+    struct wire_update u;
+    struct wbuf one;
+    swim_describe(s, m, body, &u);
+    wbuf_init(&one, bytes, sizeof bytes);
+    wire_put_update(&one, &u);
+    ENSURE(!one.bad);
+    if (one.len > w->cap - w->len)
+        return false;
+    wbuf_bytes(w, bytes, one.len);
+    return true;
+}
+
+static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *about)
+{
+    unsigned limit = sends_max(s);
+    for (uint32_t turns = s->fresh.count + s->again.count; turns > 0; turns--) {
+        struct swim_queue *q = s->fresh.count > 0 ? &s->fresh : &s->again;
+        struct swim_member *m = &s->slot[q->head];
+        if (m != about && !put_member(s, w, m, false))
+            return;
+        uint16_t slot = pop(s, q);
+        if (++m->sent < limit)
+            push(s, &s->again, slot, 2);
+    }
+}
+
+static struct swim_packet *next_packet(struct swim_out *out, uint64_t to, bool stream)
+{
+    if (out->count == SWIM_OUT_MAX)
+        return NULL; /* as good as lost on the wire; everything here is repeated */
+    struct swim_packet *p = &out->packet[out->count++];
+    p->to = to;
+    p->stream = stream;
+    return p;
+}
+
+void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
+               const struct swim_member *about, bool spread, struct swim_out *out)
+{
+    struct swim_packet *p = next_packet(out, to, false);
+    if (p == NULL)
+        return;
+    struct wbuf w;
+    wbuf_init(&w, p->data, sizeof p->data);
+    wire_put_head(&w, h);
+    if (about != NULL)
+        put_member(s, &w, about, false);
+    if (spread)
+        put_news(s, &w, about);
+    ENSURE(!w.bad);
+    p->len = (uint16_t)w.len;
+}
+
+/* ---- rounds -----------------------------------------------------------------------------------
+ */
+
+static void round_now(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    /* A backlog (a mass start) gets more packets, still bounded: 6 in 5 ms is 1.6 MB/s. */
+    unsigned fanout = SWIM_FANOUT + (s->fresh.count > 0 ? 1 : 0) + (s->fresh.count > 24 ? 2 : 0);
+    s->last_round_ms = now_ms;
+    for (unsigned i = 0; i < fanout && s->fresh.count + s->again.count > 0; i++) {
+        const struct swim_member *to = swim_random_live(s, NULL);
+        if (to == NULL)
+            break;
+        swim_send(s, to->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, NULL, true, out);
+    }
+    if (swim_others(s) == 0) { /* nobody to tell; newcomers get the list */
+        while (s->fresh.count > 0)
+            pop(s, &s->fresh);
+        while (s->again.count > 0)
+            pop(s, &s->again);
+    }
+}
+
+static uint64_t round_due(const struct swim *s)
+{
+    if (s->fresh.count > 0)
+        return s->last_round_ms + SWIM_ROUND_FRESH_MS;
+    if (s->again.count > 0)
+        return s->last_round_ms + SWIM_ROUND_AGAIN_MS;
+    return UINT64_MAX;
+}
+
+/* ---- lists --------------------------------------------------------------------------------------
+ */
+
+void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
+                   struct swim_out *out)
+{
+    struct wire_head h = {.type = WIRE_SYNC_ASK, .reply = reply};
+    memcpy(h.buckets, s->buckets, sizeof h.buckets);
+    s->sync_ms = now_ms + SWIM_SYNC_GAP_MS;
+    swim_send(s, to, &h, swim_me(s), false, out);
+    if (out->count > 0)
+        out->packet[out->count - 1].stream = stream;
+}
+
+void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
+                      struct swim_out *out)
+{
+    uint32_t differ = 0;
+    for (unsigned i = 0; i < WIRE_BUCKETS; i++)
+        if (h->buckets[i] != s->buckets[i])
+            differ |= 1u << i;
+    if (differ == 0 || swim_get(s, from) == NULL)
+        return;
+    struct swim_sync *free = NULL;
+    for (unsigned i = 0; i < SWIM_SYNCS; i++) {
+        if (s->sync[i].to == from)
+            return; /* on its way already */
+        if (s->sync[i].to == 0)
+            free = &s->sync[i];
+    }
+    if (free == NULL)
+        return; /* the asker's digest stays different and it asks again, someone else perhaps */
+    *free = (struct swim_sync){.to = from, .buckets = differ};
+    if (!h->reply)
+        swim_sync_ask(s, now_ms, from, true, true, out);
+}
+
+static void sync_pages(struct swim *s, struct swim_sync *y, struct swim_out *out)
+{
+    for (unsigned page = 0; page < SWIM_SYNC_PAGES && y->to != 0; page++) {
+        struct swim_packet *p = next_packet(out, y->to, true);
+        if (p == NULL)
+            return;
+        struct wbuf w;
+        wbuf_init(&w, p->data, sizeof p->data);
+        wire_put_head(&w, &(struct wire_head){.type = WIRE_SYNC});
+        for (; y->at < s->count; y->at++) {
+            const struct swim_member *m = &s->slot[s->order[y->at]];
+            if ((y->buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0)
+                continue;
+            if (!put_member(s, &w, m, true))
+                break;
+        }
+        p->len = (uint16_t)w.len;
+        if (y->at >= s->count)
+            *y = (struct swim_sync){0};
+    }
+}
+
+static bool sync_pending(const struct swim *s)
+{
+    for (unsigned i = 0; i < SWIM_SYNCS; i++)
+        if (s->sync[i].to != 0)
+            return true;
+    return false;
+}
+
+void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    for (unsigned i = 0; i < SWIM_SYNCS; i++)
+        if (s->sync[i].to != 0)
+            sync_pages(s, &s->sync[i], out);
+    if (now_ms >= round_due(s))
+        round_now(s, now_ms, out);
+}
+
+uint64_t swim_spread_deadline(const struct swim *s)
+{
+    return sync_pending(s) ? s->last_round_ms : round_due(s);
+}

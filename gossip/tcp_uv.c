@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sealed streams between members. Each side sends on the connection it opened and only listens on
+ * those it accepted: one outgoing connection per peer, kept while it is used, ordered. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "gossip/node_uv.h"
+
+#define MESSAGE_HEADER 5u /* u8 channel, u32 length */
+
+static void stream_flush(struct stream *t);
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct stream *t = handle->data;
+    struct gossip_node *g = t->node;
+    seal_stream_fini(&t->seal);
+    buf_fini(&t->raw);
+    buf_fini(&t->plain);
+    buf_fini(&t->pending);
+    free(t);
+    node_handle_closed(g);
+}
+
+static void stream_close(struct stream *t)
+{
+    struct gossip_node *g = t->node;
+    if (t->state == STREAM_CLOSING)
+        return;
+    t->state = STREAM_CLOSING;
+    list_remove(&t->link);
+    if (t->kind == STREAM_IN)
+        g->incoming--;
+    else if (t->kind == STREAM_OUT)
+        g->outgoing--;
+    else
+        g->checks--;
+    if (t->kind == STREAM_OUT) {
+        const struct swim_member *m = swim_find(g->swim, t->num);
+        if (m != NULL && g->peers[m - g->swim->slot].out == t)
+            g->peers[m - g->swim->slot].out = NULL;
+        for (size_t i = 0; m == NULL && i < GOSSIP_MEMBERS_MAX; i++)
+            if (g->peers[i].out == t)
+                g->peers[i].out = NULL;
+    }
+    uv_close((uv_handle_t *)&t->tcp, on_closed);
+}
+
+/* Closed by trouble: what waited for the peer learns it. */
+static void stream_broke(struct stream *t)
+{
+    struct gossip_node *g = t->node;
+    uint64_t num = t->num;
+    bool out = t->kind == STREAM_OUT;
+    stream_close(t);
+    if (out && !g->closing)
+        call_fail(g, num, ERR_UNREACHABLE);
+}
+
+static void on_stream_timer(uv_timer_t *timer)
+{
+    struct gossip_node *g = timer->data;
+    uint64_t now = node_now(g);
+    struct list *next;
+    for (struct list *at = g->streams.next; at != &g->streams; at = next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        next = at->next;
+        uint64_t limit = t->kind == STREAM_IN ? STREAM_STALE_MS : STREAM_IDLE_MS;
+        if (t->state != STREAM_OPEN)
+            limit = STREAM_HANDSHAKE_MS;
+        if (now - t->used_ms < limit)
+            continue;
+        if (t->state == STREAM_OPEN)
+            stream_close(t);
+        else
+            stream_broke(t);
+        next = g->streams.next; /* a failed call's owner may have closed others */
+    }
+    if (g->streams.next == &g->streams)
+        uv_timer_stop(timer);
+}
+
+static struct stream *stream_new(struct gossip_node *g, enum stream_kind kind)
+{
+    struct stream *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->node = g;
+    t->kind = kind;
+    t->used_ms = node_now(g);
+    buf_init(&t->raw, SEAL_FRAME_MAX + 2 * 65536);
+    buf_init(&t->plain, GOSSIP_MESSAGE_MAX + 2 * SEAL_FRAME_MAX);
+    buf_init(&t->pending, STREAM_QUEUE_MAX + SEAL_FRAME_MAX);
+    if (uv_tcp_init(g->loop, &t->tcp) != 0) {
+        free(t);
+        return NULL;
+    }
+    t->tcp.data = t;
+    g->open_handles++;
+    list_push(&g->streams, &t->link);
+    if (kind == STREAM_IN)
+        g->incoming++;
+    else if (kind == STREAM_OUT)
+        g->outgoing++;
+    else
+        g->checks++;
+    uv_tcp_nodelay(&t->tcp, 1);
+    if (!uv_is_active((uv_handle_t *)&g->stream_timer))
+        uv_timer_start(&g->stream_timer, on_stream_timer, 1000, 1000);
+    return t;
+}
+
+void tcp_close_all(struct gossip_node *g)
+{
+    while (g->streams.next != &g->streams)
+        stream_close(LIST_OF(g->streams.next, struct stream, link));
+}
+
+void tcp_member_gone(struct gossip_node *g, uint64_t num)
+{
+    struct list *next;
+    for (struct list *at = g->streams.next; at != &g->streams; at = next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        next = at->next;
+        if (t->num == num)
+            stream_close(t);
+    }
+}
+
+/* ---- sending
+ * -------------------------------------------------------------------------------------- */
+
+struct write {
+    uv_write_t req;
+    struct stream *stream;
+    uint8_t data[];
+};
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct write *w = (struct write *)(void *)req;
+    struct stream *t = w->stream;
+    free(w);
+    t->writing = false;
+    if (t->state == STREAM_CLOSING)
+        return;
+    if (status != 0) {
+        stream_broke(t);
+        return;
+    }
+    stream_flush(t);
+}
+
+static bool stream_write(struct stream *t, struct write *w, size_t len)
+{
+    uv_buf_t buf = uv_buf_init((char *)w->data, (unsigned)len);
+    w->stream = t;
+    t->node->stats.stream_bytes_sent += len;
+    if (uv_write(&w->req, (uv_stream_t *)&t->tcp, &buf, 1, on_written) != 0) {
+        free(w);
+        return false;
+    }
+    t->writing = true;
+    return true;
+}
+
+/* Seals everything that waits, up to STREAM_WRITE_MAX, into one write: small messages that came
+ * while a write was under way share the next one. */
+static void stream_flush(struct stream *t)
+{
+    size_t left = t->pending.len - t->pending_at;
+    if (t->state != STREAM_OPEN || t->writing || left == 0)
+        return;
+    size_t take = left < STREAM_WRITE_MAX ? left : STREAM_WRITE_MAX;
+    size_t frames = (take + SEAL_FRAME_MAX - 1) / SEAL_FRAME_MAX;
+    struct write *w = malloc(sizeof *w + take + frames * SEAL_FRAME_OVERHEAD);
+    if (w == NULL) {
+        stream_broke(t);
+        return;
+    }
+    size_t len = 0;
+    for (size_t done = 0; done < take;) {
+        size_t n = take - done < SEAL_FRAME_MAX ? take - done : SEAL_FRAME_MAX;
+        seal_stream_seal(&t->seal, t->pending.data + t->pending_at + done, n, w->data + len);
+        len += n + SEAL_FRAME_OVERHEAD;
+        done += n;
+    }
+    t->pending_at += take;
+    if (t->pending_at == t->pending.len) {
+        t->pending_at = 0;
+        if (t->pending.cap > 65536)
+            buf_fini(&t->pending);
+        else
+            buf_clear(&t->pending);
+    } else if (t->pending_at > t->pending.len / 2) {
+        buf_drop_front(&t->pending, t->pending_at);
+        t->pending_at = 0;
+    }
+    if (!stream_write(t, w, len))
+        stream_broke(t);
+}
+
+/* ---- receiving
+ * -------------------------------------------------------------------------------------- */
+
+/* False: the stream was closed or broke the rules. */
+static bool take_messages(struct stream *t)
+{
+    struct gossip_node *g = t->node;
+    size_t at = 0;
+    while (t->plain.len - at >= MESSAGE_HEADER) {
+        struct rbuf r;
+        rbuf_init(&r, t->plain.data + at, MESSAGE_HEADER);
+        uint8_t channel = rbuf_u8(&r);
+        size_t len = rbuf_u32(&r);
+        if (len > GOSSIP_MESSAGE_MAX || channel == 0 || channel >= CHANNEL_COUNT)
+            return false;
+        if (t->plain.len - at - MESSAGE_HEADER < len)
+            break;
+        /* node_deliver wants the channel byte right before the body: the length's last byte has
+         * been read and makes room for it. */
+        uint8_t *body = (uint8_t *)t->plain.data + at + MESSAGE_HEADER;
+        body[-1] = channel;
+        node_deliver(g, t->num, t->epoch, body - 1, len + 1, NULL);
+        if (t->state == STREAM_CLOSING)
+            return false;
+        at += MESSAGE_HEADER + len;
+    }
+    buf_drop_front(&t->plain, at);
+    if (t->plain.len == 0 && t->plain.cap > 65536)
+        buf_fini(&t->plain);
+    return true;
+}
+
+static bool take_frames(struct stream *t)
+{
+    size_t at = 0;
+    while (t->raw.len - at >= 4) {
+        struct rbuf r;
+        rbuf_init(&r, t->raw.data + at, 4);
+        size_t len = rbuf_u32(&r);
+        if (len < SEAL_TAG || len > SEAL_FRAME_MAX + SEAL_TAG)
+            return false;
+        if (t->raw.len - at - 4 < len)
+            break;
+        size_t before = t->plain.len;
+        uint8_t *plain = buf_extend(&t->plain, len - SEAL_TAG);
+        if (plain == NULL)
+            return false;
+        if (seal_stream_open(&t->seal, (const uint8_t *)t->raw.data + at + 4, len, plain) != 0) {
+            t->plain.len = before;
+            return false;
+        }
+        t->num = t->seal.peer.num; /* proven now: it holds the keys of this very handshake */
+        t->epoch = t->seal.peer.epoch;
+        t->used_ms = node_now(t->node);
+        at += 4 + len;
+        if (!take_messages(t))
+            return false;
+    }
+    buf_drop_front(&t->raw, at);
+    return true;
+}
+
+static bool take_hello(struct stream *t)
+{
+    struct gossip_node *g = t->node;
+    struct seal_peer self = {g->num, g->epoch};
+    if (t->raw.len < SEAL_HELLO_LEN)
+        return true;
+    if (t->kind == STREAM_OUT) {
+        if (seal_stream_finish(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data) != 0)
+            return false;
+        t->state = STREAM_OPEN;
+        buf_drop_front(&t->raw, SEAL_HELLO_LEN);
+        stream_flush(t);
+        return t->state != STREAM_CLOSING;
+    }
+    struct write *w = malloc(sizeof *w + SEAL_HELLO_LEN);
+    if (w == NULL)
+        return false;
+    seal_stream_init(&t->seal);
+    if (seal_stream_answer(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data, w->data) != 0) {
+        free(w);
+        g->stats.rejected++;
+        return false;
+    }
+    t->state = STREAM_OPEN;
+    buf_drop_front(&t->raw, SEAL_HELLO_LEN);
+    return stream_write(t, w, SEAL_HELLO_LEN);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    static char memory[65536];
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(memory, sizeof memory);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    struct stream *t = handle->data;
+    if (t->state == STREAM_CLOSING || n == 0)
+        return;
+    if (n < 0) {
+        stream_broke(t);
+        return;
+    }
+    t->node->stats.stream_bytes_received += (uint64_t)n;
+    bool ok = buf_put(&t->raw, buf->base, (size_t)n) == 0;
+    if (ok && t->state == STREAM_HELLO)
+        ok = take_hello(t);
+    if (ok && t->state == STREAM_OPEN)
+        ok = take_frames(t);
+    if (!ok && t->state != STREAM_CLOSING)
+        stream_broke(t);
+}
+
+/* ---- connecting
+ * --------------------------------------------------------------------------------------- */
+
+static void check_done(struct stream *t, int status)
+{
+    struct gossip_node *g = t->node;
+    uint64_t num = t->num;
+    enum swim_check result = status == 0                 ? CHECK_CONNECTED
+                             : status == UV_ECONNREFUSED ? CHECK_REFUSED
+                                                         : CHECK_SILENT;
+    bool canceled = status == UV_ECANCELED;
+    stream_close(t);
+    if (canceled || g->closing)
+        return;
+    swim_checked(g->swim, node_now(g), num, result, g->out);
+    node_perform(g, NULL, NULL);
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    struct stream *t = req->data;
+    struct gossip_node *g = t->node;
+    if (t->state == STREAM_CLOSING)
+        return;
+    if (t->kind == STREAM_CHECK) {
+        check_done(t, status);
+        return;
+    }
+    struct write *w = status == 0 ? malloc(sizeof *w + SEAL_HELLO_LEN) : NULL;
+    if (w == NULL) {
+        stream_broke(t);
+        return;
+    }
+    t->state = STREAM_HELLO;
+    t->used_ms = node_now(g);
+    seal_stream_init(&t->seal);
+    seal_stream_ask(&g->seal, &t->seal, (struct seal_peer){g->num, g->epoch},
+                    (struct seal_peer){t->num, t->epoch}, w->data);
+    if (!stream_write(t, w, SEAL_HELLO_LEN) ||
+        uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
+        stream_broke(t);
+}
+
+static struct stream *stream_connect(struct gossip_node *g, const struct swim_member *m,
+                                     enum stream_kind kind)
+{
+    struct stream *t = stream_new(g, kind);
+    if (t == NULL)
+        return NULL;
+    t->num = m->m.num;
+    t->epoch = m->epoch;
+    t->connect.data = t;
+    struct sockaddr_storage addr = udp_socket_addr(g, &m->m.addr);
+    if (uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&addr, on_connected) != 0) {
+        stream_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tcp_check(struct gossip_node *g, const struct swim_member *m)
+{
+    if (g->checks < 4 * SWIM_CHECKS_MAX)
+        stream_connect(g, m, STREAM_CHECK);
+}
+
+/* The outgoing stream that was unused for the longest makes room. */
+static bool make_room(struct gossip_node *g)
+{
+    struct stream *oldest = NULL;
+    for (struct list *at = g->streams.next; at != &g->streams; at = at->next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        if (t->kind == STREAM_OUT && t->state == STREAM_OPEN && !t->writing &&
+            t->pending.len == 0 && (oldest == NULL || t->used_ms < oldest->used_ms))
+            oldest = t;
+    }
+    if (oldest != NULL)
+        stream_close(oldest);
+    return oldest != NULL;
+}
+
+int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
+             size_t len)
+{
+    struct peer *p = &g->peers[m - g->swim->slot];
+    if (len > GOSSIP_MESSAGE_MAX)
+        return ERR_TOOBIG;
+    if (p->num != m->m.num)
+        *p = (struct peer){.num = m->m.num};
+    if (p->out != NULL && p->out->epoch != m->epoch)
+        stream_close(p->out); /* it restarted: that connection leads to its earlier life */
+    if (p->out == NULL) {
+        if (g->outgoing >= GOSSIP_STREAMS_MAX && !make_room(g))
+            return ERR_BUSY;
+        p->out = stream_connect(g, m, STREAM_OUT);
+        if (p->out == NULL)
+            return ERR_UNREACHABLE;
+    }
+    struct stream *t = p->out;
+    size_t size = MESSAGE_HEADER + len;
+    if (t->pending.len - t->pending_at + size > STREAM_QUEUE_MAX) {
+        g->stats.dropped_full++;
+        return ERR_BUSY;
+    }
+    if (t->pending.len + size > t->pending.max) {
+        buf_drop_front(&t->pending, t->pending_at);
+        t->pending_at = 0;
+    }
+    uint8_t *at = buf_extend(&t->pending, size);
+    if (at == NULL)
+        return ERR_NOMEM;
+    struct wbuf w;
+    wbuf_init(&w, at, size);
+    wbuf_u8(&w, channel);
+    wbuf_u32(&w, (uint32_t)len);
+    wbuf_bytes(&w, data, len);
+    ENSURE(!w.bad && w.len == size);
+    t->used_ms = node_now(g);
+    stream_flush(t);
+    return 0;
+}
+
+/* ---- accepting
+ * -------------------------------------------------------------------------------------------- */
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    struct gossip_node *g = listener->data;
+    if (status != 0 || g->closing)
+        return;
+    struct stream *t = stream_new(g, STREAM_IN);
+    if (t == NULL)
+        return;
+    t->state = STREAM_HELLO;
+    if (uv_accept(listener, (uv_stream_t *)&t->tcp) != 0 || g->incoming > STREAM_INCOMING_MAX ||
+        uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
+        stream_close(t);
+}
+
+int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e)
+{
+    int rc = uv_tcp_bind(&g->listener, (const struct sockaddr *)bind, 0);
+    if (rc == 0)
+        rc = uv_listen((uv_stream_t *)&g->listener, 256, on_connection);
+    if (rc == 0)
+        return 0;
+    char text[WIRE_ADDR_TEXT];
+    return errmsg_set(e, rc == UV_EADDRINUSE ? ERR_EXISTS : ERR_IO, "tcp %s: %s",
+                      wire_addr_text(bind, text), uv_strerror(rc));
+}

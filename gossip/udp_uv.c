@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The datagram socket: seals what goes out, opens and judges what comes in. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "gossip/node_uv.h"
+
+struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr)
+{
+    struct sockaddr_storage ret = {0};
+    if (addr->sa_family == AF_INET) {
+        memcpy(&ret, addr, sizeof(struct sockaddr_in));
+    } else if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            struct sockaddr_in *in = (struct sockaddr_in *)(void *)&ret;
+            in->sin_family = AF_INET;
+            in->sin_port = in6->sin6_port;
+            memcpy(&in->sin_addr, (const uint8_t *)&in6->sin6_addr + 12, 4);
+        } else {
+            memcpy(&ret, addr, sizeof(struct sockaddr_in6));
+        }
+    }
+    return ret;
+}
+
+struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
+                                        const struct sockaddr_storage *addr)
+{
+    if (g->family != AF_INET6 || addr->ss_family != AF_INET)
+        return *addr;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
+    struct sockaddr_storage ret = {0};
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&ret;
+    uint8_t bytes[16] = {[10] = 0xff, [11] = 0xff};
+    memcpy(bytes + 12, &in->sin_addr, 4);
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = in->sin_port;
+    memcpy(&in6->sin6_addr, bytes, 16);
+    return ret;
+}
+
+static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+                        const struct sockaddr_storage *addr, const void *plain, size_t len)
+{
+    uint8_t packet[GOSSIP_DATAGRAM_MAX];
+    ENSURE(len + SEAL_OVERHEAD <= sizeof packet);
+    if (addr->ss_family == 0 || (g->family == AF_INET && addr->ss_family == AF_INET6))
+        return;
+    /* 2^48 packets are 89 years at 100,000 a second. */
+    ENSURE(g->counter < SEAL_COUNTER_MAX);
+    struct seal_peer from = {g->num, g->epoch};
+    size_t size = seal_datagram(&g->seal, type, from, ++g->counter, to, plain, len, packet);
+    struct sockaddr_storage target = udp_socket_addr(g, addr);
+    uv_buf_t buf = uv_buf_init((char *)packet, (unsigned)size);
+    int n = uv_udp_try_send(&g->udp, &buf, 1, (const struct sockaddr *)&target);
+    if (n == UV_EAGAIN) {
+        g->stats.dropped_full++;
+    } else if (n >= 0) {
+        g->stats.datagrams_sent++;
+        g->stats.bytes_sent += size;
+    }
+}
+
+void udp_send_bound(struct gossip_node *g, struct seal_peer to, const struct sockaddr_storage *addr,
+                    uint8_t channel, const void *data, size_t len)
+{
+    uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD];
+    ENSURE(len < sizeof plain);
+    plain[0] = channel;
+    if (len > 0)
+        memcpy(plain + 1, data, len);
+    send_packet(g, SEAL_BOUND, to, addr, plain, len + 1);
+}
+
+void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
+                    size_t len)
+{
+    send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, addr, data, len);
+}
+
+/* A sender that was never heard has no window yet: a packet bound to our life cannot be older than
+ * it, and membership news may be repeated without harm. Other channels need a known sender. */
+static bool is_fresh(struct gossip_node *g, const struct seal_header *h)
+{
+    const struct swim_member *m = swim_find(g->swim, h->sender);
+    if (m == NULL)
+        return true;
+    struct peer *p = &g->peers[m - g->swim->slot];
+    if (p->num != h->sender)
+        *p = (struct peer){.num = h->sender};
+    if (seal_window_accept(&p->window, h->epoch, h->counter) == SEAL_FRESH)
+        return true;
+    g->stats.replayed++;
+    return false;
+}
+
+static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal_result result,
+                   const struct seal_header *h)
+{
+    char why[400];
+    g->stats.rejected++;
+    if (result == SEAL_ELSEWHERE)
+        return; /* usual for a second after our restart: the sender does not know it yet */
+    if (result == SEAL_SHORT) {
+        snprintf(why, sizeof why, "not a packet of this protocol version");
+    } else if (result == SEAL_KEY) {
+        snprintf(g->odd_key, sizeof g->odd_key, "%02x%02x%02x%02x", h->key_id[0], h->key_id[1],
+                 h->key_id[2], h->key_id[3]);
+        snprintf(why, sizeof why, "sealed with key %s..., we have %.8s...%s", g->odd_key,
+                 g->key_ids[0], g->seal.count > 1 ? " and older ones" : "");
+    } else {
+        snprintf(why, sizeof why,
+                 "sealed with our key %.8s... but it does not open: damaged, or of another cluster "
+                 "than '%.120s'",
+                 g->key_ids[0], g->cluster);
+    }
+    node_bad(g, from, why);
+}
+
+static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
+                      const struct sockaddr *addr)
+{
+    uint8_t plain[GOSSIP_DATAGRAM_MAX];
+    size_t size = 0;
+    struct seal_header h;
+    g->stats.datagrams_received++;
+    g->stats.bytes_received += len;
+    if (len > GOSSIP_DATAGRAM_MAX) {
+        refuse(g, addr, SEAL_SHORT, NULL);
+        return;
+    }
+    struct seal_peer self = {g->num, g->epoch};
+    enum seal_result result = seal_open(&g->seal, self, packet, len, &h, plain, &size);
+    if (result != SEAL_OK) {
+        refuse(g, addr, result, &h);
+        return;
+    }
+    struct sockaddr_storage from = udp_plain_addr(addr);
+    if (h.type == SEAL_HELLO)
+        join_on_hello(g, &h, plain, size, &from);
+    else if (h.sender != g->num && is_fresh(g, &h))
+        node_deliver(g, h.sender, h.epoch, plain, size, &from);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    /* One buffer: libuv hands it back before it asks again. */
+    static char memory[65536];
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(memory, sizeof memory);
+}
+
+static void on_recv(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *addr,
+                    unsigned flags)
+{
+    struct gossip_node *g = udp->data;
+    if (n <= 0 || addr == NULL || (flags & UV_UDP_PARTIAL) != 0 || g->closing)
+        return;
+    on_packet(g, (const uint8_t *)buf->base, (size_t)n, addr);
+}
+
+int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e)
+{
+    int rc = uv_udp_bind(&g->udp, (const struct sockaddr *)bind, 0);
+    struct sockaddr_storage name = {0};
+    int len = sizeof name;
+    if (rc == 0)
+        rc = uv_udp_getsockname(&g->udp, (struct sockaddr *)&name, &len);
+    if (rc == 0)
+        rc = uv_udp_recv_start(&g->udp, on_alloc, on_recv);
+    if (rc != 0) {
+        char text[WIRE_ADDR_TEXT];
+        return errmsg_set(e, rc == UV_EADDRINUSE ? ERR_EXISTS : ERR_IO, "udp %s: %s",
+                          wire_addr_text(bind, text), uv_strerror(rc));
+    }
+    /* Bursts of a mass start; the kernel's own maximum caps it. */
+    int size = 1 << 20;
+    uv_recv_buffer_size((uv_handle_t *)&g->udp, &size);
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&name;
+    g->port = ntohs(in->sin_port); /* same place in sockaddr_in6 */
+    return 0;
+}

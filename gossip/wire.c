@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/wire.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+
+#define BODY_BIT 0x08u
+#define STATE_MASK 0x07u
+
+static void put_text(struct wbuf *w, const char *text, size_t max)
+{
+    size_t len = strnlen(text, max - 1);
+    wbuf_u8(w, (uint8_t)len);
+    wbuf_bytes(w, text, len);
+}
+
+/* Printable ASCII only: ids and zones end up in logs, JSON and terminals. */
+static void get_text(struct rbuf *r, char *out, size_t max)
+{
+    size_t len = rbuf_u8(r);
+    const uint8_t *at = rbuf_bytes(r, len);
+    out[0] = '\0';
+    if (at == NULL || len >= max) {
+        r->bad = 1;
+        return;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (at[i] <= 0x20 || at[i] >= 0x7f) {
+            r->bad = 1;
+            return;
+        }
+        out[i] = (char)at[i];
+    }
+    out[len] = '\0';
+}
+
+static void put_addr(struct wbuf *w, const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
+        wbuf_u8(w, 4);
+        wbuf_bytes(w, &in->sin_addr, 4);
+        wbuf_bytes(w, &in->sin_port, 2);
+    } else if (a->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)a;
+        wbuf_u8(w, 6);
+        wbuf_bytes(w, &in->sin6_addr, 16);
+        wbuf_bytes(w, &in->sin6_port, 2);
+    } else {
+        wbuf_u8(w, 0);
+    }
+}
+
+static void get_addr(struct rbuf *r, struct sockaddr_storage *ret)
+{
+    *ret = (struct sockaddr_storage){0};
+    uint8_t family = rbuf_u8(r);
+    if (family == 4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)(void *)ret;
+        const uint8_t *at = rbuf_bytes(r, 6);
+        if (at == NULL)
+            return;
+        in->sin_family = AF_INET;
+        memcpy(&in->sin_addr, at, 4);
+        memcpy(&in->sin_port, at + 4, 2);
+    } else if (family == 6) {
+        struct sockaddr_in6 *in = (struct sockaddr_in6 *)(void *)ret;
+        const uint8_t *at = rbuf_bytes(r, 18);
+        if (at == NULL)
+            return;
+        in->sin6_family = AF_INET6;
+        memcpy(&in->sin6_addr, at, 16);
+        memcpy(&in->sin6_port, at + 16, 2);
+    } else if (family != 0) {
+        r->bad = 1;
+    }
+}
+
+bool wire_addr_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    uint8_t bytes[2][32];
+    struct wbuf w[2];
+    for (int i = 0; i < 2; i++) {
+        wbuf_init(&w[i], bytes[i], sizeof bytes[i]);
+        put_addr(&w[i], i == 0 ? a : b);
+    }
+    return w[0].len == w[1].len && memcmp(bytes[0], bytes[1], w[0].len) == 0;
+}
+
+const char *wire_addr_text(const struct sockaddr_storage *a, char out[WIRE_ADDR_TEXT])
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (a->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        snprintf(out, WIRE_ADDR_TEXT, "%s:%u", host, ntohs(in->sin_port));
+    } else if (a->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)a;
+        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
+        snprintf(out, WIRE_ADDR_TEXT, "[%s]:%u", host, ntohs(in->sin6_port));
+    } else {
+        snprintf(out, WIRE_ADDR_TEXT, "?");
+    }
+    return out;
+}
+
+/* ---- heads ---------------------------------------------------------------------------- */
+
+void wire_put_head(struct wbuf *w, const struct wire_head *h)
+{
+    wbuf_u8(w, (uint8_t)h->type);
+    switch (h->type) {
+    case WIRE_PING:
+        wbuf_u32(w, h->seq);
+        wbuf_u32(w, h->digest);
+        wbuf_u8(w, h->ring);
+        break;
+    case WIRE_ACK:
+        wbuf_u32(w, h->seq);
+        wbuf_u16(w, h->wait_ms);
+        break;
+    case WIRE_NACK:
+        wbuf_u32(w, h->seq);
+        break;
+    case WIRE_PING_REQ:
+        wbuf_u32(w, h->seq);
+        wbuf_u64(w, h->target);
+        break;
+    case WIRE_SYNC_ASK:
+        wbuf_u8(w, h->reply);
+        for (size_t i = 0; i < WIRE_BUCKETS; i++)
+            wbuf_u32(w, h->buckets[i]);
+        break;
+    case WIRE_GOSSIP:
+    case WIRE_SYNC:
+    case WIRE_TYPE_END:
+        break;
+    }
+}
+
+int wire_get_head(struct rbuf *r, struct wire_head *ret)
+{
+    *ret = (struct wire_head){.type = (enum wire_type)rbuf_u8(r)};
+    switch (ret->type) {
+    case WIRE_PING:
+        ret->seq = rbuf_u32(r);
+        ret->digest = rbuf_u32(r);
+        ret->ring = rbuf_u8(r);
+        break;
+    case WIRE_ACK:
+        ret->seq = rbuf_u32(r);
+        ret->wait_ms = rbuf_u16(r);
+        break;
+    case WIRE_NACK:
+        ret->seq = rbuf_u32(r);
+        break;
+    case WIRE_PING_REQ:
+        ret->seq = rbuf_u32(r);
+        ret->target = rbuf_u64(r);
+        break;
+    case WIRE_SYNC_ASK:
+        ret->reply = rbuf_u8(r) != 0;
+        for (size_t i = 0; i < WIRE_BUCKETS; i++)
+            ret->buckets[i] = rbuf_u32(r);
+        break;
+    case WIRE_GOSSIP:
+    case WIRE_SYNC:
+        break;
+    case WIRE_TYPE_END:
+    default:
+        return ERR_MALFORMED;
+    }
+    return r->bad ? ERR_MALFORMED : 0;
+}
+
+/* ---- updates -------------------------------------------------------------------------- */
+
+static bool has_from(enum gossip_state state)
+{
+    return state == MEMBER_DEGRADED || state == MEMBER_SUSPECT || state == MEMBER_FAILED;
+}
+
+void wire_put_update(struct wbuf *w, const struct wire_update *u)
+{
+    ENSURE(u->state >= MEMBER_ALIVE && u->state <= MEMBER_LEFT);
+    ENSURE(u->state != MEMBER_ALIVE || u->has_body);
+    ENSURE(u->from_count <= WIRE_FROM_MAX);
+    wbuf_u8(w, (uint8_t)((unsigned)u->state | (u->has_body ? BODY_BIT : 0)));
+    wbuf_u64(w, u->num);
+    wbuf_varint(w, u->incarnation);
+    if (u->has_body) {
+        wbuf_u64(w, u->epoch);
+        put_addr(w, &u->addr);
+        put_text(w, u->id, sizeof u->id);
+        put_text(w, u->meta.zone, sizeof u->meta.zone);
+        put_text(w, u->meta.version, sizeof u->meta.version);
+        wbuf_u16(w, u->meta.api_port);
+        wbuf_u8(w, u->meta.role);
+        wbuf_u8(w, u->meta.lifecycle);
+    }
+    if (has_from(u->state)) {
+        wbuf_u8(w, u->from_count);
+        for (size_t i = 0; i < u->from_count; i++)
+            wbuf_u64(w, u->from[i]);
+    }
+}
+
+int wire_get_update(struct rbuf *r, struct wire_update *ret)
+{
+    uint8_t first = rbuf_u8(r);
+    *ret = (struct wire_update){.state = (enum gossip_state)(first & STATE_MASK),
+                                .has_body = (first & BODY_BIT) != 0};
+    if (first > (STATE_MASK | BODY_BIT) || ret->state < MEMBER_ALIVE || ret->state > MEMBER_LEFT)
+        return ERR_MALFORMED;
+    ret->num = rbuf_u64(r);
+    ret->incarnation = rbuf_varint(r);
+    if (ret->num == 0 || ret->incarnation > WIRE_INCARNATION_MAX ||
+        (ret->state == MEMBER_ALIVE && !ret->has_body))
+        return ERR_MALFORMED;
+    if (ret->has_body) {
+        ret->epoch = rbuf_u64(r);
+        get_addr(r, &ret->addr);
+        get_text(r, ret->id, sizeof ret->id);
+        get_text(r, ret->meta.zone, sizeof ret->meta.zone);
+        get_text(r, ret->meta.version, sizeof ret->meta.version);
+        ret->meta.api_port = rbuf_u16(r);
+        ret->meta.role = rbuf_u8(r);
+        ret->meta.lifecycle = rbuf_u8(r);
+        if (ret->addr.ss_family == 0 || ret->id[0] == '\0')
+            return ERR_MALFORMED;
+    }
+    if (has_from(ret->state)) {
+        ret->from_count = rbuf_u8(r);
+        if (ret->from_count > WIRE_FROM_MAX)
+            return ERR_MALFORMED;
+        for (size_t i = 0; i < ret->from_count; i++)
+            ret->from[i] = rbuf_u64(r);
+    }
+    return r->bad ? ERR_MALFORMED : 0;
+}
+
+/* ---- join and welcome ------------------------------------------------------------------- */
+
+size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN])
+{
+    struct wbuf w;
+    wbuf_init(&w, out, WIRE_JOIN_LEN);
+    wbuf_u8(&w, (uint8_t)j->type);
+    wbuf_bytes(&w, j->nonce, sizeof j->nonce);
+    wire_put_update(&w, &j->self);
+    if (j->type == WIRE_WELCOME) {
+        wbuf_u8(&w, (uint8_t)j->refusal);
+        put_addr(&w, &j->seen);
+        put_addr(&w, &j->taken);
+        wbuf_u8(&w, (uint8_t)j->known_state);
+        wbuf_u64(&w, j->known_incarnation);
+        wbuf_u64(&w, j->known_epoch);
+    }
+    ENSURE(!w.bad);
+    if (j->type == WIRE_WELCOME)
+        return w.len;
+    memset(out + w.len, 0, WIRE_JOIN_LEN - w.len);
+    return WIRE_JOIN_LEN;
+}
+
+int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret)
+{
+    struct rbuf r;
+    rbuf_init(&r, data, len);
+    *ret = (struct wire_join){.type = (enum wire_hello)rbuf_u8(&r)};
+    const uint8_t *nonce = rbuf_bytes(&r, sizeof ret->nonce);
+    if (nonce == NULL || (ret->type != WIRE_JOIN && ret->type != WIRE_WELCOME) ||
+        (ret->type == WIRE_JOIN && len < WIRE_JOIN_LEN))
+        return ERR_MALFORMED;
+    memcpy(ret->nonce, nonce, sizeof ret->nonce);
+    int err = wire_get_update(&r, &ret->self);
+    if (err != 0)
+        return err;
+    if (ret->self.state != MEMBER_ALIVE)
+        return ERR_MALFORMED;
+    if (ret->type == WIRE_WELCOME) {
+        ret->refusal = (enum wire_refusal)rbuf_u8(&r);
+        get_addr(&r, &ret->seen);
+        get_addr(&r, &ret->taken);
+        ret->known_state = (enum gossip_state)rbuf_u8(&r);
+        ret->known_incarnation = rbuf_u64(&r);
+        ret->known_epoch = rbuf_u64(&r);
+        if (ret->refusal > WIRE_FULL || ret->known_state > MEMBER_LEFT)
+            return ERR_MALFORMED;
+    }
+    return r.bad ? ERR_MALFORMED : 0;
+}

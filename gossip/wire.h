@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What is inside the sealed packets of membership. docs/protocol.md draws it. Pure: encodes into
+ * and decodes from fixed memory; decoders take any bytes and answer ERR_MALFORMED. */
+#ifndef BLOX_GOSSIP_WIRE_H
+#define BLOX_GOSSIP_WIRE_H
+
+#include "agent/base/buf.h"
+#include "gossip/node.h"
+
+enum wire_type {
+    WIRE_PING = 1,
+    WIRE_ACK = 2,
+    WIRE_PING_REQ = 3,
+    WIRE_NACK = 4,
+    WIRE_GOSSIP = 5,   /* updates only */
+    WIRE_SYNC_ASK = 6, /* "these are my digests: send me what differs" */
+    WIRE_SYNC = 7,     /* a page of the member list */
+    WIRE_TYPE_END = 8
+};
+
+#define WIRE_BUCKETS 32u /* the member list is digested in this many parts, by num */
+
+struct wire_head {
+    enum wire_type type;
+    uint32_t seq;     /* ping, ack, ping-req, nack */
+    uint32_t digest;  /* ping: of the whole member list */
+    uint8_t ring;     /* ping: 1 + index of the observer ring, 0: not by an observer */
+    uint16_t wait_ms; /* ack to an observer: when its next probe fits best; 0: no wish */
+    uint64_t target;  /* ping-req */
+    bool reply;       /* sync-ask: do not ask back */
+    uint32_t buckets[WIRE_BUCKETS];
+};
+
+#define WIRE_FROM_MAX 4u
+/* Greater incarnations are malformed: nobody can take the last one and so the last word
+ * (memberlist 358). */
+#define WIRE_INCARNATION_MAX (UINT64_C(1) << 62)
+
+struct wire_update {
+    enum gossip_state state;
+    uint64_t num;
+    uint64_t incarnation;
+    bool has_body; /* always for alive; in sync pages for all */
+    uint64_t epoch;
+    char id[AGENT_ID_MAX];
+    struct sockaddr_storage addr;
+    struct gossip_meta meta;
+    uint8_t from_count; /* degraded, suspect, failed: who says so */
+    uint64_t from[WIRE_FROM_MAX];
+};
+#define WIRE_UPDATE_MAX 256u
+
+void wire_put_head(struct wbuf *w, const struct wire_head *h);
+int wire_get_head(struct rbuf *r, struct wire_head *ret) MUST_CHECK;
+void wire_put_update(struct wbuf *w, const struct wire_update *u);
+int wire_get_update(struct rbuf *r, struct wire_update *ret) MUST_CHECK;
+
+/* The first two packets between agents that do not know each other's session. A join is padded to
+ * be at least as long as any welcome, so that answering never amplifies. */
+#define WIRE_JOIN_LEN 400u
+enum wire_hello { WIRE_JOIN = 1, WIRE_WELCOME = 2 };
+enum wire_refusal {
+    WIRE_ACCEPTED = 0,
+    WIRE_ID_TAKEN = 1,  /* that id is alive at another address */
+    WIRE_NUM_TAKEN = 2, /* another id has the same num */
+    WIRE_FULL = 3       /* no slot is left */
+};
+struct wire_join {
+    enum wire_hello type;
+    uint8_t nonce[16];
+    struct wire_update self; /* state alive */
+    /* welcome only */
+    enum wire_refusal refusal;
+    struct sockaddr_storage seen;  /* where the join came from */
+    struct sockaddr_storage taken; /* refused: where the other one is */
+    enum gossip_state known_state; /* what the answerer held of the joiner; 0: nothing */
+    uint64_t known_incarnation;
+    uint64_t known_epoch;
+};
+size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN]);
+int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret) MUST_CHECK;
+
+bool wire_addr_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+#define WIRE_ADDR_TEXT 64
+/* "10.0.0.1:7381", "[fe80::1]:7381", "?" */
+const char *wire_addr_text(const struct sockaddr_storage *a, char out[WIRE_ADDR_TEXT]);
+
+#endif

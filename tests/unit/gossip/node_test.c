@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Nodes on real sockets of the loopback, several in one loop. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "gossip/node.h"
+
+#define NODES 8
+
+static const uint8_t key_a[1][32] = {{1, 2, 3}};
+static const uint8_t key_b[1][32] = {{9, 9, 9}};
+
+struct node {
+    struct gossip_node *g;
+    char address[32];
+    unsigned failed, left, joined, bad, calls;
+    char why[300];
+    char bad_why[300];
+    size_t got_len;
+    uint64_t got_from;
+    unsigned got;
+    uint8_t *got_data;
+    bool gone;
+};
+static struct node nodes[NODES];
+static uv_loop_t loop;
+static bool stop_now;
+
+static void on_member(void *arg, const struct gossip_member *m, enum gossip_state before,
+                      const char *why)
+{
+    struct node *n = arg;
+    if (m->self || before == m->state)
+        return;
+    n->failed += m->state == MEMBER_FAILED;
+    n->left += m->state == MEMBER_LEFT;
+    n->joined += m->state == MEMBER_ALIVE && before == 0;
+    if (m->state == MEMBER_FAILED)
+        snprintf(n->why, sizeof n->why, "%s", why);
+}
+
+static void on_bad(void *arg, const struct sockaddr *from, const char *why)
+{
+    struct node *n = arg;
+    (void)from;
+    n->bad++;
+    snprintf(n->bad_why, sizeof n->bad_why, "%s", why);
+}
+
+static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len)
+{
+    struct node *n = arg;
+    n->got++;
+    n->got_from = from;
+    n->got_len = len;
+    free(n->got_data);
+    n->got_data = malloc(len + 1);
+    memcpy(n->got_data, data, len);
+}
+
+static int make(unsigned i, const char *id, const char *cluster, const uint8_t (*keys)[32],
+                size_t key_count)
+{
+    struct node *n = &nodes[i];
+    struct errmsg e = {""};
+    struct gossip_options o = {.loop = &loop,
+                               .id = id,
+                               .cluster = cluster,
+                               .bind = "127.0.0.1:0",
+                               .keys = keys,
+                               .key_count = key_count,
+                               .incarnation = 1,
+                               .seed = 1000 + i,
+                               .meta = {.zone = "z1", .version = "1"},
+                               .arg = n,
+                               .on_member = on_member,
+                               .on_bad_packet = on_bad};
+    int err = gossip_create(&n->g, &o, &e);
+    cr_assert_eq(err, 0, "%s", e.text);
+    snprintf(n->address, sizeof n->address, "127.0.0.1:%u", gossip_port(n->g));
+    gossip_on(n->g, CHANNEL_RUMOR, on_message, n);
+    n->gone = false;
+    return err;
+}
+
+static void on_stop(uv_timer_t *timer)
+{
+    (void)timer;
+    stop_now = true;
+}
+
+/* Runs the loop until the condition holds; false after limit_ms. */
+static bool run_until(bool (*done)(void), uint64_t limit_ms)
+{
+    uv_timer_t timer;
+    stop_now = false;
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_stop, limit_ms, 0);
+    bool ok = false;
+    while (!stop_now && !(ok = done != NULL && done()))
+        uv_run(&loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    return ok;
+}
+
+static void on_gone(void *arg)
+{
+    struct node *n = arg;
+    n->gone = true;
+}
+
+static void kill_node(unsigned i)
+{
+    gossip_destroy(nodes[i].g, on_gone, &nodes[i]);
+    nodes[i].g = NULL;
+}
+
+static void finish(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (nodes[i].g != NULL)
+            kill_node(i);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    for (unsigned i = 0; i < count; i++) {
+        cr_assert(nodes[i].gone);
+        free(nodes[i].got_data);
+    }
+    cr_assert_eq(uv_loop_close(&loop), 0, "a handle was left open");
+}
+
+static unsigned expect_count, expect_alive;
+static bool all_see(void)
+{
+    for (unsigned i = 0; i < expect_count; i++)
+        if (nodes[i].g != NULL && gossip_alive_count(nodes[i].g) != expect_alive)
+            return false;
+    return true;
+}
+
+static void make_cluster(unsigned count)
+{
+    uv_loop_init(&loop);
+    for (unsigned i = 0; i < count; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "i-%u", i);
+        make(i, id, "c", key_a, 1);
+    }
+    const char *seed = nodes[0].address;
+    for (unsigned i = 1; i < count; i++)
+        cr_assert_eq(gossip_join(nodes[i].g, &seed, 1), 0);
+    expect_count = expect_alive = count;
+    cr_assert(run_until(all_see, 20000), "%s", gossip_join_trouble(nodes[1].g));
+}
+
+static unsigned want_got;
+static bool node1_got(void)
+{
+    return nodes[1].got >= want_got;
+}
+
+Test(node, messages_small_large_and_to_self)
+{
+    make_cluster(3);
+    uint64_t to = gossip_self(nodes[1].g), from = gossip_self(nodes[0].g);
+    static const size_t sizes[] = {0, 1, 1000, 1355, 1356, 65536, 1u << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint8_t *data = malloc(sizes[i] + 1);
+        for (size_t k = 0; k < sizes[i]; k++)
+            data[k] = (uint8_t)(k * 7 + i);
+        want_got = nodes[1].got + 1;
+        cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, to, data, sizes[i]), 0);
+        cr_assert(run_until(node1_got, 10000), "size %zu", sizes[i]);
+        cr_assert_eq(nodes[1].got_len, sizes[i]);
+        cr_assert_eq(nodes[1].got_from, from);
+        cr_assert_eq(memcmp(nodes[1].got_data, data, sizes[i]), 0);
+        free(data);
+    }
+    /* To itself: never inside the call. */
+    unsigned before = nodes[1].got;
+    cr_assert_eq(gossip_send(nodes[1].g, CHANNEL_RUMOR, to, "x", 1), 0);
+    cr_assert_eq(nodes[1].got, before);
+    want_got = before + 1;
+    cr_assert(run_until(node1_got, 5000));
+    cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, 12345, "x", 1), ERR_NOTFOUND);
+    /* In order, many, on the stream. */
+    want_got = nodes[1].got + 5000;
+    for (uint32_t i = 0; i < 5000; i++)
+        cr_assert_eq(gossip_send_stream(nodes[0].g, CHANNEL_RUMOR, to, &i, sizeof i), 0);
+    cr_assert(run_until(node1_got, 20000));
+    uint32_t last;
+    memcpy(&last, nodes[1].got_data, sizeof last);
+    cr_assert_eq(last, 4999);
+    finish(3);
+}
+
+static int answer_err;
+static size_t answer_len;
+static unsigned answers;
+static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    answer_err = err;
+    answer_len = len;
+    answers++;
+}
+static struct gossip_request *held[4];
+static unsigned held_count;
+static void on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                    struct gossip_request *call)
+{
+    static uint8_t big[1 << 20];
+    (void)arg;
+    (void)from;
+    if (method == 1)
+        gossip_answer(call, 0, data, len);
+    else if (method == 2)
+        gossip_answer(call, 0, big, sizeof big);
+    else if (method == 3)
+        gossip_answer(call, ERR_NOTLEADER, NULL, 0);
+    else
+        held[held_count++] = call; /* answered when nobody waits any more */
+}
+static unsigned want_answers;
+static bool answered(void)
+{
+    return answers >= want_answers;
+}
+
+Test(node, calls_answers_errors_and_timeouts)
+{
+    make_cluster(2);
+    uint64_t to = gossip_self(nodes[1].g);
+    gossip_on_call(nodes[1].g, on_call, NULL);
+    static const struct {
+        uint8_t method;
+        int err;
+        size_t len;
+    } cases[] = {{1, 0, 5}, {2, 0, 1 << 20}, {3, ERR_NOTLEADER, 0}, {4, ERR_TIMEOUT, 0}};
+    for (size_t i = 0; i < 4; i++) {
+        want_answers = answers + 1;
+        cr_assert_eq(gossip_call(nodes[0].g, to, cases[i].method, "hello", 5,
+                                 cases[i].method == 4 ? 100 : 10000, on_answer, NULL),
+                     0);
+        cr_assert(run_until(answered, 15000));
+        cr_assert_eq(answer_err, cases[i].err, "method %u: %s", cases[i].method,
+                     err_name(answer_err));
+        cr_assert_eq(answer_len, cases[i].len);
+    }
+    /* To itself. */
+    want_answers = answers + 1;
+    cr_assert_eq(gossip_call(nodes[1].g, to, 1, "hello", 5, 1000, on_answer, NULL), 0);
+    cr_assert_eq(answers, want_answers - 1);
+    cr_assert(run_until(answered, 5000));
+    cr_assert_eq(answer_err, 0);
+    cr_assert_eq(answer_len, 5);
+    cr_assert_eq(gossip_call(nodes[0].g, 99, 1, "", 0, 100, on_answer, NULL), ERR_NOTFOUND);
+    /* Whatever waits when the node goes away is told. */
+    want_answers = answers + 1;
+    cr_assert_eq(gossip_call(nodes[0].g, to, 4, "", 0, 60000, on_answer, NULL), 0);
+    kill_node(0);
+    cr_assert(answered());
+    cr_assert_eq(answer_err, ERR_CANCELED);
+    kill_node(1);
+    while (held_count > 0)
+        gossip_answer(held[--held_count], 0, NULL, 0);
+    finish(2);
+}
+
+Test(node, a_killed_node_fails_and_a_leaving_one_left)
+{
+    make_cluster(6);
+    json_t *why;
+    uint64_t victim = gossip_self(nodes[5].g);
+    kill_node(5);
+    expect_count = 5;
+    expect_alive = 5;
+    cr_assert(run_until(all_see, 20000));
+    for (unsigned i = 0; i < 5; i++) {
+        cr_assert_eq(nodes[i].failed, 1, "node %u saw %u failures", i, nodes[i].failed);
+        cr_assert_eq(nodes[i].left, 0);
+        cr_assert_eq(gossip_find(nodes[i].g, victim)->state, MEMBER_FAILED);
+        cr_assert_gt(strlen(nodes[i].why), 10);
+    }
+    why = gossip_why(nodes[0].g, victim);
+    cr_assert_not_null(json_object_get(why, "suspected_by"));
+    json_decref(why);
+
+    gossip_leave(nodes[4].g, NULL, NULL);
+    expect_count = 4;
+    expect_alive = 4;
+    cr_assert(run_until(all_see, 10000));
+    for (unsigned i = 0; i < 4; i++) {
+        cr_assert_eq(nodes[i].failed, 1);
+        cr_assert_eq(nodes[i].left, 1);
+    }
+    finish(6);
+}
+
+Test(node, it_comes_back_with_a_greater_incarnation_even_from_a_lost_data_directory)
+{
+    make_cluster(4);
+    uint64_t victim = gossip_self(nodes[3].g);
+    kill_node(3);
+    expect_count = 3;
+    expect_alive = 3;
+    cr_assert(run_until(all_see, 20000));
+    /* The same id, incarnation 1 again, another port. */
+    make(3, "i-3", "c", key_a, 1);
+    const char *seed = nodes[0].address;
+    cr_assert_eq(gossip_join(nodes[3].g, &seed, 1), 0);
+    expect_count = expect_alive = 4;
+    cr_assert(run_until(all_see, 20000));
+    cr_assert_gt(gossip_find(nodes[1].g, victim)->incarnation, 1);
+    want_got = nodes[1].got + 1;
+    cr_assert_eq(gossip_send(nodes[3].g, CHANNEL_RUMOR, gossip_self(nodes[1].g), "back", 4), 0);
+    cr_assert(run_until(node1_got, 5000));
+    finish(4);
+}
+
+static bool trouble(void)
+{
+    return gossip_join_trouble(nodes[1].g)[0] != '\0';
+}
+
+Test(node, a_wrong_key_or_cluster_never_joins_and_says_so)
+{
+    uv_loop_init(&loop);
+    make(0, "i-0", "c", key_a, 1);
+    make(1, "i-1", "c", key_b, 1);
+    make(2, "i-2", "other", key_a, 1);
+    const char *seed = nodes[0].address;
+    gossip_join(nodes[1].g, &seed, 1);
+    gossip_join(nodes[2].g, &seed, 1);
+    cr_assert(run_until(trouble, 10000));
+    char id_a[17], id_b[17];
+    gossip_key_id(key_a[0], id_a);
+    gossip_key_id(key_b[0], id_b);
+    id_a[8] = id_b[8] = '\0';
+    cr_assert_not_null(strstr(gossip_join_trouble(nodes[1].g), id_b), "%s",
+                       gossip_join_trouble(nodes[1].g));
+    cr_assert_not_null(strstr(gossip_join_trouble(nodes[1].g), seed));
+    run_until(NULL, 1500);
+    cr_assert_gt(nodes[0].bad, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct gossip_stats stats;
+        gossip_stats(nodes[i].g, &stats);
+        cr_assert_eq(gossip_count(nodes[i].g), 1);
+        cr_assert(i != 0 || stats.datagrams_sent == 0, "nothing is answered");
+    }
+    finish(3);
+}
+
+Test(node, a_second_agent_with_the_same_id_is_refused)
+{
+    make_cluster(3);
+    make(3, "i-2", "c", key_a, 1);
+    const char *seed = nodes[0].address;
+    gossip_join(nodes[3].g, &seed, 1);
+    nodes[7] = nodes[1];
+    nodes[1] = nodes[3];
+    cr_assert(run_until(trouble, 10000));
+    nodes[3] = nodes[1];
+    nodes[1] = nodes[7];
+    cr_assert_not_null(strstr(gossip_join_trouble(nodes[3].g), "'i-2' is alive at"), "%s",
+                       gossip_join_trouble(nodes[3].g));
+    cr_assert_eq(gossip_alive_count(nodes[0].g), 3);
+    finish(4);
+}
+
+Test(node, old_and_new_key_live_together)
+{
+    static const uint8_t both[2][32] = {{9, 9, 9}, {1, 2, 3}};
+    static const uint8_t both2[2][32] = {{1, 2, 3}, {9, 9, 9}};
+    uv_loop_init(&loop);
+    make(0, "i-0", "c", both, 2);
+    make(1, "i-1", "c", both2, 2);
+    const char *seed = nodes[0].address;
+    gossip_join(nodes[1].g, &seed, 1);
+    expect_count = expect_alive = 2;
+    cr_assert(run_until(all_see, 10000));
+    want_got = 1;
+    uint8_t big[9000] = {0};
+    cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, gossip_self(nodes[1].g), big, sizeof big),
+                 0);
+    cr_assert(run_until(node1_got, 5000));
+    cr_assert_eq(nodes[0].bad, 0);
+    finish(2);
+}
+
+static bool meta_seen(void)
+{
+    const struct gossip_member *m = gossip_find_id(nodes[2].g, "i-0");
+    return m != NULL && m->meta.api_port == 777;
+}
+
+Test(node, meta_travels)
+{
+    make_cluster(3);
+    struct gossip_meta meta = {.zone = "z9", .version = "2", .api_port = 777, .lifecycle = 1};
+    gossip_set_meta(nodes[0].g, &meta);
+    cr_assert(run_until(meta_seen, 5000));
+    cr_assert_str_eq(gossip_find_id(nodes[2].g, "i-0")->meta.zone, "z9");
+    finish(3);
+}
+
+Test(node, bad_options_say_what_is_wrong)
+{
+    uv_loop_init(&loop);
+    static const struct {
+        const char *id, *bind, *advertise, *text;
+        size_t keys;
+    } cases[] = {
+        {"i-1", "nonsense", NULL, "host:port", 1},
+        {"i-1", "127.0.0.1:99999", NULL, "0 to 65535", 1},
+        {"i-1", "127.0.0.1:0", "0.0.0.0:1", "peers can reach", 1},
+        {"", "127.0.0.1:0", NULL, "1 to 63 characters", 1},
+        {"a b", "127.0.0.1:0", NULL, "without blanks", 1},
+        {"i-1", "127.0.0.1:0", NULL, "keys", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct gossip_node *g = NULL;
+        struct errmsg e = {""};
+        struct gossip_options o = {.loop = &loop,
+                                   .id = cases[i].id,
+                                   .cluster = "c",
+                                   .bind = cases[i].bind,
+                                   .advertise = cases[i].advertise,
+                                   .keys = key_a,
+                                   .key_count = cases[i].keys,
+                                   .incarnation = 1};
+        cr_assert_lt(gossip_create(&g, &o, &e), 0);
+        cr_assert_not_null(strstr(e.text, cases[i].text), "%s", e.text);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
