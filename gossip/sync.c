@@ -308,6 +308,11 @@ static int take_word(struct sync *s, uint64_t now_ms, uint8_t type, struct rbuf 
     return 0;
 }
 
+bool sync_is_data(const uint8_t *data, size_t len)
+{
+    return len > 0 && data[0] == SYNC_DATA;
+}
+
 int sync_recv(struct sync *s, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
               size_t *pos, uint8_t *reply, size_t cap, struct sync_in *in)
 {

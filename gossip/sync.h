@@ -161,6 +161,8 @@ bool sync_is_bulk(const struct sync *s);
  * is harmless. A message with anything odd in it changes nothing: ERR_MALFORMED. */
 int sync_recv(struct sync *s, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
               size_t *pos, uint8_t *reply, size_t cap, struct sync_in *in);
+/* Does it carry rows (of which a busy store may have to be spared)? */
+bool sync_is_data(const uint8_t *data, size_t len);
 /* As rumor_poll. cap >= SYNC_MESSAGE_MAX. One call is a bounded piece of work (a batch). */
 size_t sync_poll(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to);
 void sync_sent(struct sync *s, uint64_t now_ms, int err);
