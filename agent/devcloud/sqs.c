@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SQS operations on messages. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/devcloud/queue.h"
+#include "agent/devcloud/services.h"
+#include "agent/devcloud/sqs.h"
+
+#define RECEIVE_MAX 10
+#define BATCH_MAX 10
+#define WAIT_MAX_S 20
+#define VISIBILITY_MAX_S 43200
+#define DELAY_MAX_S 900
+
+const struct operation sqs_operations[] = {
+    {"GetQueueUrl", sqs_get_queue_url, BUCKET_NONE},
+    {"GetQueueAttributes", sqs_get_queue_attributes, BUCKET_NONE},
+    {"ListQueues", sqs_list_queues, BUCKET_NONE},
+    {"CreateQueue", sqs_create_queue, BUCKET_NONE},
+    {"PurgeQueue", sqs_purge_queue, BUCKET_NONE},
+    {"ReceiveMessage", sqs_receive_message, BUCKET_NONE},
+    {"SendMessage", sqs_send_message, BUCKET_NONE},
+    {"SendMessageBatch", sqs_send_message_batch, BUCKET_NONE},
+    {"DeleteMessage", sqs_delete_message, BUCKET_NONE},
+    {"DeleteMessageBatch", sqs_delete_message_batch, BUCKET_NONE},
+    {"ChangeMessageVisibility", sqs_change_message_visibility, BUCKET_NONE},
+    {"ChangeMessageVisibilityBatch", sqs_change_message_visibility_batch, BUCKET_NONE},
+    {NULL, NULL, BUCKET_NONE},
+};
+
+struct queue *sqs_queue(struct devcloud *cloud, struct request *req)
+{
+    const char *url = json_str_or(req->params, "QueueUrl", "");
+    const char *slash = strrchr(url, '/');
+    struct queue *q = slash == NULL ? NULL : map_get(&cloud->queues, slash + 1);
+    size_t account = strlen(cloud->account);
+
+    /* The account in the path counts; the host may be a proxy's or "localhost". */
+    if (q == NULL || (size_t)(slash - url) < account + 1 || slash[-(ptrdiff_t)account - 1] != '/' ||
+        strncmp(slash - account, cloud->account, account) != 0) {
+        answer_error(&req->answer, 400, "QueueDoesNotExist", "The specified queue does not exist.");
+        return NULL;
+    }
+    return q;
+}
+
+static bool in_range(struct request *req, const char *name, int64_t value, int64_t low,
+                     int64_t high)
+{
+    if (value >= low && value <= high)
+        return true;
+    answer_error(&req->answer, 400, "InvalidParameterValue",
+                 "Value %lld for parameter %s is invalid. Reason: Must be between %lld and %lld, "
+                 "if provided.",
+                 (long long)value, name, (long long)low, (long long)high);
+    return false;
+}
+
+static bool wants(const struct request *req, const char *attribute)
+{
+    static const char *const LISTS[] = {"MessageSystemAttributeNames", "AttributeNames"};
+
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *one;
+        size_t j;
+        json_array_foreach(json_arr(req->params, LISTS[i]), j,
+                           one) if (strcmp(json_string_value(one), "All") == 0 ||
+                                    strcmp(json_string_value(one), attribute) == 0) return true;
+    }
+    return false;
+}
+
+static json_t *render_message(const struct request *req, const struct message *m)
+{
+    char handle[HANDLE_MAX];
+    json_t *attributes = json_object();
+
+    queue_handle(m, handle);
+    if (wants(req, "SenderId"))
+        json_set_str(attributes, "SenderId", "AIDAIENQZJOLO23YVJ4VO");
+    if (wants(req, "SentTimestamp"))
+        json_object_set_new(attributes, "SentTimestamp",
+                            json_sprintf("%lld", (long long)m->sent_ms));
+    if (wants(req, "ApproximateReceiveCount"))
+        json_object_set_new(attributes, "ApproximateReceiveCount", json_sprintf("%u", m->receives));
+    if (wants(req, "ApproximateFirstReceiveTimestamp"))
+        json_object_set_new(attributes, "ApproximateFirstReceiveTimestamp",
+                            json_sprintf("%lld", (long long)m->first_ms));
+    json_t *out = json_pack("{s:s,s:s,s:s,s:s#}", "MessageId", m->id, "ReceiptHandle", handle,
+                            "MD5OfBody", m->md5, "Body", m->body, (int)m->len);
+    if (out == NULL) /* put-event let through what is not UTF-8 */
+        out = json_pack("{s:s,s:s,s:s,s:s}", "MessageId", m->id, "ReceiptHandle", handle,
+                        "MD5OfBody", m->md5, "Body", "\xef\xbf\xbd");
+    if (json_object_size(attributes) > 0)
+        json_object_set(out, "Attributes", attributes);
+    json_decref(attributes);
+    return out;
+}
+
+void sqs_receive_message(struct devcloud *cloud, struct request *req)
+{
+    struct queue *q = sqs_queue(cloud, req);
+    int64_t max = json_int_or(req->params, "MaxNumberOfMessages", 1);
+
+    if (q == NULL)
+        return;
+    int64_t wait_s = json_int_or(req->params, "WaitTimeSeconds",
+                                 (int64_t)queue_setting(q, "ReceiveMessageWaitTimeSeconds", 0));
+    int64_t visibility_s = json_int_or(req->params, "VisibilityTimeout",
+                                       (int64_t)queue_setting(q, "VisibilityTimeout", 30));
+    if (!in_range(req, "MaxNumberOfMessages", max, 1, RECEIVE_MAX) ||
+        !in_range(req, "WaitTimeSeconds", wait_s, 0, WAIT_MAX_S) ||
+        !in_range(req, "VisibilityTimeout", visibility_s, 0, VISIBILITY_MAX_S))
+        return;
+    if (q->in_flight >= QUEUE_IN_FLIGHT_MAX) {
+        answer_error(&req->answer, 403, "OverLimit",
+                     "Too many messages in flight: delete what was received first.");
+        return;
+    }
+    if (req->wait_until_ms == 0)
+        req->wait_until_ms = cloud_now_ms() + (uint64_t)wait_s * 1000;
+    if (list_is_empty(&q->ready) && cloud_now_ms() < req->wait_until_ms) {
+        list_push(&q->waiters, &req->waiter);
+        req->answer.wait = true;
+        return;
+    }
+    req->answer.json = json_object();
+    json_t *messages = json_array();
+    for (int64_t i = 0; i < max && (visibility_s > 0 || i == 0); i++) {
+        struct message *m = queue_take(cloud, q, (uint64_t)visibility_s * 1000);
+        if (m == NULL)
+            break;
+        json_array_append_new(messages, render_message(req, m));
+    }
+    if (json_array_size(messages) > 0)
+        json_object_set(req->answer.json, "Messages", messages);
+    cloud_count(cloud, "messages_received", (int64_t)json_array_size(messages));
+    json_decref(messages);
+}
+
+/* What is wrong with one message or entry, as SQS names it; NULL: nothing. */
+struct complaint {
+    const char *code;
+    const char *message;
+};
+
+/* XML 1.0 characters: what SQS allows in a body. */
+static bool is_text(const char *body)
+{
+    for (; *body != '\0'; body++)
+        if ((unsigned char)*body < 0x20 && strchr("\t\n\r", *body) == NULL)
+            return false;
+    return true;
+}
+
+static struct message *send_one(struct devcloud *cloud, struct queue *q, const json_t *entry,
+                                struct complaint *c)
+{
+    const char *body = json_str_or(entry, "MessageBody", "");
+    int64_t delay_s =
+        json_int_or(entry, "DelaySeconds", (int64_t)queue_setting(q, "DelaySeconds", 0));
+
+    if (body[0] == '\0')
+        *c = (struct complaint){"InvalidParameterValue", "The message body must not be empty."};
+    else if (strlen(body) > queue_setting(q, "MaximumMessageSize", QUEUE_MESSAGE_MAX))
+        *c = (struct complaint){"InvalidParameterValue",
+                                "One or more parameters are invalid. Reason: Message must be "
+                                "shorter than the queue's MaximumMessageSize."};
+    else if (!is_text(body))
+        *c = (struct complaint){"InvalidMessageContents",
+                                "The message contains characters outside the allowed set."};
+    else if (delay_s < 0 || delay_s > DELAY_MAX_S)
+        *c = (struct complaint){"InvalidParameterValue", "DelaySeconds must be 0 to 900."};
+    else
+        return queue_put(cloud, q, body, strlen(body), (uint64_t)delay_s * 1000);
+    return NULL;
+}
+
+static struct message *find(struct queue *q, const json_t *entry, struct complaint *c)
+{
+    struct message *m = NULL;
+
+    if (queue_find(q, json_str_or(entry, "ReceiptHandle", ""), &m) != 0)
+        *c = (struct complaint){"ReceiptHandleIsInvalid", "The input receipt handle is invalid."};
+    return m;
+}
+
+static void delete_one(struct devcloud *cloud, struct queue *q, const json_t *entry,
+                       struct complaint *c)
+{
+    struct message *m = find(q, entry, c);
+
+    /* An old handle of a message that was received again is accepted and does nothing. */
+    if (m != NULL) {
+        queue_delete(cloud, m);
+        cloud_count(cloud, "messages_deleted", 1);
+    }
+}
+
+static void hide_one(struct devcloud *cloud, struct queue *q, const json_t *entry,
+                     struct complaint *c)
+{
+    struct message *m = find(q, entry, c);
+    int64_t seconds = json_int_or(entry, "VisibilityTimeout", -1);
+
+    if (c->code != NULL)
+        return;
+    if (seconds < 0 || seconds > VISIBILITY_MAX_S)
+        *c = (struct complaint){"InvalidParameterValue",
+                                "VisibilityTimeout must be 0 to 43200 seconds."};
+    else if (m == NULL || !m->in_flight)
+        *c = (struct complaint){"MessageNotInflight", "The message is not in flight."};
+    else
+        queue_hide(cloud, m, (uint64_t)seconds * 1000);
+}
+
+static void complain(struct request *req, const struct complaint *c)
+{
+    answer_error(&req->answer, 400, c->code, "%s", c->message);
+}
+
+static json_t *render_sent(const struct message *m)
+{
+    return json_pack("{s:s,s:s}", "MessageId", m->id, "MD5OfMessageBody", m->md5);
+}
+
+void sqs_send_message(struct devcloud *cloud, struct request *req)
+{
+    struct queue *q = sqs_queue(cloud, req);
+    struct complaint c = {0};
+
+    if (q == NULL)
+        return;
+    const struct message *m = send_one(cloud, q, req->params, &c);
+    if (c.code != NULL)
+        complain(req, &c);
+    else if (m != NULL)
+        req->answer.json = render_sent(m);
+}
+
+void sqs_delete_message(struct devcloud *cloud, struct request *req)
+{
+    struct queue *q = sqs_queue(cloud, req);
+    struct complaint c = {0};
+
+    if (q == NULL)
+        return;
+    delete_one(cloud, q, req->params, &c);
+    if (c.code != NULL)
+        complain(req, &c);
+}
+
+void sqs_change_message_visibility(struct devcloud *cloud, struct request *req)
+{
+    struct queue *q = sqs_queue(cloud, req);
+    struct complaint c = {0};
+
+    if (q == NULL)
+        return;
+    hide_one(cloud, q, req->params, &c);
+    if (c.code != NULL)
+        complain(req, &c);
+}
+
+static bool is_entry_id(const char *id)
+{
+    size_t len = strlen(id);
+
+    return len > 0 && len <= 80 &&
+           strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == len;
+}
+
+static bool check_batch(struct request *req, const json_t *entries)
+{
+    const json_t *one;
+    size_t i, total = 0;
+
+    if (json_array_size(entries) == 0) {
+        answer_error(&req->answer, 400, "EmptyBatchRequest",
+                     "There should be at least one entry in the request.");
+        return false;
+    }
+    if (json_array_size(entries) > BATCH_MAX) {
+        answer_error(&req->answer, 400, "TooManyEntriesInBatchRequest",
+                     "Maximum number of entries per request are 10. You have sent %zu.",
+                     json_array_size(entries));
+        return false;
+    }
+    json_array_foreach(entries, i, one)
+    {
+        const char *id = json_str_or(one, "Id", "");
+        total += strlen(json_str_or(one, "MessageBody", ""));
+        if (!is_entry_id(id)) {
+            answer_error(&req->answer, 400, "InvalidBatchEntryId",
+                         "A batch entry id can only contain alphanumeric characters, hyphens and "
+                         "underscores. It can be at most 80 letters long.");
+            return false;
+        }
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(json_str_or(json_array_get(entries, j), "Id", ""), id) == 0) {
+                answer_error(&req->answer, 400, "BatchEntryIdsNotDistinct", "Id %.80s repeated.",
+                             id);
+                return false;
+            }
+    }
+    if (total > QUEUE_MESSAGE_MAX) {
+        answer_error(&req->answer, 400, "BatchRequestTooLong",
+                     "Batch requests cannot be longer than %u bytes.", QUEUE_MESSAGE_MAX);
+        return false;
+    }
+    return true;
+}
+
+enum batch_kind { BATCH_SEND, BATCH_DELETE, BATCH_HIDE };
+
+static void run_batch(struct devcloud *cloud, struct request *req, enum batch_kind kind)
+{
+    struct queue *q = sqs_queue(cloud, req);
+    const json_t *entries = json_arr(req->params, "Entries");
+    const json_t *one;
+    size_t i;
+
+    if (q == NULL || !check_batch(req, entries))
+        return;
+    json_t *good = json_array(), *bad = json_array();
+    json_array_foreach(entries, i, one)
+    {
+        struct complaint c = {0};
+        const struct fault *fault = fault_pick(cloud, req, "partial");
+        const char *id = json_str(one, "Id");
+        json_t *done = json_object();
+        if (fault != NULL) {
+            c = (struct complaint){"InternalError", "This entry failed. Try it again."};
+        } else if (kind == BATCH_SEND) {
+            const struct message *m = send_one(cloud, q, one, &c);
+            json_decref(done);
+            done = m == NULL ? json_object() : render_sent(m);
+        } else if (kind == BATCH_DELETE) {
+            delete_one(cloud, q, one, &c);
+        } else {
+            hide_one(cloud, q, one, &c);
+        }
+        json_set_str(done, "Id", id);
+        if (c.code == NULL)
+            json_array_append(good, done);
+        else
+            json_array_append_new(bad,
+                                  json_pack("{s:s,s:b,s:s,s:s}", "Id", id, "SenderFault",
+                                            fault == NULL, "Code", c.code, "Message", c.message));
+        json_decref(done);
+    }
+    req->answer.json = json_pack("{s:o,s:o}", "Successful", good, "Failed", bad);
+}
+
+void sqs_send_message_batch(struct devcloud *cloud, struct request *req)
+{
+    run_batch(cloud, req, BATCH_SEND);
+}
+
+void sqs_delete_message_batch(struct devcloud *cloud, struct request *req)
+{
+    run_batch(cloud, req, BATCH_DELETE);
+}
+
+void sqs_change_message_visibility_batch(struct devcloud *cloud, struct request *req)
+{
+    run_batch(cloud, req, BATCH_HIDE);
+}
