@@ -302,6 +302,7 @@ int model_put_instance(struct model *m, const struct model_instance_row *row, ui
         inst->changes++;
     inst->version = row->version;
     inst->seen_ms = now_ms;
+    inst->confirm_asked_ms = 0;
     inst->registered_unix_ms = row->registered_unix_ms;
     inst->running_tasks = row->running_tasks;
     if (ret)

@@ -66,6 +66,7 @@ struct model_instance {
     uint64_t seen_ms;               /* when the row last came or was confirmed, monotonic */
     uint64_t disconnected_since_ms; /* 0: connected */
     uint64_t draining_since_ms;     /* 0: not draining */
+    uint64_t confirm_asked_ms;      /* the shell's: when a look at it was asked for; 0: not */
     int64_t registered_unix_ms;     /* 0: unknown */
     int64_t running_tasks;          /* as ECS counts them */
     const char *arn;

@@ -26,6 +26,7 @@ static void set_phase(struct plan_pair *pair, enum plan_phase phase, uint64_t no
 {
     pair->phase = (uint8_t)phase;
     pair->since_ms = now_ms;
+    pair->tended = false;
 }
 
 /* Failures are about one instance and one deployment; another one starts afresh. */

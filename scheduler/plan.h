@@ -108,6 +108,7 @@ struct plan_pair {
     uint32_t generation; /* of the instance that the rest is about */
     uint8_t phase;
     uint8_t reason;           /* enum plan_reason of the last failure, 0: none */
+    bool tended;              /* the shell's: something is settling this UNKNOWN */
     uint16_t failures;        /* in a row */
     uint64_t deployment;      /* hash of the one the failures are about */
     uint64_t since_ms;        /* of phase */

@@ -32,6 +32,8 @@ struct daemons_options {
 
 int daemons_create(struct daemons **ret, const struct daemons_options *options,
                    struct errmsg *e) MUST_CHECK;
+/* Before the modules it was given are destroyed. Commands under way are answered ERR_CANCELED;
+ * AWS calls are cancelled, their completions are ignored. */
 void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
 /* Leadership came or went. Nothing is started or stopped before the world is known: the first
  * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment. */
@@ -44,6 +46,9 @@ void daemons_intent_changed(struct daemons *d);
  * done runs exactly once, later. ERR_NOTLEADER if this agent does not lead. */
 typedef void (*daemons_done_fn)(void *arg, const struct intent_result *result);
 void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg);
+/* From the agent's raft apply callback, after intent_apply: what became of the entry at index.
+ * The result is copied as far as a waiting command may need it. */
+void daemons_applied(struct daemons *d, uint64_t index, const struct intent_result *result);
 /* {"environments":[{"name","desired","running","pending","failed"...}],"actions",...}. New
  * reference. */
 json_t *daemons_status(const struct daemons *d);

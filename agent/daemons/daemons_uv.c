@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The leader's daemon scheduler: one timer, one step. A step loads, settles, plans what changed
+ * and reports; changes only mark what they concern and arm the timer. */
+#include "agent/daemons/daemons_uv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/daemons/daemons_int.h"
+
+#define DEBOUNCE_MS 2 /* rows of one batch come one after the other */
+#define LEASE_RETRY_MS 50
+
+uint64_t daemons_now(const struct daemons *d)
+{
+    return uv_now(d->options.loop) + 1; /* never 0, which means "never" */
+}
+
+void op_init(struct op *op, struct daemons *d, enum op_kind kind)
+{
+    op->d = d;
+    op->kind = kind;
+    op->call = NULL;
+    op->pending = false;
+    list_push(&d->ops, &op->node);
+}
+
+struct daemons *op_resume(struct op *op)
+{
+    op->pending = false;
+    if (!op->d)
+        free(op);
+    else
+        return op->d;
+    return NULL;
+}
+
+void op_free(struct op *op)
+{
+    list_remove(&op->node);
+    free(op);
+}
+
+/* Ops of this leadership (all, when closing) are cut off. A proposed command stays: raft will
+ * still say what became of it. */
+static void orphan_ops(struct daemons *d)
+{
+    command_lost(d);
+    for (struct list *n = d->ops.next; n != &d->ops;) {
+        struct op *op = LIST_OF(n, struct op, node);
+        n = n->next;
+        if (op->kind == OP_COMMAND && !d->closing)
+            continue;
+        list_remove(&op->node);
+        op->d = NULL;
+        if (op->call)
+            aws_cancel(op->call);
+        if (!op->pending)
+            free(op);
+    }
+    d->starts = d->stops = d->unsettled = 0;
+}
+
+static void step(uv_timer_t *timer);
+
+void daemons_wake(struct daemons *d)
+{
+    if (!d->leading || d->closing)
+        return;
+    uint64_t due =
+        uv_is_active((uv_handle_t *)&d->timer) ? uv_timer_get_due_in(&d->timer) : UINT64_MAX;
+    if (due > DEBOUNCE_MS)
+        uv_timer_start(&d->timer, step, DEBOUNCE_MS, 0);
+}
+
+static void plan_envs(struct daemons *d, uint64_t *deadline_ms)
+{
+    uint64_t now_ms = daemons_now(d);
+    bool may_act = raft_uv_may_act(d->options.raft);
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
+        struct denv *env = LIST_OF(n, struct denv, node);
+        if (!env->settled)
+            continue;
+        if (now_ms >= env->deadline_ms)
+            env->dirty = true;
+        if (env->dirty && may_act && now_ms >= d->next_plan_ms)
+            act_plan(d, env);
+        uint64_t at_ms = env->deadline_ms;
+        if (env->dirty)
+            at_ms = may_act ? d->next_plan_ms : now_ms + LEASE_RETRY_MS;
+        if (env->dirty && at_ms <= now_ms)
+            at_ms = now_ms + DEBOUNCE_MS;
+        if (at_ms < *deadline_ms)
+            *deadline_ms = at_ms;
+        if (may_act)
+            progress_step(d, env, deadline_ms);
+    }
+}
+
+static void step(uv_timer_t *timer)
+{
+    struct daemons *d = timer->data;
+    if (!d->leading)
+        return;
+    uint64_t deadline_ms = UINT64_MAX;
+    if (!d->loaded) {
+        world_load_slice(d);
+        if (d->loaded) {
+            world_dirty_all(d);
+            if (d->reconciled) { /* which had come first */
+                world_mark_seen(d);
+                settle_adopt(d);
+            }
+        }
+        uv_timer_start(&d->timer, step, d->loaded ? 0 : 1, 0);
+        return;
+    }
+    if (!d->reconciled)
+        return;
+    settle_step(d, &deadline_ms);
+    plan_envs(d, &deadline_ms);
+    uint64_t now_ms = daemons_now(d);
+    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    if (deadline_ms == UINT64_MAX)
+        uv_timer_stop(&d->timer);
+    else
+        uv_timer_start(&d->timer, step, wait_ms, 0);
+}
+
+int daemons_create(struct daemons **ret, const struct daemons_options *options, struct errmsg *e)
+{
+    struct daemons *d = calloc(1, sizeof *d);
+    if (!d)
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    d->options = *options;
+    const char *cluster = options->cluster && *options->cluster ? options->cluster : "default";
+    if (strlen(cluster) >= sizeof d->cluster) {
+        free(d);
+        return errmsg_set(e, ERR_CONFIG, "the cluster's name is longer than %d characters",
+                          CLUSTER_NAME_MAX);
+    }
+    memcpy(d->cluster, cluster, strlen(cluster) + 1);
+    if (uv_timer_init(options->loop, &d->timer) != 0) {
+        free(d);
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    }
+    d->timer.data = d;
+    prng_seed(&d->prng, options->seed);
+    d->settle_first_ms = DAEMONS_SETTLE_FIRST_MS;
+    d->settle_window_ms = DAEMONS_SETTLE_WINDOW_MS;
+    map_init(&d->envs);
+    list_init(&d->env_list);
+    list_init(&d->ops);
+    model_init(&d->model, DAEMONS_INSTANCES_MAX, DAEMONS_TASKS_MAX, world_resize, NULL);
+    rows_listen(options->rows, world_listen, d);
+    *ret = d;
+    return 0;
+}
+
+static void closed(uv_handle_t *handle)
+{
+    struct daemons *d = handle->data;
+    void (*done)(void *arg) = d->destroyed;
+    void *arg = d->destroyed_arg;
+    for (size_t i = 0; i < DAEMONS_RESULTS; i++)
+        json_decref(d->results[i].body);
+    map_fini(&d->envs);
+    free(d);
+    if (done)
+        done(arg);
+}
+
+void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg)
+{
+    d->destroyed = done;
+    d->destroyed_arg = arg;
+    d->closing = true;
+    d->leading = false;
+    orphan_ops(d);
+    envs_clear(d);
+    model_fini(&d->model);
+    uv_close((uv_handle_t *)&d->timer, closed);
+}
+
+void daemons_lead(struct daemons *d, bool leading, uint64_t term)
+{
+    if (d->closing || (leading == d->leading && (!leading || term == d->term)))
+        return;
+    d->leading = false;
+    orphan_ops(d);
+    envs_clear(d);
+    model_clear(&d->model);
+    uv_timer_stop(&d->timer);
+    if (!leading) {
+        LOG(LOG_INFO, "daemons_stopped", "no longer leading: nothing is started or stopped here",
+            LU("term", d->term));
+        return;
+    }
+    d->leading = true;
+    d->reconciled = false;
+    d->term = term;
+    d->attempts = 0;
+    d->not_before_ms = 0;
+    d->next_plan_ms = 0;
+    world_load_start(d);
+    envs_sync(d);
+    LOG(LOG_INFO, "daemons_leading", "scheduling begins once the cluster's state is known",
+        LU("term", term));
+    daemons_wake(d);
+}
+
+void daemons_reconciled(struct daemons *d)
+{
+    if (!d->leading)
+        return;
+    bool first = !d->reconciled;
+    d->reconciled = true;
+    if (d->loaded) { /* else when loaded */
+        world_mark_seen(d);
+        if (first)
+            settle_adopt(d);
+    }
+    world_dirty_all(d);
+}
+
+void daemons_intent_changed(struct daemons *d)
+{
+    if (d->leading)
+        envs_sync(d);
+}
+
+json_t *daemons_status(const struct daemons *d)
+{
+    json_t *list = json_array();
+    bool settled = true;
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
+        const struct denv *env = LIST_OF(n, struct denv, node);
+        const struct plan_counts *c = &env->counts;
+        settled = settled && env->settled;
+        json_array_append_new(
+            list,
+            json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name, "deployment",
+                      env->deployment, "deleting", env->plan.deleting, "settled", env->settled,
+                      "desired", (json_int_t)c->desired, "running", (json_int_t)c->running,
+                      "pending", (json_int_t)c->pending, "waiting", (json_int_t)c->waiting,
+                      "failed", (json_int_t)c->failed, "error", env->error));
+    }
+    const char *state = !d->leading      ? "not leading"
+                        : !d->loaded     ? "loading"
+                        : !d->reconciled ? "waiting for the first reconcile"
+                        : !settled       ? "settling"
+                                         : "scheduling";
+    return json_pack(
+        "{s:s,s:o,s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}}", "state", state,
+        "environments", list, "actions", "starting", (int)d->starts, "stopping", (int)d->stops,
+        "unsettled", (int)d->unsettled, "totals", "started", (json_int_t)d->counters.starts,
+        "startCalls", (json_int_t)d->counters.start_calls, "stopped", (json_int_t)d->counters.stops,
+        "failures", (json_int_t)d->counters.failures, "unknown", (json_int_t)d->counters.unknown,
+        "adopted", (json_int_t)d->counters.adopted, "duplicates",
+        (json_int_t)d->counters.duplicates, "died", (json_int_t)d->counters.died);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What became of starts whose outcome is not known: lost answers, a former leader's attempts.
+ * ListTasks by startedBy shows it; ECS's lists lag, so "not there" counts only after a window.
+ * Tasks the store does not have are fetched through intake first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/log.h"
+#include "agent/base/row.h"
+#include "agent/daemons/daemons_int.h"
+
+static bool is_stored(struct daemons *d, const char *arn)
+{
+    struct store_txn *txn;
+    struct store_row row;
+    if (store_read_begin(d->options.store, &txn) != 0)
+        return false;
+    int rv = store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row);
+    store_read_end(txn);
+    return rv == 0;
+}
+
+/* Has every task of a list answer fetched that is not known here. True if all are. */
+static bool all_known(struct daemons *d, const char *cluster, const json_t *body)
+{
+    size_t i;
+    const json_t *item;
+    bool known = true;
+    json_array_foreach(json_arr(body, "taskArns"), i, item)
+    {
+        const char *arn = json_string_value(item);
+        if (!arn || is_stored(d, arn))
+            continue;
+        known = false;
+        intake_refresh_task(d->options.intake, cluster, arn);
+    }
+    return known;
+}
+
+static struct aws_call *list_tasks(struct daemons *d, const char *cluster, const char *deployment,
+                                   const char *desired, aws_done_fn done, void *arg)
+{
+    struct aws_call_options options = {.priority = AWS_REPAIR};
+    json_t *params = json_pack("{s:s,s:s,s:s}", "cluster", cluster, "startedBy", deployment,
+                               "desiredStatus", desired);
+    return params ? aws_list(d->options.aws, AWS_ECS, "ListTasks", "taskArns", params, &options,
+                             done, arg)
+                  : NULL;
+}
+
+/* ---- one batch ---------------------------------------------------------------------- */
+
+static struct plan_pair *unknown_pair(struct daemons *d, const struct start_batch *batch,
+                                      const struct start_item *item)
+{
+    struct denv *env = start_env(d, batch);
+    struct model_instance *inst = start_instance(d, item);
+    if (!env || !inst || item->slot >= env->pair_cap)
+        return NULL;
+    struct plan_pair *pair = envs_pair(env, inst);
+    bool ours = pair->generation == item->generation && pair->phase == PAIR_UNKNOWN;
+    return ours ? pair : NULL;
+}
+
+/* Is a task here that must be of this attempt? */
+static bool is_found(struct daemons *d, const struct start_batch *batch,
+                     const struct start_item *item)
+{
+    const struct model_instance *inst = start_instance(d, item);
+    for (const struct model_task *t = inst ? inst->tasks : NULL; t; t = t->next) {
+        if (!t->started_by || strcmp(t->started_by->text, batch->deployment) != 0)
+            continue;
+        if (model_task_is_live(t) || t->created_unix_ms >= batch->asked_unix_ms ||
+            (!batch->adopted && t->first_seen_ms >= batch->since_ms))
+            return true;
+    }
+    return false;
+}
+
+static void end_item(struct daemons *d, struct start_batch *batch, struct start_item *item)
+{
+    struct plan_pair *pair = unknown_pair(d, batch, item);
+    if (pair)
+        plan_pair_release(pair);
+    item->settled = true;
+    start_forget_attempt(d, batch, item);
+}
+
+static void judge(struct daemons *d, struct start_batch *batch)
+{
+    bool old_enough = batch->listed_from_ms >= batch->since_ms + d->settle_window_ms;
+    bool all = true;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct start_item *item = &batch->items[i];
+        if (item->settled)
+            continue;
+        if (is_found(d, batch, item)) {
+            d->counters.adopted++;
+            LOG(LOG_INFO, "daemon_adopted", "a start of unknown outcome had taken effect",
+                LS("environment", batch->env), LS("instance", item->arn));
+            end_item(d, batch, item);
+        } else if (batch->complete && old_enough) {
+            LOG(LOG_INFO, "daemon_not_started", "a start of unknown outcome had no effect",
+                LS("environment", batch->env), LS("instance", item->arn));
+            end_item(d, batch, item);
+        } else {
+            all = false;
+        }
+    }
+    struct denv *env = start_env(d, batch);
+    if (env)
+        env->dirty = true;
+    if (all) {
+        start_finish(d, batch);
+        return;
+    }
+    uint64_t wait_ms = d->settle_first_ms << (batch->rounds < 3 ? batch->rounds : 3);
+    batch->rounds++;
+    batch->next_ms = daemons_now(d) + wait_ms;
+    daemons_wake(d);
+}
+
+static void retry_list(struct daemons *d, struct start_batch *batch)
+{
+    batch->listing = false;
+    batch->complete = false;
+    judge(d, batch);
+}
+
+static void on_stopped_list(void *arg, const struct aws_result *result)
+{
+    struct start_batch *batch = arg;
+    batch->op.call = NULL;
+    struct daemons *d = op_resume(&batch->op);
+    if (!d)
+        return;
+    if (result->err) {
+        retry_list(d, batch);
+        return;
+    }
+    batch->listing = false;
+    batch->complete = all_known(d, batch->cluster, result->body) && batch->complete;
+    judge(d, batch);
+}
+
+static void on_running_list(void *arg, const struct aws_result *result)
+{
+    struct start_batch *batch = arg;
+    batch->op.call = NULL;
+    struct daemons *d = op_resume(&batch->op);
+    if (!d)
+        return;
+    if (result->err) {
+        retry_list(d, batch);
+        return;
+    }
+    batch->complete = all_known(d, batch->cluster, result->body);
+    batch->op.call =
+        list_tasks(d, batch->cluster, batch->deployment, "STOPPED", on_stopped_list, batch);
+    batch->op.pending = batch->op.call != NULL;
+    if (!batch->op.call)
+        retry_list(d, batch);
+}
+
+static void list_batch(struct daemons *d, struct start_batch *batch)
+{
+    batch->listed_from_ms = daemons_now(d);
+    batch->listing = true;
+    batch->op.call =
+        list_tasks(d, batch->cluster, batch->deployment, "RUNNING", on_running_list, batch);
+    batch->op.pending = batch->op.call != NULL;
+    if (!batch->op.call)
+        retry_list(d, batch);
+}
+
+void settle_batch(struct daemons *d, struct start_batch *batch)
+{
+    struct denv *env = start_env(d, batch);
+    if (batch->op.kind == OP_START)
+        d->starts--;
+    batch->op.kind = OP_SETTLE;
+    batch->unsettled = true;
+    d->unsettled++;
+    batch->next_ms = daemons_now(d) + (batch->adopted ? 0 : d->settle_first_ms);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct start_item *item = &batch->items[i];
+        struct model_instance *inst = start_instance(d, item);
+        if (item->settled)
+            continue;
+        d->counters.unknown++;
+        if (!env || !inst || !envs_room(d, env))
+            continue;
+        struct plan_pair *pair = envs_pair(env, inst);
+        if (pair->generation != inst->generation)
+            plan_pair_asked(pair, inst, batch->deployment, batch->since_ms);
+        plan_pair_unknown(pair, daemons_now(d));
+        pair->tended = true;
+    }
+    LOG(LOG_WARN, "daemon_start_unknown",
+        "the outcome of a start is not known; it is being settled", LS("environment", batch->env),
+        LS("deployment", batch->deployment), LU("instances", batch->count));
+    act_unhold(d);
+}
+
+static struct start_batch *settle_new(struct daemons *d, const char *env, const char *deployment,
+                                      const char *cluster, int64_t asked_unix_ms)
+{
+    struct start_batch *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return NULL;
+    strncat(batch->env, env, sizeof batch->env - 1);
+    strncat(batch->deployment, deployment, sizeof batch->deployment - 1);
+    strncat(batch->cluster, cluster, sizeof batch->cluster - 1);
+    batch->asked_unix_ms = asked_unix_ms;
+    batch->since_ms = daemons_now(d);
+    batch->adopted = true;
+    op_init(&batch->op, d, OP_SETTLE);
+    return batch;
+}
+
+static void settle_add(struct start_batch *batch, const struct model_instance *inst)
+{
+    struct start_item *item = &batch->items[batch->count++];
+    strncat(item->arn, inst->arn, sizeof item->arn - 1);
+    item->slot = inst->slot;
+    item->generation = inst->generation;
+}
+
+void settle_tend(struct daemons *d, struct denv *env)
+{
+    struct start_batch *batch = NULL;
+    for (size_t i = 0; i < d->model.slot_count; i++) {
+        struct plan_pair *pair = &env->pairs[i];
+        const struct model_instance *inst = d->model.instances[i];
+        if (!inst || pair->phase != PAIR_UNKNOWN || pair->tended)
+            continue;
+        if (!batch)
+            batch = settle_new(d, env->name, env->deployment, env->cluster, INT64_MAX);
+        if (!batch)
+            return;
+        settle_add(batch, inst);
+        if (batch->count < ECS_START_BATCH)
+            continue;
+        settle_batch(d, batch);
+        batch = NULL;
+    }
+    if (batch)
+        settle_batch(d, batch);
+}
+
+/* ---- attempts of former leaders --------------------------------------------------------- */
+
+struct adoption {
+    struct daemons *d;
+    struct start_batch *open; /* being filled */
+};
+
+static void drop_attempt(struct daemons *d, const char *deployment, const char *instance_arn)
+{
+    struct start_batch *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return;
+    strncat(batch->deployment, deployment, sizeof batch->deployment - 1);
+    strncat(batch->items[0].arn, instance_arn, sizeof batch->items[0].arn - 1);
+    start_forget_attempt(d, batch, &batch->items[0]);
+    free(batch);
+}
+
+static int adopt_row(void *arg, const struct store_row *stored)
+{
+    struct adoption *adoption = arg;
+    struct daemons *d = adoption->d;
+    struct row row;
+    if (row_decode(stored->record.value, stored->record.value_len, &row) != 0)
+        return 0;
+    json_t *json = json_parse_lenient(row.json.data, row.json.len, NULL);
+    const char *env = json_str_or(json, "environment", "");
+    const char *deployment = json_str_or(json, "deployment", "");
+    const struct model_instance *inst =
+        model_find_instance(&d->model, json_str_or(json, "containerInstanceArn", ""));
+    if (!inst || !map_has(&d->envs, env)) { /* nothing left that it could disturb */
+        drop_attempt(d, deployment, json_str_or(json, "containerInstanceArn", ""));
+        json_decref(json);
+        return 0;
+    }
+    struct start_batch *batch = adoption->open;
+    bool fits = batch && batch->count < ECS_START_BATCH &&
+                strcmp(batch->deployment, deployment) == 0 && strcmp(batch->env, env) == 0;
+    if (!fits) {
+        if (batch)
+            settle_batch(d, batch);
+        batch = settle_new(d, env, deployment, json_str_or(json, "clusterArn", ""),
+                           json_int_or(json, "askedAt", 0));
+        adoption->open = batch;
+    }
+    if (batch) {
+        int64_t asked = json_int_or(json, "askedAt", 0);
+        if (asked < batch->asked_unix_ms)
+            batch->asked_unix_ms = asked;
+        settle_add(batch, inst);
+    }
+    json_decref(json);
+    return 0;
+}
+
+void settle_adopt(struct daemons *d)
+{
+    struct adoption adoption = {.d = d};
+    struct store_txn *txn;
+    struct store_query query = {.kind = RECORD_ATTEMPT};
+    if (store_read_begin(d->options.store, &txn) != 0)
+        return;
+    int rv = store_scan(txn, &query, adopt_row, &adoption);
+    store_read_end(txn);
+    if (adoption.open)
+        settle_batch(d, adoption.open);
+    if (rv)
+        LOG(LOG_WARN, "attempt", "cannot read former attempts", LS("error", err_text(rv)));
+}
+
+/* ---- a deployment as a whole, once per leadership ------------------------------------------ */
+
+#define SURVEY_PAUSE_MS 500u
+#define SURVEYS_MAX 20 /* then a listed task that nobody can describe is given up */
+
+struct survey {
+    struct op op;
+    char env[ENVIRONMENT_NAME_MAX + 1];
+    char deployment[64];
+};
+
+static void on_survey(void *arg, const struct aws_result *result)
+{
+    struct survey *survey = arg;
+    survey->op.call = NULL;
+    struct daemons *d = op_resume(&survey->op);
+    if (!d)
+        return;
+    struct denv *env = map_get(&d->envs, survey->env);
+    if (env)
+        env->settling = false;
+    if (env && strcmp(env->deployment, survey->deployment) == 0) {
+        bool known = result->err == 0 && all_known(d, env->cluster, result->body);
+        env->settles += result->err == 0;
+        env->settled = known || env->settles > SURVEYS_MAX;
+        env->settle_at_ms = daemons_now(d) + (result->err ? 4u : 1u) * SURVEY_PAUSE_MS;
+        env->dirty = true;
+        if (result->err)
+            LOG(LOG_WARN, "daemons_settle", result->message, LS("environment", env->name),
+                LS("error", err_text(result->err)));
+    }
+    op_free(&survey->op);
+    daemons_wake(d);
+}
+
+static void survey_env(struct daemons *d, struct denv *env)
+{
+    struct survey *survey = calloc(1, sizeof *survey);
+    env->settle_at_ms = daemons_now(d) + SURVEY_PAUSE_MS;
+    if (!survey)
+        return;
+    memcpy(survey->env, env->name, sizeof survey->env);
+    memcpy(survey->deployment, env->deployment, sizeof survey->deployment);
+    op_init(&survey->op, d, OP_SURVEY);
+    survey->op.call = list_tasks(d, env->cluster, env->deployment, "RUNNING", on_survey, survey);
+    survey->op.pending = survey->op.call != NULL;
+    env->settling = survey->op.pending;
+    if (!survey->op.call)
+        op_free(&survey->op);
+}
+
+void settle_step(struct daemons *d, uint64_t *deadline_ms)
+{
+    uint64_t now_ms = daemons_now(d);
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
+        struct denv *env = LIST_OF(n, struct denv, node);
+        if (env->settled || env->settling)
+            continue;
+        if (now_ms >= env->settle_at_ms)
+            survey_env(d, env);
+        if (!env->settling && env->settle_at_ms < *deadline_ms)
+            *deadline_ms = env->settle_at_ms;
+    }
+    for (struct list *n = d->ops.next; n != &d->ops;) {
+        struct op *op = LIST_OF(n, struct op, node);
+        struct start_batch *batch = (struct start_batch *)(void *)op;
+        n = n->next;
+        if (op->kind != OP_SETTLE || batch->listing)
+            continue;
+        if (now_ms >= batch->next_ms)
+            list_batch(d, batch);
+        else if (batch->next_ms < *deadline_ms)
+            *deadline_ms = batch->next_ms;
+    }
+}

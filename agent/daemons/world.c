@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Rows -> model: the whole store once at the start of leadership, in slices, then every batch of
+ * rows as it is stored. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/row.h"
+#include "agent/daemons/daemons_int.h"
+
+void *world_resize(void *arg, void *memory, size_t size)
+{
+    (void)arg;
+    if (size)
+        return realloc(memory, size);
+    free(memory);
+    return NULL;
+}
+
+/* A text of a row, NUL-terminated for the model. */
+struct texts {
+    char at[ROW_FIELD_END][ARN_MAX];
+};
+
+static const char *text_of(struct texts *texts, const struct row *row, enum row_field field)
+{
+    struct row_text text = row->field[field];
+    if (!text.data || text.len >= sizeof texts->at[field])
+        return NULL;
+    memcpy(texts->at[field], text.data, text.len);
+    texts->at[field][text.len] = '\0';
+    return texts->at[field];
+}
+
+/* ECS's counter with the record's generation below it: one order for rows and their end. */
+static uint64_t model_version(struct record_version v)
+{
+    return (v.hi << 16) | (v.lo & 0xffff);
+}
+
+/* Rows have RFC 3339 texts; numbers are ECS's own epoch seconds. */
+static int64_t time_of(const json_t *obj, const char *key)
+{
+    const json_t *value = json_object_get(obj, key);
+    int64_t unix_ms;
+    if (json_is_string(value) && clock_parse_rfc3339(json_string_value(value), &unix_ms) == 0)
+        return unix_ms;
+    return json_is_number(value) ? (int64_t)(json_number_value(value) * 1000) : 0;
+}
+
+static int put_instance(struct daemons *d, const char *arn, const struct record *rec,
+                        const struct row *row, struct model_instance **ret)
+{
+    struct texts texts;
+    json_t *json = json_parse_lenient(row->json.data, row->json.len, NULL);
+    struct model_attribute attributes[MODEL_ATTRIBUTES_MAX];
+    struct model_instance_row out = {
+        .arn = arn,
+        .cluster = text_of(&texts, row, ROW_CLUSTER),
+        .status = text_of(&texts, row, ROW_STATUS),
+        .ec2_id = text_of(&texts, row, ROW_EC2_INSTANCE),
+        .zone = text_of(&texts, row, ROW_ZONE),
+        .agent_version = json_str(json_obj(json, "versionInfo"), "agentVersion"),
+        .connected = row_field_is(row, ROW_CONNECTED, "true"),
+        .version = model_version(rec->version),
+        .registered_unix_ms = time_of(json, "registeredAt"),
+        .running_tasks = json_int_or(json, "runningTasksCount", 0),
+        .attributes = attributes,
+    };
+    size_t i;
+    const json_t *item;
+    json_array_foreach(json_arr(json, "attributes"), i, item)
+    {
+        const char *name = json_str(item, "name");
+        if (name && out.attribute_count < MODEL_ATTRIBUTES_MAX)
+            attributes[out.attribute_count++] =
+                (struct model_attribute){name, json_str(item, "value")};
+    }
+    int rv = model_put_instance(&d->model, &out, daemons_now(d), ret);
+    json_decref(json);
+    return rv;
+}
+
+static int put_task(struct daemons *d, const char *arn, const struct record *rec,
+                    const struct row *row, struct model_task **ret)
+{
+    struct texts texts;
+    struct model_task_row out = {
+        .arn = arn,
+        .cluster = text_of(&texts, row, ROW_CLUSTER),
+        .instance = text_of(&texts, row, ROW_INSTANCE),
+        .group = text_of(&texts, row, ROW_GROUP),
+        .started_by = text_of(&texts, row, ROW_STARTED_BY),
+        .status = text_of(&texts, row, ROW_STATUS),
+        .desired = text_of(&texts, row, ROW_DESIRED),
+        .version = model_version(rec->version),
+    };
+    json_t *json = NULL;
+    /* Of other tasks only place, group and life are asked for: no need to parse them. */
+    if (out.group && strncmp(out.group, PLAN_GROUP_PREFIX, sizeof PLAN_GROUP_PREFIX - 1) == 0) {
+        json = json_parse_lenient(row->json.data, row->json.len, NULL);
+        out.created_unix_ms = time_of(json, "createdAt");
+        out.started_unix_ms = time_of(json, "startedAt");
+        out.stopped_unix_ms = time_of(json, "stoppedAt");
+        out.stop_code = json_str(json, "stopCode");
+        out.reason = json_str(json, "stoppedReason");
+    }
+    int rv = model_put_task(&d->model, &out, daemons_now(d), ret);
+    json_decref(json);
+    return rv;
+}
+
+void world_dirty_all(struct daemons *d)
+{
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next)
+        LIST_OF(n, struct denv, node)->dirty = true;
+    daemons_wake(d);
+}
+
+void world_mark_seen(struct daemons *d)
+{
+    for (size_t i = 0; i < d->model.slot_count; i++) {
+        struct model_instance *inst = d->model.instances[i];
+        if (inst)
+            inst->seen_ms = daemons_now(d);
+    }
+}
+
+static void dirty_group(struct daemons *d, const struct model_name *group)
+{
+    struct denv *env = group ? envs_of_group(d, group->text) : NULL;
+    if (env)
+        env->dirty = true;
+    daemons_wake(d);
+}
+
+/* A task that was live is STOPPED now: does its place have to pause? */
+static void note_death(struct daemons *d, const struct model_task *task)
+{
+    struct denv *env = task->group ? envs_of_group(d, task->group->text) : NULL;
+    if (!env || !task->started_by || strcmp(task->started_by->text, env->deployment) != 0)
+        return;
+    if (task->stop_asked_ms || strncmp(task->reason, "blox:", 5) == 0)
+        return; /* our own doing */
+    if (!envs_room(d, env))
+        return;
+    struct plan_pair *pair = envs_pair(env, task->instance);
+    int64_t ran_ms = -1;
+    if (task->started_unix_ms && task->stopped_unix_ms)
+        ran_ms = task->stopped_unix_ms - task->started_unix_ms;
+    d->counters.died++;
+    struct plan_pair before = *pair;
+    plan_pair_died(pair, task->instance, env->deployment, ran_ms, daemons_now(d), &d->prng);
+    if (before.phase == PAIR_ASKED || before.phase == PAIR_UNKNOWN) { /* still to be answered */
+        pair->phase = before.phase;
+        pair->since_ms = before.since_ms;
+        pair->tended = before.tended;
+    }
+    envs_note_failure(env, task->instance->slot, ran_ms < PLAN_RAN_WELL_MS ? task->stop_code : "");
+    LOG(LOG_INFO, "daemon_task_stopped", task->reason, LS("environment", env->name),
+        LS("task", task->arn), LI("ran_ms", ran_ms), LU("failures", pair->failures));
+}
+
+static void full(const struct daemons *d, int err)
+{
+    (void)d;
+    if (err == ERR_FULL || err == ERR_NOMEM)
+        LOG(LOG_ERROR, "daemons_model", "a row does not fit into the scheduler's model",
+            LS("error", err_text(err)));
+}
+
+static void take_task(struct daemons *d, const char *arn, const struct record *rec,
+                      const struct row *row, bool is_load)
+{
+    struct model_task *task;
+    const struct model_task *before = model_find_task(&d->model, arn);
+    bool was_live = before && model_task_is_live(before);
+    int rv = put_task(d, arn, rec, row, &task);
+    if (rv) {
+        full(d, rv);
+        return;
+    }
+    if (!task)
+        return;
+    /* A task of which only the end was ever seen counts as well, unless it is history. */
+    if (!is_load && !model_task_is_live(task) && (was_live || !before))
+        note_death(d, task);
+    if (!is_load)
+        dirty_group(d, task->group);
+}
+
+static void take_record(struct daemons *d, const struct record *rec, bool is_load)
+{
+    char arn[RECORD_KEY_MAX + 1];
+    if (rec->key_len > RECORD_KEY_MAX)
+        return;
+    memcpy(arn, rec->key, rec->key_len);
+    arn[rec->key_len] = '\0';
+    if (rec->deleted) {
+        if (rec->kind == RECORD_INSTANCE)
+            model_del_instance(&d->model, arn);
+        else
+            model_del_task(&d->model, arn);
+        world_dirty_all(d);
+        return;
+    }
+    struct row row;
+    if (row_decode(rec->value, rec->value_len, &row) != 0)
+        return;
+    if (rec->kind == RECORD_TASK) {
+        take_task(d, arn, rec, &row, is_load);
+        return;
+    }
+    struct model_instance *inst;
+    int rv = put_instance(d, arn, rec, &row, &inst);
+    full(d, rv);
+    if (!is_load && inst)
+        world_dirty_all(d);
+}
+
+/* The same version came again: the row is confirmed. */
+static void confirm(struct daemons *d, const struct record *rec)
+{
+    char arn[RECORD_KEY_MAX + 1];
+    if (rec->kind != RECORD_INSTANCE || rec->deleted || rec->source != SOURCE_RECONCILE ||
+        rec->key_len > RECORD_KEY_MAX)
+        return;
+    memcpy(arn, rec->key, rec->key_len);
+    arn[rec->key_len] = '\0';
+    struct model_instance *inst = model_find_instance(&d->model, arn);
+    if (!inst || inst->version != model_version(rec->version))
+        return;
+    bool waited_for = inst->confirm_asked_ms != 0;
+    inst->seen_ms = daemons_now(d);
+    inst->confirm_asked_ms = 0;
+    if (waited_for)
+        world_dirty_all(d);
+}
+
+void world_listen(void *arg, const struct record *records, const struct store_change *changes,
+                  size_t count)
+{
+    struct daemons *d = arg;
+    if (!d->leading)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].kind != RECORD_INSTANCE && records[i].kind != RECORD_TASK)
+            continue;
+        if (changes[i].applied)
+            take_record(d, &records[i], false);
+        else
+            confirm(d, &records[i]);
+    }
+}
+
+void world_load_start(struct daemons *d)
+{
+    d->loaded = false;
+    d->load_kind = RECORD_INSTANCE;
+    d->load_after_len = 0;
+}
+
+struct load {
+    struct daemons *d;
+    size_t count;
+};
+
+static int load_row(void *arg, const struct store_row *row)
+{
+    struct load *load = arg;
+    struct daemons *d = load->d;
+    take_record(d, &row->record, true);
+    memcpy(d->load_after, row->record.key, row->record.key_len);
+    d->load_after_len = row->record.key_len;
+    return ++load->count == DAEMONS_LOAD_SLICE;
+}
+
+void world_load_slice(struct daemons *d)
+{
+    struct store_txn *txn;
+    struct load load = {.d = d};
+    int rv = store_read_begin(d->options.store, &txn);
+    if (rv == 0) {
+        struct store_query query = {.kind = d->load_kind};
+        if (d->load_after_len) {
+            query.after_key = d->load_after;
+            query.after_key_len = d->load_after_len;
+        }
+        rv = store_scan(txn, &query, load_row, &load);
+        store_read_end(txn);
+    }
+    if (rv) { /* tried again at the next step */
+        LOG(LOG_WARN, "daemons_load", "cannot read the rows", LS("error", err_text(rv)));
+        return;
+    }
+    if (load.count == DAEMONS_LOAD_SLICE)
+        return;
+    d->load_after_len = 0;
+    d->loaded = d->load_kind == RECORD_TASK;
+    d->load_kind = RECORD_TASK;
+    if (d->loaded)
+        LOG(LOG_INFO, "daemons_loaded", "the scheduler knows the stored rows",
+            LU("instances", d->model.instance_table.count), LU("tasks", d->model.task_table.count));
+}
