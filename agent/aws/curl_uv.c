@@ -483,12 +483,11 @@ struct xfer_op *xfer_start(struct xfer *x, const struct xfer_spec *spec, xfer_do
     if (curl_easy_setopt(op->easy, CURLOPT_URL, spec->url) != CURLE_OK ||
         !set_method(op->easy, spec))
         goto fail;
+    /* Every header in this list gets signed, so one that only takes a header of libcurl's away
+     * ("Expect:") would be signed and not sent. */
     for (const char *const *h = spec->headers; h != NULL && *h != NULL; h++)
         if (!add_header(op, *h))
             goto fail;
-    /* No "Expect: 100-continue": it costs a round trip, and its answer nothing. */
-    if (!add_header(op, "Expect:"))
-        goto fail;
     if (spec->sign != NULL && !add_signature(op, spec->sign))
         goto fail;
     curl_easy_setopt(op->easy, CURLOPT_HTTPHEADER, op->headers);
