@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input and bad surroundings: a wrong key does not join and says so; unknown settings are
+refused with the nearest spelling; without AWS, queue or ECS agent the agent runs, degraded, and
+says why; bad requests name the field and change nothing."""
+import os
+import subprocess
+
+from harness import BIN, Cluster, check, run, wait_for
+
+
+def bloxd(*args, env=None):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("BLOX_", "AWS_"))}
+    clean.update(env or {})
+    return subprocess.run([os.path.join(BIN, "bloxd"), *args], capture_output=True, text=True,
+                          timeout=30, env=clean)
+
+
+def refuses_settings(c):
+    path = os.path.join(c.dir, "bad.conf")
+    for text, says in (("[agent]\nclustre = x\n", "did you mean cluster"),
+                       ("[agent]\nrole = boss\n", "candidate|member"),
+                       ("[intake]\nreconcile_interval = soon\n", "duration"),
+                       ("[gossip]\nkey_file = /nonexistent\n", "blox keygen")):
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text + f"\n[agent]\ndata_dir = {c.dir}/bad\n")
+        r = bloxd("--config", path)
+        check(r.returncode == 78, f"exit code {r.returncode} for {text!r}: {r.stderr}")
+        check(says in r.stderr, f"{r.stderr!r} lacks {says!r}")
+    r = bloxd("--config", "/dev/null", env={"BLOX_AGENT_CLUSTR": "x"})
+    check(r.returncode == 78 and "BLOX_AGENT_CLUSTR" in r.stderr, r.stderr)
+
+
+def wrong_key_stays_out(c):
+    stranger = c.agents[3]
+    other = os.path.join(c.dir, "other.key")
+    with open(other, "w", encoding="utf-8") as f:
+        f.write(os.urandom(32).hex() + "\n")
+    os.chmod(other, 0o600)
+    stranger.settings["gossip.key_file"] = other
+    stranger.start()
+    why = wait_for("the stranger to say why", 30,
+                   lambda: stranger.get("/v2/agent").get("why", ""))
+    print("wrong key:", why)
+    check("key" in why, f"why does not speak of the key: {why}")
+    check(len(c.agents[0].items("members")) == 3, "the stranger was let in")
+    wait_for("a log line with key ids on the other side", 30,
+             lambda: any(line.get("event") == "packet_refused" and "key" in line.get("message", "")
+                         for a in c.agents[:3] for line in a.log_lines()))
+    stranger.stop()
+
+
+def bad_requests(c):
+    a = c.agents[1]
+    cases = (
+        ("POST", "/v2/environments", {"name": "a b", "cluster": "c", "taskDefinition": "d"}, "name"),
+        ("POST", "/v2/environments", {"cluster": "c", "taskDefinition": "d"}, "name"),
+        ("POST", "/v2/environments", {"name": "x", "cluster": c.name, "taskDefinition": "d",
+                                      "exprssion": "y"}, "exprssion"),
+        ("POST", "/v2/environments", "{not json", "JSON"),
+        ("POST", "/v2/environments", {"name": "x", "cluster": c.name, "taskDefinition": "daemon:1",
+                                      "expression": "attribute:a = b"}, "expression"),
+        ("POST", "/v2/environments", {"name": "x", "cluster": c.name,
+                                      "taskDefinition": "nosuch:7"}, "nosuch"),
+        ("POST", "/v2/environments", {"name": "x", "cluster": "nosuch",
+                                      "taskDefinition": "daemon:1"}, "nosuch"),
+        ("POST", "/v2/environments/none/deployments", {}, "none"),
+        ("GET", "/v2/tasks?statsu=RUNNING", None, "status"),
+        ("GET", "/v2/tasks?limit=0", None, "limit"),
+    )
+    for method, path, body, says in cases:
+        status, _, out = a.request(method, path, body)
+        check(400 <= status < 500, f"{method} {path} {body}: {status} {out}")
+        check(says in str(out), f"{method} {path}: {out} lacks {says!r}")
+    check(a.items("environments") == [], "a refused request changed something")
+
+
+def alone_without_aws(c):
+    lonely = c.agents[3]
+    lonely.settings.update({
+        "gossip.key_file": c.key_file, "gossip.join": "", "raft.expect": "1", "intake.queue": "",
+        "aws.imds_endpoint": "http://127.0.0.1:9", "aws.ecs_endpoint": "http://127.0.0.1:9",
+        "agent.id": "lonely", "agent.data_dir": os.path.join(lonely.dir, "data2"),
+        "aws.ecs_agent_endpoint": ""})
+    lonely.start()
+    wait_for("degraded", 30, lambda: lonely.state() == "degraded")
+    why = lonely.get("/v2/agent")["why"]
+    print("without AWS:", why)
+    check("credentials" in why or "queue" in why, why)
+    check(lonely.items("tasks") == [], "rows out of nowhere")
+    status, _, body = lonely.request("GET", "/health/ready")
+    check(status in (200, 503), f"{status} {body}")
+    r = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{lonely.api}",
+                        "status"], capture_output=True, text=True, timeout=20)
+    check(r.returncode == 0 and why[:20] in r.stdout, r.stdout + r.stderr)
+
+
+def test():
+    with Cluster(agents=4, instances=4) as c:
+        for a in c.agents:
+            a.settings["raft.expect"] = "3"
+        refuses_settings(c)
+        for a in c.agents[:3]:
+            a.start()
+        c.wait_ready()
+        wrong_key_stays_out(c)
+        bad_requests(c)
+        alone_without_aws(c)
+
+
+run(test)
