@@ -118,6 +118,11 @@ static void refill(struct pace_bucket *b, size_t id, uint64_t now_ms)
         b->rate = figures[id].rate;
 }
 
+static bool is_eldest_turn(const struct pace_bucket *b)
+{
+    return b->turns % ELDEST_EVERY == ELDEST_EVERY - 1;
+}
+
 /* Whose turn it is, tokens left aside. */
 static struct pace_waiter *front(const struct pace_bucket *b)
 {
@@ -132,12 +137,14 @@ static struct pace_waiter *front(const struct pace_bucket *b)
         if (eldest == NULL || w->order < eldest->order)
             eldest = w;
     }
-    return b->turns % ELDEST_EVERY == ELDEST_EVERY - 1 ? eldest : first;
+    return is_eldest_turn(b) ? eldest : first;
 }
 
-static double price(const struct pace_waiter *w, size_t id)
+/* Tokens that must be there for w to go. The eldest's turn needs no reserve: if it did, a resync
+ * whose turn it is would keep a repair waiting for tokens that the repair itself may take. */
+static double price(const struct pace_bucket *b, const struct pace_waiter *w, size_t id)
 {
-    return 1.0 + reserve[w->priority] * figures[id].burst;
+    return is_eldest_turn(b) ? 1.0 : 1.0 + reserve[w->priority] * figures[id].burst;
 }
 
 struct pace_waiter *pace_next(struct pace *p, uint64_t now_ms)
@@ -146,7 +153,7 @@ struct pace_waiter *pace_next(struct pace *p, uint64_t now_ms)
         struct pace_bucket *b = &p->buckets[i];
         refill(b, i, now_ms);
         struct pace_waiter *w = front(b);
-        if (w == NULL || now_ms < b->hold_until_ms || b->tokens < price(w, i))
+        if (w == NULL || now_ms < b->hold_until_ms || b->tokens < price(b, w, i))
             continue;
         b->tokens -= 1.0;
         b->turns++;
@@ -164,7 +171,7 @@ uint64_t pace_deadline(const struct pace *p)
         const struct pace_waiter *w = front(b);
         if (w == NULL)
             continue;
-        double lack = price(w, i) - b->tokens;
+        double lack = price(b, w, i) - b->tokens;
         /* One more millisecond, so that rounding never wakes the caller too early. */
         uint64_t at = b->refilled_ms + (lack > 0 ? (uint64_t)(lack / b->rate * 1000.0) + 1 : 0);
         if (at < b->hold_until_ms)
