@@ -14,23 +14,6 @@ static void wake_env(struct denv *env, uint64_t at_ms)
         env->deadline_ms = at_ms;
 }
 
-/* Events are hints: before acting on a row that is not fresh the instance is described again.
- * Fresh rows cost nothing; with the look not answered in time ECS itself has the last word. */
-static bool is_confirmed(struct daemons *d, struct denv *env, struct model_instance *inst)
-{
-    uint64_t now_ms = daemons_now(d);
-    if (now_ms - inst->seen_ms <= DAEMONS_FRESH_MS)
-        return true;
-    if (!inst->confirm_asked_ms) {
-        inst->confirm_asked_ms = now_ms;
-        intake_refresh_instance(d->options.intake, env->cluster, inst->arn);
-    }
-    if (now_ms >= inst->confirm_asked_ms + DAEMONS_CONFIRM_WAIT_MS)
-        return true;
-    wake_env(env, inst->confirm_asked_ms + DAEMONS_CONFIRM_WAIT_MS);
-    return false;
-}
-
 static bool may_start(struct daemons *d, struct denv *env)
 {
     uint64_t now_ms = daemons_now(d);
@@ -105,7 +88,7 @@ static void add_stop(struct daemons *d, struct denv *env, const struct plan_acti
     }
     /* Which of two tasks is the duplicate, or what is superseded, no instance row decides. */
     bool by_instance = action->why == PLAN_NOT_MATCHING || action->why == PLAN_DRAINING;
-    if (by_instance && !is_confirmed(d, env, action->instance))
+    if (by_instance && !confirm_instance(d, env, action->instance))
         return;
     stop_task(d, env, action->task, action->why);
 }
@@ -133,12 +116,13 @@ void act_plan(struct daemons *d, struct denv *env)
             add_stop(d, env, action);
             continue;
         }
-        if (!env->definition[0] || !is_confirmed(d, env, action->instance))
+        if (!env->definition[0] || !confirm_instance(d, env, action->instance))
             continue;
         batch = add_start(d, env, batch, action->instance);
         acted++;
     }
     flush(d, env, batch);
+    confirm_flush(d, env);
     settle_tend(d, env);
     if (out.truncated) { /* what was done is marked: the next plan goes on behind it */
         env->dirty = !env->held;

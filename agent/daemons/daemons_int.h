@@ -35,7 +35,7 @@
 #define DAEMONS_COMMANDS_MAX 256
 #define DAEMONS_RESULTS 64
 
-enum op_kind { OP_START, OP_STOP, OP_SETTLE, OP_SURVEY, OP_PROPOSE, OP_COMMAND };
+enum op_kind { OP_START, OP_STOP, OP_SETTLE, OP_SURVEY, OP_CONFIRM, OP_PROPOSE, OP_COMMAND };
 
 struct op {
     struct list node;
@@ -110,7 +110,8 @@ struct daemons {
     uint64_t next_plan_ms;    /* so that planning takes at most a fifth of the loop's time */
     uint64_t settle_first_ms; /* DAEMONS_SETTLE_*; tests are less patient */
     uint64_t settle_window_ms;
-    bool no_tags; /* tagging is not permitted: tasks are started without */
+    bool no_tags;       /* tagging is not permitted: tasks are started without */
+    json_t *confirming; /* ARNs gathered during one plan */
     struct plan_action actions[DAEMONS_ACTIONS];
     struct applied_result results[DAEMONS_RESULTS];
     size_t result_at;
@@ -140,6 +141,8 @@ void world_listen(void *arg, const struct record *records, const struct store_ch
                   size_t count);
 void world_dirty_all(struct daemons *d);
 void world_mark_seen(struct daemons *d);
+/* ECS's counter with the record's generation below it: one order for rows and their end. */
+uint64_t world_version(struct record_version v);
 
 /* envs.c: intent -> environments */
 void envs_sync(struct daemons *d);
@@ -152,6 +155,11 @@ void envs_note_failure(struct denv *env, uint32_t slot, const char *reason);
 
 /* act.c: plan -> calls */
 void act_plan(struct daemons *d, struct denv *env);
+
+/* confirm.c: is the instance's row fresh enough to act on? If not, a look is on its way (once
+ * confirm_flush, after the plan, has sent it) and env is planned again by its answer. */
+bool confirm_instance(struct daemons *d, struct denv *env, struct model_instance *inst);
+void confirm_flush(struct daemons *d, const struct denv *env);
 
 /* start.c, settle.c, stop.c */
 struct start_item {

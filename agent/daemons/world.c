@@ -33,8 +33,7 @@ static const char *text_of(struct texts *texts, const struct row *row, enum row_
     return texts->at[field];
 }
 
-/* ECS's counter with the record's generation below it: one order for rows and their end. */
-static uint64_t model_version(struct record_version v)
+uint64_t world_version(struct record_version v)
 {
     return (v.hi << 16) | (v.lo & 0xffff);
 }
@@ -63,7 +62,7 @@ static int put_instance(struct daemons *d, const char *arn, const struct record 
         .zone = text_of(&texts, row, ROW_ZONE),
         .agent_version = json_str(json_obj(json, "versionInfo"), "agentVersion"),
         .connected = row_field_is(row, ROW_CONNECTED, "true"),
-        .version = model_version(rec->version),
+        .version = world_version(rec->version),
         .registered_unix_ms = time_of(json, "registeredAt"),
         .running_tasks = json_int_or(json, "runningTasksCount", 0),
         .attributes = attributes,
@@ -94,7 +93,7 @@ static int put_task(struct daemons *d, const char *arn, const struct record *rec
         .started_by = text_of(&texts, row, ROW_STARTED_BY),
         .status = text_of(&texts, row, ROW_STATUS),
         .desired = text_of(&texts, row, ROW_DESIRED),
-        .version = model_version(rec->version),
+        .version = world_version(rec->version),
     };
     json_t *json = NULL;
     /* Of other tasks only place, group and life are asked for: no need to parse them. */
@@ -229,7 +228,7 @@ static void confirm(struct daemons *d, const struct record *rec)
     memcpy(arn, rec->key, rec->key_len);
     arn[rec->key_len] = '\0';
     struct model_instance *inst = model_find_instance(&d->model, arn);
-    if (!inst || inst->version != model_version(rec->version))
+    if (!inst || inst->version != world_version(rec->version))
         return;
     bool waited_for = inst->confirm_asked_ms != 0;
     inst->seen_ms = daemons_now(d);

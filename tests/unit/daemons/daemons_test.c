@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/daemons/daemons_uv.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fakes.h"
+
+#define FIRST "11111111-1111-4111-8111-111111111111"
+#define SECOND "22222222-2222-4222-8222-222222222222"
+
+static void lead(uint64_t term)
+{
+    daemons_lead(fake.d, true, term);
+    daemons_reconciled(fake.d);
+}
+
+static void instances(int count)
+{
+    for (int i = 0; i < count; i++)
+        fake_instance(i, "ACTIVE", true, 1);
+    fake_run(10, false);
+}
+
+static bool one_each(int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (fake_live(i) != 1)
+            return false;
+    }
+    return true;
+}
+
+Test(daemons, deploys_in_batches_and_completes)
+{
+    fake_init();
+    instances(25);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    cr_expect(one_each(25));
+    cr_expect_eq(fake.start_calls, 3);
+    cr_expect_eq(fake.batch_max, 10);
+    cr_expect(fake.attempt_was_stored);
+    cr_expect_str_eq(fake.last_status, "completed");
+    fake_run(50, true);
+    cr_expect_eq(fake_attempts(), 0);
+    cr_expect_eq(fake.start_calls, 3);
+    fake_instance(25, "ACTIVE", true, 1); /* joins */
+    FAKE_UNTIL(fake_live(25) == 1);
+    cr_expect_eq(fake_live(25), 1);
+    fake_fini();
+}
+
+Test(daemons, nothing_before_the_world_is_known)
+{
+    fake_init();
+    fake_deploy("logs", FIRST);
+    instances(3);
+    daemons_lead(fake.d, true, 5);
+    fake_run(60, true);
+    cr_expect_eq(fake.start_calls, 0);  /* not reconciled */
+    fake_task(0, "logs", FIRST, false); /* of a former leader, never told */
+    fake.lease = false;
+    daemons_reconciled(fake.d);
+    fake_run(120, true);
+    cr_expect_eq(fake.start_calls, 0); /* no lease */
+    cr_expect_gt(fake.list_calls, 0);
+    fake.lease = true;
+    FAKE_UNTIL(fake_live_all() == 3);
+    fake_run(100, true);
+    cr_expect(one_each(3));
+    cr_expect_eq(fake.starts_of[0], 0); /* the former leader's was found */
+    fake_fini();
+}
+
+Test(daemons, settles_lost_answers)
+{
+    for (int how = FAKE_LOSE_ANSWER; how <= FAKE_LOSE_REQUEST; how++) {
+        fake_init();
+        fake.start = (enum fake_start)how;
+        fake.start_times = 1;
+        fake.events = false; /* nothing is told: only ListTasks can show it */
+        instances(4);
+        lead(5);
+        fake_deploy("logs", FIRST);
+        daemons_intent_changed(fake.d);
+        FAKE_UNTIL(fake.d->counters.unknown > 0);
+        fake_run(60, true);
+        cr_expect_eq(fake.start_calls, 1, "started again while unknown");
+        FAKE_UNTIL(fake.d->unsettled == 0 && fake_live_all() == 4);
+        fake_run(100, true);
+        cr_expect(one_each(4));
+        cr_expect_eq(fake.start_calls, how == FAKE_LOSE_ANSWER ? 1 : 2);
+        cr_expect_eq(fake.d->counters.adopted, how == FAKE_LOSE_ANSWER ? 4u : 0u);
+        cr_expect_eq(fake_attempts(), 0);
+        fake_fini();
+    }
+}
+
+/* ECS's lists lag: what is not listed within the window may still appear. */
+Test(daemons, does_not_trust_an_empty_list_too_soon)
+{
+    fake_init();
+    fake.start = FAKE_LOSE_ANSWER;
+    fake.start_times = 1;
+    fake.events = false;
+    fake.list_is_empty = true;
+    fake.d->settle_window_ms = 400;
+    instances(2);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(fake.list_calls > 2);
+    cr_expect_eq(fake.start_calls, 1);
+    fake.list_is_empty = false;
+    FAKE_UNTIL(fake.d->unsettled == 0);
+    fake_run(50, true);
+    cr_expect_eq(fake.start_calls, 1);
+    cr_expect(one_each(2));
+    fake_fini();
+}
+
+Test(daemons, handles_failures_one_by_one)
+{
+    fake_init();
+    fake.fails = "inst/01";
+    fake.reason = "RESOURCE:MEMORY";
+    instances(3);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(fake_live_all() == 2 &&
+               json_array_size(json_arr(fake.last_proposal, "failedInstances")) == 1);
+    const json_t *failed = json_array_get(json_arr(fake.last_proposal, "failedInstances"), 0);
+    cr_assert_not_null(failed);
+    cr_expect_str_eq(json_str(failed, "arn"), "inst/01");
+    cr_expect_str_eq(json_str(failed, "reason"), "RESOURCE:MEMORY");
+    cr_expect_str_eq(fake.last_status, "running");
+    int calls = fake.start_calls;
+    fake_run(1200, true);
+    cr_expect_eq(fake.start_calls, calls); /* no blind retry */
+    fake.fails = NULL;
+    fake_instance(1, "ACTIVE", true, 2); /* something was freed */
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    cr_expect(one_each(3));
+    fake_fini();
+}
+
+Test(daemons, a_refused_call_pauses_and_says_why)
+{
+    fake_init();
+    fake.start = FAKE_REFUSE;
+    fake.start_times = -1;
+    instances(2);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(json_array_size(json_arr(fake.last_proposal, "failedInstances")) == 2);
+    const json_t *failed = json_array_get(json_arr(fake.last_proposal, "failedInstances"), 0);
+    cr_expect_str_eq(json_str(failed, "reason"), "ClientException: TaskDefinition is inactive");
+    cr_expect_leq(fake.start_calls, 2);
+    cr_expect_eq(fake_live_all(), 0);
+    fake_fini();
+}
+
+Test(daemons, replaces_a_superseded_deployment_stop_first)
+{
+    fake_init();
+    instances(3);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    fake_deploy("logs", SECOND);
+    daemons_intent_changed(fake.d);
+    for (int i = 0;
+         i < 400 && !(fake.starts_of[0] == 2 && fake.starts_of[1] == 2 && fake.starts_of[2] == 2);
+         i++) {
+        fake_run(5, true);
+        for (int k = 0; k < 3; k++)
+            cr_assert_leq(fake_live(k), 1, "two tasks on one instance");
+    }
+    cr_expect(one_each(3));
+    cr_expect_eq(fake.stop_calls, 3);
+    cr_expect(strncmp(fake.last_reason, "blox: ", 6) == 0);
+    FAKE_UNTIL(strcmp(json_str_or(json_object_get(fake.deployments, SECOND), "status", ""),
+                      "completed") == 0);
+    cr_expect_str_eq(fake.last_status, "completed");
+    fake_fini();
+}
+
+Test(daemons, stops_the_newer_duplicate)
+{
+    fake_init();
+    instances(1);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    struct fake_task *newer = fake_task(0, "logs", FIRST, false);
+    newer->created += 5000;
+    fake_set(newer, "RUNNING", "RUNNING", true);
+    FAKE_UNTIL(fake.stop_calls == 1 && fake_live(0) == 1);
+    fake_run(50, true);
+    cr_expect_eq(fake.stop_calls, 1);
+    cr_expect_str_eq(newer->status, "STOPPED");
+    cr_expect_str_eq(fake.tasks[0].status, "RUNNING");
+    fake_fini();
+}
+
+Test(daemons, deletes_an_environment_with_its_tasks)
+{
+    fake_init();
+    instances(12);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    struct fake_task *other = fake_task(0, "other", FIRST, true);
+    json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(json_object_size(fake.environments) == 0);
+    cr_expect_eq(json_object_size(fake.environments), 0);
+    cr_expect_eq(fake_live_all(), 1);
+    cr_expect_str_eq(other->desired, "RUNNING"); /* not ours */
+    cr_expect_eq(fake.stop_calls, 12);
+    fake_fini();
+}
+
+Test(daemons, a_dead_task_is_replaced_after_a_pause)
+{
+    fake_init();
+    instances(1);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    fake_set(&fake.tasks[0], "STOPPED", "STOPPED", true);
+    fake_run(300, true);
+    cr_expect_eq(fake.starts_of[0], 1); /* it had not run for a minute */
+    FAKE_UNTIL(fake.starts_of[0] == 2);
+    cr_expect_eq(fake.starts_of[0], 2);
+    cr_expect_eq(fake.d->counters.died, 1);
+    fake_fini();
+}
+
+Test(daemons, losing_leadership_in_mid_batch_leaves_no_double)
+{
+    fake_init();
+    fake.events = false;
+    instances(30);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    fake.start = FAKE_LOSE_ANSWER;
+    fake.start_times = 1;
+    FAKE_UNTIL(fake.start_calls >= 1);
+    daemons_lead(fake.d, false, 6);
+    cr_expect_eq(fake.d->starts, 0);
+    fake_run(50, true);
+    int calls = fake.start_calls;
+    fake_run(50, true);
+    cr_expect_eq(fake.start_calls, calls);
+    lead(7); /* elected again, or another agent with the same rows */
+    FAKE_UNTIL(fake_live_all() == 30 && fake.d->unsettled == 0);
+    fake_run(100, true);
+    cr_expect(one_each(30));
+    cr_expect_eq(fake_attempts(), 0);
+    cr_expect_eq(fake.task_count, 30, "no task was started twice");
+    fake_fini();
+}
+
+/* A former leader wrote the attempt down and died; its request arrives after our first look. */
+Test(daemons, waits_for_an_attempt_of_a_former_leader)
+{
+    fake_init();
+    instances(2);
+    fake_deploy("logs", FIRST);
+    fake_attempt("logs", FIRST, 0);
+    fake_attempt("logs", FIRST, 55); /* of an instance that is gone */
+    fake_run(10, false);
+    fake.d->settle_window_ms = 400;
+    lead(5);
+    FAKE_UNTIL(fake_live(1) == 1);
+    cr_expect_eq(fake_live(0), 0);
+    fake_task(0, "logs", FIRST, false);
+    FAKE_UNTIL(fake.d->unsettled == 0);
+    fake_run(100, true);
+    cr_expect(one_each(2));
+    cr_expect_eq(fake.starts_of[0], 0);
+    cr_expect_eq(fake_attempts(), 0);
+    fake_fini();
+}
+
+Test(daemons, starts_nothing_it_could_not_write_down)
+{
+    fake_init();
+    instances(2);
+    lead(5);
+    fake.store_fails = true;
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    fake_run(100, true);
+    cr_expect_eq(fake.start_calls, 0);
+    fake.store_fails = false;
+    FAKE_UNTIL(fake_live_all() == 2);
+    cr_expect(one_each(2));
+    fake_fini();
+}
+
+Test(daemons, looks_at_old_rows_before_it_acts)
+{
+    fake_init();
+    instances(1);
+    lead(5);
+    fake_run(20, false);
+    fake.d->model.instances[0]->seen_ms = 0;
+    /* uv_now is at least a minute only on a machine that is up so long */
+    if (daemons_now(fake.d) > DAEMONS_FRESH_MS) {
+        fake_deploy("logs", FIRST);
+        daemons_intent_changed(fake.d);
+        fake_run(50, true);
+        cr_expect_eq(fake.describe_calls, 1);
+        cr_expect_eq(fake.start_calls, 0);
+        fake_instance(0, "ACTIVE", true, 2);
+        FAKE_UNTIL(fake_live(0) == 1);
+        cr_expect_eq(fake_live(0), 1);
+    }
+    fake_fini();
+}
+
+/* ---- commands --------------------------------------------------------------------------- */
+
+static struct intent_result answered;
+static json_t *answered_body;
+static int answers;
+
+static void on_answer(void *arg, const struct intent_result *result)
+{
+    (void)arg;
+    answered = *result;
+    json_decref(answered_body);
+    answered_body = result->body ? json_deep_copy(result->body) : NULL;
+    answers++;
+}
+
+static void command(const char *text)
+{
+    json_t *json = json_parse(text, strlen(text), NULL);
+    cr_assert_not_null(json);
+    int before = answers;
+    daemons_command(fake.d, json, on_answer, NULL);
+    cr_expect_eq(answers, before, "answered from within");
+    json_decref(json);
+    FAKE_UNTIL(answers > before);
+    cr_assert_eq(answers, before + 1);
+}
+
+Test(daemons, checks_commands_against_ecs)
+{
+    static const struct {
+        const char *text;
+        int err;
+        const char *field, *says;
+    } cases[] = {
+        {"{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"c\",\"taskDefinition\":"
+         "\"d\"}",
+         0, "", ""},
+        {"{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"x\",\"taskDefinition\":"
+         "\"d\"}",
+         ERR_NOTFOUND, "cluster", "cluster 'x' is not an active"},
+        {"{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"c\",\"taskDefinition\":"
+         "\"none\"}",
+         ERR_NOTFOUND, "taskDefinition", "Unable to describe"},
+        {"{\"op\":\"environment.update\",\"name\":\"a\",\"taskDefinition\":\"old\"}", ERR_NOTFOUND,
+         "taskDefinition", "INACTIVE"},
+        {"{\"op\":\"environment.update\",\"name\":\"a\",\"expression\":\"color = red\"}",
+         ERR_BADPARAM, "expression", "position 1"},
+        {"{\"op\":\"environment.remove\",\"name\":\"a\"}", ERR_BADPARAM, "op", "not a command"},
+        {"{\"op\":\"environment.delete\",\"name\":\"a\",\"stopTasks\":true}", 0, "", ""},
+    };
+    fake_init();
+    lead(5);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        command(cases[i].text);
+        cr_expect_eq(answered.err, cases[i].err, "%s: %s", cases[i].text, answered.detail);
+        cr_expect_str_eq(answered.field, cases[i].field);
+        cr_expect(strstr(answered.detail, cases[i].says) != NULL, "%s", answered.detail);
+    }
+    command(cases[0].text);
+    cr_expect_str_eq(json_str(answered_body, "cluster"), FAKE_CLUSTER);
+    cr_expect_str_eq(json_str(answered_body, "taskDefinition"), "arn:def:7");
+    cr_expect_eq(strlen(json_str(answered_body, "id")), 36);
+    cr_expect_eq(json_str(answered_body, "id")[14], '4');
+    cr_expect_gt(json_int_or(answered_body, "now", 0), 0);
+    cr_expect_null(json_object_get(answered_body, "_cluster"));
+    json_decref(answered_body);
+    fake_fini();
+}
+
+Test(daemons, refuses_commands_it_cannot_carry_out)
+{
+    static const char create[] =
+        "{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"c\",\"taskDefinition\":\"d\"}";
+    fake_init();
+    command(create);
+    cr_expect_eq(answered.err, ERR_NOTLEADER);
+    lead(5);
+    fake.unreachable = true;
+    command(create);
+    cr_expect_eq(answered.err, ERR_UNREACHABLE);
+    cr_expect(strstr(answered.detail, "not reachable") != NULL, "%s", answered.detail);
+    fake.unreachable = false;
+    fake.propose_err = ERR_TIMEOUT;
+    command(create);
+    cr_expect_eq(answered.err, ERR_TIMEOUT);
+    cr_expect(strstr(answered.detail, "same idempotency key") != NULL, "%s", answered.detail);
+    /* leadership goes between the look-up and the proposal */
+    json_t *json = json_parse(create, sizeof create - 1, NULL);
+    int before = answers;
+    daemons_command(fake.d, json, on_answer, NULL);
+    daemons_lead(fake.d, false, 6);
+    cr_expect_eq(answers, before + 1);
+    cr_expect_eq(answered.err, ERR_NOTLEADER);
+    fake_run(30, false);
+    cr_expect_eq(answers, before + 1);
+    lead(7);
+    daemons_command(fake.d, json, on_answer, NULL);
+    json_decref(json);
+    fake_fini(); /* with a command under way */
+    cr_expect_eq(answers, before + 2);
+}

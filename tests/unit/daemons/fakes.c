@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fakes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "agent/base/row.h"
+#include "agent/intake/events.h"
+
+struct fake fake;
+
+struct kept {
+    struct record record;
+    char key[RECORD_KEY_MAX + 1];
+};
+static struct kept *kept[2048];
+static size_t kept_count;
+static rows_listen_fn listener;
+static void *listener_arg;
+
+/* ---- later ---------------------------------------------------------------------------- */
+
+struct later {
+    uv_timer_t timer;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void later_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void later_fire(uv_timer_t *timer)
+{
+    struct later *later = timer->data;
+    later->fn(later->arg);
+    uv_close((uv_handle_t *)timer, later_closed);
+}
+
+static void do_later(uint64_t ms, void (*fn)(void *arg), void *arg)
+{
+    struct later *later = calloc(1, sizeof *later);
+    ENSURE(later);
+    uv_timer_init(fake.loop, &later->timer);
+    later->timer.data = later;
+    later->fn = fn;
+    later->arg = arg;
+    uv_timer_start(&later->timer, later_fire, ms, 0);
+}
+
+/* ---- rows and store ---------------------------------------------------------------------- */
+
+struct post {
+    struct kept **kept;
+    size_t count;
+    store_apply_fn done;
+    void *arg;
+    int err;
+};
+
+static struct kept *copy_record(const struct record *rec)
+{
+    struct kept *k = calloc(1, sizeof *k);
+    ENSURE(k);
+    k->record = *rec;
+    memcpy(k->key, rec->key, rec->key_len);
+    k->record.key = k->key;
+    uint8_t *value = malloc(rec->value_len + 1u);
+    ENSURE(value);
+    if (rec->value_len)
+        memcpy(value, rec->value, rec->value_len);
+    k->record.value = value;
+    return k;
+}
+
+static void free_kept(struct kept *k)
+{
+    free((void *)(uintptr_t)k->record.value);
+    free(k);
+}
+
+static struct kept **find_kept(uint8_t kind, const char *key)
+{
+    for (size_t i = 0; i < kept_count; i++) {
+        if (kept[i]->record.kind == kind && strcmp(kept[i]->key, key) == 0)
+            return &kept[i];
+    }
+    return NULL;
+}
+
+static void post_done(void *arg)
+{
+    struct post *post = arg;
+    struct record *records = calloc(post->count, sizeof *records);
+    struct store_change *changes = calloc(post->count, sizeof *changes);
+    ENSURE(records && changes);
+    for (size_t i = 0; i < post->count; i++) {
+        struct kept *k = post->kept[i];
+        struct kept **old = find_kept(k->record.kind, k->key);
+        records[i] = k->record;
+        changes[i].applied =
+            !post->err && (!old || record_is_newer(k->record.version, (*old)->record.version));
+        if (!changes[i].applied)
+            continue;
+        struct kept *mine = copy_record(&k->record);
+        if (old) {
+            free_kept(*old);
+            *old = mine;
+        } else {
+            ENSURE(kept_count < sizeof kept / sizeof kept[0]);
+            kept[kept_count++] = mine;
+        }
+    }
+    if (!post->err && listener)
+        listener(listener_arg, records, changes, post->count);
+    if (post->done)
+        post->done(post->arg, post->err, records, changes, post->count);
+    for (size_t i = 0; i < post->count; i++)
+        free_kept(post->kept[i]);
+    free(post->kept);
+    free(records);
+    free(changes);
+    free(post);
+}
+
+int rows_apply(struct rows *r, const struct record *records, size_t count, store_apply_fn done,
+               void *arg)
+{
+    (void)r;
+    struct post *post = calloc(1, sizeof *post);
+    ENSURE(post);
+    post->kept = calloc(count, sizeof *post->kept);
+    ENSURE(post->kept);
+    for (size_t i = 0; i < count; i++)
+        post->kept[i] = copy_record(&records[i]);
+    post->count = count;
+    post->done = done;
+    post->arg = arg;
+    post->err = fake.store_fails ? ERR_FULL : 0;
+    do_later(0, post_done, post);
+    return 0;
+}
+
+void rows_listen(struct rows *r, rows_listen_fn fn, void *arg)
+{
+    (void)r;
+    listener = fn;
+    listener_arg = arg;
+}
+
+int store_read_begin(struct store *s, struct store_txn **ret)
+{
+    (void)s;
+    *ret = NULL;
+    return 0;
+}
+
+void store_read_end(struct store_txn *txn)
+{
+    (void)txn;
+}
+
+int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
+                  struct store_row *ret)
+{
+    (void)txn;
+    (void)key_len;
+    struct kept **k = find_kept(kind, key);
+    if (!k)
+        return ERR_NOTFOUND;
+    *ret = (struct store_row){.record = (*k)->record};
+    return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp((*(struct kept *const *)a)->key, (*(struct kept *const *)b)->key);
+}
+
+int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
+{
+    (void)txn;
+    qsort(kept, kept_count, sizeof kept[0], by_key);
+    for (size_t i = 0; i < kept_count; i++) {
+        if (kept[i]->record.kind != query->kind || kept[i]->record.deleted)
+            continue;
+        char after[RECORD_KEY_MAX + 1] = "";
+        if (query->after_key)
+            memcpy(after, query->after_key, query->after_key_len);
+        if (query->after_key && strcmp(kept[i]->key, after) <= 0)
+            continue;
+        struct store_row row = {.record = kept[i]->record};
+        int rv = fn(arg, &row);
+        if (rv)
+            return rv < 0 ? rv : 0;
+    }
+    return 0;
+}
+
+int fake_attempts(void)
+{
+    int n = 0;
+    for (size_t i = 0; i < kept_count; i++)
+        n += kept[i]->record.kind == RECORD_ATTEMPT && !kept[i]->record.deleted;
+    return n;
+}
+
+static void put_row(uint8_t kind, const char *key, uint64_t version, const struct row *row)
+{
+    struct buf value;
+    buf_init(&value, RECORD_VALUE_MAX);
+    ENSURE(row_encode(row, &value) == 0);
+    struct record rec = {.kind = kind,
+                         .source = SOURCE_EVENT,
+                         .key_len = (uint16_t)strlen(key),
+                         .key = key,
+                         .value_len = (uint32_t)value.len,
+                         .value = (const uint8_t *)value.data,
+                         .version = {version, 0}};
+    ENSURE(rows_apply(NULL, &rec, 1, NULL, NULL) == 0);
+    buf_fini(&value);
+}
+
+void fake_instance(int n, const char *status, bool connected, uint64_t version)
+{
+    char arn[32];
+    snprintf(arn, sizeof arn, "inst/%02d", n);
+    struct row row = {0};
+    row_set(&row, ROW_CLUSTER, FAKE_CLUSTER);
+    row_set(&row, ROW_STATUS, status);
+    row_set(&row, ROW_CONNECTED, connected ? "true" : "false");
+    static const char json[] = "{\"attributes\":[{\"name\":\"color\",\"value\":\"red\"}]}";
+    row.json = (struct row_text){json, sizeof json - 1};
+    put_row(RECORD_INSTANCE, arn, version, &row);
+}
+
+void fake_attempt(const char *environment, const char *deployment, int instance)
+{
+    char key[128], json[512];
+    snprintf(key, sizeof key, "%s/inst/%02d", deployment, instance);
+    snprintf(json, sizeof json,
+             "{\"environment\":\"%s\",\"deployment\":\"%s\",\"containerInstanceArn\":\"inst/%02d\","
+             "\"clusterArn\":\"%s\",\"state\":\"asked\",\"askedAt\":%lld}",
+             environment, deployment, instance, FAKE_CLUSTER, (long long)clock_unix_ms());
+    struct row row = {0};
+    row_set(&row, ROW_STATUS, "asked");
+    row.json = (struct row_text){json, strlen(json)};
+    put_row(RECORD_ATTEMPT, key, 1, &row);
+}
+
+/* ---- ECS --------------------------------------------------------------------------------------
+ */
+
+static json_t *task_json(const struct fake_task *t)
+{
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "taskArn", t->arn, "clusterArn",
+                     FAKE_CLUSTER, "containerInstanceArn", t->instance, "group", t->group,
+                     "startedBy", t->started_by, "lastStatus", t->status, "desiredStatus",
+                     t->desired, "version", t->version, "createdAt",
+                     (json_int_t)(t->created / 1000));
+}
+
+void events_row_init(struct events_row *row)
+{
+    memset(row, 0, sizeof *row);
+    buf_init(&row->memory, RECORD_VALUE_MAX);
+}
+
+void events_row_fini(struct events_row *row)
+{
+    buf_fini(&row->memory);
+}
+
+void events_from_task(const json_t *task, const struct events_options *options,
+                      struct events_row *ret)
+{
+    (void)options;
+    struct buf text;
+    struct row row = {0};
+    buf_init(&text, RECORD_VALUE_MAX);
+    json_write(task, &text);
+    row_set(&row, ROW_CLUSTER, json_str(task, "clusterArn"));
+    row_set(&row, ROW_STATUS, json_str(task, "lastStatus"));
+    row_set(&row, ROW_DESIRED, json_str(task, "desiredStatus"));
+    row_set(&row, ROW_INSTANCE, json_str(task, "containerInstanceArn"));
+    row_set(&row, ROW_STARTED_BY, json_str(task, "startedBy"));
+    row_set(&row, ROW_GROUP, json_str(task, "group"));
+    row.json = (struct row_text){text.data, text.len};
+    const char *arn = json_str(task, "taskArn");
+    size_t n = strlen(arn);
+    buf_clear(&ret->memory);
+    buf_put(&ret->memory, arn, n);
+    ENSURE(row_encode(&row, &ret->memory) == 0);
+    ret->outcome = EVENTS_ROW;
+    ret->record = (struct record){.kind = RECORD_TASK,
+                                  .key = ret->memory.data,
+                                  .key_len = (uint16_t)n,
+                                  .value = (const uint8_t *)ret->memory.data + n,
+                                  .value_len = (uint32_t)(ret->memory.len - n),
+                                  .version = {(uint64_t)json_int_or(task, "version", 0), 0}};
+    buf_fini(&text);
+}
+
+void events_from_instance(const json_t *instance, const char *cluster_arn,
+                          const struct events_options *options, struct events_row *ret)
+{
+    (void)instance;
+    (void)cluster_arn;
+    (void)options;
+    ret->outcome = EVENTS_IGNORED;
+}
+
+static void tell(const struct fake_task *t)
+{
+    struct events_row row;
+    json_t *json = task_json(t);
+    events_row_init(&row);
+    events_from_task(json, NULL, &row);
+    row.record.source = SOURCE_EVENT;
+    ENSURE(rows_apply(NULL, &row.record, 1, NULL, NULL) == 0);
+    events_row_fini(&row);
+    json_decref(json);
+}
+
+struct fake_task *fake_task(int instance, const char *environment, const char *deployment,
+                            bool told)
+{
+    ENSURE(fake.task_count < 512);
+    struct fake_task *t = &fake.tasks[fake.task_count];
+    snprintf(t->arn, sizeof t->arn, "task/%03d", fake.task_count++);
+    snprintf(t->instance, sizeof t->instance, "inst/%02d", instance);
+    snprintf(t->group, sizeof t->group, "daemon:%.30s", environment);
+    snprintf(t->started_by, sizeof t->started_by, "%.36s", deployment);
+    snprintf(t->status, sizeof t->status, "PENDING");
+    snprintf(t->desired, sizeof t->desired, "RUNNING");
+    t->version = 1;
+    t->created = clock_unix_ms() + 1000;
+    if (told)
+        tell(t);
+    return t;
+}
+
+void fake_set(struct fake_task *t, const char *status, const char *desired, bool told)
+{
+    snprintf(t->status, sizeof t->status, "%s", status);
+    snprintf(t->desired, sizeof t->desired, "%s", desired);
+    t->version++;
+    if (told)
+        tell(t);
+}
+
+void fake_advance(void)
+{
+    for (int i = 0; i < fake.task_count; i++) {
+        struct fake_task *t = &fake.tasks[i];
+        bool wanted = strcmp(t->desired, "RUNNING") == 0;
+        if (wanted && strcmp(t->status, "PENDING") == 0)
+            fake_set(t, "RUNNING", "RUNNING", fake.events);
+        else if (!wanted && strcmp(t->status, "STOPPED") != 0)
+            fake_set(t, "STOPPED", "STOPPED", fake.events);
+    }
+}
+
+int fake_live(int instance)
+{
+    char arn[32];
+    int n = 0;
+    snprintf(arn, sizeof arn, "inst/%02d", instance);
+    for (int i = 0; i < fake.task_count; i++)
+        n += strcmp(fake.tasks[i].instance, arn) == 0 &&
+             strcmp(fake.tasks[i].status, "STOPPED") != 0;
+    return n;
+}
+
+int fake_live_all(void)
+{
+    int n = 0;
+    for (int i = 0; i < fake.task_count; i++)
+        n += strcmp(fake.tasks[i].status, "STOPPED") != 0;
+    return n;
+}
+
+static void refresh(void *arg)
+{
+    for (int i = 0; i < fake.task_count; i++) {
+        if (strcmp(fake.tasks[i].arn, arg) == 0)
+            tell(&fake.tasks[i]);
+    }
+    free(arg);
+}
+
+void intake_refresh_task(struct intake *in, const char *cluster, const char *task_arn)
+{
+    (void)in;
+    (void)cluster;
+    do_later(3, refresh, strdup(task_arn));
+}
+
+void intake_refresh_instance(struct intake *in, const char *cluster, const char *instance_arn)
+{
+    (void)in;
+    (void)cluster;
+    (void)instance_arn;
+}
+
+/* ---- the AWS client -------------------------------------------------------------------------- */
+
+struct aws_call {
+    char operation[40];
+    json_t *params;
+    aws_done_fn done;
+    void *arg;
+    bool canceled;
+};
+
+static json_t *start_tasks(json_t *params, bool effect)
+{
+    json_t *tasks = json_array(), *failures = json_array();
+    size_t i;
+    json_t *item;
+    json_t *instances = json_arr(params, "containerInstances");
+    if ((int)json_array_size(instances) > fake.batch_max)
+        fake.batch_max = (int)json_array_size(instances);
+    json_array_foreach(instances, i, item)
+    {
+        const char *arn = json_string_value(item);
+        char key[128];
+        snprintf(key, sizeof key, "%s/%s", json_str(params, "startedBy"), arn);
+        struct kept **attempt = find_kept(RECORD_ATTEMPT, key);
+        fake.attempt_was_stored = fake.attempt_was_stored && attempt && !(*attempt)->record.deleted;
+        if (fake.fails && strcmp(fake.fails, arn) == 0) {
+            json_array_append_new(failures,
+                                  json_pack("{s:s,s:s}", "arn", arn, "reason", fake.reason));
+            continue;
+        }
+        if (!effect)
+            continue;
+        int n = atoi(arn + 5);
+        fake.starts_of[n]++;
+        struct fake_task *t = fake_task(n, strchr(json_str(params, "group"), ':') + 1,
+                                        json_str(params, "startedBy"), fake.events);
+        json_array_append_new(tasks, task_json(t));
+    }
+    return json_pack("{s:o,s:o}", "tasks", tasks, "failures", failures);
+}
+
+static json_t *stop_task_json(json_t *params)
+{
+    snprintf(fake.last_reason, sizeof fake.last_reason, "%s", json_str(params, "reason"));
+    for (int i = 0; i < fake.task_count; i++) {
+        struct fake_task *t = &fake.tasks[i];
+        if (strcmp(t->arn, json_str(params, "task")) != 0)
+            continue;
+        fake_set(t, t->status, "STOPPED", fake.events);
+        return json_pack("{s:o}", "task", task_json(t));
+    }
+    return NULL;
+}
+
+static json_t *list_tasks_json(json_t *params)
+{
+    json_t *arns = json_array();
+    for (int i = 0; i < fake.task_count && !fake.list_is_empty; i++) {
+        struct fake_task *t = &fake.tasks[i];
+        if (strcmp(t->started_by, json_str(params, "startedBy")) == 0 &&
+            strcmp(t->desired, json_str(params, "desiredStatus")) == 0)
+            json_array_append_new(arns, json_string(t->arn));
+    }
+    return json_pack("{s:o}", "taskArns", arns);
+}
+
+static void fail(struct aws_result *r, int err, const char *code, const char *message)
+{
+    r->err = err;
+    snprintf(r->code, sizeof r->code, "%s", code);
+    snprintf(r->message, sizeof r->message, "%s", message);
+}
+
+static json_t *perform_start(const struct aws_call *call, struct aws_result *r)
+{
+    enum fake_start how = fake.start_times ? fake.start : FAKE_ANSWER;
+    fake.start_calls++;
+    if (fake.start_times > 0)
+        fake.start_times--;
+    if (how == FAKE_REFUSE) {
+        fail(r, ERR_BADPARAM, "ClientException", "TaskDefinition is inactive");
+        return NULL;
+    }
+    json_t *body = start_tasks(call->params, how != FAKE_LOSE_REQUEST);
+    if (how == FAKE_ANSWER)
+        return body;
+    json_decref(body);
+    fail(r, ERR_TIMEOUT, "", "no answer in time");
+    r->ambiguous = true;
+    return NULL;
+}
+
+static json_t *perform(const struct aws_call *call, struct aws_result *r)
+{
+    const char *op = call->operation;
+    if (fake.unreachable) {
+        fail(r, ERR_UNREACHABLE, "", "connection refused");
+        return NULL;
+    }
+    if (strcmp(op, "StartTask") == 0)
+        return perform_start(call, r);
+    if (strcmp(op, "StopTask") == 0) {
+        fake.stop_calls++;
+        json_t *body = stop_task_json(call->params);
+        if (!body)
+            fail(r, ERR_BADPARAM, "InvalidParameterException",
+                 "The referenced task was not found.");
+        return body;
+    }
+    if (strcmp(op, "ListTasks") == 0) {
+        fake.list_calls++;
+        return list_tasks_json(call->params);
+    }
+    if (strcmp(op, "DescribeClusters") == 0) {
+        const char *name = json_string_value(json_array_get(json_arr(call->params, "clusters"), 0));
+        if (strcmp(name, "c") == 0)
+            return json_pack("{s:[{s:s,s:s}]}", "clusters", "clusterArn", FAKE_CLUSTER, "status",
+                             "ACTIVE");
+        return json_pack("{s:[],s:[{s:s,s:s}]}", "clusters", "failures", "arn", name, "reason",
+                         "MISSING");
+    }
+    if (strcmp(op, "DescribeTaskDefinition") == 0) {
+        const char *name = json_str(call->params, "taskDefinition");
+        if (strcmp(name, "none") != 0)
+            return json_pack("{s:{s:s,s:s}}", "taskDefinition", "taskDefinitionArn", "arn:def:7",
+                             "status", strcmp(name, "old") == 0 ? "INACTIVE" : "ACTIVE");
+        fail(r, ERR_BADPARAM, "ClientException", "Unable to describe task definition.");
+        return NULL;
+    }
+    fake.describe_calls++;
+    return json_object();
+}
+
+static void answer_call(void *arg)
+{
+    struct aws_call *call = arg;
+    struct aws_result r = {0};
+    json_t *body = NULL;
+    if (call->canceled)
+        fail(&r, ERR_CANCELED, "", "cancelled");
+    else
+        body = perform(call, &r);
+    r.body = body;
+    call->done(call->arg, &r);
+    json_decref(body);
+    json_decref(call->params);
+    free(call);
+}
+
+struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *operation,
+                          json_t *params, const struct aws_call_options *options, aws_done_fn done,
+                          void *arg)
+{
+    (void)a;
+    (void)service;
+    struct aws_call *call = calloc(1, sizeof *call);
+    ENSURE(call);
+    ENSURE(strcmp(operation, "StartTask") != 0 || (options && options->once));
+    snprintf(call->operation, sizeof call->operation, "%s", operation);
+    call->params = params;
+    call->done = done;
+    call->arg = arg;
+    do_later(2, answer_call, call);
+    return call;
+}
+
+struct aws_call *aws_list(struct aws *a, enum aws_service service, const char *operation,
+                          const char *items_key, json_t *params,
+                          const struct aws_call_options *options, aws_done_fn done, void *arg)
+{
+    ENSURE(strcmp(items_key, "taskArns") == 0);
+    return aws_call(a, service, operation, params, options, done, arg);
+}
+
+void aws_cancel(struct aws_call *call)
+{
+    call->canceled = true;
+}
+
+const char *aws_trouble(const struct aws *a)
+{
+    (void)a;
+    return "";
+}
+
+/* ---- raft and intent ----------------------------------------------------------------------------
+ */
+
+struct proposal {
+    json_t *command;
+    raft_uv_done_fn done;
+    void *arg;
+};
+
+bool raft_uv_may_act(const struct raft_uv *r)
+{
+    (void)r;
+    return fake.lease;
+}
+
+static void apply(json_t *command)
+{
+    const char *op = json_str(command, "op");
+    const char *env = json_str(command, "environment");
+    if (strcmp(op, "deployment.status") == 0) {
+        json_t *deployment = json_object_get(fake.deployments, json_str(command, "id"));
+        ENSURE(env && deployment);
+        json_set_str(deployment, "status", json_str(command, "status"));
+        snprintf(fake.last_status, sizeof fake.last_status, "%s", json_str(command, "status"));
+    } else if (strcmp(op, "environment.remove") == 0) {
+        json_object_del(fake.environments, json_str(command, "name"));
+    }
+}
+
+static void commit(void *arg)
+{
+    struct proposal *p = arg;
+    static uint64_t index;
+    int err = fake.propose_err;
+    index++;
+    fake.proposals++;
+    json_decref(fake.last_proposal);
+    fake.last_proposal = json_incref(p->command);
+    if (!err) {
+        struct intent_result result = {.body = p->command};
+        apply(p->command);
+        daemons_applied(fake.d, index, &result);
+        daemons_intent_changed(fake.d);
+    }
+    p->done(p->arg, err, index, 5);
+    json_decref(p->command);
+    free(p);
+}
+
+int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_done_fn done,
+                    void *arg)
+{
+    (void)r;
+    struct proposal *p = calloc(1, sizeof *p);
+    ENSURE(p);
+    p->command = json_parse(data, len, NULL);
+    ENSURE(p->command);
+    p->done = done;
+    p->arg = arg;
+    do_later(1, commit, p);
+    return 0;
+}
+
+int intent_check(const json_t *command, struct intent_result *ret)
+{
+    (void)command;
+    *ret = (struct intent_result){0};
+    return 0;
+}
+
+const json_t *intent_deployment(const struct intent *in, const char *environment, const char *id)
+{
+    (void)in;
+    (void)environment;
+    return json_object_get(fake.deployments, id);
+}
+
+const json_t *intent_next(const struct intent *in, size_t *at)
+{
+    (void)in;
+    size_t i = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach(fake.environments, key, value)
+    {
+        if (i++ == *at) {
+            ++*at;
+            return value;
+        }
+    }
+    return NULL;
+}
+
+void fake_deploy(const char *environment, const char *deployment)
+{
+    json_object_set_new(fake.environments, environment,
+                        json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", environment, "cluster",
+                                  FAKE_CLUSTER, "taskDefinition", "arn:def:7", "status", "active",
+                                  "activeDeployment", deployment));
+    json_object_set_new(fake.deployments, deployment,
+                        json_pack("{s:s,s:s,s:s,s:i,s:s}", "id", deployment, "environment",
+                                  environment, "taskDefinition", "arn:def:7", "revision", 1,
+                                  "status", "pending"));
+}
+
+/* ---- running
+ * -------------------------------------------------------------------------------------- */
+
+void fake_init(void)
+{
+    memset(&fake, 0, sizeof fake);
+    fake.loop = uv_default_loop();
+    fake.events = true;
+    fake.lease = true;
+    fake.attempt_was_stored = true;
+    fake.environments = json_object();
+    fake.deployments = json_object();
+    struct daemons_options options = {.loop = fake.loop, .cluster = "c", .seed = 7};
+    ENSURE(daemons_create(&fake.d, &options, NULL) == 0);
+    fake.d->settle_first_ms = 10;
+    fake.d->settle_window_ms = 150;
+}
+
+void fake_fini(void)
+{
+    listener = NULL;
+    daemons_destroy(fake.d, NULL, NULL);
+    uv_run(fake.loop, UV_RUN_DEFAULT);
+    uv_loop_close(fake.loop);
+    for (size_t i = 0; i < kept_count; i++)
+        free_kept(kept[i]);
+    kept_count = 0;
+    json_decref(fake.environments);
+    json_decref(fake.deployments);
+    json_decref(fake.last_proposal);
+}
+
+void fake_run(uint64_t ms, bool advance)
+{
+    uint64_t end = clock_mono_ms() + ms;
+    while (clock_mono_ms() < end) {
+        uv_run(fake.loop, UV_RUN_NOWAIT);
+        struct timespec pause = {0, 500000};
+        nanosleep(&pause, NULL);
+    }
+    if (advance)
+        fake_advance();
+}

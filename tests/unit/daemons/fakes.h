@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A small world for the tests of agent/daemons: ECS with tasks that start and stop, a store of
+ * rows in memory, raft that commits at once, and an intent of plain JSON. One of each, global:
+ * every test is a process of its own. */
+#ifndef BLOX_TESTS_DAEMONS_FAKES_H
+#define BLOX_TESTS_DAEMONS_FAKES_H
+
+#include <uv.h>
+
+#include "agent/daemons/daemons_int.h"
+
+#define FAKE_CLUSTER "arn:aws:ecs:eu-west-1:1:cluster/c"
+
+enum fake_start {
+    FAKE_ANSWER,
+    FAKE_LOSE_ANSWER,  /* takes effect, the answer never comes */
+    FAKE_LOSE_REQUEST, /* no effect, and the caller cannot know */
+    FAKE_REFUSE        /* 400 */
+};
+
+struct fake_task {
+    char arn[64];
+    char instance[64];
+    char group[48];
+    char started_by[40];
+    char status[16];
+    char desired[16];
+    int version;
+    int64_t created;
+};
+
+struct fake {
+    uv_loop_t *loop;
+    struct daemons *d;
+    struct fake_task tasks[512];
+    int task_count;
+    /* what happens */
+    enum fake_start start;
+    int start_times;    /* apply `start` to so many calls, then FAKE_ANSWER; -1: always */
+    const char *fails;  /* instance ARN that StartTask reports as failed */
+    const char *reason; /* ... with this */
+    bool events;        /* changes are told as rows */
+    bool list_is_empty; /* ListTasks does not show anything yet */
+    bool unreachable;   /* every call ends with ERR_UNREACHABLE */
+    bool lease;         /* raft_uv_may_act */
+    bool store_fails;
+    int propose_err; /* given to the completion; ERR_TIMEOUT: never applied */
+    /* what was seen */
+    int start_calls, stop_calls, list_calls, describe_calls, proposals;
+    int starts_of[64]; /* by number in the instance's ARN */
+    int batch_max;
+    bool attempt_was_stored; /* at each StartTask so far */
+    char last_reason[200];
+    char last_status[16];
+    json_t *last_proposal;
+    json_t *environments; /* name -> environment */
+    json_t *deployments;  /* id -> deployment */
+};
+extern struct fake fake;
+
+void fake_init(void);
+void fake_fini(void);
+void fake_instance(int n, const char *status, bool connected, uint64_t version);
+/* Puts a task into ECS and, if told, into the rows. */
+struct fake_task *fake_task(int instance, const char *environment, const char *deployment,
+                            bool told);
+void fake_set(struct fake_task *task, const char *status, const char *desired, bool told);
+void fake_deploy(const char *environment, const char *deployment);
+int fake_live(int instance);
+int fake_live_all(void);
+/* Tasks of ECS go on: started ones run, stopped ones end. */
+void fake_advance(void);
+/* Runs the loop for so long, advancing ECS if told. */
+void fake_run(uint64_t ms, bool advance);
+/* Live attempt rows. */
+int fake_attempts(void);
+void fake_attempt(const char *environment, const char *deployment, int instance);
+/* Until cond or 10 s have passed. */
+#define FAKE_UNTIL(cond)                                                                           \
+    for (int fake_i = 0; fake_i < 2000 && !(cond); fake_i++)                                       \
+    fake_run(5, true)
+
+#endif
