@@ -187,6 +187,13 @@ static void truncate_sweep(const char *name)
     sweep_fini(&w);
 }
 
+/* A longer campaign: BLOX_TEST_FLIPS=5000 unit_store_damage_test. */
+static size_t flip_count(void)
+{
+    const char *text = getenv("BLOX_TEST_FLIPS");
+    return text == NULL ? 150 : strtoul(text, NULL, 10);
+}
+
 static void flip_sweep(const char *name, size_t flips)
 {
     struct sweep w;
@@ -197,7 +204,6 @@ static void flip_sweep(const char *name, size_t flips)
         /* Half of them in the page headers and pointers, where they hurt most. */
         size_t at = i % 2 == 0 ? (size_t)(r % w.len)
                                : (size_t)(r % (w.len / 4096)) * 4096 + (size_t)((r >> 40) % 160);
-        memcpy(w.f.report.why, "", 1);
         w.data[at] ^= (char)(1u << (r >> 61));
         sweep_restore(&w);
         int rc = try_in_child(&w.f);
@@ -225,12 +231,12 @@ Test(damage, truncated_log)
 
 Test(damage, flipped_bits_in_state)
 {
-    flip_sweep("state", 150);
+    flip_sweep("state", flip_count());
 }
 
 Test(damage, flipped_bits_in_log)
 {
-    flip_sweep("log", 150);
+    flip_sweep("log", flip_count());
 }
 
 /* A flip inside one row's bytes: that row is gone, the others stay, and the repair makes counts,
