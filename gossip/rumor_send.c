@@ -226,6 +226,11 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
 static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
                         size_t room)
 {
+    uint64_t moving = 0; /* queues that are being sent from: not those of peers that stand still */
+    for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
+        if (r->queues[q].paused_until_ms <= now_ms)
+            moving |= UINT64_C(1) << q;
+    }
     struct wbuf w;
     size_t cap = room < sizeof r->digest ? room : sizeof r->digest;
     wbuf_init(&w, r->digest, cap);
@@ -234,7 +239,7 @@ static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
         const struct rumor_slot *slot = &r->slots[*cursor];
         uint64_t age = now_ms - slot->stored_ms;
         /* What still waits in the own queues would only be asked for before it comes. */
-        if (age < age_ms || (slot->want != 0 && age < STUCK_MS))
+        if (age < age_ms || ((slot->want & moving) != 0 && age < STUCK_MS))
             break;
         size_t before = w.len;
         wbuf_u64(&w, slot->key_hash);

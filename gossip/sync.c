@@ -139,19 +139,19 @@ static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, u
 
 static int take_sums(struct sync *s, uint64_t now_ms, struct rbuf *b, struct wbuf *reply)
 {
-    if (rbuf_left(b) != SYNC_WIDTH * 4)
+    if (rbuf_left(b) != SYNC_WIDTH * 3)
         return ERR_MALFORMED;
     if (s->phase != SYNC_SENT_ROOT)
         return 0;
     bool any = false;
     sync_header(reply, SYNC_LEAVES_MSG, s->session);
     for (uint32_t i = 0; i < SYNC_WIDTH; i++) {
-        if (rbuf_u32(b) == sync_squeeze(s->branch[i], s->session))
+        if (sync_get_sum(b) == sync_squeeze(s->branch[i], s->session))
             continue;
         any = true;
         wbuf_u8(reply, (uint8_t)i);
         for (uint32_t j = 0; j < SYNC_WIDTH; j++)
-            wbuf_u32(reply, sync_squeeze(s->leaf[i * SYNC_WIDTH + j], s->session));
+            sync_put_sum(reply, sync_squeeze(s->leaf[i * SYNC_WIDTH + j], s->session));
     }
     if (any) {
         enter(s, now_ms, SYNC_SENT_LEAVES);
@@ -171,21 +171,37 @@ struct compare {
     uint32_t own;
 };
 
+/* Which of two versions of a key travels: the hint decides, and where it says nothing, or was
+ * wrong a moment ago, both do. A match by tag is settled here: found[] 1 keeps it out of WANT. */
+static bool is_ours_newer(struct sync *s, uint32_t ours, uint32_t theirs_at)
+{
+    if (theirs_at == SYNC_NONE || s->again > 0)
+        return true;
+    uint32_t ahead = (SYNC_HINT(ours) - SYNC_HINT(s->scratch->theirs[theirs_at])) & 63u;
+    if (ahead > 32)
+        return false;
+    if (ahead > 0 && ahead < 32)
+        s->scratch->found[theirs_at] = 1;
+    return true;
+}
+
 static int compare_row(void *arg, uint64_t key_hash, struct record_version version)
 {
     struct compare *c = arg;
     struct sync *s = c->s;
     c->own++;
-    uint32_t print = sync_squeeze(record_fingerprint(key_hash, version), s->session);
+    uint32_t print = sync_print(key_hash, version, s->session);
     if (sync_find_print(s, c->count, print))
         return 0;
-    if (c->push != NULL && s->pushed < SYNC_PUSH_ROWS) {
-        c->push_keys[c->push->count++] = key_hash;
-        s->pushed++;
-        s->moved++;
-    } else {
+    if (c->push == NULL || s->pushed >= SYNC_PUSH_ROWS) {
         s->poke = true;
+        return 0;
     }
+    if (!is_ours_newer(s, print, sync_find_tag(s, c->count, print)))
+        return 0;
+    c->push_keys[c->push->count++] = key_hash;
+    s->pushed++;
+    s->moved++;
     return 0;
 }
 

@@ -7,19 +7,22 @@
  * peer every few seconds. If they differ, A who began and B who answers go down (type u8,
  * session u32, then):
  *
- *   A  1 ROOT    root u64                          B  2 SAME, or 3 SUMS
- *                B: 3 SUMS  64 branch sums u32
- *   A  4 LEAVES  per differing branch: number u8, 64 leaf sums u32
- *                B: 5 ROWS  per leaf that differs: number u16, count varint, prints u32 of its
- * rows; then 0xffff and the numbers u16 of the leaves that did not fit A  7 DATA    the rows that B
- * lacks, and 6 WANT   per leaf: number u16, count varint, prints u32 B: 7 DATA  flags u8 (1: the
- * last answer), records; or 9 REFUSED: too much to do A  8 NEXT    numbers u16 of leaves: B answers
- * with ROWS; and so on A 10 POKE    B lacks many rows: it had better begin a session itself and
- * pull
+ *   A  1 ROOT    root u64
+ *   B  2 SAME    or
+ *   B  3 SUMS    64 branch sums u24
+ *   A  4 LEAVES  per differing branch: number u8, 64 leaf sums u24
+ *   B  5 ROWS    per leaf that differs: number u16, count varint, prints u32 of its rows;
+ *                then 0xffff and the numbers u16 of the leaves that did not fit
+ *   A  6 WANT    what A lacks, per leaf: number u16, count varint, prints u32
+ *   A  7 DATA    what B lacks: flags u8 (1: last answer to a WANT), records
+ *   B  7 DATA    what A wants; or 9 REFUSED: too much to do
+ *   A  8 NEXT    numbers u16 of leaves: B answers with ROWS, and so on
+ *   A 10 POKE    B lacks many rows: it had better begin a session itself and pull
  *
- * Sums and prints on the wire are 32 bits, salted by the session: a collision hides a difference
- * from one session, not from the next. B keeps no state but the list of rows it is sending.
- * Everything is paced by A, who asks for more only when its store has taken in what came. */
+ * Sums and prints (sync_int.h) on the wire are short and salted by the session: a collision hides
+ * a difference from one session, not from the next. B keeps no state but the list of rows it is
+ * sending. Everything is paced by A, who asks for more only when its store has taken in what came.
+ */
 #ifndef BLOX_GOSSIP_SYNC_H
 #define BLOX_GOSSIP_SYNC_H
 

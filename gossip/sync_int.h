@@ -23,8 +23,16 @@ enum sync_message {
 #define SYNC_REST 0xffffu /* in ROWS: from here on, leaves that did not fit */
 #define SYNC_NONE UINT32_MAX
 
-/* 64 to 32 bits, differently for each session. */
+/* A sum as it travels: 64 to 24 bits, differently for each session. */
 uint32_t sync_squeeze(uint64_t sum, uint32_t session);
+void sync_put_sum(struct wbuf *w, uint32_t sum);
+uint32_t sync_get_sum(struct rbuf *b);
+
+/* A row as it travels, 32 bits: 12 name the key within its leaf, 6 hint at the order of versions
+ * (their sum, to be compared modulo 64), 14 tell versions apart. Tag and last part are salted. */
+uint32_t sync_print(uint64_t key_hash, struct record_version version, uint32_t session);
+#define SYNC_TAG(print) ((print) >> 20)
+#define SYNC_HINT(print) ((print) >> 14 & 63u)
 uint64_t sync_leaf_first(uint32_t leaf);
 uint64_t sync_leaf_last(uint32_t leaf);
 
@@ -56,6 +64,8 @@ int sync_next_prints(struct rbuf *b, uint32_t *last_leaf, struct sync_prints *re
 void sync_load_prints(struct sync *s, const struct sync_prints *prints);
 /* Marks one occurrence found; false: not among them (or all of that value found already). */
 bool sync_find_print(struct sync *s, uint32_t count, uint32_t print);
+/* One not found yet with the same tag: probably another version of the key. SYNC_NONE if none. */
+uint32_t sync_find_tag(const struct sync *s, uint32_t count, uint32_t print);
 
 /* A list of rows to send; NULL: all lists are in use. */
 struct sync_job *sync_job_take(struct sync *s, uint64_t to, uint32_t session, bool answer);

@@ -19,7 +19,7 @@ static int print_row(void *arg, uint64_t key_hash, struct record_version version
     if (p->count == SYNC_LEAF_ROWS)
         return 1;
     p->count++;
-    wbuf_u32(p->w, sync_squeeze(record_fingerprint(key_hash, version), p->session));
+    wbuf_u32(p->w, sync_print(key_hash, version, p->session));
     return p->w->bad;
 }
 
@@ -92,7 +92,7 @@ static int serve_root(struct sync *s, uint64_t now_ms, uint32_t session, struct 
     }
     sync_header(reply, SYNC_SUMS, session);
     for (uint32_t i = 0; i < SYNC_WIDTH; i++)
-        wbuf_u32(reply, sync_squeeze(s->branch[i], session));
+        sync_put_sum(reply, sync_squeeze(s->branch[i], session));
     return 0;
 }
 
@@ -107,7 +107,7 @@ static int serve_leaves(struct sync *s, uint32_t session, struct rbuf *b, struct
         next = branch + 1;
         for (uint32_t i = 0; i < SYNC_WIDTH; i++) {
             uint32_t leaf = branch * SYNC_WIDTH + i;
-            if (rbuf_u32(b) != sync_squeeze(s->leaf[leaf], session))
+            if (sync_get_sum(b) != sync_squeeze(s->leaf[leaf], session))
                 sync_bit_set(differ, leaf);
         }
     }
@@ -139,7 +139,7 @@ static int pick_row(void *arg, uint64_t key_hash, struct record_version version)
     struct picker *p = arg;
     if (p->job->count == p->s->options.job_rows)
         return 1;
-    uint32_t print = sync_squeeze(record_fingerprint(key_hash, version), p->session);
+    uint32_t print = sync_print(key_hash, version, p->session);
     if (sync_find_print(p->s, p->count, print))
         p->keys[p->job->count++] = key_hash;
     return 0;

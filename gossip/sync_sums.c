@@ -5,7 +5,27 @@
 
 uint32_t sync_squeeze(uint64_t sum, uint32_t session)
 {
-    return (uint32_t)(hash_mix(sum ^ ((uint64_t)session << 32 | session)) >> 32);
+    return (uint32_t)(hash_mix(sum ^ ((uint64_t)session << 32 | session)) >> 40);
+}
+
+void sync_put_sum(struct wbuf *w, uint32_t sum)
+{
+    wbuf_u16(w, (uint16_t)sum);
+    wbuf_u8(w, (uint8_t)(sum >> 16));
+}
+
+uint32_t sync_get_sum(struct rbuf *b)
+{
+    uint32_t low = rbuf_u16(b);
+    return low | (uint32_t)rbuf_u8(b) << 16;
+}
+
+uint32_t sync_print(uint64_t key_hash, struct record_version version, uint32_t session)
+{
+    uint32_t tag = sync_squeeze(key_hash, session) >> 12;
+    uint32_t hint = (uint32_t)(version.hi + version.lo) & 63u;
+    uint32_t part = sync_squeeze(record_fingerprint(key_hash, version), session) >> 10;
+    return tag << 20 | hint << 14 | part;
 }
 
 uint64_t sync_leaf_first(uint32_t leaf)
@@ -102,9 +122,8 @@ void sync_load_prints(struct sync *s, const struct sync_prints *prints)
     sort(s->scratch->theirs, prints->count);
 }
 
-bool sync_find_print(struct sync *s, uint32_t count, uint32_t print)
+static uint32_t lower_bound(const uint32_t *a, uint32_t count, uint32_t print)
 {
-    const uint32_t *a = s->scratch->theirs;
     uint32_t low = 0;
     uint32_t high = count;
     while (low < high) {
@@ -114,11 +133,28 @@ bool sync_find_print(struct sync *s, uint32_t count, uint32_t print)
         else
             high = mid;
     }
-    for (; low < count && a[low] == print; low++) {
-        if (s->scratch->found[low] == 0) {
-            s->scratch->found[low] = 1;
+    return low;
+}
+
+bool sync_find_print(struct sync *s, uint32_t count, uint32_t print)
+{
+    const uint32_t *a = s->scratch->theirs;
+    for (uint32_t i = lower_bound(a, count, print); i < count && a[i] == print; i++) {
+        if (s->scratch->found[i] == 0) {
+            s->scratch->found[i] = 1;
             return true;
         }
     }
     return false;
+}
+
+uint32_t sync_find_tag(const struct sync *s, uint32_t count, uint32_t print)
+{
+    const uint32_t *a = s->scratch->theirs;
+    uint32_t i = lower_bound(a, count, SYNC_TAG(print) << 20);
+    for (; i < count && SYNC_TAG(a[i]) == SYNC_TAG(print); i++) {
+        if (s->scratch->found[i] == 0)
+            return i;
+    }
+    return SYNC_NONE;
 }

@@ -2,6 +2,7 @@
  * records_uv on a loop with a network and stores that live in this file: node.h's functions are
  * defined here, so the linker does not take the real node. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>

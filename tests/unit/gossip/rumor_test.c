@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/rumor.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/buf.h"
+
+#define ROOM 1300u
+#define SELF 100u
+
+/* A node 100 among 1, 2, ... with a store that has nothing unless told. */
+struct fixture {
+    struct rumor rumor;
+    struct peers peers;
+    uint64_t nums[5000];
+    uint8_t shaky[5000];
+    void *memory;
+    uint8_t *out;
+    uint64_t had_hash; /* have() says yes for this one */
+    struct record loadable;
+    bool can_load;
+    struct rumor_in in;
+};
+
+static bool have(void *arg, uint64_t key_hash, struct record_version version)
+{
+    const struct fixture *f = arg;
+    (void)version;
+    return key_hash == f->had_hash;
+}
+
+static int load(void *arg, uint64_t key_hash, void (*fn)(void *fn_arg, const struct record *rec),
+                void *fn_arg)
+{
+    const struct fixture *f = arg;
+    (void)key_hash;
+    if (!f->can_load)
+        return ERR_NOTFOUND;
+    fn(fn_arg, &f->loadable);
+    return 0;
+}
+
+static struct fixture *make_sized(size_t members, uint32_t recent, uint32_t arena)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct rumor_options o = {.self = SELF,
+                              .seed = 1,
+                              .recent_max = recent,
+                              .pending_max = 64,
+                              .node_max = 256,
+                              .answer_max = 16,
+                              .arena_bytes = arena,
+                              .arg = f,
+                              .have = have,
+                              .load = load};
+    for (size_t i = 0; i < members; i++)
+        f->nums[i] = SELF + i;
+    f->peers = (struct peers){.nums = f->nums, .shaky = f->shaky, .count = members};
+    f->memory = malloc(rumor_memory(&o));
+    f->out = malloc(RUMOR_MESSAGE_MAX);
+    rumor_init(&f->rumor, &o, &f->peers, f->memory, 0);
+    return f;
+}
+
+static struct fixture *make(size_t members)
+{
+    return make_sized(members, 64, 65536);
+}
+
+static void end(struct fixture *f)
+{
+    free(f->memory);
+    free(f->out);
+    free(f);
+}
+
+static struct record record_of(const char *key, uint64_t version, uint32_t len)
+{
+    static uint8_t value[65536];
+    return (struct record){.kind = RECORD_TASK,
+                           .source = SOURCE_EVENT,
+                           .key = key,
+                           .key_len = (uint16_t)strlen(key),
+                           .version = {.hi = version},
+                           .value = value,
+                           .value_len = len};
+}
+
+static uint64_t hash_of(const struct record *rec)
+{
+    return record_key_hash(rec->kind, rec->key, rec->key_len);
+}
+
+static void store(struct fixture *f, uint64_t now_ms, const char *key, uint64_t version,
+                  uint32_t len, enum rumor_from from)
+{
+    struct record rec = record_of(key, version, len);
+    rumor_stored(&f->rumor, now_ms, &rec, hash_of(&rec), from);
+}
+
+/* Sends all that is due; returns how many messages of that type there were. */
+static unsigned drain(struct fixture *f, uint64_t now_ms, uint8_t type)
+{
+    unsigned n = 0;
+    uint64_t to;
+    size_t len;
+    while ((len = rumor_poll(&f->rumor, now_ms, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        cr_assert_neq(to, SELF);
+        n += f->out[0] == type;
+        rumor_sent(&f->rumor, now_ms, 0);
+    }
+    return n;
+}
+
+static int receive(struct fixture *f, uint64_t now_ms, uint64_t from, const uint8_t *data,
+                   size_t len)
+{
+    struct rumor_place at = {0};
+    int err;
+    do {
+        err = rumor_recv(&f->rumor, now_ms, from, data, len, &at, &f->in);
+    } while (err == 0 && at.pos < len);
+    return err;
+}
+
+static size_t push_message(uint8_t *out, uint64_t origin, const struct record *rec)
+{
+    struct wbuf w;
+    wbuf_init(&w, out, 65536);
+    wbuf_u8(&w, 1);
+    wbuf_u8(&w, 0);
+    wbuf_u64(&w, origin);
+    wbuf_bytes(&w, "\0\10\10", 3);
+    wbuf_u8(&w, 1);
+    cr_assert_eq(record_encode_fixed(rec, &w), 0);
+    return w.len;
+}
+
+static size_t digest_message(uint8_t *out, const struct record *rec)
+{
+    struct wbuf w;
+    wbuf_init(&w, out, 64);
+    wbuf_u8(&w, 3);
+    wbuf_u64(&w, hash_of(rec));
+    wbuf_varint(&w, rec->version.hi);
+    wbuf_varint(&w, rec->version.lo);
+    return w.len;
+}
+
+/* ---- trees ------------------------------------------------------------------------- */
+
+static void spread(struct peers *p, const struct tree *tree, size_t at, unsigned depth,
+                   unsigned *reached, unsigned *deepest)
+{
+    uint64_t children[PEERS_CHILDREN_MAX];
+    p->self = at;
+    size_t n = peers_children(p, tree, children);
+    if (depth > *deepest)
+        *deepest = depth;
+    for (size_t i = 0; i < n; i++) {
+        size_t child = peers_lower_bound(p, children[i]);
+        reached[child]++;
+        spread(p, tree, child, depth + 1, reached, deepest);
+    }
+}
+
+Test(peers, each_tree_reaches_every_member_once)
+{
+    const size_t sizes[] = {1, 2, 3, 9, 10, 64, 999, 5000};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        size_t n = sizes[s];
+        struct fixture *f = make(n);
+        for (uint8_t index = 0; index < PEERS_TREES; index++) {
+            size_t root = n * index / PEERS_TREES;
+            struct tree tree = {.origin = SELF + root,
+                                .index = index,
+                                .root_fanout = index % 2 ? RUMOR_FANOUT : RUMOR_ROOT_BUSY,
+                                .fanout = RUMOR_FANOUT};
+            unsigned *reached = calloc(n, sizeof *reached);
+            unsigned deepest = 0;
+            spread(&f->peers, &tree, root, 0, reached, &deepest);
+            for (size_t i = 0; i < n; i++)
+                cr_assert_eq(reached[i], i != root, "%zu of %zu: %u times", i, n, reached[i]);
+            cr_assert_leq(deepest, 6);
+            free(reached);
+        }
+        end(f);
+    }
+}
+
+Test(peers, an_unknown_origin_still_has_a_tree)
+{
+    struct fixture *f = make(50);
+    struct tree tree = {.origin = 7, .index = 3, .root_fanout = 8, .fanout = 8};
+    unsigned reached[50] = {0};
+    unsigned deepest = 0;
+    unsigned total = 0;
+    for (size_t i = 0; i < 50; i++) {
+        uint64_t children[PEERS_CHILDREN_MAX];
+        f->peers.self = i;
+        size_t n = peers_children(&f->peers, &tree, children);
+        for (size_t j = 0; j < n; j++)
+            reached[peers_lower_bound(&f->peers, children[j])]++;
+    }
+    for (size_t i = 0; i < 50; i++) {
+        cr_assert_leq(reached[i], 1);
+        total += reached[i];
+    }
+    cr_assert_eq(total, 42); /* all but the eight that the origin itself sends to */
+    cr_assert_eq(deepest, 0);
+    end(f);
+}
+
+Test(peers, a_shaky_child_does_not_cut_its_branch_off)
+{
+    struct fixture *f = make(64);
+    struct tree tree = {.origin = SELF, .index = 0, .root_fanout = 8, .fanout = 8};
+    uint64_t children[PEERS_CHILDREN_MAX];
+    cr_assert_eq(peers_children(&f->peers, &tree, children), 8);
+    f->shaky[1] = 1;
+    cr_assert_eq(peers_children(&f->peers, &tree, children), 16);
+    end(f);
+}
+
+/* ---- sending ----------------------------------------------------------------------- */
+
+Test(rumor, local_records_leave_at_once_and_are_told_of_later)
+{
+    struct fixture *f = make(64);
+    store(f, 1000, "a", 1, 100, RUMOR_LOCAL);
+    cr_assert_eq(rumor_deadline(&f->rumor, 1000), 0 + 1000);
+    cr_assert_eq(drain(f, 1000, 1), 8);
+    cr_assert_gt(rumor_deadline(&f->rumor, 1000), 1000);
+    cr_assert_eq(drain(f, 1020, 3), 0);
+    cr_assert_eq(drain(f, 1100, 3), RUMOR_DIGEST_PEERS);
+    cr_assert_eq(drain(f, 1400, 3), 1);
+    cr_assert_eq(rumor_deadline(&f->rumor, 1400), UINT64_MAX);
+    end(f);
+}
+
+Test(rumor, records_stored_together_share_datagrams)
+{
+    struct fixture *f = make(2);
+    char keys[20][8];
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(keys[i], sizeof keys[i], "k%u", i);
+        store(f, 1000, keys[i], 1, 100, RUMOR_LOCAL);
+    }
+    cr_assert_eq(drain(f, 1000, 1), 2); /* about 115 bytes each */
+    cr_assert_eq(f->rumor.stats.pushed, 20);
+    end(f);
+}
+
+Test(rumor, much_goes_as_one_stream_message)
+{
+    struct fixture *f = make(2);
+    for (unsigned i = 0; i < 50; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%u", i);
+        store(f, 1000, key, 1, 500, RUMOR_LOCAL);
+    }
+    cr_assert_eq(drain(f, 1000, 1), 1);
+    end(f);
+}
+
+Test(rumor, waiting_versions_of_a_key_are_merged)
+{
+    struct fixture *f = make(2);
+    uint64_t to;
+    for (uint64_t version = 1; version <= 10; version++)
+        store(f, 1000, "a", version, 50, RUMOR_LOCAL);
+    cr_assert_eq(rumor_queued(&f->rumor), 1);
+    size_t len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+    struct rbuf b;
+    struct record rec;
+    rbuf_init(&b, f->out, len);
+    b.pos = 1 + 12 + 1;
+    cr_assert_eq(record_decode(&b, &rec), 0);
+    cr_assert_eq(rec.version.hi, 10);
+    cr_assert_eq(rbuf_left(&b), 0);
+    rumor_sent(&f->rumor, 1000, 0);
+    cr_assert_eq(f->rumor.stats.coalesced, 9);
+    end(f);
+}
+
+Test(rumor, a_full_peer_keeps_its_records_and_is_tried_again)
+{
+    struct fixture *f = make(2);
+    uint64_t to;
+    store(f, 1000, "a", 1, 50, RUMOR_LOCAL);
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t now = 1000 + 10000 * i;
+        cr_assert_leq(rumor_deadline(&f->rumor, now), now);
+        cr_assert_gt(rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to), 0);
+        rumor_sent(&f->rumor, now, ERR_BUSY);
+        cr_assert_eq(drain(f, now, 1), 0);
+        cr_assert_eq(rumor_queued(&f->rumor), 1);
+    }
+    store(f, 50000, "a", 2, 50, RUMOR_LOCAL);
+    cr_assert_eq(drain(f, 51000, 1), 1);
+    cr_assert_eq(rumor_queued(&f->rumor), 0);
+    end(f);
+}
+
+Test(rumor, a_member_that_left_loses_its_queue)
+{
+    struct fixture *f = make(3);
+    store(f, 1000, "a", 1, 50, RUMOR_LOCAL);
+    cr_assert_eq(rumor_queued(&f->rumor), 2);
+    f->peers.count = 2;
+    rumor_peers_changed(&f->rumor);
+    cr_assert_eq(rumor_queued(&f->rumor), 1);
+    end(f);
+}
+
+Test(rumor, tables_that_overflow_degrade_without_harm)
+{
+    struct fixture *f = make_sized(64, 16, 4096);
+    for (unsigned i = 0; i < 5000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", i % 700);
+        store(f, 1000 + i, key, i + 1, 10 + i % 2000, RUMOR_LOCAL);
+        if (i % 37 == 0)
+            drain(f, 1000 + i, 1);
+    }
+    cr_assert_gt(f->rumor.stats.overflow, 0);
+    drain(f, 10000, 1);
+    drain(f, 20000, 1);
+    cr_assert_eq(rumor_queued(&f->rumor), 0);
+    end(f);
+}
+
+Test(rumor, a_busy_origin_has_fewer_children)
+{
+    struct fixture *f = make(64);
+    unsigned first = 0;
+    for (unsigned i = 0; i < 2 * RUMOR_BUSY_RATE; i++) {
+        store(f, 1000, "a", i + 1, 50, RUMOR_LOCAL);
+        unsigned n = drain(f, 1000, 1);
+        if (i == 0)
+            first = n;
+        if (i + 1 == 2 * RUMOR_BUSY_RATE)
+            cr_assert_eq(n, RUMOR_ROOT_BUSY);
+    }
+    cr_assert_eq(first, RUMOR_FANOUT);
+    end(f);
+}
+
+/* ---- receiving ----------------------------------------------------------------------- */
+
+Test(rumor, only_stored_records_are_passed_on)
+{
+    struct fixture *f = make(64);
+    uint8_t message[65536];
+    struct record rec = record_of("a", 5, 100);
+    size_t len = push_message(message, SELF + 63, &rec); /* node 100 stands first behind it */
+    cr_assert_eq(receive(f, 1000, SELF + 63, message, len), 0);
+    cr_assert_eq(f->in.apply_count, 1);
+    cr_assert_eq(f->in.key_hash[0], hash_of(&rec));
+    cr_assert_eq(drain(f, 1000, 1), 0);
+    cr_assert_eq(receive(f, 1001, SELF + 63, message, len), 0); /* the network doubled it */
+    cr_assert_eq(f->in.apply_count, 0);
+    rumor_stored(&f->rumor, 1002, &rec, hash_of(&rec), RUMOR_PEER);
+    cr_assert_eq(drain(f, 1002, 1), 8);
+    cr_assert_eq(receive(f, 1003, SELF + 63, message, len), 0);
+    cr_assert_eq(f->in.apply_count, 0);
+    cr_assert_eq(f->rumor.stats.duplicates, 2);
+    end(f);
+}
+
+Test(rumor, what_was_refused_is_asked_for_again)
+{
+    struct fixture *f = make(64);
+    uint8_t message[65536];
+    struct record rec = record_of("a", 5, 100);
+    size_t len = push_message(message, SELF + 63, &rec);
+    cr_assert_eq(receive(f, 1000, SELF + 63, message, len), 0);
+    rumor_refused(&f->rumor, 1000, hash_of(&rec));
+    cr_assert_eq(drain(f, 1001, 4), 0);
+    cr_assert_eq(drain(f, 1500, 4), 1);
+    cr_assert_eq(receive(f, 1501, SELF + 63, message, len), 0);
+    cr_assert_eq(f->in.apply_count, 1);
+    end(f);
+}
+
+Test(rumor, digests_lead_to_asking_unless_it_is_there)
+{
+    struct fixture *f = make(8);
+    uint8_t message[64];
+    struct record rec = record_of("a", 5, 100);
+    size_t len = digest_message(message, &rec);
+    f->had_hash = hash_of(&rec);
+    cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
+    cr_assert_eq(drain(f, 1100, 4), 0);
+    f->had_hash = 0;
+    cr_assert_eq(receive(f, 2000, SELF + 1, message, len), 0);
+    cr_assert_eq(receive(f, 2000, SELF + 2, message, len), 0);
+    uint64_t to = 0;
+    uint64_t now = 2100;
+    cr_assert_eq(rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to), 9);
+    rumor_sent(&f->rumor, now, 0);
+    cr_assert_eq(to, SELF + 1);
+    now += RUMOR_ASK_RETRY_MS + 20; /* no answer: the other one that has it */
+    cr_assert_eq(rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to), 9);
+    rumor_sent(&f->rumor, now, 0);
+    cr_assert_eq(to, SELF + 2);
+    for (unsigned i = 0; i < 100; i++)
+        drain(f, now += 1000, 4);
+    cr_assert_eq(f->rumor.stats.gave_up, 1);
+    cr_assert_eq(rumor_deadline(&f->rumor, now), UINT64_MAX);
+    end(f);
+}
+
+Test(rumor, asked_records_are_answered_from_memory_or_store)
+{
+    struct fixture *f = make(8);
+    struct record rec = record_of("a", 5, 100);
+    uint8_t ask[9] = {4};
+    struct wbuf w;
+    wbuf_init(&w, ask + 1, 8);
+    wbuf_u64(&w, hash_of(&rec));
+    cr_assert_eq(receive(f, 1000, SELF + 1, ask, sizeof ask), 0);
+    cr_assert_eq(drain(f, 1000, 2), 0); /* nobody has it */
+    f->loadable = rec;
+    f->can_load = true;
+    cr_assert_eq(receive(f, 1000, SELF + 1, ask, sizeof ask), 0);
+    cr_assert_eq(drain(f, 1000, 2), 1);
+    f->can_load = false;
+    store(f, 1000, "a", 5, 100, RUMOR_PEER);
+    cr_assert_eq(receive(f, 1000, SELF + 1, ask, sizeof ask), 0);
+    cr_assert_eq(drain(f, 1000, 2), 1);
+    cr_assert_eq(f->rumor.stats.answered, 2);
+    end(f);
+}
+
+Test(rumor, bulk_records_are_not_told_of)
+{
+    struct fixture *f = make(8);
+    store(f, 1000, "a", 1, 100, RUMOR_BULK);
+    cr_assert_eq(rumor_deadline(&f->rumor, 1000), UINT64_MAX);
+    store(f, 1000, "a", 1, 100, RUMOR_PEER);
+    cr_assert_eq(drain(f, 1000, 1), 0);
+    cr_assert_gt(drain(f, 1100, 3), 0);
+    end(f);
+}
+
+Test(rumor, odd_messages_are_refused_whole)
+{
+    struct fixture *f = make(8);
+    uint8_t message[65536];
+    struct record rec = record_of("a", 5, 10);
+    size_t len = push_message(message, SELF + 1, &rec);
+    const struct {
+        size_t at;
+        uint8_t value;
+    } changes[] = {{0, 0}, {0, 5}, {1, 2}, {10, 8}, {11, 0}, {11, 17}, {12, 0}, {13, 9}, {14, 0}};
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        uint8_t was = message[changes[i].at];
+        message[changes[i].at] = changes[i].value;
+        cr_assert_eq(receive(f, 1000, SELF + 1, message, len), ERR_MALFORMED, "change %zu", i);
+        message[changes[i].at] = was;
+    }
+    for (size_t short_len = 0; short_len < len; short_len++) {
+        bool whole = short_len == 1 || short_len == 13; /* ends between items */
+        cr_assert_eq(receive(f, 1000, SELF + 1, message, short_len), whole ? 0 : ERR_MALFORMED);
+    }
+    cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
+    end(f);
+}
+
+/* Anything may come; nothing may break, and what the core then sends must be well-formed. */
+Test(rumor, mutated_messages_never_break_it)
+{
+    struct fixture *f = make_sized(64, 16, 4096);
+    struct fixture *peer = make(64);
+    struct prng prng;
+    prng_seed(&prng, 99);
+    uint8_t message[65536];
+    uint64_t now = 1000;
+    for (unsigned i = 0; i < 100000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", (unsigned)prng_below(&prng, 50));
+        struct record rec = record_of(key, prng_below(&prng, 40), (uint32_t)prng_below(&prng, 90));
+        size_t len = i % 3 == 0 ? digest_message(message, &rec)
+                                : push_message(message, SELF + prng_below(&prng, 64), &rec);
+        message[0] = (uint8_t)(i % 7 == 0 ? 1 + prng_below(&prng, 4) : message[0]);
+        for (uint64_t n = prng_below(&prng, 4); n > 0; n--)
+            message[prng_below(&prng, len)] = (uint8_t)prng_next(&prng);
+        len -= prng_below(&prng, 10) == 0 ? prng_below(&prng, len) : 0;
+        uint8_t *exact = malloc(len + 1); /* so that ASan sees one byte too many */
+        memcpy(exact, message, len);
+        if (receive(f, now, SELF + 1 + prng_below(&prng, 63), exact, len) == 0) {
+            for (size_t k = 0; k < f->in.apply_count; k++) {
+                if (prng_below(&prng, 4) == 0)
+                    rumor_refused(&f->rumor, now, f->in.key_hash[k]);
+                else
+                    rumor_stored(&f->rumor, now, &f->in.apply[k], f->in.key_hash[k], RUMOR_PEER);
+            }
+        }
+        free(exact);
+        now += prng_below(&prng, 30);
+        uint64_t to;
+        size_t n = rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+        if (n > 0) {
+            rumor_sent(&f->rumor, now, prng_below(&prng, 5) == 0 ? ERR_BUSY : 0);
+            cr_assert_eq(receive(peer, now, SELF + 2, f->out, n), 0);
+        }
+    }
+    cr_assert_gt(f->rumor.stats.malformed, 1000);
+    cr_assert_gt(f->rumor.stats.received, 1000);
+    end(f);
+    end(peer);
+}

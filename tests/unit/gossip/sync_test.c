@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/sync.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/hash.h"
+
+#define KEYS_MAX 120000u
+
+/* All keys there are, in order of hash; a node has a version of each, 0 for none. */
+struct key {
+    uint64_t hash;
+    char text[16];
+};
+static struct key keys[KEYS_MAX];
+static uint32_t key_count;
+
+struct node {
+    struct sync sync;
+    struct peers peers;
+    uint32_t *version;
+    void *memory;
+    uint32_t value_len;
+    uint64_t applied, loaded;
+    struct sync_in in;
+};
+
+static const uint64_t both[] = {1, 2};
+static struct sync_scratch scratch;
+static uint8_t out[SYNC_MESSAGE_MAX];
+static uint8_t value[4096];
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct key *x = a;
+    const struct key *y = b;
+    return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+static void make_keys(uint32_t count)
+{
+    key_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(keys[i].text, sizeof keys[i].text, "key-%u", i);
+        keys[i].hash = record_key_hash(RECORD_TASK, keys[i].text, strlen(keys[i].text));
+    }
+    qsort(keys, count, sizeof keys[0], by_hash);
+}
+
+static uint32_t find(uint64_t hash)
+{
+    uint32_t low = 0;
+    uint32_t high = key_count;
+    while (low < high) {
+        uint32_t mid = (low + high) / 2;
+        if (keys[mid].hash < hash)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static int scan(void *arg, uint64_t first, uint64_t last,
+                int (*fn)(void *fn_arg, uint64_t key_hash, struct record_version version),
+                void *fn_arg)
+{
+    const struct node *n = arg;
+    for (uint32_t k = find(first); k < key_count && keys[k].hash <= last; k++) {
+        struct record_version version = {.hi = n->version[k]};
+        if (version.hi != 0 && fn(fn_arg, keys[k].hash, version) != 0)
+            break;
+    }
+    return 0;
+}
+
+static int load(void *arg, uint64_t hash, void (*fn)(void *fn_arg, const struct record *rec),
+                void *fn_arg)
+{
+    struct node *n = arg;
+    uint32_t k = find(hash);
+    if (k == key_count || keys[k].hash != hash || n->version[k] == 0)
+        return ERR_NOTFOUND;
+    struct record rec = {.kind = RECORD_TASK,
+                         .key = keys[k].text,
+                         .key_len = (uint16_t)strlen(keys[k].text),
+                         .value = value,
+                         .value_len = n->value_len,
+                         .version = {.hi = n->version[k]}};
+    n->loaded++;
+    fn(fn_arg, &rec);
+    return 0;
+}
+
+static struct node *make(uint64_t self, uint32_t value_len)
+{
+    struct node *n = calloc(1, sizeof *n);
+    struct sync_options o = {
+        .self = self, .seed = self, .job_rows = 2048, .arg = n, .scan = scan, .load = load};
+    n->peers = (struct peers){.nums = both, .count = 2, .self = self - 1};
+    n->version = calloc(KEYS_MAX, sizeof *n->version);
+    n->memory = malloc(sync_memory(&o));
+    n->value_len = value_len;
+    sync_init(&n->sync, &o, &n->peers, &scratch, n->memory, 0);
+    return n;
+}
+
+static void end(struct node *n)
+{
+    free(n->version);
+    free(n->memory);
+    free(n);
+}
+
+static void put(struct node *n, uint32_t key, uint32_t version)
+{
+    struct record_version before = {.hi = n->version[key]};
+    struct record_version after = {.hi = version};
+    if (version <= before.hi)
+        return;
+    sync_changed(&n->sync, keys[key].hash, before.hi != 0, before, after);
+    n->version[key] = version;
+    n->applied++;
+}
+
+struct traffic {
+    uint64_t bytes, messages, turns; /* turns: changes of direction */
+    unsigned last;
+};
+
+static void count_message(struct traffic *t, unsigned from, size_t len)
+{
+    t->bytes += len;
+    t->messages++;
+    t->turns += from != t->last;
+    t->last = from;
+}
+
+static void give(struct node *const nodes[2], unsigned from, const uint8_t *data, size_t len,
+                 uint64_t now, struct traffic *t)
+{
+    struct node *to = nodes[1 - from];
+    uint8_t *copy = malloc(len);
+    memcpy(copy, data, len);
+    size_t pos = 0;
+    do {
+        uint8_t *reply = malloc(SYNC_MESSAGE_MAX);
+        cr_assert_eq(
+            sync_recv(&to->sync, now, from + 1, copy, len, &pos, reply, SYNC_MESSAGE_MAX, &to->in),
+            0);
+        size_t reply_len = to->in.reply_len;
+        for (size_t i = 0; i < to->in.apply_count; i++) {
+            const struct record *rec = &to->in.apply[i];
+            put(to, find(record_key_hash(rec->kind, rec->key, rec->key_len)),
+                (uint32_t)rec->version.hi);
+        }
+        if (reply_len > 0) {
+            count_message(t, 1 - from, reply_len);
+            give(nodes, 1 - from, reply, reply_len, now, t);
+        }
+        free(reply);
+    } while (pos < len);
+    free(copy);
+}
+
+/* Lets the two talk, A first, until both have nothing to send before `until`. */
+static void talk(struct node *a, struct node *b, uint64_t *now, uint64_t until, struct traffic *t)
+{
+    struct node *const nodes[2] = {a, b};
+    while (*now < until) {
+        bool any = false;
+        for (unsigned i = 0; i < 2 && !any; i++) { /* A's push goes beside its WANT */
+            uint64_t to;
+            size_t len = sync_poll(&nodes[i]->sync, *now, out, sizeof out, &to);
+            if (len == 0)
+                continue;
+            sync_sent(&nodes[i]->sync, *now, 0);
+            cr_assert_eq(to, 2 - i);
+            any = true;
+            count_message(t, i, len);
+            give(nodes, i, out, len, *now, t);
+        }
+        if (!any) {
+            uint64_t due = sync_deadline(&a->sync, *now);
+            uint64_t due_b = sync_deadline(&b->sync, *now);
+            *now = due < due_b ? due : due_b;
+            cr_assert_lt(*now, UINT64_MAX);
+        }
+    }
+}
+
+static bool same(const struct node *a, const struct node *b)
+{
+    return a->sync.root == b->sync.root &&
+           memcmp(a->version, b->version, key_count * sizeof a->version[0]) == 0;
+}
+
+Test(sync, sums_do_not_depend_on_the_way)
+{
+    make_keys(1000);
+    struct node *a = make(1, 10);
+    struct node *b = make(2, 10);
+    for (uint32_t k = 0; k < 1000; k++) {
+        put(a, k, 3);
+        put(b, 999 - k, 1);
+        put(b, 999 - k, 2);
+        put(b, 999 - k, 3);
+    }
+    cr_assert_eq(a->sync.root, b->sync.root);
+    cr_assert_eq(memcmp(a->sync.leaf, b->sync.leaf, sizeof a->sync.leaf), 0);
+    put(b, 5, 4);
+    cr_assert_neq(a->sync.root, b->sync.root);
+    for (uint32_t k = 0; k < 1000; k++)
+        sync_removed(&a->sync, keys[k].hash, (struct record_version){.hi = 3});
+    cr_assert_eq(a->sync.root, 0);
+    cr_assert_eq(a->sync.rows, 0);
+    end(a);
+    end(b);
+}
+
+Test(sync, equal_members_exchange_two_small_packets)
+{
+    make_keys(50000);
+    struct node *a = make(1, 10);
+    struct node *b = make(2, 10);
+    for (uint32_t k = 0; k < key_count; k++) {
+        put(a, k, 1);
+        put(b, k, 1);
+    }
+    struct traffic t = {0};
+    uint64_t now = 0;
+    talk(a, b, &now, 100000, &t);
+    /* Both ways, 92 bytes of headers and seal on each: at most 50 B/s for one of the two. */
+    cr_assert_leq((t.bytes + 92 * t.messages) / 2, 50 * 100);
+    cr_assert_gt(a->sync.stats.same, 10);
+    cr_assert_gt(a->sync.stats.in_sync_ms, 0);
+    cr_assert_eq(a->loaded + b->loaded, 0);
+    end(a);
+    end(b);
+}
+
+/* Issue's bar: d differing rows in at most 3 round trips and 2 x d x row + 2 KB. */
+Test(sync, cost_follows_the_difference)
+{
+    make_keys(100000);
+    struct node *a = make(1, 250);
+    struct node *b = make(2, 250);
+    for (uint32_t k = 0; k < key_count; k++) {
+        put(a, k, 1);
+        put(b, k, 1);
+    }
+    const uint32_t amounts[] = {1, 2, 5, 16, 100};
+    uint64_t now = 0;
+    uint32_t version = 2;
+    for (size_t i = 0; i < sizeof amounts / sizeof amounts[0]; i++) {
+        uint32_t d = amounts[i];
+        for (uint32_t j = 0; j < d; j++)
+            put(j % 2 ? a : b, (j * 7919u + 13) % key_count, version);
+        version++;
+        struct traffic t = {.last = 1};
+        sync_soon(&a->sync, now, 2, 0);
+        b->sync.due_ms = UINT64_MAX;
+        for (unsigned step = 0; step < 1000 && !same(a, b); step++)
+            talk(a, b, &now, now + 1, &t);
+        cr_assert(same(a, b));
+        struct record rec = {.kind = RECORD_TASK, .key_len = 9, .value_len = 250};
+        uint64_t row = record_encoded_size(&rec);
+        cr_assert_leq(t.bytes, 2 * d * row + 2048, "%u rows: %lu bytes", d, t.bytes);
+        cr_assert_leq(t.turns, 6, "%u rows: %lu one-way trips", d, t.turns);
+        a->sync.due_ms = UINT64_MAX;
+        now += 10000;
+        a->sync.phase = SYNC_IDLE;
+        a->sync.again = 0;
+    }
+    end(a);
+    end(b);
+}
+
+Test(sync, a_newcomer_pulls_everything_piece_by_piece)
+{
+    make_keys(100000);
+    struct node *a = make(1, 250);
+    struct node *b = make(2, 250);
+    for (uint32_t k = 0; k < key_count; k++)
+        put(b, k, 1 + k % 5);
+    struct traffic t = {0};
+    uint64_t now = 0;
+    sync_soon(&a->sync, now, 2, 0);
+    talk(a, b, &now, 60000, &t);
+    cr_assert(same(a, b));
+    cr_assert_eq(a->applied, 100000);
+    cr_assert_lt(t.bytes, 100000 * 300, "%lu", t.bytes);
+    end(a);
+    end(b);
+}
+
+Test(sync, one_with_much_makes_the_other_pull)
+{
+    make_keys(20000);
+    struct node *a = make(1, 100);
+    struct node *b = make(2, 100);
+    for (uint32_t k = 0; k < key_count; k++)
+        put(a, k, 1);
+    struct traffic t = {0};
+    uint64_t now = 0;
+    sync_soon(&a->sync, now, 2, 0);
+    b->sync.due_ms = UINT64_MAX;
+    talk(a, b, &now, 4000, &t);
+    cr_assert(same(a, b));
+    cr_assert_lt(t.bytes, 20000 * 160, "%lu", t.bytes);
+    end(a);
+    end(b);
+}
+
+Test(sync, a_slow_store_holds_the_next_request_back)
+{
+    make_keys(20000);
+    struct node *a = make(1, 100);
+    struct node *b = make(2, 100);
+    for (uint32_t k = 0; k < key_count; k++)
+        put(b, k, 1);
+    struct traffic t = {0};
+    uint64_t now = 0;
+    sync_soon(&a->sync, now, 2, 0);
+    b->sync.due_ms = UINT64_MAX;
+    sync_waiting(&a->sync, now, 5000);
+    talk(a, b, &now, 1500, &t);
+    cr_assert_lt(a->applied, 4000);
+    cr_assert_gt(a->applied, 0);
+    sync_waiting(&a->sync, now, 0);
+    talk(a, b, &now, 30000, &t);
+    cr_assert(same(a, b));
+    end(a);
+    end(b);
+}
+
+Test(sync, lost_answers_end_in_a_new_session)
+{
+    make_keys(100);
+    struct node *a = make(1, 100);
+    struct node *b = make(2, 100);
+    put(b, 5, 1);
+    uint64_t to;
+    sync_soon(&a->sync, 0, 2, 0);
+    cr_assert_gt(sync_poll(&a->sync, 0, out, sizeof out, &to), 0);
+    sync_sent(&a->sync, 0, 0); /* and lost */
+    cr_assert_leq(sync_deadline(&a->sync, 0), SYNC_TIMEOUT_MS);
+    uint64_t now = SYNC_TIMEOUT_MS;
+    struct traffic t = {0};
+    talk(a, b, &now, 20000, &t);
+    cr_assert(same(a, b));
+    cr_assert_eq(a->sync.stats.timeouts, 1);
+    end(a);
+    end(b);
+}
+
+Test(sync, odd_messages_are_refused)
+{
+    make_keys(100);
+    struct node *a = make(1, 100);
+    const struct {
+        const char *what;
+        uint8_t bytes[24];
+        size_t len;
+    } cases[] = {
+        {"empty", {0}, 0},
+        {"type only", {1}, 1},
+        {"unknown type", {11, 1, 2, 3, 4}, 5},
+        {"short root", {1, 1, 2, 3, 4, 5, 6}, 7},
+        {"long root", {1, 1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 9}, 14},
+        {"branch out of range", {4, 1, 2, 3, 4, 64}, 6},
+        {"branch cut", {4, 1, 2, 3, 4, 1, 9, 9}, 8},
+        {"leaf out of range", {8, 1, 2, 3, 4, 0, 16}, 7},
+        {"half a leaf", {8, 1, 2, 3, 4, 1}, 6},
+        {"want of a bad leaf", {6, 1, 2, 3, 4, 0, 16, 0}, 8},
+        {"want with too many", {6, 1, 2, 3, 4, 1, 0, 0x81, 0x80, 1}, 10},
+        {"want cut", {6, 1, 2, 3, 4, 1, 0, 2, 7, 7, 7, 7}, 12},
+        {"data with odd flags", {7, 1, 2, 3, 4, 2}, 6},
+        {"data with no record in it", {7, 1, 2, 3, 4, 0, 1, 1, 1, 1}, 10},
+        {"poke with more", {10, 1, 2, 3, 4, 0}, 6},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t pos = 0;
+        int err =
+            sync_recv(&a->sync, 1, 2, cases[i].bytes, cases[i].len, &pos, out, sizeof out, &a->in);
+        cr_assert_eq(err, ERR_MALFORMED, "%s", cases[i].what);
+        cr_assert_eq(a->in.reply_len, 0);
+        cr_assert_eq(a->in.apply_count, 0);
+    }
+    end(a);
+}
+
+/* Two members in conversation while every other message is damaged, doubled or made up. */
+Test(sync, mutated_messages_never_break_it)
+{
+    make_keys(3000);
+    struct node *nodes[2] = {make(1, 60), make(2, 60)};
+    struct prng prng;
+    prng_seed(&prng, 7);
+    static uint8_t held[2][SYNC_MESSAGE_MAX];
+    size_t held_len[2] = {0, 0};
+    static uint8_t reply[SYNC_MESSAGE_MAX];
+    uint64_t now = 0;
+    uint64_t malformed = 0;
+    for (unsigned i = 0; i < 60000; i++) {
+        unsigned to = i % 2;
+        struct node *n = nodes[to];
+        now += prng_below(&prng, 40);
+        if (prng_below(&prng, 4) == 0)
+            put(n, (uint32_t)prng_below(&prng, key_count), 1 + (uint32_t)(now / 64));
+        if (prng_below(&prng, 50) == 0)
+            sync_soon(&n->sync, now, 2 - to, 5);
+        uint64_t whom;
+        size_t len = sync_poll(&n->sync, now, out, sizeof out, &whom);
+        if (len > 0) {
+            sync_sent(&n->sync, now, prng_below(&prng, 6) == 0 ? ERR_BUSY : 0);
+            memcpy(held[1 - to], out, len);
+            held_len[1 - to] = len;
+        }
+        if (held_len[to] == 0)
+            continue;
+        size_t in_len = held_len[to];
+        uint8_t *copy = malloc(in_len);
+        memcpy(copy, held[to], in_len);
+        if (prng_below(&prng, 2) == 0) {
+            for (uint64_t k = 1 + prng_below(&prng, 3); k > 0; k--)
+                copy[prng_below(&prng, in_len)] = (uint8_t)prng_next(&prng);
+            if (prng_below(&prng, 4) == 0)
+                in_len = 1 + prng_below(&prng, in_len);
+        }
+        size_t pos = 0;
+        int err;
+        held_len[to] = prng_below(&prng, 8) == 0 ? held_len[to] : 0;
+        do {
+            err = sync_recv(&n->sync, now, 2 - to, copy, in_len, &pos, reply, sizeof reply, &n->in);
+            for (size_t k = 0; err == 0 && k < n->in.apply_count; k++) {
+                const struct record *rec = &n->in.apply[k];
+                uint64_t hash = record_key_hash(rec->kind, rec->key, rec->key_len);
+                uint32_t at = find(hash);
+                if (at < key_count && keys[at].hash == hash && rec->version.hi < 100000)
+                    put(n, at, (uint32_t)rec->version.hi);
+            }
+            if (err == 0 && n->in.reply_len > 0) {
+                memcpy(held[1 - to], reply, n->in.reply_len);
+                held_len[1 - to] = n->in.reply_len;
+            }
+        } while (err == 0 && pos < in_len);
+        malformed += err != 0;
+        free(copy);
+    }
+    cr_assert_gt(malformed, 500);
+    cr_assert_gt(nodes[0]->sync.stats.rows_received, 100);
+    struct traffic t = {0};
+    for (unsigned i = 0; i < 2; i++) /* and they still find together */
+        sync_soon(&nodes[i]->sync, now, 2 - i, 5);
+    talk(nodes[0], nodes[1], &now, now + 60000, &t);
+    cr_assert(same(nodes[0], nodes[1]));
+    end(nodes[0]);
+    end(nodes[1]);
+}
