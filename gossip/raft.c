@@ -164,6 +164,21 @@ bool raft_persist_begin(struct raft *r, struct raft_persist *ret)
     return true;
 }
 
+void raft_persist_failed(struct raft *r)
+{
+    ENSURE(r->write_flying);
+    r->write_flying = false;
+    r->hard_dirty = r->hard_dirty || r->hard_flying;
+    r->snapshot_dirty = r->snapshot_dirty || r->snapshot_flying;
+    r->hard_flying = r->snapshot_flying = false;
+    /* Whatever the disk holds beyond what is known to be right is written anew. */
+    uint64_t sure = r->log.durable > r->log.prev_index ? r->log.durable : r->log.prev_index;
+    if (r->log.issued > sure)
+        r->log.issued = sure;
+    if (r->truncate_from == 0 || r->truncate_from > sure + 1)
+        r->truncate_from = sure + 1;
+}
+
 uint64_t raft_persist_done(const struct raft *r)
 {
     return r->writes_done;

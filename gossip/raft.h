@@ -225,6 +225,8 @@ uint64_t raft_deadline(const struct raft *r); /* when RAFT_TICK is due; UINT64_M
 
 /* What must be written now; false: nothing, or a write is in flight. */
 bool raft_persist_begin(struct raft *r, struct raft_persist *ret) MUST_CHECK;
+/* The disk refused that write: what it held is given again by the next begin. */
+void raft_persist_failed(struct raft *r);
 uint64_t raft_persist_done(const struct raft *r);
 /* Committed and on this disk. */
 uint64_t raft_apply_limit(const struct raft *r);

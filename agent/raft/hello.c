@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What members tell each other beside raft itself: who leads which cluster, and who has no
+ * configuration yet. Small datagrams at a low rate: a member that knows no leader asks a few
+ * others; news of a leader is passed on once by each who did not know it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/hash.h"
+#include "agent/base/log.h"
+#include "agent/raft/raft_uv_int.h"
+
+#define HELLO_ASK 1u       /* answer me */
+#define HELLO_BLANK 2u     /* no configuration and not bound to one */
+#define HELLO_CANDIDATE 4u /* may become a voter */
+#define HELLO_BYTES_MAX (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9)
+#define BLANK_FRESH_MS 4000u
+#define FANOUT 4u
+
+struct peer_info *hello_peer(const struct raft_uv *r, const char *id)
+{
+    return map_get(&r->peers, id);
+}
+
+void hello_free(struct raft_uv *r)
+{
+    const char *key;
+    void *value;
+    for (size_t i = 0; map_next(&r->peers, &i, &key, &value);)
+        free(value);
+    map_fini(&r->peers);
+}
+
+static struct peer_info *remember(struct raft_uv *r, const char *id)
+{
+    struct peer_info *p = map_get(&r->peers, id);
+    if (p != NULL || r->peers.count >= GOSSIP_MEMBERS_MAX)
+        return p;
+    p = calloc(1, sizeof(*p));
+    if (p != NULL && map_put(&r->peers, id, p, NULL) < 0) {
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static bool is_blank(const struct raft_uv *r)
+{
+    return r->cluster_id == 0 && r->boot.state == BOOT_BLANK && r->core.config.count == 0;
+}
+
+static uint64_t cluster_known(const struct raft_uv *r)
+{
+    return r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
+}
+
+/* ---- sending --------------------------------------------------------------------- */
+
+static void tell(struct raft_uv *r, uint64_t to, bool ask)
+{
+    uint8_t bytes[HELLO_BYTES_MAX];
+    struct wbuf w;
+    bool leads = step_is_ready(r);
+    uint64_t leader = step_leader(r);
+    bool server = step_is_server(r);
+    wbuf_init(&w, bytes, sizeof(bytes));
+    wbuf_u8(&w, FRAME_HELLO);
+    wbuf_u64(&w, cluster_known(r));
+    wbuf_u8(&w, (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
+                          (r->o.candidate ? HELLO_CANDIDATE : 0)));
+    wbuf_u64(&w, r->disk);
+    wbuf_u64(&w, leader);
+    wbuf_u64(&w, leader == 0 ? 0 : server ? r->core.term : r->known_term);
+    /* Only a leader speaks for a committed configuration. */
+    bool committed = leads && r->core.config.index <= r->core.commit;
+    wbuf_u64(&w, committed ? r->core.config.index : 0);
+    if (server) {
+        wbuf_u8(&w, (uint8_t)r->core.config.count);
+        for (uint32_t i = 0; i < r->core.config.count; i++) {
+            wbuf_u64(&w, r->core.config.server[i].num);
+            wbuf_u8(&w, r->core.config.server[i].voter);
+        }
+    } else {
+        wbuf_u8(&w, (uint8_t)r->known_voter_count);
+        for (uint32_t i = 0; i < r->known_voter_count; i++) {
+            wbuf_u64(&w, r->known_voters[i]);
+            wbuf_u8(&w, 1);
+        }
+    }
+    if (!w.bad)
+        (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, w.len);
+}
+
+static bool is_live(const struct gossip_member *m)
+{
+    return m->state == MEMBER_ALIVE || m->state == MEMBER_DEGRADED || m->state == MEMBER_SUSPECT;
+}
+
+static void tell_some(struct raft_uv *r, uint32_t how_many, bool ask)
+{
+    size_t count = gossip_count(r->o.gossip);
+    for (uint32_t tries = 0; tries < 4 * how_many && how_many > 0 && count > 1; tries++) {
+        const struct gossip_member *m = gossip_at(r->o.gossip, (size_t)prng_below(&r->rng, count));
+        if (m == NULL || m->self || !is_live(m))
+            continue;
+        tell(r, m->num, ask);
+        how_many--;
+    }
+}
+
+void hello_announce(struct raft_uv *r)
+{
+    tell_some(r, 2 * FANOUT, false);
+}
+
+/* ---- receiving ------------------------------------------------------------------------ */
+
+static void meet_other_cluster(struct raft_uv *r, uint64_t from, uint64_t cluster_id)
+{
+    const struct gossip_member *m = gossip_find(r->o.gossip, from);
+    uint64_t now_ms = clock_mono_ms();
+    if (!step_in_conflict(r, now_ms))
+        LOG(LOG_ERROR, "raft_two_clusters",
+            "two clusters of the same name met; neither leader acts until one is gone",
+            LS("member", m == NULL ? "?" : m->id));
+    r->conflict_id = cluster_id;
+    r->conflict_ms = now_ms;
+    if (m != NULL)
+        memcpy(r->conflict_with, m->id, sizeof(r->conflict_with));
+}
+
+static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader, uint64_t term)
+{
+    uint64_t now_ms = clock_mono_ms();
+    if (leader == 0 || term < r->known_term)
+        return;
+    bool news = leader != r->known_leader || term > r->known_term;
+    r->known_cluster = cluster_id;
+    r->known_leader = leader;
+    r->known_term = term;
+    r->known_ms = now_ms;
+    if (!news || step_is_server(r))
+        return;
+    /* A candidate makes itself known to the leader, not all of them at once. */
+    r->refresh_at = now_ms + prng_below(&r->rng, gossip_count(r->o.gossip) > 100 ? 5000 : 500);
+    tell_some(r, FANOUT, false);
+}
+
+void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
+{
+    struct rbuf b;
+    uint64_t nums[RAFT_SERVERS_MAX], voters[RAFT_SERVERS_MAX];
+    uint32_t voter_count = 0;
+    bool listed = false;
+    rbuf_init(&b, data, len);
+    (void)rbuf_u8(&b);
+    uint64_t cluster_id = rbuf_u64(&b);
+    uint8_t flags = rbuf_u8(&b);
+    uint64_t disk = rbuf_u64(&b);
+    uint64_t leader = rbuf_u64(&b);
+    uint64_t term = rbuf_u64(&b);
+    uint64_t config_index = rbuf_u64(&b);
+    uint8_t count = rbuf_u8(&b);
+    if (b.bad || count > RAFT_SERVERS_MAX)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        nums[i] = rbuf_u64(&b);
+        if (rbuf_u8(&b) == 1)
+            voters[voter_count++] = nums[i];
+        listed = listed || nums[i] == r->self.num;
+    }
+    const struct gossip_member *m = gossip_find(r->o.gossip, from);
+    struct peer_info *p = b.bad || m == NULL ? NULL : remember(r, m->id);
+    if (p == NULL)
+        return;
+    *p = (struct peer_info){.num = from,
+                            .disk = disk,
+                            .cluster_id = cluster_id,
+                            .heard_ms = clock_mono_ms(),
+                            .blank = (flags & HELLO_BLANK) != 0 && cluster_id == 0,
+                            .candidate = (flags & HELLO_CANDIDATE) != 0};
+    if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
+        meet_other_cluster(r, from, cluster_id);
+    } else if (cluster_id != 0) {
+        learn_leader(r, cluster_id, leader, term);
+        if (voter_count > 0) {
+            memcpy(r->known_voters, voters, sizeof(voters));
+            r->known_voter_count = voter_count;
+        }
+        bool retired = leader == from && config_index > r->core.config.index && !listed;
+        if (retired && r->core.config.count > 0 && r->cluster_id == cluster_id && step_is_server(r))
+            step(r, &(struct raft_input){.type = RAFT_RETIRE});
+    }
+    if ((flags & HELLO_ASK) != 0)
+        tell(r, from, false);
+    raft_uv_publish(r);
+}
+
+/* ---- bootstrap ------------------------------------------------------------------------- */
+
+static void send_boot(struct raft_uv *r, const struct boot_out *out)
+{
+    uint8_t bytes[FRAME_HEAD + 32 + RAFT_CONFIG_BYTES_MAX];
+    for (uint32_t i = 0; i < out->count; i++) {
+        struct wbuf w;
+        wbuf_init(&w, bytes, sizeof(bytes));
+        wbuf_u8(&w, FRAME_BOOT);
+        wbuf_u64(&w, r->cluster_hash);
+        boot_msg_encode(&out->send[i].msg, &w);
+        if (!w.bad)
+            (void)gossip_send(r->o.gossip, CHANNEL_RAFT, out->send[i].to, bytes, w.len);
+    }
+}
+
+static void on_boot_stored(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    r->boot_writing = false;
+    if (err == 0)
+        boot_stored(&r->boot, r->boot.stored + 1);
+    raft_uv_op_done(r);
+}
+
+/* One write at a time; what changed meanwhile makes another. */
+static void store_boot(struct raft_uv *r)
+{
+    uint8_t bytes[BOOT_BYTES_MAX];
+    struct wbuf w;
+    if (r->boot_writing || r->boot.version == r->boot.stored)
+        return;
+    wbuf_init(&w, bytes, sizeof(bytes));
+    boot_encode(&r->boot, &w);
+    r->boot.stored = r->boot.version - 1; /* this write brings all versions up to now */
+    r->boot_writing = store_fact_put(r->o.store, "raft.boot", bytes, w.len, on_boot_stored, r) == 0;
+    r->store_ops += r->boot_writing;
+}
+
+void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
+{
+    struct rbuf b;
+    struct boot_msg m;
+    struct boot_out out;
+    rbuf_init(&b, data, len);
+    (void)rbuf_u8(&b);
+    if (rbuf_u64(&b) != r->cluster_hash || boot_msg_decode(&b, &m) < 0 || !r->o.candidate)
+        return;
+    if (r->starting || r->boot_writing)
+        return; /* it asks again */
+    boot_recv(&r->boot, clock_mono_ms(), from, &m, &out);
+    send_boot(r, &out);
+    store_boot(r);
+}
+
+static void boot_time(struct raft_uv *r, uint64_t now_ms)
+{
+    static struct boot_peer peers[GOSSIP_MEMBERS_MAX];
+    struct boot_out out;
+    size_t count = 0;
+    bool may = r->known_cluster == 0;
+    if (!r->o.candidate || r->starting || r->cluster_id != 0)
+        return;
+    for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
+        const struct gossip_member *m = gossip_at(r->o.gossip, i);
+        const struct peer_info *p = hello_peer(r, m->id);
+        if (!is_live(m) || (m->meta.role != 0 && !m->self) || count == GOSSIP_MEMBERS_MAX)
+            continue;
+        bool fresh = p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
+        peers[count++] = (struct boot_peer){.num = m->num,
+                                            .disk = m->self ? r->disk
+                                                    : fresh ? p->disk
+                                                            : 0,
+                                            .id = m->id,
+                                            .blank = m->self || (fresh && p->blank)};
+    }
+    boot_tick(&r->boot, now_ms, r->o.expect, may, peers, count, &out);
+    send_boot(r, &out);
+    store_boot(r);
+    if (out.start)
+        step_start_cluster(r);
+}
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+static bool is_lowest(const struct raft_uv *r)
+{
+    for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
+        const struct gossip_member *m = gossip_at(r->o.gossip, i);
+        if (is_live(m) && m->meta.role == 0 && strcmp(m->id, r->self.id) < 0)
+            return false;
+    }
+    return true;
+}
+
+static void ask_all_candidates(struct raft_uv *r)
+{
+    for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
+        const struct gossip_member *m = gossip_at(r->o.gossip, i);
+        if (!m->self && is_live(m))
+            tell(r, m->num, true);
+    }
+}
+
+static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
+{
+    bool unknown = r->known_leader == 0 || now_ms >= r->known_ms + LEADER_STALE_MS;
+    if (unknown) {
+        tell_some(r, 2, true);
+        if (r->known_voter_count > 0)
+            tell(r, r->known_voters[prng_below(&r->rng, r->known_voter_count)], true);
+    } else if (now_ms >= r->refresh_at) {
+        tell(r, r->known_leader, true);
+        r->refresh_at = now_ms + LEADER_STALE_MS / 3 + prng_below(&r->rng, LEADER_STALE_MS / 3);
+    }
+}
+
+void hello_tick(struct raft_uv *r, uint64_t now_ms)
+{
+    boot_time(r, now_ms);
+    if (now_ms < r->hello_at)
+        return;
+    r->hello_at = now_ms + 1000;
+    const struct gossip_member *leader =
+        r->known_leader == 0 ? NULL : gossip_find(r->o.gossip, r->known_leader);
+    if (leader != NULL && !is_live(leader))
+        r->known_leader = 0;
+    if (is_blank(r) && r->known_cluster == 0 && r->o.candidate && is_lowest(r))
+        ask_all_candidates(r);
+    else if (step_is_ready(r))
+        tell_some(r, 2, false); /* and so clusters that grew apart notice */
+    else if (step_in_conflict(r, now_ms))
+        tell_some(r, 2, false);
+    else if (!step_is_server(r))
+        ask_for_leader(r, now_ms);
+    else if (r->core.leader == 0)
+        tell_some(r, 1, true);
+}

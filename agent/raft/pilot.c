@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The leader's autopilot: puts what gossip and raft know before the voter policy, and does the
+ * one thing it says. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/log.h"
+#include "agent/raft/raft_uv_int.h"
+
+#define PILOT_MS 500u
+
+static void look_at_agents(struct raft_uv *r, uint64_t now_ms, struct voters_input *in,
+                           struct voters_agent *agents)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
+        const struct gossip_member *m = gossip_at(r->o.gossip, i);
+        const struct peer_info *p = hello_peer(r, m->id);
+        bool alive = m->self || m->state <= MEMBER_SUSPECT;
+        bool ours = p != NULL && (p->cluster_id == r->cluster_id || p->cluster_id == 0);
+        in->alive_count += alive;
+        if (count == GOSSIP_MEMBERS_MAX)
+            break;
+        agents[count++] = (struct voters_agent){
+            .num = m->num,
+            .disk = m->self ? r->disk
+                    : ours  ? p->disk
+                            : 0,
+            .id = m->id,
+            .zone = m->meta.zone,
+            .lifecycle = m->meta.lifecycle,
+            .candidate = m->self ? r->o.candidate : m->meta.role == 0,
+            .alive = alive,
+            .left = m->state == MEMBER_LEFT,
+            .steady_ms = now_ms > m->changed_mono_ms ? now_ms - m->changed_mono_ms : 0};
+    }
+    in->agent = agents;
+    in->agent_count = count;
+}
+
+static void look_at_servers(const struct raft_uv *r, uint64_t now_ms, struct voters_input *in)
+{
+    const struct raft *core = &r->core;
+    for (uint32_t i = 0; i < core->config.count; i++) {
+        const struct raft_peer *p = &core->peer[i];
+        uint64_t heard_ms = p->stamp > core->lead_ms ? p->stamp : core->lead_ms;
+        in->server[i].silent_ms = now_ms > heard_ms ? now_ms - heard_ms : 0;
+        in->server[i].lag = core->log.last_index > p->match ? core->log.last_index - p->match : 0;
+        if (core->config.server[i].num == core->self)
+            in->server[i] = (struct voters_server){0};
+    }
+}
+
+void pilot_tick(struct raft_uv *r, uint64_t now_ms)
+{
+    struct voters_input in = {.self = r->self.num, .config = &r->core.config};
+    struct voters_action action;
+    if (now_ms < r->pilot_at || !step_is_ready(r) || !raft_may_change(&r->core) ||
+        step_in_conflict(r, now_ms))
+        return;
+    r->pilot_at = now_ms + PILOT_MS;
+    struct voters_agent *agents = calloc(gossip_count(r->o.gossip) + 1, sizeof(*agents));
+    if (agents == NULL)
+        return;
+    look_at_agents(r, now_ms, &in, agents);
+    look_at_servers(r, now_ms, &in);
+    voters_decide(&in, &action);
+    free(agents);
+    if (action.verb == VOTERS_TRANSFER) {
+        LOG(LOG_INFO, "raft_transfer", action.why, LS("member", r->self.id));
+        step(r, &(struct raft_input){.type = RAFT_TRANSFER});
+    } else if (action.verb == VOTERS_CHANGE) {
+        static const char *const names[] = {"", "add learner", "promote", "demote", "remove"};
+        LOG(LOG_INFO, "raft_voters", action.why, LS("change", names[action.change]),
+            LS("member", action.server.id));
+        step(r, &(struct raft_input){
+                    .type = RAFT_CHANGE, .change = action.change, .server = &action.server});
+    }
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Leadership on the loop: one timer, the raft channel of gossip, start and end, status. */
+#include "agent/raft/raft_uv.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "agent/base/log.h"
+#include "agent/raft/raft_uv_int.h"
+
+#define ARENA_BYTES (4u << 20)
+#define TRANSFER_TIMEOUT_MS 3000u
+
+_Static_assert(ARENA_BYTES >= 4 * RAFT_ENTRY_MAX, "the window holds a few of the largest entries");
+
+/* ---- time ---------------------------------------------------------------------------- */
+
+static void finish_transfer(struct raft_uv *r, int err)
+{
+    void (*done)(void *arg, int e) = r->transfer_done;
+    r->transfer_done = NULL;
+    r->transfer_until_ms = 0;
+    if (done != NULL)
+        done(r->transfer_arg, err);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct raft_uv *r = timer->data;
+    uint64_t now_ms = clock_mono_ms();
+    if (now_ms >= raft_deadline(&r->core))
+        step(r, &(struct raft_input){.type = RAFT_TICK});
+    if (now_ms >= r->tick_at && !r->closing) {
+        r->tick_at = now_ms + TICK_MS;
+        step_flush(r);
+        hello_tick(r, now_ms);
+        pilot_tick(r, now_ms);
+        if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
+            finish_transfer(r, ERR_TIMEOUT);
+        if (r->snapshot_index != 0 && now_ms > r->snapshot_used_ms + 30000) {
+            buf_fini(&r->snapshot_out);
+            r->snapshot_index = 0;
+        }
+        raft_uv_publish(r);
+    }
+    raft_uv_arm(r);
+}
+
+void raft_uv_arm(struct raft_uv *r)
+{
+    uint64_t now_ms = clock_mono_ms(), due = raft_deadline(&r->core);
+    if (r->closing)
+        return;
+    if (r->tick_at < due)
+        due = r->tick_at;
+    uv_update_time(r->o.loop);
+    (void)uv_timer_start(r->timer, on_timer, due > now_ms ? due - now_ms : 0, 0);
+}
+
+/* ---- roles ------------------------------------------------------------------------------ */
+
+static enum raft_uv_role role_now(const struct raft_uv *r)
+{
+    if (!step_is_server(r))
+        return RAFT_UV_OUTSIDE;
+    if (r->core.role == RAFT_LEADER)
+        return step_is_ready(r) ? RAFT_UV_LEADER : RAFT_UV_CANDIDATE;
+    return r->core.role == RAFT_FOLLOWER ? RAFT_UV_FOLLOWER : RAFT_UV_CANDIDATE;
+}
+
+void raft_uv_publish(struct raft_uv *r)
+{
+    enum raft_uv_role role = role_now(r);
+    uint64_t term = raft_uv_term(r), leader = step_leader(r);
+    if (r->closing)
+        return;
+    if (r->core.role != RAFT_LEADER && r->waiter_count > 0)
+        step_fail_waiters(r, ERR_TIMEOUT);
+    if (r->told && role == r->role_told && term == r->term_told && leader == r->leader_told)
+        return;
+    bool leads_now = role == RAFT_UV_LEADER && (r->role_told != role || r->term_told != term);
+    r->told = true;
+    r->role_told = role;
+    r->term_told = term;
+    r->leader_told = leader;
+    if (r->transfer_until_ms != 0 && leader != 0 && leader != r->self.num)
+        finish_transfer(r, 0);
+    if (leads_now)
+        hello_announce(r);
+    if (r->o.on_role != NULL)
+        r->o.on_role(r->o.arg, role, term, leader);
+}
+
+/* ---- the channel ---------------------------------------------------------------------------- */
+
+/* A server that has no configuration yet is taken in by the first leader that calls it by its
+ * disk; from then on it belongs to that cluster, which is on disk before any answer counts. */
+static bool join_cluster(struct raft_uv *r, uint64_t cluster_id, const struct raft_msg *m)
+{
+    bool invites = m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT;
+    if (!r->o.candidate || cluster_id == 0 || !invites || m->to_disk != r->disk ||
+        r->boot.state == BOOT_BOUND || r->starting)
+        return false;
+    if (store_fact_put(r->o.store, "raft.cluster", &cluster_id, 8, NULL, NULL) < 0)
+        return false;
+    r->cluster_id = cluster_id;
+    r->boot.state = BOOT_STARTED; /* and it refuses every proposal */
+    r->boot.cluster_id = cluster_id;
+    return true;
+}
+
+static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len)
+{
+    struct raft_uv *r = arg;
+    struct raft_entry entries[RAFT_BATCH];
+    struct raft_msg m;
+    struct rbuf b;
+    if (r->closing)
+        return;
+    rbuf_init(&b, data, len);
+    uint8_t kind = rbuf_u8(&b);
+    uint64_t cluster_id = rbuf_u64(&b);
+    if (b.bad)
+        return;
+    if (kind == FRAME_HELLO) {
+        hello_recv(r, from, data, len);
+        return;
+    }
+    if (kind == FRAME_BOOT) {
+        hello_boot_recv(r, from, data, len);
+        return;
+    }
+    if (kind != FRAME_RAFT || raft_msg_decode(data + FRAME_HEAD, len - FRAME_HEAD, &m, entries) < 0)
+        return;
+    if (m.from != from || m.to != r->self.num) /* gossip proved who sent it */
+        return;
+    if (r->cluster_id == 0 && !join_cluster(r, cluster_id, &m))
+        return;
+    if (cluster_id == r->cluster_id)
+        step(r, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+}
+
+/* ---- start and end ----------------------------------------------------------------------------
+ */
+
+static int load_entry(void *arg, const struct store_log_entry *entry)
+{
+    struct raft_uv *r = arg;
+    struct raft_entry e = {.index = entry->index,
+                           .term = entry->term,
+                           .type = entry->type,
+                           .len = entry->len,
+                           .data = entry->data};
+    return raft_restore_entry(&r->core, &e);
+}
+
+/* 0 and *ret_len 0 if there is none. */
+static int read_fact(struct raft_uv *r, const char *name, void *out, size_t cap, size_t *ret_len)
+{
+    int err = store_fact_get(r->o.store, name, out, cap, ret_len);
+    if (err == ERR_NOTFOUND)
+        *ret_len = 0;
+    return err == ERR_NOTFOUND ? 0 : err;
+}
+
+static int load_identity(struct raft_uv *r)
+{
+    size_t len = 0;
+    int err = read_fact(r, "raft.disk", &r->disk, sizeof(r->disk), &len);
+    if (err < 0)
+        return err;
+    if (len != sizeof(r->disk) || r->disk == 0) {
+        r->disk = prng_next(&r->rng) | 1;
+        err = store_fact_put(r->o.store, "raft.disk", &r->disk, sizeof(r->disk), NULL, NULL);
+    }
+    if (err == 0)
+        err = read_fact(r, "raft.cluster", &r->cluster_id, sizeof(r->cluster_id), &len);
+    return err;
+}
+
+static int load_boot(struct raft_uv *r)
+{
+    uint8_t bytes[BOOT_BYTES_MAX];
+    size_t len = 0;
+    boot_init(&r->boot, &r->self, r->cluster_hash, r->o.bootstrap_wait_ms, prng_next(&r->rng));
+    int err = read_fact(r, "raft.boot", bytes, sizeof(bytes), &len);
+    if (err == 0 && len > 0)
+        err = boot_decode(&r->boot, bytes, len);
+    if (err < 0 || r->cluster_id == 0)
+        return err;
+    if (r->core.config.count == 0 && r->boot.state == BOOT_BOUND &&
+        r->boot.cluster_id == r->cluster_id) {
+        r->cluster_id = 0; /* stopped between the fact and the first write of the log */
+        return 0;
+    }
+    if (r->boot.cluster_id == r->cluster_id && r->boot.config.count > 0)
+        r->boot.mask = (UINT64_C(1) << r->boot.config.count) - 1;
+    r->boot.state = BOOT_STARTED;
+    r->boot.cluster_id = r->cluster_id;
+    return 0;
+}
+
+static int load(struct raft_uv *r, struct errmsg *e)
+{
+    struct store_log_state disk;
+    struct raft_config config;
+    uint8_t bytes[8 + RAFT_CONFIG_BYTES_MAX];
+    size_t len = 0;
+    int err = load_identity(r);
+    if (err == 0)
+        err = store_log_load(r->o.store, &disk);
+    if (err == 0)
+        err = store_log_config(r->o.store, bytes, sizeof(bytes), &len);
+    if (err < 0)
+        return errmsg_set(e, err, "the raft log could not be read: %s", err_text(err));
+    if (len > 0) {
+        struct rbuf b;
+        rbuf_init(&b, bytes, len);
+        uint64_t index = rbuf_u64(&b);
+        if (b.bad || raft_config_decode(bytes + 8, len - 8, &config) < 0)
+            return errmsg_set(e, ERR_CORRUPT, "the raft configuration on disk is damaged");
+        config.index = index;
+    }
+    step_core_init(r, &disk, len > 0 ? &config : NULL);
+    if (disk.last_index > disk.applied_index)
+        err = store_log_read(r->o.store, disk.applied_index + 1, disk.last_index, load_entry, r);
+    if (err == 0)
+        err = load_boot(r);
+    if (err < 0)
+        return errmsg_set(e, err, "the raft log is damaged: %s", err_text(err));
+    return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct raft_uv *r = handle->data;
+    free(handle);
+    r->timer = NULL;
+    r->store_ops++;
+    raft_uv_op_done(r);
+}
+
+static void release_all(struct raft_uv *r)
+{
+    while (r->held_first != NULL) {
+        struct held *next = r->held_first->next;
+        free(r->held_first);
+        r->held_first = next;
+    }
+    hello_free(r);
+    buf_fini(&r->snapshot_in);
+    buf_fini(&r->snapshot_out);
+    buf_fini(&r->batch.bytes);
+    free(r->arena);
+    free(r->out);
+    free(r);
+}
+
+/* A write of the store came back; the last one after destroy lets go of the memory. */
+void raft_uv_op_done(struct raft_uv *r)
+{
+    ENSURE(r->store_ops > 0);
+    r->store_ops--;
+    if (!r->closing || r->store_ops > 0 || r->timer != NULL)
+        return;
+    void (*done)(void *arg) = r->destroyed;
+    void *arg = r->destroyed_arg;
+    release_all(r);
+    if (done != NULL)
+        done(arg);
+}
+
+int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options, struct errmsg *e)
+{
+    const struct gossip_member *self = gossip_find(options->gossip, gossip_self(options->gossip));
+    struct raft_uv *r = calloc(1, sizeof(*r));
+    uv_timer_t *timer = calloc(1, sizeof(*timer));
+    ENSURE(self != NULL);
+    if (r == NULL || timer == NULL)
+        goto no_memory;
+    r->o = *options;
+    r->o.election_ms = options->election_ms == 0 ? 700 : options->election_ms;
+    r->o.heartbeat_ms = options->heartbeat_ms == 0 ? 100 : options->heartbeat_ms;
+    r->o.bootstrap_wait_ms = options->bootstrap_wait_ms == 0 ? 5000 : options->bootstrap_wait_ms;
+    if (r->o.election_ms <= 2 * r->o.heartbeat_ms) {
+        free(timer);
+        free(r);
+        return errmsg_set(e, ERR_CONFIG, "raft election_ms must be more than twice heartbeat_ms");
+    }
+    r->arena = malloc(ARENA_BYTES);
+    r->out = malloc(sizeof(*r->out));
+    if (r->arena == NULL || r->out == NULL)
+        goto no_memory;
+    prng_seed(&r->rng, options->seed);
+    r->held_last = &r->held_first;
+    r->cluster_hash = hash_str(options->cluster);
+    r->self.num = self->num;
+    memcpy(r->self.id, self->id, sizeof(r->self.id));
+    map_init(&r->peers);
+    buf_init(&r->snapshot_in, GOSSIP_MESSAGE_MAX);
+    buf_init(&r->snapshot_out, GOSSIP_MESSAGE_MAX);
+    buf_init(&r->batch.bytes, PENDING_BYTES_MAX);
+    int err = load(r, e);
+    if (err == 0)
+        err = uv_timer_init(options->loop, timer) == 0 ? 0 : ERR_INTERNAL;
+    if (err < 0) {
+        free(timer);
+        release_all(r);
+        return err;
+    }
+    r->self.disk = r->boot.self.disk = r->disk;
+    timer->data = r;
+    r->timer = timer;
+    gossip_on(options->gossip, CHANNEL_RAFT, on_message, r);
+    raft_uv_arm(r);
+    *ret = r;
+    return 0;
+no_memory:
+    if (r != NULL) {
+        free(r->arena);
+        free(r->out);
+    }
+    free(r);
+    free(timer);
+    return errmsg_set(e, ERR_NOMEM, "no memory for the raft log");
+}
+
+void raft_uv_destroy(struct raft_uv *r, void (*done)(void *arg), void *arg)
+{
+    ENSURE(!r->closing);
+    step_fail_waiters(r, ERR_CANCELED);
+    if (r->transfer_until_ms != 0)
+        finish_transfer(r, ERR_CANCELED);
+    r->closing = true;
+    r->destroyed = done;
+    r->destroyed_arg = arg;
+    gossip_on(r->o.gossip, CHANNEL_RAFT, NULL, NULL);
+    uv_timer_stop(r->timer);
+    uv_close((uv_handle_t *)r->timer, on_closed);
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_done_fn done,
+                    void *arg)
+{
+    uint64_t index = 0;
+    if (!raft_uv_is_leader(r))
+        return ERR_NOTLEADER;
+    if (len > RAFT_COMMAND_MAX)
+        return ERR_TOOBIG;
+    if (r->waiter_count == WAITERS_MAX)
+        return ERR_BUSY;
+    size_t at = (r->waiter_first + r->waiter_count) % WAITERS_MAX;
+    int err = step_propose(r, data, len, &index);
+    if (err < 0)
+        return err;
+    r->waiter[at] = (struct waiter){.index = index, .term = r->core.term, .done = done, .arg = arg};
+    r->waiter_count++;
+    return 0;
+}
+
+bool raft_uv_is_leader(const struct raft_uv *r)
+{
+    return step_is_ready(r);
+}
+
+bool raft_uv_may_act(const struct raft_uv *r)
+{
+    uint64_t now_ms = clock_mono_ms();
+    return step_is_ready(r) && raft_lease(&r->core, now_ms) && !step_in_conflict(r, now_ms);
+}
+
+uint64_t raft_uv_leader(const struct raft_uv *r)
+{
+    return step_leader(r);
+}
+
+uint64_t raft_uv_term(const struct raft_uv *r)
+{
+    return step_is_server(r) || r->known_term < r->core.term ? r->core.term : r->known_term;
+}
+
+void raft_uv_set_expect(struct raft_uv *r, unsigned expect)
+{
+    r->o.expect = expect;
+}
+
+void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
+{
+    if (m->state == MEMBER_LEFT || m->state == MEMBER_FAILED) {
+        r->pilot_at = 0; /* a voter that left is replaced before its silence costs the quorum */
+        if (m->num == r->known_leader)
+            r->known_leader = 0;
+    }
+    if (!r->closing)
+        pilot_tick(r, clock_mono_ms());
+}
+
+int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)
+{
+    if (r->core.role != RAFT_LEADER)
+        return ERR_NOTLEADER;
+    if (r->transfer_until_ms != 0)
+        return ERR_BUSY;
+    uint32_t others = raft_voter_count(&r->core.config) - (raft_is_voter(&r->core) ? 1 : 0);
+    if (others == 0)
+        return ERR_NOTFOUND;
+    r->transfer_done = done;
+    r->transfer_arg = arg;
+    r->transfer_until_ms = clock_mono_ms() + TRANSFER_TIMEOUT_MS;
+    step(r, &(struct raft_input){.type = RAFT_TRANSFER});
+    return 0;
+}

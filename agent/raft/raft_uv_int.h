@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Shared by the files of agent/raft only. Loop thread. */
+#ifndef BLOX_AGENT_RAFT_UV_INT_H
+#define BLOX_AGENT_RAFT_UV_INT_H
+
+#include "agent/base/map.h"
+#include "agent/raft/raft_uv.h"
+#include "gossip/boot.h"
+#include "gossip/raft.h"
+#include "gossip/voters.h"
+
+#define FRAME_HEAD 9u /* kind, cluster id */
+#define WAITERS_MAX 1024u
+#define HELD_MAX 4096u
+#define PENDING_ROWS_MAX 4096u
+#define PENDING_BYTES_MAX (16u << 20)
+#define CHUNK_BYTES (256u * 1024)
+#define LOG_TRAIL 1000u        /* entries that compaction leaves for slow servers */
+#define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
+#define CONFLICT_MS 30000u     /* after the last word of another cluster id */
+#define LEADER_STALE_MS 45000u /* a non-voter asks again before that */
+#define RETRY_MS 250u          /* after the disk refused a write */
+
+enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3 };
+
+struct held { /* encoded, waits for its gate */
+    struct held *next;
+    uint64_t gate, to;
+    bool stream;
+    size_t len;
+    uint8_t bytes[];
+};
+struct waiter {
+    uint64_t index, term;
+    raft_uv_done_fn done;
+    void *arg;
+};
+struct peer_info { /* what a member's hello said */
+    uint64_t num, disk, cluster_id, heard_ms;
+    bool blank, candidate;
+};
+struct rows_batch { /* rows applied in memory, on their way to the disk */
+    struct buf bytes;
+    struct store_log_intent rows[PENDING_ROWS_MAX]; /* key and value: offsets until written */
+    size_t count;
+    uint64_t index, term;
+    bool config_changed, flying;
+};
+
+struct raft_uv {
+    struct raft_uv_options o;
+    struct raft core;
+    uint8_t *arena;
+    struct raft_out *out;
+    uint64_t disk, cluster_id, cluster_hash;
+    struct raft_server self;
+    struct prng rng;
+    void *timer; /* uv_timer_t */
+    uint64_t tick_at, retry_at;
+
+    struct held *held_first, **held_last;
+    size_t held_count, store_ops;
+
+    uint64_t applied, applied_term, applied_disk;
+    struct raft_config applied_config;
+    struct rows_batch batch;
+    bool rewrite; /* a write of rows failed: the next one writes them all */
+    bool applying, compacting, stepping;
+    struct raft_rows snapshot_rows;
+    struct buf snapshot_in, snapshot_out;
+    uint64_t snapshot_index, snapshot_term, snapshot_used_ms;
+
+    struct waiter waiter[WAITERS_MAX];
+    size_t waiter_first, waiter_count;
+    void (*transfer_done)(void *arg, int err);
+    void *transfer_arg;
+    uint64_t transfer_term, transfer_until_ms;
+
+    struct boot boot;
+    bool boot_writing, starting;
+    struct map peers;                            /* id -> struct peer_info */
+    uint64_t known_leader, known_term, known_ms; /* from hellos */
+    uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
+    uint32_t known_voter_count;
+    uint64_t hello_at, refresh_at, pilot_at;
+    uint64_t conflict_id, conflict_ms;
+    char conflict_with[AGENT_ID_MAX];
+    int disk_err;
+
+    enum raft_uv_role role_told;
+    uint64_t term_told, leader_told;
+    bool told, closing;
+    void (*destroyed)(void *arg);
+    void *destroyed_arg;
+};
+
+/* step.c */
+int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index);
+void step(struct raft_uv *r, const struct raft_input *in);
+void step_flush(struct raft_uv *r); /* writes that wait for the disk */
+void step_fail_waiters(struct raft_uv *r, int err);
+void step_start_cluster(struct raft_uv *r); /* the first configuration is agreed */
+void step_core_init(struct raft_uv *r, const struct store_log_state *disk,
+                    const struct raft_config *config);
+bool step_is_ready(const struct raft_uv *r); /* leads, and the no-op of the term is applied */
+uint64_t step_leader(const struct raft_uv *r);
+bool step_is_server(const struct raft_uv *r);
+bool step_in_conflict(const struct raft_uv *r, uint64_t now_ms);
+
+/* hello.c */
+void hello_tick(struct raft_uv *r, uint64_t now_ms);
+void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
+void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
+void hello_announce(struct raft_uv *r); /* a leader tells some members; they pass it on */
+struct peer_info *hello_peer(const struct raft_uv *r, const char *id);
+void hello_free(struct raft_uv *r);
+
+/* pilot.c */
+void pilot_tick(struct raft_uv *r, uint64_t now_ms);
+
+/* raft_uv.c */
+void raft_uv_arm(struct raft_uv *r);
+void raft_uv_publish(struct raft_uv *r);
+void raft_uv_op_done(struct raft_uv *r);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What leadership looks like from here, for /v2/leader and `blox status`. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "agent/base/clock.h"
+#include "agent/raft/raft_uv_int.h"
+
+static json_t *server_json(const struct raft_uv *r, uint32_t i)
+{
+    const struct raft_server *s = &r->core.config.server[i];
+    json_t *j = json_object();
+    json_set_str(j, "id", s->id);
+    if (r->core.role == RAFT_LEADER) {
+        bool self = s->num == r->self.num;
+        uint64_t match = self ? r->core.log.durable : r->core.peer[i].match;
+        json_set_int(j, "match", (int64_t)match);
+        uint64_t stamp = r->core.peer[i].stamp, now_ms = clock_mono_ms();
+        if (self || stamp != 0)
+            json_set_int(j, "silent_ms", self || now_ms < stamp ? 0 : (int64_t)(now_ms - stamp));
+    }
+    return j;
+}
+
+static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
+{
+    char text[400] = "";
+    if (step_in_conflict(r, now_ms))
+        snprintf(text, sizeof(text),
+                 "two clusters of this name met: %016" PRIx64 " here, %016" PRIx64
+                 " at %s. Neither leader acts. Keep one: stop the agents of the other, remove "
+                 "log/ from their data directory, start them again.",
+                 r->cluster_id, r->conflict_id, r->conflict_with);
+    else if (r->disk_err < 0)
+        snprintf(text, sizeof(text),
+                 "the raft log cannot be written: %s. Free disk space or fix "
+                 "the disk; writing is tried again by itself.",
+                 err_text(r->disk_err));
+    else if (step_leader(r) == 0 && r->core.config.count == 0 && r->known_cluster == 0)
+        snprintf(text, sizeof(text),
+                 "no cluster yet: waiting until %u candidates have been seen for %" PRIu64 " ms",
+                 r->o.expect, r->o.bootstrap_wait_ms);
+    else if (step_leader(r) == 0)
+        snprintf(text, sizeof(text), "no leader: a majority of the %u voters does not answer",
+                 raft_voter_count(&r->core.config));
+    json_set_str(j, "trouble", text);
+}
+
+json_t *raft_uv_status(const struct raft_uv *r)
+{
+    static const char *const roles[] = {"follower", "candidate", "leader", "outside"};
+    uint64_t now_ms = clock_mono_ms();
+    json_t *j = json_object(), *voters = json_array(), *learners = json_array();
+    uint64_t leader = step_leader(r);
+    const struct gossip_member *m = leader == 0 ? NULL : gossip_find(r->o.gossip, leader);
+    char cluster[17] = "";
+    enum raft_uv_role role = r->told ? r->role_told : RAFT_UV_OUTSIDE;
+    json_set_str(j, "role", roles[role]);
+    json_set_int(j, "term", (int64_t)raft_uv_term(r));
+    json_set_str(j, "leader", m == NULL ? "" : m->id);
+    json_set_int(j, "commit_index", (int64_t)r->core.commit);
+    json_set_int(j, "applied_index", (int64_t)r->applied);
+    json_set_int(j, "last_index", (int64_t)r->core.log.last_index);
+    json_set_int(j, "config_index", (int64_t)r->core.config.index);
+    for (uint32_t i = 0; i < r->core.config.count; i++)
+        json_array_append_new(r->core.config.server[i].voter ? voters : learners,
+                              server_json(r, i));
+    json_object_set_new(j, "voters", voters);
+    json_object_set_new(j, "learners", learners);
+    json_set_bool(j, "may_act", raft_uv_may_act(r));
+    json_set_int(j, "lease_ms", (int64_t)raft_lease_ms(&r->core));
+    uint64_t cluster_id = r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
+    if (cluster_id != 0)
+        snprintf(cluster, sizeof(cluster), "%016" PRIx64, cluster_id);
+    json_set_str(j, "cluster_id", cluster);
+    set_trouble(r, j, now_ms);
+    return j;
+}

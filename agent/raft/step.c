@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One input through the core, and its effects in the order that makes a crash between any two
+ * safe: persist, send (what waits for the disk is held), hand over reads and snapshots, apply. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/ensure.h"
+#include "agent/base/log.h"
+#include "agent/raft/raft_uv_int.h"
+
+/* ---- sending ---------------------------------------------------------------------- */
+
+static void transmit(struct raft_uv *r, uint64_t to, bool stream, const uint8_t *bytes, size_t len)
+{
+    /* A failure is a lost message: raft repairs. */
+    if (stream)
+        (void)gossip_send_stream(r->o.gossip, CHANNEL_RAFT, to, bytes, len);
+    else
+        (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, len);
+}
+
+/* Entries and chunks go in order on the stream; so do heartbeats behind entries that are not
+ * answered yet, for one that overtook them would be refused. The rest are datagrams: a stalled
+ * stream must not cost a vote or the lease. */
+static bool wants_stream(const struct raft_uv *r, const struct raft_msg *m)
+{
+    if (m->type == RAFT_SNAPSHOT)
+        return true;
+    if (m->type != RAFT_APPEND)
+        return false;
+    for (uint32_t i = 0; i < r->core.config.count; i++)
+        if (r->core.config.server[i].num == m->to)
+            return m->count > 0 || (m->index > r->core.peer[i].match && m->index != 0);
+    return false;
+}
+
+static void send_msg(struct raft_uv *r, const struct raft_msg *m)
+{
+    size_t len = FRAME_HEAD + raft_msg_size(m);
+    bool now = m->gate <= raft_persist_done(&r->core);
+    if (!now && r->held_count >= HELD_MAX)
+        return;
+    struct held *h = malloc(sizeof(*h) + len);
+    if (h == NULL)
+        return;
+    *h = (struct held){.gate = m->gate, .to = m->to, .stream = wants_stream(r, m), .len = len};
+    struct wbuf w;
+    wbuf_init(&w, h->bytes, len);
+    wbuf_u8(&w, FRAME_RAFT);
+    wbuf_u64(&w, r->cluster_id);
+    raft_msg_encode(m, &w);
+    ENSURE(!w.bad);
+    if (now) {
+        transmit(r, h->to, h->stream, h->bytes, h->len);
+        free(h);
+        return;
+    }
+    *r->held_last = h;
+    r->held_last = &h->next;
+    r->held_count++;
+}
+
+static void release(struct raft_uv *r)
+{
+    struct held **at = &r->held_first;
+    while (*at != NULL) {
+        struct held *h = *at;
+        if (h->gate > raft_persist_done(&r->core)) {
+            at = &h->next;
+            continue;
+        }
+        transmit(r, h->to, h->stream, h->bytes, h->len);
+        *at = h->next;
+        free(h);
+        r->held_count--;
+    }
+    r->held_last = at;
+}
+
+/* ---- persisting the log ----------------------------------------------------------- */
+
+static int log_write(struct raft_uv *r, const struct store_log_write *w,
+                     void (*done)(void *arg, int err))
+{
+    int err = store_log_write(r->o.store, w, done, r);
+    if (err == 0)
+        r->store_ops++;
+    return err;
+}
+
+static void on_persisted(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    r->disk_err = err;
+    if (err < 0) {
+        LOG(LOG_ERROR, "raft_disk", "the raft log could not be written; trying again",
+            LS("error", err_text(err)));
+        raft_persist_failed(&r->core);
+        r->retry_at = clock_mono_ms() + RETRY_MS;
+    } else {
+        step(r, &(struct raft_input){.type = RAFT_PERSISTED});
+    }
+    raft_uv_op_done(r);
+}
+
+static void on_written(void *arg, int err)
+{
+    (void)err; /* the write behind it fails too and is repeated with this one's content */
+    raft_uv_op_done(arg);
+}
+
+static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool last)
+{
+    uint8_t config[RAFT_CONFIG_BYTES_MAX + 8];
+    struct wbuf b;
+    wbuf_init(&b, config, sizeof(config));
+    wbuf_u64(&b, r->applied_config.index);
+    raft_config_encode(&r->applied_config, &b);
+    struct store_log_write w = {.set_hard_state = p->hard,
+                                .term = p->term,
+                                .vote = p->vote,
+                                .truncate_from = p->truncate_from,
+                                .replace_intent = true,
+                                .intent = r->snapshot_rows.rows,
+                                .intent_count = r->snapshot_rows.count,
+                                .applied_index = p->snapshot_index,
+                                .applied_term = p->snapshot_term,
+                                .compact_to = p->snapshot_index,
+                                .base_term = p->snapshot_term,
+                                .config = config,
+                                .config_len = b.len};
+    return log_write(r, &w, last ? on_persisted : on_written);
+}
+
+static void persist(struct raft_uv *r)
+{
+    struct raft_persist p;
+    struct store_log_entry entries[RAFT_WINDOW];
+    size_t count = 0;
+    int err = 0;
+    if (r->closing || clock_mono_ms() < r->retry_at || !raft_persist_begin(&r->core, &p))
+        return;
+    for (uint64_t k = p.first; k <= p.last; k++) {
+        struct raft_entry e;
+        if (p.snapshot && k <= p.snapshot_index)
+            continue;
+        bool there = raft_entry_get(&r->core, k, &e);
+        ENSURE(there);
+        entries[count++] = (struct store_log_entry){
+            .index = k, .term = e.term, .type = e.type, .len = e.len, .data = e.data};
+    }
+    /* A snapshot first, alone: entries follow its index, not what is on disk now. */
+    if (p.snapshot)
+        err = write_snapshot(r, &p, count == 0);
+    struct store_log_write w = {.set_hard_state = p.hard && !p.snapshot,
+                                .term = p.term,
+                                .vote = p.vote,
+                                .truncate_from = p.snapshot ? 0 : p.truncate_from,
+                                .entries = entries,
+                                .entry_count = count};
+    if (err == 0 && (!p.snapshot || count > 0))
+        err = log_write(r, &w, on_persisted);
+    if (err < 0) { /* its queue is full */
+        raft_persist_failed(&r->core);
+        r->retry_at = clock_mono_ms() + RETRY_MS / 5;
+    }
+}
+
+/* ---- applying ------------------------------------------------------------------------ */
+
+static void batch_clear(struct rows_batch *b)
+{
+    buf_clear(&b->bytes);
+    b->count = 0;
+    b->index = 0;
+    b->config_changed = false;
+}
+
+static bool batch_is_full(const struct rows_batch *b)
+{
+    return b->count > PENDING_ROWS_MAX / 2 || b->bytes.len > PENDING_BYTES_MAX / 2;
+}
+
+/* Keeps the rows until they are written. False: no room; then all rows are written instead. */
+static bool batch_add(struct rows_batch *b, const struct raft_rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct store_log_intent *row = &rows->rows[i];
+        if (b->count == PENDING_ROWS_MAX)
+            return false;
+        struct store_log_intent *to = &b->rows[b->count];
+        *to = *row;
+        to->key = NULL;
+        to->value = NULL;
+        if (buf_put(&b->bytes, row->key, row->key_len) < 0 ||
+            (row->value_len > 0 && buf_put(&b->bytes, row->value, row->value_len) < 0))
+            return false;
+        b->count++;
+    }
+    return true;
+}
+
+static void compact(struct raft_uv *r);
+
+static void on_rows(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    r->batch.flying = false;
+    r->disk_err = err;
+    if (err < 0) {
+        r->rewrite = true;
+        r->retry_at = clock_mono_ms() + RETRY_MS;
+    } else if (r->applied_disk > r->core.log.applied) {
+        step(r, &(struct raft_input){.type = RAFT_APPLIED, .index = r->applied_disk});
+        compact(r);
+    }
+    raft_uv_op_done(r);
+}
+
+/* The rows of the last failed write are gone: the state itself still has them all. */
+static int all_rows(struct raft_uv *r, struct raft_rows *ret)
+{
+    struct buf b;
+    buf_init(&b, GOSSIP_MESSAGE_MAX);
+    int err = r->o.snapshot_save(r->o.arg, &b);
+    if (err == 0)
+        err = r->o.snapshot_load(r->o.arg, r->applied, r->applied_term, b.data, b.len, ret);
+    buf_fini(&b);
+    return err;
+}
+
+/* Rows and applied index in one transaction; one such write at a time, so that a failed one is
+ * never followed by a later one that succeeds. */
+static void write_rows(struct raft_uv *r)
+{
+    struct rows_batch *b = &r->batch;
+    uint8_t config[RAFT_CONFIG_BYTES_MAX + 8];
+    struct raft_rows all = {0};
+    struct wbuf cb;
+    if (b->flying || r->closing || clock_mono_ms() < r->retry_at || (b->index == 0 && !r->rewrite))
+        return;
+    if (r->core.snapshot_dirty || r->core.snapshot_flying)
+        return; /* its own write brings all rows */
+    if (r->rewrite && all_rows(r, &all) < 0) {
+        r->retry_at = clock_mono_ms() + RETRY_MS;
+        return;
+    }
+    char *at = b->bytes.data;
+    for (size_t i = 0; i < b->count; i++) {
+        b->rows[i].key = at;
+        at += b->rows[i].key_len;
+        b->rows[i].value = b->rows[i].value_len > 0 ? at : NULL;
+        at += b->rows[i].value_len;
+    }
+    wbuf_init(&cb, config, sizeof(config));
+    wbuf_u64(&cb, r->applied_config.index);
+    raft_config_encode(&r->applied_config, &cb);
+    struct store_log_write w = {.replace_intent = r->rewrite,
+                                .intent = r->rewrite ? all.rows : b->rows,
+                                .intent_count = r->rewrite ? all.count : b->count,
+                                .applied_index = r->applied,
+                                .applied_term = r->applied_term,
+                                .config = b->config_changed || r->rewrite ? config : NULL,
+                                .config_len = cb.len};
+    int err = log_write(r, &w, on_rows);
+    if (err < 0) {
+        r->retry_at = clock_mono_ms() + RETRY_MS / 5;
+        return;
+    }
+    b->flying = true;
+    r->rewrite = false;
+    r->applied_disk = r->applied;
+    batch_clear(b);
+}
+
+static void resolve(struct raft_uv *r, uint64_t index, uint64_t term)
+{
+    while (r->waiter_count > 0) {
+        struct waiter w = r->waiter[r->waiter_first];
+        if (w.index > index)
+            return;
+        r->waiter_first = (r->waiter_first + 1) % WAITERS_MAX;
+        r->waiter_count--;
+        bool mine = w.index == index && w.term == term;
+        if (w.done != NULL)
+            w.done(w.arg, mine ? 0 : ERR_TIMEOUT, w.index, w.term);
+    }
+}
+
+void step_fail_waiters(struct raft_uv *r, int err)
+{
+    while (r->waiter_count > 0) {
+        struct waiter w = r->waiter[r->waiter_first];
+        r->waiter_first = (r->waiter_first + 1) % WAITERS_MAX;
+        r->waiter_count--;
+        if (w.done != NULL)
+            w.done(w.arg, err, w.index, w.term);
+    }
+}
+
+static void apply(struct raft_uv *r)
+{
+    if (r->applying || r->closing)
+        return;
+    r->applying = true;
+    while (r->applied < raft_apply_limit(&r->core) && !batch_is_full(&r->batch)) {
+        struct raft_entry e;
+        struct raft_rows rows = {0};
+        bool there = raft_entry_get(&r->core, r->applied + 1, &e);
+        ENSURE(there); /* what is not applied never leaves the window */
+        if (e.type == RAFT_COMMAND)
+            r->o.apply(r->o.arg, e.index, e.term, e.data, e.len, &rows);
+        if (e.type == RAFT_CONFIG && raft_config_decode(e.data, e.len, &r->applied_config) == 0) {
+            r->applied_config.index = e.index;
+            r->batch.config_changed = true;
+        }
+        if (!batch_add(&r->batch, &rows))
+            r->rewrite = true;
+        r->applied = r->batch.index = e.index;
+        r->applied_term = e.term;
+        resolve(r, e.index, e.term);
+    }
+    r->applying = false;
+    write_rows(r);
+}
+
+/* ---- compaction ------------------------------------------------------------------------ */
+
+static int take_term(void *arg, const struct store_log_entry *entry)
+{
+    *(uint64_t *)arg = entry->term;
+    return 0;
+}
+
+static void on_compacted(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    struct store_log_state disk;
+    r->compacting = false;
+    if (err == 0 && store_log_load(r->o.store, &disk) == 0)
+        step(r, &(struct raft_input){
+                    .type = RAFT_COMPACTED, .index = disk.base_index, .term = disk.base_term});
+    raft_uv_op_done(r);
+}
+
+static void compact(struct raft_uv *r)
+{
+    uint64_t applied = r->core.log.applied, term = 0;
+    if (r->compacting || r->closing || applied < r->core.log.base_index + 2 * LOG_TRAIL)
+        return;
+    uint64_t to = applied - LOG_TRAIL;
+    if (store_log_read(r->o.store, to, to, take_term, &term) < 0 || term == 0)
+        return;
+    struct store_log_write w = {.compact_to = to, .base_term = term};
+    r->compacting = log_write(r, &w, on_compacted) == 0;
+}
+
+/* ---- reads and snapshots ----------------------------------------------------------------- */
+
+struct reading {
+    struct raft_entry entry[RAFT_BATCH + 1];
+    size_t at[RAFT_BATCH + 1];
+    uint32_t count;
+    struct buf bytes;
+};
+
+static int take_entry(void *arg, const struct store_log_entry *entry)
+{
+    struct reading *rd = arg;
+    size_t at = rd->bytes.len;
+    if (entry->len > 0 && buf_put(&rd->bytes, entry->data, entry->len) < 0)
+        return 1; /* enough for this time */
+    rd->at[rd->count] = at;
+    rd->entry[rd->count++] = (struct raft_entry){
+        .index = entry->index, .term = entry->term, .type = entry->type, .len = entry->len};
+    return 0;
+}
+
+static void serve_read(struct raft_uv *r, const struct raft_want *want)
+{
+    struct store_log_state disk;
+    struct reading *rd = calloc(1, sizeof(*rd));
+    if (rd == NULL || store_log_load(r->o.store, &disk) < 0 || want->index < disk.base_index ||
+        want->index >= disk.last_index) {
+        free(rd);
+        return;
+    }
+    buf_init(&rd->bytes, RAFT_BATCH_BYTES + 2 * RAFT_ENTRY_MAX);
+    bool at_base = want->index == disk.base_index;
+    uint64_t first = at_base ? want->index + 1 : want->index;
+    uint64_t last =
+        want->index + RAFT_BATCH < disk.last_index ? want->index + RAFT_BATCH : disk.last_index;
+    int err = store_log_read(r->o.store, first, last, take_entry, rd);
+    uint32_t skip = at_base ? 0 : 1;
+    if (err == 0 && rd->count > skip) {
+        for (uint32_t i = 0; i < rd->count; i++) /* the buffer may have moved while it grew */
+            rd->entry[i].data =
+                rd->entry[i].len == 0 ? NULL : (const uint8_t *)rd->bytes.data + rd->at[i];
+        step(r, &(struct raft_input){.type = RAFT_READ,
+                                     .num = want->num,
+                                     .index = want->index,
+                                     .term = at_base ? disk.base_term : rd->entry[0].term,
+                                     .entries = rd->entry + skip,
+                                     .count = rd->count - skip});
+    }
+    buf_fini(&rd->bytes);
+    free(rd);
+}
+
+/* A snapshot: index of the configuration u64, its length u16, its bytes, the state. */
+static int make_snapshot(struct raft_uv *r)
+{
+    uint8_t head[10 + RAFT_CONFIG_BYTES_MAX];
+    struct wbuf w;
+    wbuf_init(&w, head + 10, sizeof(head) - 10);
+    raft_config_encode(&r->applied_config, &w);
+    size_t config_len = w.len;
+    wbuf_init(&w, head, 10);
+    wbuf_u64(&w, r->applied_config.index);
+    wbuf_u16(&w, (uint16_t)config_len);
+    buf_clear(&r->snapshot_out);
+    int err = buf_put(&r->snapshot_out, head, 10 + config_len);
+    if (err == 0)
+        err = r->o.snapshot_save(r->o.arg, &r->snapshot_out);
+    r->snapshot_index = err == 0 ? r->applied : 0;
+    r->snapshot_term = r->applied_term;
+    if (err < 0)
+        LOG(LOG_ERROR, "raft_snapshot", "no snapshot could be made", LS("error", err_text(err)));
+    return err;
+}
+
+static void serve_snapshot(struct raft_uv *r, const struct raft_want *want)
+{
+    if (want->index == 0 || want->index != r->snapshot_index)
+        if ((r->snapshot_index == 0 || r->snapshot_index < r->core.log.base_index ||
+             want->index == 0) &&
+            make_snapshot(r) < 0)
+            return;
+    bool same = want->index == r->snapshot_index && want->offset < r->snapshot_out.len;
+    size_t at = same ? (size_t)want->offset : 0;
+    size_t len = r->snapshot_out.len - at < CHUNK_BYTES ? r->snapshot_out.len - at : CHUNK_BYTES;
+    r->snapshot_used_ms = clock_mono_ms();
+    step(r, &(struct raft_input){.type = RAFT_CHUNK,
+                                 .num = want->num,
+                                 .index = r->snapshot_index,
+                                 .term = r->snapshot_term,
+                                 .offset = at,
+                                 .total = r->snapshot_out.len,
+                                 .data = (const uint8_t *)r->snapshot_out.data + at,
+                                 .count = (uint32_t)len});
+}
+
+static int load_snapshot(struct raft_uv *r, const struct raft_incoming *in,
+                         struct raft_config *config)
+{
+    struct rbuf b;
+    struct raft_rows rows = {0};
+    rbuf_init(&b, r->snapshot_in.data, r->snapshot_in.len);
+    uint64_t config_index = rbuf_u64(&b);
+    uint16_t config_len = rbuf_u16(&b);
+    const uint8_t *bytes = rbuf_bytes(&b, config_len);
+    if (b.bad || raft_config_decode(bytes, config_len, config) < 0 || config_index > in->index)
+        return ERR_MALFORMED;
+    config->index = config_index;
+    size_t len = rbuf_left(&b);
+    const uint8_t *state = rbuf_bytes(&b, len);
+    int err = r->o.snapshot_load(r->o.arg, in->index, in->term, state, len, &rows);
+    if (err < 0)
+        return err;
+    r->snapshot_rows = rows;
+    r->applied = in->index;
+    r->applied_term = in->term;
+    r->applied_config = *config;
+    batch_clear(&r->batch); /* all of it is older than the snapshot */
+    r->rewrite = false;
+    return 0;
+}
+
+static void take_chunk(struct raft_uv *r, const struct raft_incoming *in)
+{
+    struct raft_config config = {0};
+    if (in->offset == 0)
+        buf_clear(&r->snapshot_in);
+    if (r->snapshot_in.len != in->offset)
+        return; /* the core asked for this offset; a lost buffer begins again with the next one */
+    int err = buf_put(&r->snapshot_in, in->data, in->len);
+    if (!in->complete)
+        return;
+    if (err == 0)
+        err = load_snapshot(r, in, &config);
+    if (err < 0)
+        LOG(LOG_ERROR, "raft_snapshot", "the leader's snapshot could not be loaded",
+            LS("error", err_text(err)));
+    else
+        LOG(LOG_INFO, "raft_snapshot", "loaded the leader's snapshot", LU("index", in->index));
+    struct raft_input restored = {.type = RAFT_RESTORE,
+                                  .index = in->index,
+                                  .term = in->term,
+                                  .config = &config,
+                                  .count = err == 0};
+    step(r, &restored);
+    buf_fini(&r->snapshot_in);
+}
+
+/* ---- the step ------------------------------------------------------------------------------ */
+
+static void perform(struct raft_uv *r, struct raft_out *out)
+{
+    persist(r);
+    for (uint32_t i = 0; i < out->msg_count; i++)
+        send_msg(r, &out->msg[i]);
+    release(r);
+    if (out->incoming.any)
+        take_chunk(r, &out->incoming);
+    for (uint32_t i = 0; i < out->want_count; i++) {
+        if (out->want[i].snapshot)
+            serve_snapshot(r, &out->want[i]);
+        else
+            serve_read(r, &out->want[i]);
+    }
+}
+
+/* Steps nest (a want is answered by a step): the first one has r->out, inner ones their own. */
+void step(struct raft_uv *r, const struct raft_input *in)
+{
+    bool outer = !r->stepping;
+    struct raft_out *out = outer ? r->out : malloc(sizeof(*out));
+    if (out == NULL || r->closing) {
+        if (!outer)
+            free(out);
+        return;
+    }
+    r->stepping = true;
+    uint64_t now_ms = clock_mono_ms();
+    raft_step(&r->core, now_ms > r->core.now_ms ? now_ms : r->core.now_ms, in, out);
+    perform(r, out);
+    if (!outer) {
+        free(out);
+        return;
+    }
+    r->stepping = false;
+    apply(r);
+    raft_uv_publish(r);
+    raft_uv_arm(r);
+}
+
+void step_flush(struct raft_uv *r)
+{
+    if (clock_mono_ms() < r->retry_at || r->stepping)
+        return;
+    persist(r);
+    apply(r);
+}
+
+int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index)
+{
+    struct raft_entry e = {.len = (uint32_t)len, .data = data};
+    struct raft_out *out = malloc(sizeof(*out));
+    uint64_t now_ms = clock_mono_ms();
+    if (out == NULL)
+        return ERR_NOMEM;
+    raft_step(&r->core, now_ms > r->core.now_ms ? now_ms : r->core.now_ms,
+              &(struct raft_input){.type = RAFT_PROPOSE, .entries = &e, .count = 1}, out);
+    int err = out->err;
+    *ret_index = out->index;
+    perform(r, out);
+    free(out);
+    raft_uv_arm(r);
+    return err;
+}
+
+bool step_is_ready(const struct raft_uv *r)
+{
+    return r->core.role == RAFT_LEADER && r->applied >= r->core.term_start;
+}
+
+bool step_is_server(const struct raft_uv *r)
+{
+    const struct raft_server *s = raft_find(&r->core.config, r->self.num);
+    return s != NULL && s->disk == r->disk && !r->core.retired;
+}
+
+uint64_t step_leader(const struct raft_uv *r)
+{
+    if (r->core.role == RAFT_LEADER)
+        return step_is_ready(r) ? r->self.num : 0;
+    if (r->core.leader != 0)
+        return r->core.leader;
+    return step_is_server(r) ? 0 : r->known_leader;
+}
+
+bool step_in_conflict(const struct raft_uv *r, uint64_t now_ms)
+{
+    return r->conflict_ms != 0 && now_ms < r->conflict_ms + CONFLICT_MS;
+}
+
+/* ---- the first configuration ------------------------------------------------------------------
+ */
+
+void step_core_init(struct raft_uv *r, const struct store_log_state *disk,
+                    const struct raft_config *config)
+{
+    struct raft_options o = {.self = r->self.num,
+                             .disk = r->disk,
+                             .election_ms = r->o.election_ms,
+                             .heartbeat_ms = r->o.heartbeat_ms,
+                             .seed = prng_next(&r->rng),
+                             .arena = r->arena,
+                             .arena_len = 4u << 20,
+                             .term = disk->term,
+                             .vote = disk->vote,
+                             .base_index = disk->base_index,
+                             .base_term = disk->base_term,
+                             .applied_index = disk->applied_index,
+                             .applied_term = disk->applied_term,
+                             .config = config};
+    raft_init(&r->core, clock_mono_ms(), &o);
+    r->applied = r->applied_disk = disk->applied_index;
+    r->applied_term = disk->applied_term;
+    if (config != NULL)
+        r->applied_config = *config;
+}
+
+static void on_started(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    struct store_log_state disk = {
+        .term = 1, .base_index = 1, .base_term = 1, .applied_index = 1, .applied_term = 1};
+    r->starting = false;
+    if (err < 0) {
+        LOG(LOG_ERROR, "raft_bootstrap", "the first configuration could not be written",
+            LS("error", err_text(err)));
+        r->boot.state = BOOT_BOUND; /* tried again by the next tick */
+    } else if (!r->closing) {
+        r->cluster_id = r->boot.cluster_id;
+        step_core_init(r, &disk, &r->boot.config);
+        LOG(LOG_INFO, "raft_bootstrap", "this cluster starts", LU("voters", r->boot.config.count));
+        raft_uv_publish(r);
+        raft_uv_arm(r);
+    }
+    raft_uv_op_done(r);
+}
+
+/* Index 1 of term 1 is this configuration on every chosen server; it lies before the log, as a
+ * snapshot of nothing. */
+void step_start_cluster(struct raft_uv *r)
+{
+    uint8_t config[RAFT_CONFIG_BYTES_MAX + 8];
+    struct wbuf b;
+    wbuf_init(&b, config, sizeof(config));
+    wbuf_u64(&b, 1);
+    raft_config_encode(&r->boot.config, &b);
+    struct store_log_write w = {.set_hard_state = true,
+                                .term = 1,
+                                .replace_intent = true,
+                                .applied_index = 1,
+                                .applied_term = 1,
+                                .compact_to = 1,
+                                .base_term = 1,
+                                .config = config,
+                                .config_len = b.len};
+    int err = store_fact_put(r->o.store, "raft.cluster", &r->boot.cluster_id, 8, on_written, r);
+    if (err == 0) {
+        r->store_ops++;
+        err = log_write(r, &w, on_started);
+    }
+    r->starting = err == 0;
+    if (err < 0)
+        r->boot.state = BOOT_BOUND;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gossip/voters.h"
+
+#include <string.h>
+
+#include "agent/base/ensure.h"
+
+enum condition { FIT, SILENT, UNFIT, DEAD, GONE };
+
+static const struct voters_agent *find(const struct voters_input *in, uint64_t num)
+{
+    for (size_t i = 0; i < in->agent_count; i++)
+        if (in->agent[i].num == num)
+            return &in->agent[i];
+    return NULL;
+}
+
+/* SILENT may still come back; DEAD is to be replaced; GONE will not come back as this server. */
+static enum condition condition(const struct voters_input *in, uint32_t i)
+{
+    const struct raft_server *s = &in->config->server[i];
+    const struct voters_agent *a = find(in, s->num);
+    uint64_t silent_ms = in->server[i].silent_ms;
+    if (s->num == in->self)
+        return a != NULL && (a->leaving || !a->candidate) ? UNFIT : FIT;
+    if (a == NULL)
+        return silent_ms >= VOTERS_DEAD_MS ? DEAD : SILENT;
+    if (a->left || (a->disk != 0 && a->disk != s->disk))
+        return GONE;
+    if (!a->alive)
+        return a->steady_ms >= VOTERS_DEAD_MS && silent_ms >= VOTERS_DEAD_MS ? DEAD : SILENT;
+    if (a->leaving || !a->candidate)
+        return UNFIT;
+    return silent_ms >= VOTERS_SILENT_MS ? SILENT : FIT;
+}
+
+static bool answers(enum condition c)
+{
+    return c == FIT || c == UNFIT;
+}
+
+/* Would a quorum of what is live remain after server `without` is gone, or `with` is added? */
+static bool is_safe(const struct voters_input *in, int without, int with)
+{
+    uint32_t voters = 0, live = 0;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        if ((!in->config->server[i].voter && (int)i != with) || (int)i == without)
+            continue;
+        voters++;
+        live += answers(condition(in, i));
+    }
+    return voters > 0 && live >= voters / 2 + 1;
+}
+
+uint32_t voters_target(size_t alive_agents, size_t eligible, uint32_t voters_now)
+{
+    size_t many = voters_now >= 5 ? 15 : 20; /* no flapping around the edge */
+    if (alive_agents >= many && eligible >= 5)
+        return 5;
+    if (eligible >= 3)
+        return 3;
+    return eligible == 0 ? 1 : (uint32_t)eligible;
+}
+
+/* Greater is better: a zone that no other voter stands in, then on-demand before spot. */
+static int worth(const struct voters_input *in, const struct voters_agent *a, int except)
+{
+    int value = a->lifecycle == 0 ? 2 : a->lifecycle == 1 ? 0 : 1;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        const struct voters_agent *other = find(in, s->num);
+        if ((int)i == except || !s->voter || s->num == a->num || other == NULL)
+            continue;
+        if (strcmp(other->zone, a->zone) == 0 && condition(in, i) == FIT)
+            return value;
+    }
+    return value + 4;
+}
+
+static void act(struct voters_action *ret, enum raft_change change, const struct raft_server *s,
+                const char *why)
+{
+    *ret =
+        (struct voters_action){.verb = VOTERS_CHANGE, .change = change, .server = *s, .why = why};
+}
+
+/* The learner to promote, -1: none is ready. */
+static int best_learner(const struct voters_input *in, bool hurry, int except)
+{
+    int best = -1, best_worth = -1;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        const struct voters_agent *a = find(in, s->num);
+        if (s->voter || a == NULL || condition(in, i) != FIT)
+            continue;
+        if (in->server[i].lag > VOTERS_LAG_MAX || (!hurry && a->steady_ms < VOTERS_STABLE_MS))
+            continue;
+        int value = worth(in, a, except);
+        bool first = best < 0 || value > best_worth ||
+                     (value == best_worth && strcmp(s->id, in->config->server[best].id) < 0);
+        if (first && is_safe(in, -1, (int)i)) {
+            best = (int)i;
+            best_worth = value;
+        }
+    }
+    return best;
+}
+
+/* The voter to give up first; never the leader. */
+static int worst_voter(const struct voters_input *in, int *ret_worth)
+{
+    int worst = -1;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        const struct voters_agent *a = find(in, s->num);
+        if (!s->voter || s->num == in->self)
+            continue;
+        enum condition c = condition(in, i);
+        int value = a == NULL || !answers(c) ? -2 : c == UNFIT ? -1 : worth(in, a, (int)i);
+        bool first = worst < 0 || value < *ret_worth ||
+                     (value == *ret_worth && strcmp(s->id, in->config->server[worst].id) > 0);
+        if (first) {
+            worst = (int)i;
+            *ret_worth = value;
+        }
+    }
+    return worst;
+}
+
+/* An agent to take in as a learner. */
+static const struct voters_agent *best_outsider(const struct voters_input *in)
+{
+    const struct voters_agent *best = NULL;
+    int best_worth = -1;
+    for (size_t i = 0; i < in->agent_count; i++) {
+        const struct voters_agent *a = &in->agent[i];
+        if (!a->candidate || !a->alive || a->left || a->leaving || a->disk == 0 ||
+            a->steady_ms < VOTERS_STABLE_MS / 5 || raft_find(in->config, a->num) != NULL)
+            continue;
+        int value = worth(in, a, -1);
+        if (best == NULL || value > best_worth ||
+            (value == best_worth && strcmp(a->id, best->id) < 0)) {
+            best = a;
+            best_worth = value;
+        }
+    }
+    return best;
+}
+
+/* What cannot wait: servers that are gone for good, a leader that must go. */
+static bool decide_losses(const struct voters_input *in, struct voters_action *ret)
+{
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        enum condition c = condition(in, i);
+        if (!s->voter && c != FIT && c != SILENT) {
+            act(ret, RAFT_REMOVE, s, "this spare left, failed or may not vote");
+            return true;
+        }
+        if (s->voter && c == GONE && is_safe(in, (int)i, -1)) {
+            act(ret, RAFT_REMOVE, s, "this voter left, or lost its log");
+            return true;
+        }
+    }
+    int self = -1;
+    bool other = false;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        if (in->config->server[i].num == in->self)
+            self = (int)i;
+        else if (in->config->server[i].voter)
+            other = other || condition(in, i) == FIT;
+    }
+    if (self >= 0 && other && condition(in, (uint32_t)self) == UNFIT) {
+        *ret = (struct voters_action){.verb = VOTERS_TRANSFER, .why = "the leader is to go"};
+        return true;
+    }
+    return false;
+}
+
+static void decide_size(const struct voters_input *in, uint32_t target, struct voters_action *ret)
+{
+    uint32_t voters = 0, fit = 0, spares = 0;
+    int dead = -1, worst_worth = 0;
+    bool hurry = false;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        enum condition c = condition(in, i);
+        if (!in->config->server[i].voter) {
+            spares++;
+            continue;
+        }
+        voters++;
+        fit += c == FIT || c == SILENT;
+        hurry = hurry || c == UNFIT; /* a notice: no time to wait for stability */
+        if (c == DEAD || c == UNFIT || c == GONE)
+            dead = (int)i;
+    }
+    int worst = worst_voter(in, &worst_worth);
+    int learner = best_learner(in, hurry, worst);
+    if (fit < target && learner >= 0) {
+        act(ret, RAFT_PROMOTE, &in->config->server[learner], "voters are missing");
+        return;
+    }
+    /* Without a replacement a dead voter stays: it may come back. */
+    bool replaced =
+        fit >= target && (fit >= 3 || (dead >= 0 && condition(in, (uint32_t)dead) != DEAD));
+    if (dead >= 0 && replaced && in->config->server[dead].num != in->self &&
+        is_safe(in, dead, -1)) {
+        act(ret, RAFT_REMOVE, &in->config->server[dead], "this voter failed and is replaced");
+        return;
+    }
+    if (fit > target && worst >= 0 && is_safe(in, worst, -1)) {
+        enum raft_change change = spares < VOTERS_SPARES && target >= 3 ? RAFT_DEMOTE : RAFT_REMOVE;
+        act(ret, change, &in->config->server[worst], "more voters than wanted");
+        return;
+    }
+    if (voters == target && learner >= 0 && worst >= 0 && worst_worth >= 0) {
+        const struct voters_agent *a = find(in, in->config->server[learner].num);
+        if (worth(in, a, worst) > worst_worth) {
+            act(ret, RAFT_PROMOTE, &in->config->server[learner],
+                "stands in another zone, or is on-demand");
+            return;
+        }
+    }
+    const struct voters_agent *a = best_outsider(in);
+    uint32_t wanted = VOTERS_SPARES + (fit < target ? target - fit : 0);
+    if (a != NULL && spares < wanted && in->config->count < RAFT_SERVERS_MAX) {
+        struct raft_server s = {.num = a->num, .disk = a->disk};
+        memcpy(s.id, a->id, strnlen(a->id, sizeof(s.id) - 1));
+        act(ret, RAFT_ADD_LEARNER, &s, fit < target ? "voters are missing" : "a warm spare");
+    }
+}
+
+void voters_decide(const struct voters_input *in, struct voters_action *ret)
+{
+    size_t eligible = 0;
+    *ret = (struct voters_action){.verb = VOTERS_NOTHING};
+    ENSURE(in->config->count <= RAFT_SERVERS_MAX);
+    for (size_t i = 0; i < in->agent_count; i++) {
+        const struct voters_agent *a = &in->agent[i];
+        eligible += a->candidate && a->alive && !a->left && !a->leaving;
+    }
+    if (decide_losses(in, ret))
+        return;
+    uint32_t now = raft_voter_count(in->config);
+    decide_size(in, voters_target(in->alive_count, eligible, now), ret);
+}
