@@ -40,7 +40,7 @@ void aws_destroy(struct aws *a, void (*done)(void *arg), void *arg);
 struct aws_result {
     int err; /* 0; ERR_THROTTLED, ERR_DENIED, ERR_NOTFOUND, ERR_BADPARAM (4xx), ERR_UPSTREAM (5xx,
                 broken answer), ERR_TIMEOUT, ERR_UNREACHABLE, ERR_AUTH (no credentials),
-                ERR_CANCELED, ERR_TOOBIG */
+                ERR_CANCELED, ERR_TOOBIG, ERR_BUSY (too many calls wait in this process) */
     int http_status; /* 0: no answer */
     bool ambiguous;  /* the request may have taken effect although err != 0 */
     char code[96];   /* "ThrottlingException" (namespace and ":..." cut off) */
@@ -58,7 +58,10 @@ struct aws_call_options {
 };
 
 /* params is stolen. done runs exactly once, never before aws_call returns. options may be NULL.
- * The handle is valid until done has run. NULL only if out of memory. */
+ * The handle is valid until done has run. NULL (done will not run) only if out of memory, or after
+ * aws_destroy. ECS calls wait for their rate bucket, all wait for Region and credentials (30 s at
+ * most); the timeout counts from when an attempt is sent. STS answers come as {tag: text} of the
+ * XML's leaves. */
 struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *operation,
                           json_t *params, const struct aws_call_options *options, aws_done_fn done,
                           void *arg);
@@ -79,11 +82,14 @@ json_t *aws_status(const struct aws *a);
 
 /* ---- plain HTTP to local endpoints ---------------------------------------------- */
 
-/* GET http(s)://... without signature; no redirects, no proxy for link-local and loopback. */
+/* GET http(s)://... without signature; no redirects, no proxy for link-local and loopback. err 0
+ * means that an answer came, whatever its status; the body is set only then. Gets under way when
+ * aws_destroy is called end with ERR_CANCELED from within it. */
 typedef void (*aws_http_fn)(void *arg, int err, int status, const char *body, size_t len);
 int aws_http_get(struct aws *a, const char *url, uint64_t timeout_ms, aws_http_fn done,
                  void *arg) MUST_CHECK;
-/* GET below /latest/meta-data/ with an IMDSv2 token. */
+/* GET below /latest/meta-data/ with an IMDSv2 token. Here err 0 means status 200; ERR_NOTFOUND is a
+ * 404; returns ERR_UNREACHABLE if AWS_EC2_METADATA_DISABLED is true. */
 int aws_imds_get(struct aws *a, const char *path, aws_http_fn done, void *arg) MUST_CHECK;
 
 #endif

@@ -25,6 +25,7 @@
 #define AWS_CALLS_MAX 6000 /* all states together; above: ERR_BUSY */
 #define AWS_GETS_MAX 256   /* aws_http_get and aws_imds_get under way */
 #define AWS_TIMEOUT_MS 10000u
+#define AWS_WAIT_MS 30000u /* for Region and credentials */
 #define AWS_LIST_ITEMS_MAX 200000u
 #define AWS_LIST_PAGES_MAX 4000u
 
@@ -45,7 +46,7 @@ struct aws_call {
     struct retry_state retry;
     unsigned attempts; /* over all pages */
     bool ambiguous;
-    uint64_t due_ms;     /* backoff */
+    uint64_t due_ms;     /* backoff: send again; waiting: give up */
     uint64_t started_us; /* of the attempt */
     char *access_key;    /* that the attempt was signed with */
     struct xfer_op *op;  /* flying */
@@ -78,6 +79,7 @@ struct aws {
     struct pace pace;
     struct retry_quota quota[AWS_SERVICES];
     struct aws_settings settings;
+    bool primed; /* Region and credentials have been looked for once */
     struct errmsg region_trouble;
     struct imds_get *region_get;
     uint64_t region_retry_ms; /* no new question to IMDS before */

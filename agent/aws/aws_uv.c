@@ -120,7 +120,10 @@ static void pump_waiting(struct aws *a, uint64_t now_ms)
     list_init(&later);
     while ((c = first_call(a, CALL_WAITING)) != NULL) {
         bool needs = call_needs_credentials(c);
-        if (region_hopeless)
+        if (now_ms >= c->due_ms)
+            call_end(c, ERR_AUTH, region ? "NoCredentials" : "NoRegion",
+                     "AWS credentials or Region are still being looked for");
+        else if (region_hopeless)
             call_end(c, ERR_AUTH, "NoRegion", a->region_trouble.text);
         else if (needs && creds_hopeless)
             call_end(c, ERR_AUTH, "NoCredentials", credman_trouble(a->creds));
@@ -160,15 +163,28 @@ static void pump_send(struct aws *a, uint64_t now_ms)
 static void arm(struct aws *a, uint64_t now_ms)
 {
     uint64_t at = pace_deadline(&a->pace);
-    struct list *head = &a->lists[CALL_BACKOFF];
-    for (struct list *n = head->next; n != head; n = n->next) {
-        const struct aws_call *c = LIST_OF(n, struct aws_call, node);
-        at = c->due_ms < at ? c->due_ms : at;
+    static const enum call_state timed[] = {CALL_WAITING, CALL_BACKOFF};
+    for (size_t i = 0; i < sizeof timed / sizeof timed[0]; i++) {
+        struct list *head = &a->lists[timed[i]];
+        for (struct list *n = head->next; n != head; n = n->next) {
+            const struct aws_call *c = LIST_OF(n, struct aws_call, node);
+            at = c->due_ms < at ? c->due_ms : at;
+        }
     }
     if (first_call(a, CALL_ENDED) != NULL)
         at = now_ms;
     if (at != UINT64_MAX)
         uv_timer_start(&a->timer, on_timer, at > now_ms ? at - now_ms : 0, 0);
+}
+
+/* Looks for Region and credentials before the first call needs them, so that the status says early
+ * what is missing. */
+static void prime(struct aws *a, uint64_t now_ms)
+{
+    if (a->primed || (!have_region(a, now_ms) && a->region_get != NULL))
+        return;
+    a->primed = true;
+    (void)credman_want(a->creds);
 }
 
 /* Those that have ended by now: one that ends meanwhile waits for the next turn of the loop, so
@@ -191,6 +207,7 @@ static void on_timer(uv_timer_t *timer)
     struct aws *a = timer->data;
     uint64_t now_ms = clock_mono_ms();
     if (!a->closing) {
+        prime(a, now_ms);
         pump_backoff(a, now_ms);
         pump_waiting(a, now_ms);
         pump_send(a, now_ms);
@@ -314,6 +331,7 @@ int aws_create(struct aws **ret, const struct aws_options *options, struct errms
     a->parts_open = 2; /* timer, transfers */
     a->users_open = 2; /* credentials, metadata */
     aws_metrics_start();
+    aws_kick(a);
     *ret = a;
     return 0;
 }

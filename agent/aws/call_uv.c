@@ -32,6 +32,8 @@ void call_move(struct aws_call *c, enum call_state state)
     list_remove(&c->node);
     c->a->flying -= c->state == CALL_FLYING ? 1 : 0;
     c->state = state;
+    if (state == CALL_WAITING)
+        c->due_ms = clock_mono_ms() + AWS_WAIT_MS;
     c->a->flying += state == CALL_FLYING ? 1 : 0;
     list_push(&c->a->lists[state], &c->node);
 }

@@ -374,7 +374,9 @@ Test(aws_call, a_list_joins_its_pages_and_outlives_a_fault_in_the_middle)
     cr_assert_eq(o.err, 0, "%s", o.message);
     cr_assert_eq(json_array_size(json_arr(o.body, "taskArns")), 4);
     cr_assert_str_eq(f.requests[3]->body, "{\"cluster\":\"x\",\"nextToken\":\"t2\"}");
-    cr_assert_eq(o.attempts, 4);
+    cr_assert_eq(f.count, 4);
+    /* 3 if libcurl met the reset as the end of a kept connection and sent again by itself. */
+    cr_assert(o.attempts == 3 || o.attempts == 4);
     json_decref(o.body);
     client_stop(&c);
 }
