@@ -185,13 +185,21 @@ static bool is_ours_newer(struct sync *s, uint32_t ours, uint32_t theirs_at)
     return true;
 }
 
+/* First all equal rows are set aside, so that a tag is only compared with rows that differ. */
+static int match_row(void *arg, uint64_t key_hash, struct record_version version)
+{
+    struct compare *c = arg;
+    c->own++;
+    sync_find_print(c->s, c->count, sync_print(key_hash, version, c->s->session));
+    return 0;
+}
+
 static int compare_row(void *arg, uint64_t key_hash, struct record_version version)
 {
     struct compare *c = arg;
     struct sync *s = c->s;
-    c->own++;
     uint32_t print = sync_print(key_hash, version, s->session);
-    if (sync_find_print(s, c->count, print))
+    if (sync_has_print(s, c->count, print))
         return 0;
     if (c->push == NULL || s->pushed >= SYNC_PUSH_ROWS) {
         s->poke = true;
@@ -205,19 +213,21 @@ static int compare_row(void *arg, uint64_t key_hash, struct record_version versi
     return 0;
 }
 
-static void put_want(const struct sync *s, const struct sync_prints *prints, struct wbuf *want)
+/* Returns how many rows of the leaf A lacks. */
+static uint32_t put_want(const struct sync *s, const struct sync_prints *prints, struct wbuf *want)
 {
     uint32_t missing = 0;
     for (uint32_t i = 0; i < prints->count; i++)
         missing += s->scratch->found[i] == 0;
     if (missing == 0)
-        return;
+        return 0;
     wbuf_u16(want, (uint16_t)prints->leaf);
     wbuf_varint(want, missing);
     for (uint32_t i = 0; i < prints->count; i++) {
         if (s->scratch->found[i] == 0)
             wbuf_u32(want, s->scratch->theirs[i]);
     }
+    return missing;
 }
 
 static int check_rows(struct rbuf b)
@@ -247,19 +257,24 @@ static int take_rows(struct sync *s, uint64_t now_ms, struct rbuf *b, struct wbu
         c.push_keys = sync_job_keys(s, c.push);
     struct sync_prints prints;
     uint32_t last = SYNC_NONE;
+    uint32_t wanted = 0;
     sync_header(reply, SYNC_WANT, s->session);
     size_t empty = reply->len;
     while (sync_next_prints(b, &last, &prints) == 0) {
-        if (c.own > 4 * s->options.job_rows) { /* enough for one call: again with NEXT */
+        bool enough = c.own > SYNC_LEAF_ROWS || wanted >= s->options.job_rows;
+        if (enough) { /* for one go: again with NEXT */
             sync_bit_set(s->left, prints.leaf);
             continue;
         }
         sync_load_prints(s, &prints);
         c.count = prints.count;
-        int err = s->options.scan(s->options.arg, sync_leaf_first(prints.leaf),
-                                  sync_leaf_last(prints.leaf), compare_row, &c);
+        uint64_t first = sync_leaf_first(prints.leaf);
+        uint64_t end = sync_leaf_last(prints.leaf);
+        int err = s->options.scan(s->options.arg, first, end, match_row, &c);
         if (err == 0)
-            put_want(s, &prints, reply);
+            err = s->options.scan(s->options.arg, first, end, compare_row, &c);
+        if (err == 0)
+            wanted += put_want(s, &prints, reply);
     }
     while (rbuf_left(b) > 0)
         sync_bit_set(s->left, rbuf_u16(b));

@@ -64,6 +64,7 @@ int sync_next_prints(struct rbuf *b, uint32_t *last_leaf, struct sync_prints *re
 void sync_load_prints(struct sync *s, const struct sync_prints *prints);
 /* Marks one occurrence found; false: not among them (or all of that value found already). */
 bool sync_find_print(struct sync *s, uint32_t count, uint32_t print);
+bool sync_has_print(const struct sync *s, uint32_t count, uint32_t print);
 /* One not found yet with the same tag: probably another version of the key. SYNC_NONE if none. */
 uint32_t sync_find_tag(const struct sync *s, uint32_t count, uint32_t print);
 

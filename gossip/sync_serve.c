@@ -61,7 +61,7 @@ static int write_rows(struct sync *s, uint32_t session, uint64_t bits[SYNC_LEAVE
     for (uint32_t i = 0; i < SYNC_LEAVES; i++) {
         if (!sync_bit(bits, i))
             continue;
-        if (rows >= s->options.job_rows || leaves >= SYNC_STEP_LEAVES)
+        if (rows >= SYNC_LEAF_ROWS / 2 || leaves >= SYNC_STEP_LEAVES)
             break;
         int err = write_leaf(s, session, i, w, &rows);
         if (err != 0)

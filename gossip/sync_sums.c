@@ -148,6 +148,12 @@ bool sync_find_print(struct sync *s, uint32_t count, uint32_t print)
     return false;
 }
 
+bool sync_has_print(const struct sync *s, uint32_t count, uint32_t print)
+{
+    uint32_t i = lower_bound(s->scratch->theirs, count, print);
+    return i < count && s->scratch->theirs[i] == print;
+}
+
 uint32_t sync_find_tag(const struct sync *s, uint32_t count, uint32_t print)
 {
     const uint32_t *a = s->scratch->theirs;
