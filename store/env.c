@@ -153,7 +153,7 @@ static void remove_quarantine(const char *dir, const char *entry)
 
 /* Keeps the newest of a name's quarantines: evidence must not fill the disk. Names end in the unix
  * time, of equal length until the year 2286, so the greatest text is the newest. */
-static void bound_quarantines(const char *dir, const char *name)
+static void bound_quarantines(const char *dir, const char *name, bool keep_newest)
 {
     char prefix[64];
     char newest[256] = "";
@@ -165,7 +165,7 @@ static void bound_quarantines(const char *dir, const char *name)
         for (struct dirent *entry; (entry = readdir(d)) != NULL;) {
             if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
                 continue;
-            if (pass == 1 && strcmp(entry->d_name, newest) != 0)
+            if (pass == 1 && (!keep_newest || strcmp(entry->d_name, newest) != 0))
                 remove_quarantine(dir, entry->d_name);
             else if (pass == 0 && strcmp(entry->d_name, newest) > 0)
                 snprintf(newest, sizeof newest, "%s", entry->d_name);
@@ -182,13 +182,18 @@ int env_quarantine(const char *dir, const char *name, char *ret_path, size_t cap
     for (int64_t i = 0; i < 16; i++) {
         snprintf(ret_path, cap, "%s/%s.quarantine-%lld", dir, name, (long long)(now + i));
         if (rename(from, ret_path) == 0) {
-            bound_quarantines(dir, name);
+            bound_quarantines(dir, name, true);
             return 0;
         }
         if (errno != ENOTEMPTY && errno != EEXIST)
             break;
     }
     return errmsg_set(e, ERR_IO, "cannot move the damaged %s aside: %s", from, strerror(errno));
+}
+
+void env_drop_quarantines(const char *dir, const char *name)
+{
+    bound_quarantines(dir, name, false);
 }
 
 /* ---- life ---- */

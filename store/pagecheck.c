@@ -36,6 +36,7 @@
 #define META_MAGIC 0xBEEFC0DEu
 #define META_VERSION 1u
 #define DEPTH_MAX 24u
+#define PAGE_SIZE_MAX 32768u /* LMDB's own limit */
 #define TABLES_MAX 16u
 
 struct db {
@@ -138,7 +139,7 @@ static int read_meta(struct check *c, unsigned slot, uint64_t *ret_txn)
                           (unsigned)le32(m + 4));
     uint64_t txn = le64(m + 128);
     uint32_t psize = le32(m + 24);
-    if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0)
+    if (psize < 512 || psize > PAGE_SIZE_MAX || (psize & (psize - 1)) != 0)
         return bad(c, "a meta page has an impossible page size", slot);
     /* Transaction n writes meta page n & 1. */
     if (txn != 0 && (txn & 1) != slot)
@@ -262,6 +263,35 @@ static int check_leaf_node(struct check *c, const struct db *db, const uint8_t *
     return db == &c->free_list ? check_free(c, data, (size_t)size, page) : 0;
 }
 
+static size_t node_size(const uint8_t *node, bool leaf)
+{
+    size_t size = le16(node) | (size_t)le16(node + 2) << 16;
+    size_t data = !leaf ? 0 : (le16(node + 4) & NODE_BIG) != 0 ? 8 : size;
+    return (NODE_HEADER + le16(node + 6) + data + 1) & ~(size_t)1;
+}
+
+/* Nodes fill the page from `upper` to its end without a gap or an overlap: LMDB moves them by
+ * their sizes when it deletes one, so a wrong size would make it write behind the page. */
+static int check_tiling(struct check *c, const uint8_t *p, bool leaf, uint64_t page)
+{
+    uint8_t starts[PAGE_SIZE_MAX / 16];
+    unsigned count = (unsigned)(le16(p + 12) - PAGE_HEADER) / 2;
+    memset(starts, 0, (size_t)c->psize / 16);
+    for (unsigned i = 0; i < count; i++) {
+        size_t at = le16(p + PAGE_HEADER + 2 * (size_t)i);
+        if (at < le16(p + 14) || at + NODE_HEADER > c->psize || (at & 1) != 0)
+            return bad(c, "a node is out of range", page);
+        starts[at / 16] |= (uint8_t)(1u << (at / 2 % 8));
+    }
+    size_t at = le16(p + 14);
+    for (unsigned i = 0; i < count; i++) {
+        if (at + NODE_HEADER > c->psize || (starts[at / 16] & 1u << (at / 2 % 8)) == 0)
+            return bad(c, "nodes do not fill their page", page);
+        at += node_size(p + at, leaf);
+    }
+    return at == c->psize ? 0 : bad(c, "nodes do not fill their page", page);
+}
+
 static int walk(struct check *c, const struct db *db, uint64_t page, unsigned level);
 
 static int check_nodes(struct check *c, const struct db *db, const uint8_t *p, uint64_t page,
@@ -274,8 +304,6 @@ static int check_nodes(struct check *c, const struct db *db, const uint8_t *p, u
     size_t last_len = 0;
     for (unsigned i = 0; i < count; i++) {
         size_t at = le16(p + PAGE_HEADER + 2 * (size_t)i);
-        if (at < le16(p + 14) || at + NODE_HEADER > c->psize || (at & 1) != 0)
-            return bad(c, "a node is out of range", page);
         const uint8_t *node = p + at;
         size_t key_len = le16(node + 6);
         if (key_len > 511 || at + NODE_HEADER + key_len > c->psize)
@@ -328,6 +356,8 @@ static int walk(struct check *c, const struct db *db, uint64_t page, unsigned le
         return bad(c, "a page header is damaged", page);
     if (lower <= PAGE_HEADER || (lower & 1) != 0 || lower > upper || upper > c->psize)
         return bad(c, "a page's bounds are damaged", page);
+    if ((upper & 1) != 0 || (err = check_tiling(c, p, leaf, page)) != 0)
+        return err != 0 ? err : bad(c, "a page's bounds are damaged", page);
     return check_nodes(c, db, p, page, level);
 }
 

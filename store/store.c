@@ -3,11 +3,11 @@
  *
  * Durability of state/: it is opened with MDB_NOSYNC, so a commit costs no disk flush (with
  * MDB_NOMETASYNC or full sync it was measured at half the rows a second on an idle disk, and
- * a flush can take hundreds of milliseconds on a busy one). A
- * killed process loses nothing, since the pages are in the kernel's cache; a machine that
- * loses power may have written pages in any order, so a database that was not closed
- * cleanly and was used under another boot is never trusted: it is set aside and rebuilt
- * from peers and ECS. log/ is synced on each commit and always kept, if it is sound. */
+ * a flush can take hundreds of milliseconds on a busy one). A killed process loses
+ * nothing, since the pages are in the kernel's cache; a machine that loses power may have
+ * written pages in any order, so a database that was not closed cleanly and was used under
+ * another boot is never trusted: it is set aside and rebuilt from peers and ECS. log/ is
+ * synced on each commit and always kept, if it is sound. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -146,6 +146,9 @@ static int open_or_renew(struct store *s, struct env *env, bool rebuildable, siz
                       "raft anew",
         LS("database", env->name), LS("why", why.text), LS("path", report->quarantine_path));
     s->crashes = 0;
+    /* Evidence that keeps the rebuilt database from growing is not worth it. */
+    if (rebuildable && dir_free_bytes(s->dir) < 2 * s->state_disk_min)
+        env_drop_quarantines(s->dir, env->name);
     return open_env(s, env, rebuildable, map_bytes, e);
 }
 

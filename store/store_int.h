@@ -73,6 +73,7 @@ int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags,
 bool env_has_commits(const struct env *env);
 void env_close(struct env *env);
 int env_quarantine(const char *dir, const char *name, char *ret_path, size_t cap, struct errmsg *e);
+void env_drop_quarantines(const char *dir, const char *name);
 uint64_t env_file_bytes(const struct env *env);
 uint64_t dir_free_bytes(const char *dir);
 /* Error of a failed write: a short write on a full disk comes back as EIO. */
