@@ -215,10 +215,11 @@ static bool check_run(struct request *req)
     const json_t *p = req->params;
     const char *token = json_str(p, "clientToken");
     struct errmsg e = {0};
-    struct instance blank = {.attributes = NULL};
+    struct instance blank = {.attributes = NULL}; /* to try expressions on */
     const json_t *one;
     size_t i;
 
+    list_init(&blank.tasks);
     if (json_int_or(p, "count", 1) < 1 || json_int_or(p, "count", 1) > RUN_MAX) {
         ecs_invalid(req, "count must be between 1 and 10.");
         return false;

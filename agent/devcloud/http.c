@@ -10,8 +10,9 @@
 
 #include "agent/devcloud/services.h"
 
-#define BODY_MAX (16u << 20) /* put-event of the control API; AWS services refuse more than 1 MiB  \
-                              */
+#define BODY_MAX                                                                                   \
+    (16u << 20) /* put-event of the control API; AWS services refuse more than 1 MiB               \
+                 */
 
 static void suspend(struct devcloud *cloud, struct request *req, uint64_t delay_ms);
 
