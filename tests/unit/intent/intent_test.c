@@ -59,95 +59,94 @@ static struct run start(void)
     return u;
 }
 
+static const struct {
+    const char *command;
+    int err;
+    const char *field;
+} forms[] = {
+    {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'web'}", 0, ""},
+    {"{'op':'environment.create','name':'a_B-9','cluster':'" C1 "','taskDefinition':'web:3',"
+     "'attributes':[{'name':'ecs.os-type','value':'linux x/@:.'}],'expression':'attribute:a == "
+     "b','key':'k'}",
+     0, ""},
+    {"{'op':'environment.create','name':'a','cluster':'arn:aws-cn:ecs:cn-north-1:123456789012:"
+     "cluster/x','taskDefinition':'arn:aws-us-gov:ecs:r:123456789012:task-definition/w:12'}",
+     0, ""},
+    {"{'name':'a'}", ERR_BADBODY, "op"},
+    {"[]", ERR_BADBODY, "op"},
+    {"{'op':'environment.explode'}", ERR_BADBODY, "op"},
+    {"{'op':'environment.remove','name':'a'}", ERR_BADBODY, "op"},
+    {"{'op':'deployment.status','environment':'a','id':'x','status':'running'}", ERR_BADBODY, "op"},
+    {"{'op':'environment.create','cluster':'c','taskDefinition':'web'}", ERR_BADBODY, "name"},
+    {"{'op':'environment.create','name':'a','taskDefinition':'web'}", ERR_BADBODY, "cluster"},
+    {"{'op':'environment.create','name':'a','cluster':'c'}", ERR_BADBODY, "taskDefinition"},
+    {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w','x':1}", ERR_BADBODY,
+     "x"},
+    {"{'op':'environment.create','name':'','cluster':'c','taskDefinition':'w'}", ERR_BADPARAM,
+     "name"},
+    {"{'op':'environment.create','name':'a.b','cluster':'c','taskDefinition':'w'}", ERR_BADPARAM,
+     "name"},
+    {"{'op':'environment.create','name':5,'cluster':'c','taskDefinition':'w'}", ERR_BADPARAM,
+     "name"},
+    {"{'op':'environment.create','name':'abcdefghijabcdefghijabcdefghijk','cluster':'c',"
+     "'taskDefinition':'w'}",
+     ERR_BADPARAM, "name"},
+    {"{'op':'environment.create','name':'a','cluster':'arn:aws:s3:r:123456789012:cluster/x',"
+     "'taskDefinition':'w'}",
+     ERR_BADPARAM, "cluster"},
+    {"{'op':'environment.create','name':'a','cluster':'arn:aws:ecs:r:1:cluster/x',"
+     "'taskDefinition':'w'}",
+     ERR_BADPARAM, "cluster"},
+    {"{'op':'environment.create','name':'a','cluster':'arn:aws:ecs:r:123456789012:service/x',"
+     "'taskDefinition':'w'}",
+     ERR_BADPARAM, "cluster"},
+    {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w:0'}", ERR_BADPARAM,
+     "taskDefinition"},
+    {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w:'}", ERR_BADPARAM,
+     "taskDefinition"},
+    {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'arn:aws:ecs:r:"
+     "123456789012:task-definition/w'}",
+     ERR_BADPARAM, "taskDefinition"},
+    {"{'op':'environment.update','name':'a','attributes':{}}", ERR_BADPARAM, "attributes"},
+    {"{'op':'environment.update','name':'a','attributes':[{'name':'x'}]}", ERR_BADPARAM,
+     "attributes"},
+    {"{'op':'environment.update','name':'a','attributes':[{'name':'x','value':' y'}]}",
+     ERR_BADPARAM, "attributes"},
+    {"{'op':'environment.update','name':'a','attributes':[{'name':'x!','value':'y'}]}",
+     ERR_BADPARAM, "attributes"},
+    {"{'op':'environment.update','name':'a','attributes':[1,2,3,4,5,6,7,8,9,10,11]}", ERR_BADPARAM,
+     "attributes"},
+    {"{'op':'environment.update','name':'a','expression':'a\\u0001'}", ERR_BADPARAM, "expression"},
+    {"{'op':'environment.update','name':'a','version':-1}", ERR_BADPARAM, "version"},
+    {"{'op':'environment.update','name':'a','version':'1'}", ERR_BADPARAM, "version"},
+    {"{'op':'environment.update','name':'a','cluster':'c'}", ERR_BADBODY, "cluster"},
+    {"{'op':'environment.delete','name':'a','stopTasks':true,'version':3}", 0, ""},
+    {"{'op':'environment.delete','name':'a','stopTasks':'yes'}", ERR_BADPARAM, "stopTasks"},
+    {"{'op':'deployment.create','environment':'a','key':''}", ERR_BADPARAM, "key"},
+    {"{'op':'deployment.create','environment':'a','token':'11111111-2222-3333-4444-"
+     "555555555555'}",
+     0, ""},
+    {"{'op':'deployment.create','environment':'a','token':'nope'}", ERR_BADPARAM, "token"},
+    {"{'op':'deployment.create','environment':'a','token':'11111111-2222-3333-4444-"
+     "55555555555G'}",
+     ERR_BADPARAM, "token"},
+};
+
 Test(intent, form_is_checked)
 {
-    const struct {
-        const char *command;
-        int err;
-        const char *field;
-    } cases[] = {
-        {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'web'}", 0, ""},
-        {"{'op':'environment.create','name':'a_B-9','cluster':'" C1 "','taskDefinition':'web:3',"
-         "'attributes':[{'name':'ecs.os-type','value':'linux x/@:.'}],'expression':'attribute:a == "
-         "b','key':'k'}",
-         0, ""},
-        {"{'op':'environment.create','name':'a','cluster':'arn:aws-cn:ecs:cn-north-1:123456789012:"
-         "cluster/x','taskDefinition':'arn:aws-us-gov:ecs:r:123456789012:task-definition/w:12'}",
-         0, ""},
-        {"{'name':'a'}", ERR_BADBODY, "op"},
-        {"[]", ERR_BADBODY, "op"},
-        {"{'op':'environment.explode'}", ERR_BADBODY, "op"},
-        {"{'op':'environment.remove','name':'a'}", ERR_BADBODY, "op"},
-        {"{'op':'deployment.status','environment':'a','id':'x','status':'running'}", ERR_BADBODY,
-         "op"},
-        {"{'op':'environment.create','cluster':'c','taskDefinition':'web'}", ERR_BADBODY, "name"},
-        {"{'op':'environment.create','name':'a','taskDefinition':'web'}", ERR_BADBODY, "cluster"},
-        {"{'op':'environment.create','name':'a','cluster':'c'}", ERR_BADBODY, "taskDefinition"},
-        {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w','x':1}",
-         ERR_BADBODY, "x"},
-        {"{'op':'environment.create','name':'','cluster':'c','taskDefinition':'w'}", ERR_BADPARAM,
-         "name"},
-        {"{'op':'environment.create','name':'a.b','cluster':'c','taskDefinition':'w'}",
-         ERR_BADPARAM, "name"},
-        {"{'op':'environment.create','name':5,'cluster':'c','taskDefinition':'w'}", ERR_BADPARAM,
-         "name"},
-        {"{'op':'environment.create','name':'abcdefghijabcdefghijabcdefghijk','cluster':'c',"
-         "'taskDefinition':'w'}",
-         ERR_BADPARAM, "name"},
-        {"{'op':'environment.create','name':'a','cluster':'arn:aws:s3:r:123456789012:cluster/x',"
-         "'taskDefinition':'w'}",
-         ERR_BADPARAM, "cluster"},
-        {"{'op':'environment.create','name':'a','cluster':'arn:aws:ecs:r:1:cluster/x',"
-         "'taskDefinition':'w'}",
-         ERR_BADPARAM, "cluster"},
-        {"{'op':'environment.create','name':'a','cluster':'arn:aws:ecs:r:123456789012:service/x',"
-         "'taskDefinition':'w'}",
-         ERR_BADPARAM, "cluster"},
-        {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w:0'}",
-         ERR_BADPARAM, "taskDefinition"},
-        {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'w:'}", ERR_BADPARAM,
-         "taskDefinition"},
-        {"{'op':'environment.create','name':'a','cluster':'c','taskDefinition':'arn:aws:ecs:r:"
-         "123456789012:task-definition/w'}",
-         ERR_BADPARAM, "taskDefinition"},
-        {"{'op':'environment.update','name':'a','attributes':{}}", ERR_BADPARAM, "attributes"},
-        {"{'op':'environment.update','name':'a','attributes':[{'name':'x'}]}", ERR_BADPARAM,
-         "attributes"},
-        {"{'op':'environment.update','name':'a','attributes':[{'name':'x','value':' y'}]}",
-         ERR_BADPARAM, "attributes"},
-        {"{'op':'environment.update','name':'a','attributes':[{'name':'x!','value':'y'}]}",
-         ERR_BADPARAM, "attributes"},
-        {"{'op':'environment.update','name':'a','attributes':[1,2,3,4,5,6,7,8,9,10,11]}",
-         ERR_BADPARAM, "attributes"},
-        {"{'op':'environment.update','name':'a','expression':'a\\u0001'}", ERR_BADPARAM,
-         "expression"},
-        {"{'op':'environment.update','name':'a','version':-1}", ERR_BADPARAM, "version"},
-        {"{'op':'environment.update','name':'a','version':'1'}", ERR_BADPARAM, "version"},
-        {"{'op':'environment.update','name':'a','cluster':'c'}", ERR_BADBODY, "cluster"},
-        {"{'op':'environment.delete','name':'a','stopTasks':true,'version':3}", 0, ""},
-        {"{'op':'environment.delete','name':'a','stopTasks':'yes'}", ERR_BADPARAM, "stopTasks"},
-        {"{'op':'deployment.create','environment':'a','key':''}", ERR_BADPARAM, "key"},
-        {"{'op':'deployment.create','environment':'a','token':'11111111-2222-3333-4444-"
-         "555555555555'}",
-         0, ""},
-        {"{'op':'deployment.create','environment':'a','token':'nope'}", ERR_BADPARAM, "token"},
-        {"{'op':'deployment.create','environment':'a','token':'11111111-2222-3333-4444-"
-         "55555555555G'}",
-         ERR_BADPARAM, "token"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         char text[1024];
         struct intent_result r;
-        snprintf(text, sizeof text, "%s", cases[i].command);
+        snprintf(text, sizeof text, "%s", forms[i].command);
         for (char *p = text; *p != '\0'; p++)
             if (*p == '\'')
                 *p = '"';
         json_t *command = json_parse(text, strlen(text), NULL);
         cr_assert_not_null(command, "case %zu", i);
         int err = intent_check(command, &r);
-        cr_assert_eq(err, cases[i].err, "case %zu: %s %s", i, err_name(err), r.detail);
+        cr_assert_eq(err, forms[i].err, "case %zu: %s %s", i, err_name(err), r.detail);
         cr_assert_eq(r.err, err);
-        cr_assert_str_eq(r.field, cases[i].field, "case %zu: %s", i, r.field);
+        cr_assert_str_eq(r.field, forms[i].field, "case %zu: %s", i, r.field);
         cr_assert_eq(err == 0, r.detail[0] == '\0', "case %zu", i);
         json_decref(command);
     }
@@ -155,8 +154,6 @@ Test(intent, form_is_checked)
 
 Test(intent, operations_and_their_errors)
 {
-    static char token1[40], token2[40];
-    char text[1024];
     struct run u = start();
 
     apply(&u, CREATE("web") "}");
@@ -166,8 +163,6 @@ Test(intent, operations_and_their_errors)
     cr_assert_str_eq(json_str(u.r.body, "createdAt"), "1970-01-01T00:00:01.000Z");
     cr_assert_eq(json_int_or(u.r.body, "revision", 0), 1);
     cr_assert_eq(json_array_size(json_arr(u.r.body, "attributes")), 0u);
-    snprintf(token1, sizeof token1, "%s", json_str(u.r.body, "token"));
-    cr_assert_eq(strlen(token1), 36u);
 
     const struct {
         const char *command;
@@ -206,8 +201,18 @@ Test(intent, operations_and_their_errors)
         cr_assert_str_eq(rows_of(&u), cases[i].rows, "case %zu", i);
     }
     cr_assert_eq(json_int_or(intent_environment(u.in, "web"), "revision", 0), 2);
+    intent_destroy(u.in);
+}
 
-    /* Blox's way: with the token, one at a time, and again with the new token. */
+/* Blox's way: with the token, one at a time, and again with the new token. */
+Test(intent, deployments_by_token)
+{
+    static char token1[40], token2[40];
+    char text[1024];
+    struct run u = start();
+    apply(&u, CREATE("web") "}");
+    snprintf(token1, sizeof token1, "%s", json_str(u.r.body, "token"));
+    cr_assert_eq(strlen(token1), 36u);
     snprintf(text, sizeof text,
              "{'op':'deployment.create','environment':'web','now':3000,'id':'d1','token':'%s'}",
              token1);
@@ -253,12 +258,21 @@ Test(intent, operations_and_their_errors)
     cr_assert_eq(u.r.err, 0, "%s", u.r.detail);
     cr_assert_str_eq(rows_of(&u), "4/web/d1 4/web/d2 3/web");
     cr_assert_str_eq(json_str(intent_deployment(u.in, "web", "d1"), "status"), "superseded");
+    intent_destroy(u.in);
+}
 
-    /* Without a token a new one supersedes what is under way, with another definition. */
+/* Without a token a new one supersedes what is under way, with another definition. Deleting an
+ * environment with its tasks takes two steps. */
+Test(intent, supersede_and_delete)
+{
+    struct run u = start();
+    apply(&u, CREATE("web") "}");
+    apply(&u, "{'op':'deployment.create','environment':'web','now':6000,'id':'d1'}");
+    apply(&u, "{'op':'deployment.create','environment':'web','now':6000,'id':'d2'}");
     apply(&u, "{'op':'deployment.create','environment':'web','now':7000,'id':'d3',"
               "'taskDefinition':'" TD(2) "'}");
     cr_assert_eq(u.r.err, 0);
-    cr_assert_eq(json_int_or(u.r.body, "revision", 0), 3);
+    cr_assert_eq(json_int_or(u.r.body, "revision", 0), 2);
     cr_assert_str_eq(json_str(u.r.body, "taskDefinition"), TD(2));
     cr_assert_str_eq(json_str(intent_environment(u.in, "web"), "taskDefinition"), TD(2));
     cr_assert_str_eq(json_str(intent_deployment(u.in, "web", "d2"), "status"), "superseded");
@@ -270,7 +284,6 @@ Test(intent, operations_and_their_errors)
     apply(&u, "{'op':'deployment.create','environment':'web','now':7000,'id':'d3'}");
     cr_assert_eq(u.r.err, ERR_EXISTS);
 
-    /* Deleting with its tasks takes two steps. */
     apply(&u, "{'op':'environment.delete','name':'web','stopTasks':true,'now':8000}");
     cr_assert_str_eq(rows_of(&u), "3/web");
     cr_assert_str_eq(json_str(u.r.body, "status"), "deleting");
