@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api/list.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,7 +216,7 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     s->store = r->api->store;
     s->spec = *spec;
     buf_init(&s->out, PIECE_BYTES + RECORD_VALUE_MAX * 2);
-    strncpy(s->index, index == NULL ? "" : index, sizeof s->index - 1);
+    snprintf(s->index, sizeof s->index, "%s", index == NULL ? "" : index);
     s->last_key_len = (uint16_t)strlen(spec->after_key);
     memcpy(s->last_key, spec->after_key, s->last_key_len);
     buf_puts(&s->out, "{\"items\":[");

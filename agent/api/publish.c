@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api/publish.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 int publish_init(struct publish *p)
 {
     memset(p, 0, sizeof *p);
-    strncpy(p->facts.state, "starting", sizeof p->facts.state - 1);
+    snprintf(p->facts.state, sizeof p->facts.state, "starting");
     return pthread_mutex_init(&p->lock, NULL) == 0 ? 0 : ERR_NOMEM;
 }
 

@@ -118,6 +118,21 @@ struct span span_get(struct span object, const char *name)
     return (struct span){NULL, 0};
 }
 
+void span_pick(struct span object, const struct span_name *names, size_t count, struct span *ret)
+{
+    struct span key, value;
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++)
+        ret[i] = (struct span){NULL, 0};
+    for (size_t at = 0; found < count && span_member(object, &at, &key, &value);)
+        for (size_t i = 0; i < count; i++)
+            if (names[i].len == key.len && memcmp(names[i].text, key.data, key.len) == 0) {
+                found += ret[i].data == NULL;
+                ret[i] = value;
+                break;
+            }
+}
+
 bool span_is(struct span s, const char *text)
 {
     size_t len = strlen(text);

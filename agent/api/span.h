@@ -23,6 +23,16 @@ bool span_member(struct span object, size_t *at, struct span *ret_name, struct s
 bool span_element(struct span array, size_t *at, struct span *ret_value);
 /* A member's value, absent if there is none. */
 struct span span_get(struct span object, const char *name);
+/* Several members in one walk: ret[i] is the value of names[i], absent if there is none. */
+struct span_name {
+    const char *text;
+    size_t len;
+};
+#define SPAN_NAME(literal)                                                                         \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
+void span_pick(struct span object, const struct span_name *names, size_t count, struct span *ret);
 
 bool span_is(struct span s, const char *text); /* equal bytes */
 bool span_is_text(struct span s);              /* a JSON string */

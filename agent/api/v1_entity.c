@@ -5,30 +5,36 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/api/digits.h"
 #include "agent/api/span.h"
 #include "agent/api/v1.h"
 
-/* A comma unless it is the first member of its object. */
-static void name_member(struct buf *out, const char *name)
+/* A member's name as it stands in the output, with its length. */
+struct name {
+    const char *text; /* ",\"name\":" */
+    size_t len;
+};
+#define NAME(literal) ((struct name){",\"" literal "\":", sizeof(",\"" literal "\":") - 1})
+#define PUT(out, literal) buf_put(out, literal, sizeof(literal) - 1)
+
+/* The comma is left out for the first member of its object. */
+static void name_member(struct buf *out, struct name name)
 {
-    if (out->len > 0 && out->data[out->len - 1] != '{')
-        buf_putc(out, ',');
-    buf_putc(out, '"');
-    buf_puts(out, name);
-    buf_puts(out, "\":");
+    size_t skip = out->len == 0 || out->data[out->len - 1] == '{';
+    buf_put(out, name.text + skip, name.len - skip);
 }
 
 /* Required text: "" if the row does not have it. */
-static void put_text(struct buf *out, const char *name, struct span value)
+static void put_text(struct buf *out, struct name name, struct span value)
 {
     name_member(out, name);
     if (span_is_text(value))
         span_put(out, value);
     else
-        buf_puts(out, "\"\"");
+        PUT(out, "\"\"");
 }
 
-static void put_text_if(struct buf *out, const char *name, struct span value)
+static void put_text_if(struct buf *out, struct name name, struct span value)
 {
     if (!span_is_text(value) || value.len == 2)
         return;
@@ -36,20 +42,31 @@ static void put_text_if(struct buf *out, const char *name, struct span value)
     span_put(out, value);
 }
 
-static void put_int(struct buf *out, const char *name, struct span value)
+static void put_number(struct buf *out, int64_t v)
+{
+    char text[DIGITS_DECIMAL_MAX + 1];
+    text[0] = '-';
+    size_t n = digits_decimal(text + 1, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+    if (v < 0)
+        buf_put(out, text, n + 1);
+    else
+        buf_put(out, text + 1, n);
+}
+
+static void put_int(struct buf *out, struct name name, struct span value)
 {
     name_member(out, name);
-    buf_printf(out, "%" PRId64, span_int_or(value, 0));
+    put_number(out, span_int_or(value, 0));
 }
 
 /* Each element of an array by fn; null if there is no array. */
-static void put_array(struct buf *out, const char *name, struct span array,
+static void put_array(struct buf *out, struct name name, struct span array,
                       void (*fn)(struct buf *out, struct span element))
 {
     struct span element;
     name_member(out, name);
     if (array.data == NULL || array.data[0] != '[') {
-        buf_puts(out, "null");
+        PUT(out, "null");
         return;
     }
     buf_putc(out, '[');
@@ -67,12 +84,14 @@ static void put_string(struct buf *out, struct span text)
     if (span_is_text(text))
         span_put(out, text);
     else
-        buf_puts(out, "\"\"");
+        PUT(out, "\"\"");
 }
 
 static void put_metadata(struct buf *out, const struct store_row *row)
 {
-    buf_printf(out, ",\"metadata\":{\"entityVersion\":\"%" PRIu64 "\"}}", row->index);
+    PUT(out, ",\"metadata\":{\"entityVersion\":\"");
+    put_number(out, (int64_t)row->index);
+    PUT(out, "\"}}");
 }
 
 static bool is_object(struct row_text json)
@@ -84,95 +103,105 @@ static bool is_object(struct row_text json)
 
 static void put_binding(struct buf *out, struct span b)
 {
+    static const struct span_name names[] = {SPAN_NAME("bindIP"), SPAN_NAME("containerPort"),
+                                             SPAN_NAME("hostPort"), SPAN_NAME("protocol")};
+    struct span v[4];
+    span_pick(b, names, 4, v);
     buf_putc(out, '{');
-    put_text(out, "bindIP", span_get(b, "bindIP"));
-    put_int(out, "containerPort", span_get(b, "containerPort"));
-    put_int(out, "hostPort", span_get(b, "hostPort"));
-    put_text_if(out, "protocol", span_get(b, "protocol"));
+    put_text(out, NAME("bindIP"), v[0]);
+    put_int(out, NAME("containerPort"), v[1]);
+    put_int(out, NAME("hostPort"), v[2]);
+    put_text_if(out, NAME("protocol"), v[3]);
     buf_putc(out, '}');
 }
 
 static void put_container(struct buf *out, struct span c)
 {
+    static const struct span_name names[] = {SPAN_NAME("containerArn"),    SPAN_NAME("exitCode"),
+                                             SPAN_NAME("lastStatus"),      SPAN_NAME("name"),
+                                             SPAN_NAME("networkBindings"), SPAN_NAME("reason")};
+    struct span v[6];
+    span_pick(c, names, 6, v);
     buf_putc(out, '{');
-    put_text(out, "containerARN", span_get(c, "containerArn"));
-    if (span_int_or(span_get(c, "exitCode"), 0) != 0)
-        put_int(out, "exitCode", span_get(c, "exitCode"));
-    put_text(out, "lastStatus", span_get(c, "lastStatus"));
-    put_text(out, "name", span_get(c, "name"));
-    put_array(out, "networkBindings", span_get(c, "networkBindings"), put_binding);
-    put_text_if(out, "reason", span_get(c, "reason"));
+    put_text(out, NAME("containerARN"), v[0]);
+    if (span_int_or(v[1], 0) != 0)
+        put_int(out, NAME("exitCode"), v[1]);
+    put_text(out, NAME("lastStatus"), v[2]);
+    put_text(out, NAME("name"), v[3]);
+    put_array(out, NAME("networkBindings"), v[4], put_binding);
+    put_text_if(out, NAME("reason"), v[5]);
     buf_putc(out, '}');
 }
 
 static void put_variable(struct buf *out, struct span v)
 {
     buf_putc(out, '{');
-    put_text(out, "name", span_get(v, "name"));
-    put_text(out, "value", span_get(v, "value"));
+    put_text(out, NAME("name"), span_get(v, "name"));
+    put_text(out, NAME("value"), span_get(v, "value"));
     buf_putc(out, '}');
 }
 
 static void put_override(struct buf *out, struct span o)
 {
     buf_putc(out, '{');
-    put_array(out, "command", span_get(o, "command"), put_string);
-    put_array(out, "environment", span_get(o, "environment"), put_variable);
-    put_text(out, "name", span_get(o, "name"));
+    put_array(out, NAME("command"), span_get(o, "command"), put_string);
+    put_array(out, NAME("environment"), span_get(o, "environment"), put_variable);
+    put_text(out, NAME("name"), span_get(o, "name"));
     buf_putc(out, '}');
 }
 
-/* The members of interest in one walk: a task has some forty. */
-struct task_spans {
-    struct span cluster, instance, containers, created, desired, last, overrides, started,
-        started_by, stopped, reason, arn, definition;
+enum task_member {
+    TASK_CLUSTER,
+    TASK_INSTANCE,
+    TASK_CONTAINERS,
+    TASK_CREATED,
+    TASK_DESIRED,
+    TASK_LAST,
+    TASK_OVERRIDES,
+    TASK_STARTED,
+    TASK_STARTED_BY,
+    TASK_STOPPED,
+    TASK_REASON,
+    TASK_ARN,
+    TASK_DEFINITION,
+    TASK_MEMBERS
 };
-
-static void find_task(struct span json, struct task_spans *t)
-{
-    struct span name, value;
-    const struct {
-        const char *name;
-        struct span *to;
-    } wanted[] = {{"clusterArn", &t->cluster},          {"containerInstanceArn", &t->instance},
-                  {"containers", &t->containers},       {"createdAt", &t->created},
-                  {"desiredStatus", &t->desired},       {"lastStatus", &t->last},
-                  {"overrides", &t->overrides},         {"startedAt", &t->started},
-                  {"startedBy", &t->started_by},        {"stoppedAt", &t->stopped},
-                  {"stoppedReason", &t->reason},        {"taskArn", &t->arn},
-                  {"taskDefinitionArn", &t->definition}};
-    for (size_t at = 0; span_member(json, &at, &name, &value);)
-        for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
-            if (span_is(name, wanted[i].name))
-                *wanted[i].to = value;
-}
 
 int v1_put_task(struct buf *out, const struct store_row *row, const struct row *fields)
 {
-    struct task_spans t = {0};
+    static const struct span_name names[TASK_MEMBERS] = {
+        SPAN_NAME("clusterArn"),       SPAN_NAME("containerInstanceArn"),
+        SPAN_NAME("containers"),       SPAN_NAME("createdAt"),
+        SPAN_NAME("desiredStatus"),    SPAN_NAME("lastStatus"),
+        SPAN_NAME("overrides"),        SPAN_NAME("startedAt"),
+        SPAN_NAME("startedBy"),        SPAN_NAME("stoppedAt"),
+        SPAN_NAME("stoppedReason"),    SPAN_NAME("taskArn"),
+        SPAN_NAME("taskDefinitionArn")};
+    struct span t[TASK_MEMBERS];
     if (!is_object(fields->json))
         return ERR_MALFORMED;
-    find_task((struct span){fields->json.data, fields->json.len}, &t);
-    if (!span_is_text(t.arn))
+    span_pick((struct span){fields->json.data, fields->json.len}, names, TASK_MEMBERS, t);
+    if (!span_is_text(t[TASK_ARN]))
         return ERR_MALFORMED;
-    buf_puts(out, "{\"entity\":{");
-    put_text(out, "clusterARN", t.cluster);
-    put_text(out, "containerInstanceARN", t.instance);
-    put_array(out, "containers", t.containers, put_container);
-    put_text(out, "createdAt", t.created);
-    put_text(out, "desiredStatus", t.desired);
-    put_text(out, "lastStatus", t.last);
-    name_member(out, "overrides");
+    PUT(out, "{\"entity\":{");
+    put_text(out, NAME("clusterARN"), t[TASK_CLUSTER]);
+    put_text(out, NAME("containerInstanceARN"), t[TASK_INSTANCE]);
+    put_array(out, NAME("containers"), t[TASK_CONTAINERS], put_container);
+    put_text(out, NAME("createdAt"), t[TASK_CREATED]);
+    put_text(out, NAME("desiredStatus"), t[TASK_DESIRED]);
+    put_text(out, NAME("lastStatus"), t[TASK_LAST]);
+    name_member(out, NAME("overrides"));
     buf_putc(out, '{');
-    put_array(out, "containerOverrides", span_get(t.overrides, "containerOverrides"), put_override);
-    put_text_if(out, "taskRoleArn", span_get(t.overrides, "taskRoleArn"));
+    put_array(out, NAME("containerOverrides"), span_get(t[TASK_OVERRIDES], "containerOverrides"),
+              put_override);
+    put_text_if(out, NAME("taskRoleArn"), span_get(t[TASK_OVERRIDES], "taskRoleArn"));
     buf_putc(out, '}');
-    put_text_if(out, "startedAt", t.started);
-    put_text_if(out, "startedBy", t.started_by);
-    put_text_if(out, "stoppedAt", t.stopped);
-    put_text_if(out, "stoppedReason", t.reason);
-    put_text(out, "taskARN", t.arn);
-    put_text(out, "taskDefinitionARN", t.definition);
+    put_text_if(out, NAME("startedAt"), t[TASK_STARTED]);
+    put_text_if(out, NAME("startedBy"), t[TASK_STARTED_BY]);
+    put_text_if(out, NAME("stoppedAt"), t[TASK_STOPPED]);
+    put_text_if(out, NAME("stoppedReason"), t[TASK_REASON]);
+    put_text(out, NAME("taskARN"), t[TASK_ARN]);
+    put_text(out, NAME("taskDefinitionARN"), t[TASK_DEFINITION]);
     buf_putc(out, '}');
     put_metadata(out, row);
     return out->err;
@@ -184,12 +213,12 @@ static void put_attribute(struct buf *out, struct span a)
 {
     struct span value = span_get(a, "value");
     buf_putc(out, '{');
-    put_text(out, "name", span_get(a, "name"));
-    name_member(out, "value");
+    put_text(out, NAME("name"), span_get(a, "name"));
+    name_member(out, NAME("value"));
     if (span_is_text(value))
         span_put(out, value);
     else
-        buf_puts(out, "null");
+        PUT(out, "null");
     buf_putc(out, '}');
 }
 
@@ -211,9 +240,9 @@ static void put_resource(struct buf *out, struct span r)
 {
     struct span type = span_inside(span_get(r, "type"));
     buf_putc(out, '{');
-    put_text(out, "name", span_get(r, "name"));
-    put_text(out, "type", span_get(r, "type"));
-    name_member(out, "value");
+    put_text(out, NAME("name"), span_get(r, "name"));
+    put_text(out, NAME("type"), span_get(r, "type"));
+    name_member(out, NAME("value"));
     if (span_is(type, "DOUBLE"))
         buf_printf(out, "\"%.2f\"", span_double_or(span_get(r, "doubleValue"), 0));
     else if (span_is(type, "LONG"))
@@ -227,11 +256,11 @@ static void put_resource(struct buf *out, struct span r)
 
 static void put_versions(struct buf *out, struct span v)
 {
-    name_member(out, "versionInfo");
+    name_member(out, NAME("versionInfo"));
     buf_putc(out, '{');
-    put_text_if(out, "agentHash", span_get(v, "agentHash"));
-    put_text_if(out, "agentVersion", span_get(v, "agentVersion"));
-    put_text_if(out, "dockerVersion", span_get(v, "dockerVersion"));
+    put_text_if(out, NAME("agentHash"), span_get(v, "agentHash"));
+    put_text_if(out, NAME("agentVersion"), span_get(v, "agentVersion"));
+    put_text_if(out, NAME("dockerVersion"), span_get(v, "dockerVersion"));
     buf_putc(out, '}');
 }
 
@@ -240,17 +269,18 @@ int v1_put_instance(struct buf *out, const struct store_row *row, const struct r
     struct span json = {fields->json.data, fields->json.len};
     if (!is_object(fields->json) || !span_is_text(span_get(json, "containerInstanceArn")))
         return ERR_MALFORMED;
-    buf_puts(out, "{\"entity\":{");
-    put_text_if(out, "EC2InstanceID", span_get(json, "ec2InstanceId"));
-    name_member(out, "agentConnected");
+    PUT(out, "{\"entity\":{");
+    put_text_if(out, NAME("EC2InstanceID"), span_get(json, "ec2InstanceId"));
+    name_member(out, NAME("agentConnected"));
     buf_puts(out, span_is(span_get(json, "agentConnected"), "true") ? "true" : "false");
-    put_text_if(out, "agentUpdateStatus", span_get(json, "agentUpdateStatus"));
-    put_array(out, "attributes", span_get(json, "attributes"), put_attribute);
-    put_text(out, "clusterARN", span_get(json, "clusterArn"));
-    put_text(out, "containerInstanceARN", span_get(json, "containerInstanceArn"));
-    put_array(out, "registeredResources", span_get(json, "registeredResources"), put_resource);
-    put_array(out, "remainingResources", span_get(json, "remainingResources"), put_resource);
-    put_text(out, "status", span_get(json, "status"));
+    put_text_if(out, NAME("agentUpdateStatus"), span_get(json, "agentUpdateStatus"));
+    put_array(out, NAME("attributes"), span_get(json, "attributes"), put_attribute);
+    put_text(out, NAME("clusterARN"), span_get(json, "clusterArn"));
+    put_text(out, NAME("containerInstanceARN"), span_get(json, "containerInstanceArn"));
+    put_array(out, NAME("registeredResources"), span_get(json, "registeredResources"),
+              put_resource);
+    put_array(out, NAME("remainingResources"), span_get(json, "remainingResources"), put_resource);
+    put_text(out, NAME("status"), span_get(json, "status"));
     put_versions(out, span_get(json, "versionInfo"));
     buf_putc(out, '}');
     put_metadata(out, row);
@@ -268,16 +298,16 @@ int v1_put_environment(struct buf *out, const struct store_row *row, const struc
         span_is(span_get(json, "status"), "\"deleting\""))
         return ERR_MALFORMED;
     buf_putc(out, '{');
-    put_text_if(out, "deploymentToken", span_get(json, "token"));
-    name_member(out, "health");
+    put_text_if(out, NAME("deploymentToken"), span_get(json, "token"));
+    name_member(out, NAME("health"));
     buf_puts(out,
              span_is(span_get(json, "health"), "\"unhealthy\"") ? "\"unhealthy\"" : "\"healthy\"");
-    name_member(out, "instanceGroup");
+    name_member(out, NAME("instanceGroup"));
     buf_putc(out, '{');
-    put_text_if(out, "cluster", span_get(json, "cluster"));
+    put_text_if(out, NAME("cluster"), span_get(json, "cluster"));
     buf_putc(out, '}');
-    put_text(out, "name", span_get(json, "name"));
-    put_text_if(out, "taskDefinition", span_get(json, "taskDefinition"));
+    put_text(out, NAME("name"), span_get(json, "name"));
+    put_text_if(out, NAME("taskDefinition"), span_get(json, "taskDefinition"));
     return buf_putc(out, '}');
 }
 
@@ -294,15 +324,15 @@ int v1_put_deployment(struct buf *out, const struct store_row *row, const struct
         return ERR_MALFORMED;
     struct span status = span_get(json, "status");
     buf_putc(out, '{');
-    put_text(out, "environmentName", span_get(json, "environment"));
-    put_array(out, "failedInstances", span_get(json, "failedInstances"), put_failed);
-    put_text(out, "id", span_get(json, "id"));
-    name_member(out, "status");
+    put_text(out, NAME("environmentName"), span_get(json, "environment"));
+    put_array(out, NAME("failedInstances"), span_get(json, "failedInstances"), put_failed);
+    put_text(out, NAME("id"), span_get(json, "id"));
+    name_member(out, NAME("status"));
     /* Blox knows three states; one that was superseded is over. */
     if (span_is(status, "\"pending\"") || span_is(status, "\"running\""))
         span_put(out, status);
     else
-        buf_puts(out, "\"completed\"");
-    put_text(out, "taskDefinition", span_get(json, "taskDefinition"));
+        PUT(out, "\"completed\"");
+    put_text(out, NAME("taskDefinition"), span_get(json, "taskDefinition"));
     return buf_putc(out, '}');
 }

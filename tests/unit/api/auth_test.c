@@ -45,7 +45,7 @@ Test(auth, tokens_and_anonymous)
     static const char *const writes[] = {"/v1/environments/x", "/v2/environments/x"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fixture_start(&f, &(struct api_options){.anonymous = cases[i].anonymous});
-        f.answer = accept_write;
+        fixture_set_answer(&f, accept_write);
         for (size_t j = 0; j < 3; j++) {
             struct http h = http_do(&f, "GET", reads[j], cases[i].header, NULL);
             cr_assert_eq(h.status, cases[i].read, "case %zu %s: %ld", i, reads[j], h.status);
@@ -71,7 +71,7 @@ Test(auth, unix_socket_knows_its_peer)
 {
     struct stat st;
     fixture_start(&f, &(struct api_options){.anonymous = API_ANONYMOUS_NONE});
-    f.answer = accept_write;
+    fixture_set_answer(&f, accept_write);
     cr_assert_eq(stat(f.socket, &st), 0);
     cr_assert_eq(st.st_mode & 07, 0, "nobody else may connect");
     struct http h = http_unix(&f, "GET", "/v2/tasks", "Host: whatever", NULL);
@@ -112,7 +112,7 @@ Test(auth, browsers_are_kept_out)
     };
     fixture_start(&f, &(struct api_options){.anonymous = API_ANONYMOUS_WRITE,
                                             .allowed_hosts = "a.example, Blox.Example:443"});
-    f.answer = accept_write;
+    fixture_set_answer(&f, accept_write);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char value[256];
         struct http h = http_do(&f, "GET", "/v2/tasks", cases[i].headers, NULL);

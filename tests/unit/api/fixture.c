@@ -111,6 +111,13 @@ void fixture_start(struct fixture *f, const struct api_options *options)
     ENSURE(pthread_create(&f->loop, NULL, loop, f) == 0);
 }
 
+void fixture_set_answer(struct fixture *f, void (*answer)(struct fixture *f, struct api_write *w))
+{
+    pthread_mutex_lock(&f->lock);
+    f->answer = answer;
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fixture_stop_api(struct fixture *f)
 {
     api_stop(f->api);

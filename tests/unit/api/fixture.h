@@ -40,6 +40,7 @@ struct fixture {
 /* options may be NULL: anonymous write on loopback. store, bind, socket_path, submit and arg are
  * filled in. Tokens: read-token (read), write-token (write), old-token (write, expired). */
 void fixture_start(struct fixture *f, const struct api_options *options);
+void fixture_set_answer(struct fixture *f, void (*answer)(struct fixture *f, struct api_write *w));
 void fixture_stop(struct fixture *f);
 void fixture_stop_api(struct fixture *f);
 

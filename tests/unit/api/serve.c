@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * api_serve [TASKS [SECONDS]]: the fixture as a server. Prints its port, serves until standard
- * input ends. */
+ * api_serve [TASKS [RATE]]: the fixture as a server with that many tasks, of which RATE change each
+ * second. Prints its port, serves until standard input ends. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,9 @@ int main(int argc, char **argv)
     static struct fixture f;
     char byte;
     unsigned tasks = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 3;
+    int rate = argc > 2 ? (int)strtoul(argv[2], NULL, 10) : 0;
     fixture_start(&f, NULL);
-    f.answer = answer;
+    fixture_set_answer(&f, answer);
     fixture_put_tasks(&f, 1, tasks);
     fixture_put_instance(&f, INSTANCE_1, "i-0123456789abcdef0", "ACTIVE");
     fixture_put_environment(&f, "web", "active");
@@ -49,8 +51,15 @@ int main(int argc, char **argv)
                            "2026-11-22T10:00:00.000Z");
     printf("%u\n", (unsigned)api_port(f.api));
     fflush(stdout);
-    while (read(0, &byte, 1) > 0)
-        continue;
+    for (unsigned version = 2;;) {
+        struct pollfd in = {.fd = 0, .events = POLLIN};
+        if (poll(&in, 1, rate > 0 ? 1000 / rate : -1) > 0 && read(0, &byte, 1) <= 0)
+            break;
+        if (rate > 0) {
+            fixture_put_task(&f, 1 + version % tasks, version % 2 ? "RUNNING" : "PENDING", version);
+            version++;
+        }
+    }
     fixture_stop(&f);
     return 0;
 }

@@ -106,7 +106,7 @@ Test(write, commands_and_answers)
          400, "Cluster in the instance group is missing\n", NULL},
     };
     fixture_start(&f, NULL);
-    f.answer = answer;
+    fixture_set_answer(&f, answer);
     next_leader = "i-leader";
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char value[256];
@@ -158,7 +158,7 @@ Test(write, errors_of_the_loop)
         {"POST", "/v2/environments", "{\"name\":\"w\"}", -9999, 500, "problems/internal"},
     };
     fixture_start(&f, NULL);
-    f.answer = answer;
+    fixture_set_answer(&f, answer);
     next_body = NULL;
     next_detail = "a sentence";
     next_field = "taskDefinition";
@@ -178,7 +178,7 @@ Test(write, errors_of_the_loop)
 Test(write, limits)
 {
     fixture_start(&f, NULL);
-    f.answer = answer;
+    fixture_set_answer(&f, answer);
     char *big = malloc(API_BODY_MAX + 2);
     memset(big, ' ', API_BODY_MAX + 1);
     big[API_BODY_MAX + 1] = '\0';
