@@ -66,7 +66,7 @@ static int rebuild(struct store *s, MDB_txn *txn, uint64_t *ret_dropped)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-int rows_repair(struct store *s)
+int store_rows_repair(struct store *s)
 {
     MDB_txn *txn;
     uint64_t dropped = 0;

@@ -75,7 +75,7 @@ static int apply_one(struct store *s, MDB_txn *txn, const struct record *rec,
     return 0;
 }
 
-int rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms)
+int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms)
 {
     for (size_t i = 0; i < op->count; i++) {
         int rc = apply_one(s, txn, &op->records[i], &op->changes[i], now_unix_ms);
@@ -85,7 +85,7 @@ int rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms
     return 0;
 }
 
-int rows_purge(struct store *s, MDB_txn *txn, const struct record *target)
+int store_rows_purge(struct store *s, MDB_txn *txn, const struct record *target)
 {
     uint8_t bytes[ROW_KEY_MAX];
     struct store_row old;
@@ -101,7 +101,7 @@ int rows_purge(struct store *s, MDB_txn *txn, const struct record *target)
     return mdb_del(txn, s->rows, &key, NULL);
 }
 
-int rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms)
+int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms)
 {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes};
@@ -125,7 +125,7 @@ int rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_
     return 0;
 }
 
-int rows_save_head(struct store *s, MDB_txn *txn)
+int store_rows_save_head(struct store *s, MDB_txn *txn)
 {
     uint8_t bytes[HEAD_BYTES];
     MDB_val key = {4, (void *)(uintptr_t) "head"};
@@ -151,7 +151,7 @@ static int new_state(struct store *s, MDB_txn *txn)
         return ERR_IO;
     s->head.epoch |= 1; /* 0 means unknown to others */
     int rc = format_write(txn, s->meta);
-    return rc != 0 ? rc : rows_save_head(s, txn);
+    return rc != 0 ? rc : store_rows_save_head(s, txn);
 }
 
 static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
@@ -166,7 +166,7 @@ static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
     return rc;
 }
 
-int rows_open(struct store *s, struct errmsg *e)
+int store_rows_open(struct store *s, struct errmsg *e)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);

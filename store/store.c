@@ -112,7 +112,7 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
     if (err == 0 && rebuildable && begun)
         err = begin_life(env, s->crashes, e);
     if (err == 0)
-        err = rebuildable ? rows_open(s, e) : log_open(s, e);
+        err = rebuildable ? store_rows_open(s, e) : log_open(s, e);
     if (err == 0 && !begun)
         err = begin_life(env, 0, e);
     if (err != 0)

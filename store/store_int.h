@@ -238,15 +238,15 @@ int prints_put(struct store *s, MDB_txn *txn, const struct record *rec);
 int prints_del(struct store *s, MDB_txn *txn, const struct record *rec);
 
 /* rows.c (writer) */
-int rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
-int rows_purge(struct store *s, MDB_txn *txn, const struct record *target);
-int rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
-int rows_open(struct store *s, struct errmsg *e);
-int rows_save_head(struct store *s, MDB_txn *txn);
+int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
+int store_rows_purge(struct store *s, MDB_txn *txn, const struct record *target);
+int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
+int store_rows_open(struct store *s, struct errmsg *e);
+int store_rows_save_head(struct store *s, MDB_txn *txn);
 
 /* repair.c (writer) */
 void store_want_repair(struct store *s, const char *what);
-int rows_repair(struct store *s);
+int store_rows_repair(struct store *s);
 
 /* raftlog.c, facts.c (writer) */
 int log_open(struct store *s, struct errmsg *e);

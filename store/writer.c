@@ -59,11 +59,11 @@ static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t n
 {
     switch (op->type) {
     case OP_APPLY:
-        return rows_apply(s, txn, op, now);
+        return store_rows_apply(s, txn, op, now);
     case OP_PURGE:
-        return rows_purge(s, txn, &op->target);
+        return store_rows_purge(s, txn, &op->target);
     case OP_POISON:
-        return rows_poison(s, txn, op, now);
+        return store_rows_poison(s, txn, op, now);
     case OP_LOG:
     case OP_FACT:
     default:
@@ -86,7 +86,7 @@ static int state_txn(struct store *s, struct list *ops)
     if (rc == 0 && s->head.index[0] != before)
         rc = changes_trim(s, txn);
     if (rc == 0)
-        rc = rows_save_head(s, txn);
+        rc = store_rows_save_head(s, txn);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -288,7 +288,7 @@ static void round_of_work(struct store *s, struct list *log_ops, struct list *st
     }
     if (repair_due(s)) {
         s->repair_after_ms = clock_mono_ms() + REPAIR_AGAIN_MS;
-        int err = rows_repair(s);
+        int err = store_rows_repair(s);
         if (err == ERR_CORRUPT)
             state_damage(s, "repairing", MDB_CORRUPTED);
     }

@@ -89,7 +89,7 @@ class Process:
         self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out,
                                   stderr=subprocess.STDOUT, env=env, start_new_session=True)
 
-    def signal(self, number):
+    def send(self, number):
         if self.p.poll() is None:
             self.p.send_signal(number)
 
@@ -97,8 +97,8 @@ class Process:
         return self.p.poll() is None
 
     def stop(self, number=signal.SIGTERM, seconds=15):
-        self.signal(signal.SIGCONT)
-        self.signal(number)
+        self.send(signal.SIGCONT)
+        self.send(number)
         try:
             code = self.p.wait(seconds * TIMEOUT_SCALE)
         except subprocess.TimeoutExpired:
@@ -226,7 +226,7 @@ class Agent:
         return self.process is not None and self.process.alive()
 
     def kill(self):
-        self.process.signal(signal.SIGKILL)
+        self.process.send(signal.SIGKILL)
         self.process.p.wait()
         self.process.out.close()
         self.process = None
@@ -237,10 +237,10 @@ class Agent:
         check(code == 0, f"agent {self.number} ended with {code}; see {self.log}")
 
     def pause(self):
-        self.process.signal(signal.SIGSTOP)
+        self.process.send(signal.SIGSTOP)
 
     def resume(self):
-        self.process.signal(signal.SIGCONT)
+        self.process.send(signal.SIGCONT)
 
     def request(self, method, path, body=None, headers=None, timeout=20):
         return request(self.api, method, path, body, headers, timeout)
