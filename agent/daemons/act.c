@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/daemons/daemons_int.h"
 
@@ -95,7 +94,7 @@ static void add_stop(struct daemons *d, struct denv *env, const struct plan_acti
 
 void act_plan(struct daemons *d, struct denv *env)
 {
-    uint64_t began_ns = clock_mono_ns();
+    env->planned_ms = daemons_now(d);
     env->dirty = false;
     env->held = false;
     if (!envs_room(d, env)) {
@@ -128,10 +127,6 @@ void act_plan(struct daemons *d, struct denv *env)
         env->dirty = !env->held;
         wake_env(env, daemons_now(d) + 100);
     }
-    uint64_t cost_ms = (clock_mono_ns() - began_ns) / 1000000;
-    uint64_t next_ms = daemons_now(d) + 4 * cost_ms;
-    if (next_ms > d->next_plan_ms)
-        d->next_plan_ms = next_ms;
     if (acted)
         LOG(LOG_DEBUG, "daemons_plan", "starts were planned", LS("environment", env->name),
             LU("starts", acted), LU("desired", out.counts.desired),

@@ -18,13 +18,14 @@
 
 #define DAEMONS_INSTANCES_MAX 20000 /* several clusters of 5,000 */
 #define DAEMONS_TASKS_MAX 400000
-#define DAEMONS_ACTIONS 512      /* of one plan; more follow in the next */
-#define DAEMONS_STARTS_MAX 32    /* StartTask calls under way: what waits for tokens is short */
-#define DAEMONS_STARTS_FULL 8    /* from so many on only full batches are sent */
-#define DAEMONS_UNSETTLED_MAX 64 /* batches without a known outcome: no further starts */
-#define DAEMONS_STOPS_MAX 64     /* StopTask calls under way */
-#define DAEMONS_LOAD_SLICE 400   /* rows read per turn of the loop */
-#define DAEMONS_FRESH_MS 60000   /* a row younger than this needs no look before acting */
+#define DAEMONS_ACTIONS 512        /* of one plan; more follow in the next */
+#define DAEMONS_STARTS_MAX 32      /* StartTask calls under way: what waits for tokens is short */
+#define DAEMONS_STARTS_FULL 8      /* from so many on only full batches are sent */
+#define DAEMONS_UNSETTLED_MAX 64   /* batches without a known outcome: no further starts */
+#define DAEMONS_STOPS_MAX 64       /* StopTask calls under way */
+#define DAEMONS_PLAN_SLICE_US 5000 /* of one turn of the loop spent on planning */
+#define DAEMONS_LOAD_SLICE 400     /* rows read per turn of the loop */
+#define DAEMONS_FRESH_MS 60000     /* a row younger than this needs no look before acting */
 #define DAEMONS_CONFIRM_WAIT_MS 5000
 #define DAEMONS_SETTLE_FIRST_MS 1000
 #define DAEMONS_SETTLE_WINDOW_MS 10000 /* ECS's lists lag; after that "not there" counts */
@@ -63,7 +64,8 @@ struct denv {
     size_t pair_cap;
     struct plan_counts counts;
     uint64_t deadline_ms;
-    bool marked; /* still in the intent, while syncing */
+    uint64_t planned_ms; /* who waited longest is planned first */
+    bool marked;         /* still in the intent, while syncing */
     bool dirty;
     bool settled;     /* the deployment's tasks of former leaders are known */
     bool settling;    /* ... being listed */
@@ -106,6 +108,7 @@ struct daemons {
     size_t load_after_len;
     /* load */
     unsigned starts, stops, unsettled, commands;
+    unsigned outages;         /* calls that failed in a row for reasons of AWS as a whole */
     uint64_t not_before_ms;   /* AWS asked for a pause */
     uint64_t next_plan_ms;    /* so that planning takes at most a fifth of the loop's time */
     uint64_t settle_first_ms; /* DAEMONS_SETTLE_*; tests are less patient */

@@ -75,18 +75,45 @@ void daemons_wake(struct daemons *d)
         uv_timer_start(&d->timer, step, DEBOUNCE_MS, 0);
 }
 
-static void plan_envs(struct daemons *d, uint64_t *deadline_ms)
+static struct denv *next_to_plan(struct daemons *d, uint64_t now_ms)
+{
+    struct denv *best = NULL;
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
+        struct denv *env = LIST_OF(n, struct denv, node);
+        if (now_ms >= env->deadline_ms)
+            env->dirty = true;
+        bool due = env->settled && env->dirty && env->planned_ms < now_ms;
+        if (due && (!best || env->planned_ms < best->planned_ms))
+            best = env;
+    }
+    return best;
+}
+
+/* Plans what changed, for a slice of time; then the loop belongs to the others for four times as
+ * long. Each environment at most once a millisecond. */
+static void plan_envs(struct daemons *d)
 {
     uint64_t now_ms = daemons_now(d);
-    bool may_act = raft_uv_may_act(d->options.raft);
+    uint64_t began_ns = clock_mono_ns();
+    uint64_t spent_us = 0;
+    struct denv *env;
+    if (now_ms < d->next_plan_ms)
+        return;
+    while (spent_us < DAEMONS_PLAN_SLICE_US && (env = next_to_plan(d, now_ms)) != NULL) {
+        act_plan(d, env);
+        spent_us = (clock_mono_ns() - began_ns) / 1000;
+    }
+    d->next_plan_ms = now_ms + 4 * spent_us / 1000;
+}
+
+/* Reports what was planned, and finds out when to look again. */
+static void wake_for_envs(struct daemons *d, bool may_act, uint64_t *deadline_ms)
+{
+    uint64_t now_ms = daemons_now(d);
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
         if (!env->settled)
             continue;
-        if (now_ms >= env->deadline_ms)
-            env->dirty = true;
-        if (env->dirty && may_act && now_ms >= d->next_plan_ms)
-            act_plan(d, env);
         uint64_t at_ms = env->deadline_ms;
         if (env->dirty)
             at_ms = may_act ? d->next_plan_ms : now_ms + LEASE_RETRY_MS;
@@ -120,7 +147,10 @@ static void step(uv_timer_t *timer)
     if (!d->reconciled)
         return;
     settle_step(d, &deadline_ms);
-    plan_envs(d, &deadline_ms);
+    bool may_act = raft_uv_may_act(d->options.raft);
+    if (may_act)
+        plan_envs(d);
+    wake_for_envs(d, may_act, &deadline_ms);
     uint64_t now_ms = daemons_now(d);
     uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
     if (deadline_ms == UINT64_MAX)
@@ -203,6 +233,7 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
     d->term = term;
     d->attempts = 0;
     d->not_before_ms = 0;
+    d->outages = 0;
     d->next_plan_ms = 0;
     world_load_start(d);
     envs_sync(d);

@@ -208,6 +208,10 @@ static void take_answer(struct daemons *d, struct start_batch *batch, const json
 {
     size_t i;
     const json_t *item;
+    struct denv *env = start_env(d, batch);
+    d->outages = 0;
+    if (env)
+        env->error[0] = '\0';
     json_array_foreach(json_arr(body, "tasks"), i, item) take_started(d, batch, item);
     json_array_foreach(json_arr(body, "failures"), i, item)
     {
@@ -225,6 +229,17 @@ static void take_answer(struct daemons *d, struct start_batch *batch, const json
         settle_batch(d, batch); /* neither started nor failed: not known */
 }
 
+#define OUTAGE_FIRST_MS 1000u
+#define OUTAGES_MAX 5u /* 32 s between attempts */
+
+/* Errors that are about AWS and not about what was asked: the instances are not to blame, so all
+ * starts pause together and go on together. */
+static bool is_outage(int err)
+{
+    return err == ERR_THROTTLED || err == ERR_CANCELED || err == ERR_BUSY || err == ERR_AUTH ||
+           err == ERR_UNREACHABLE || err == ERR_UPSTREAM || err == ERR_TIMEOUT;
+}
+
 /* ECS refused the call as a whole. */
 static void take_refusal(struct daemons *d, struct start_batch *batch, const struct aws_result *r)
 {
@@ -237,14 +252,17 @@ static void take_refusal(struct daemons *d, struct start_batch *batch, const str
         release_batch(d, batch, 0, true);
         return;
     }
-    bool busy = r->err == ERR_THROTTLED || r->err == ERR_CANCELED;
-    if (env && !busy)
+    bool outage = is_outage(r->err);
+    if (env && r->err != ERR_CANCELED)
         snprintf(env->error, sizeof env->error, "%s: %s", r->code[0] ? r->code : err_text(r->err),
                  r->message[0] ? r->message : aws_trouble(d->options.aws));
     LOG(LOG_WARN, "daemon_start_refused", r->message, LS("environment", batch->env),
         LS("code", r->code), LS("error", err_text(r->err)));
-    if (busy) {
-        release_batch(d, batch, 1000, true);
+    if (outage) {
+        uint64_t pause_ms = OUTAGE_FIRST_MS
+                            << (d->outages < OUTAGES_MAX ? d->outages : OUTAGES_MAX);
+        d->outages++;
+        release_batch(d, batch, pause_ms, true);
         return;
     }
     for (size_t i = 0; i < batch->count; i++)

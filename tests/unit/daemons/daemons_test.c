@@ -433,3 +433,43 @@ Test(daemons, refuses_commands_it_cannot_carry_out)
     fake_fini(); /* with a command under way */
     cr_expect_eq(answers, before + 2);
 }
+
+/* AWS as a whole is away: nobody is blamed, all go on together afterwards. */
+Test(daemons, an_outage_pauses_all_starts)
+{
+    fake_init();
+    instances(12);
+    lead(5);
+    fake.unreachable = true;
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    fake_run(300, true);
+    cr_expect_eq(fake_live_all(), 0);
+    cr_expect_eq(fake_attempts(), 0);
+    cr_expect_eq(fake.d->counters.failures, 0);
+    fake.unreachable = false;
+    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
+    cr_expect(one_each(12));
+    fake_fini();
+}
+
+Test(daemons, many_environments_all_get_their_turn)
+{
+    fake_init();
+    instances(3);
+    lead(5);
+    for (int i = 0; i < 40; i++) {
+        char name[16], id[40];
+        snprintf(name, sizeof name, "e%02d", i);
+        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
+        fake_deploy(name, id);
+    }
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(fake_live_all() == 120);
+    cr_expect_eq(fake_live_all(), 120);
+    json_t *status = daemons_status(fake.d);
+    cr_expect_eq(json_array_size(json_arr(status, "environments")), 40);
+    cr_expect_str_eq(json_str(status, "state"), "scheduling");
+    json_decref(status);
+    fake_fini();
+}
