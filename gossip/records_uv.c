@@ -15,8 +15,8 @@
 #include "gossip/sync.h"
 
 #define RECENT_MAX 8192u
-#define PENDING_MAX 4096u
-#define NODE_MAX 32768u /* four queues full of recent records */
+#define PENDING_MAX 2048u
+#define NODE_MAX 16384u /* two queues full of recent records */
 #define ANSWER_MAX 1024u
 #define ARENA_BYTES (2u << 20)
 #define JOB_ROWS 2048u

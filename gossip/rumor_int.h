@@ -22,7 +22,6 @@ struct rumor_slot {
     uint32_t len; /* 0: not at hand, load it */
     uint32_t older, newer;
     uint32_t chain;
-    bool used;
 };
 
 enum rumor_state {

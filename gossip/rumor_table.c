@@ -49,7 +49,7 @@ void rumor_tables_init(struct rumor *r, void *memory)
     r->answers = take(&at, o->answer_max * sizeof(struct rumor_answer));
     r->arena = take(&at, o->arena_bytes);
 
-    memset(r->slots, 0, o->recent_max * sizeof(struct rumor_slot));
+    /* Slots and arena are not touched before they are used: an idle agent stays small. */
     for (uint32_t i = 0; i < o->recent_max; i++)
         r->slot_buckets[i] = NONE;
     memset(r->pending, 0, o->pending_max * sizeof(struct rumor_pending));
@@ -130,6 +130,7 @@ struct rumor_slot *rumor_slot_take(struct rumor *r, uint64_t key_hash)
         index = (uint32_t)(slot - r->slots);
         slot_unlink(r, index);
     } else {
+        uint64_t queued = 0;
         if (r->slot_count < r->options.recent_max) {
             index = r->slot_count++;
         } else {
@@ -138,11 +139,11 @@ struct rumor_slot *rumor_slot_take(struct rumor *r, uint64_t key_hash)
                 r->stats.overflow++;
             slot_unchain(r, index);
             slot_unlink(r, index);
+            /* Nodes of queues may still name this place: their bits stay until they are popped. */
+            queued = r->slots[index].queued;
         }
         slot = &r->slots[index];
-        /* Nodes of queues may still name this place: their bits stay until they are popped. */
-        uint64_t queued = slot->used ? slot->queued : 0;
-        *slot = (struct rumor_slot){.key_hash = key_hash, .queued = queued, .used = true};
+        *slot = (struct rumor_slot){.key_hash = key_hash, .queued = queued};
         uint32_t *bucket = slot_bucket(r, key_hash);
         slot->chain = *bucket;
         *bucket = index;
