@@ -211,6 +211,10 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, ui
         swim_heard(s, now_ms, num, epoch);
         if (sync)
             swim_sync_ask(s, now_ms, num, false, true, out);
+        if (s->settle_ms == 0) {
+            s->settle_gap_ms = SWIM_SETTLE_MIN_MS;
+            s->settle_ms = now_ms + SWIM_SETTLE_MIN_MS;
+        }
         /* It may hold us to be anything, we it: a ping tells both sides. */
         swim_probe_start(s, now_ms, m, swim_is_live(m->m.state) ? PROBE_RANDOM : PROBE_DEAD, 0,
                          out);

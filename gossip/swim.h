@@ -21,8 +21,8 @@
 #define SWIM_HELLOS_MAX 4u
 
 /* Failure detector. A vanished host is first probed within RING_PERIOD/RINGS = 0.5 s (mean 0.25),
- * missed twice in 150 + 200 ms, and confirmed in 300 ms: about 0.95 s in the middle and 1.25 s at
- * worst without loss. Idle: 2 ring probes and 1/3 random probe a second, 80 bytes each way. */
+ * missed three times in 150 + 200 ms, and confirmed in 300 ms: about 0.95 s in the middle and 1.25
+ * s at worst without loss. Idle: 2 ring probes and 1/3 random probe a second, 80 bytes each way. */
 #define SWIM_RINGS 3u
 #define SWIM_RING_PERIOD_MS 1500u
 #define SWIM_RANDOM_PERIOD_MS 3000u
@@ -51,14 +51,21 @@
 #define SWIM_ROUND_FRESH_MS 5u  /* news goes on at once, but not more than one burst in 5 ms */
 #define SWIM_ROUND_AGAIN_MS 20u /* repeats */
 #define SWIM_SENDS_EXTRA 4u     /* each update is sent ceil(log2 n) + 4 times by each member */
-#define SWIM_DIFFERS_MS 2500u   /* digests must differ so long before lists are exchanged */
-#define SWIM_SYNC_GAP_MS 2000u
-#define SWIM_SYNCS 4u      /* lists that are sent to others at the same time */
-#define SWIM_SYNC_PAGES 8u /* pages per step */
+#define SWIM_LOG2_MIN 6u        /* as if there were 64 members at least */
+#define SWIM_DIFFERS_MS 600u    /* every ping differed for so long ... */
+#define SWIM_STEADY_MS 400u     /* ... and our own list stood still for so long: compare lists */
+#define SWIM_CHURN_MS 10000u    /* or differed for so long, however much changes */
+#define SWIM_SYNC_GAP_MS 400u   /* between two comparisons; doubles up to SWIM_SYNC_TRIES times */
+#define SWIM_SYNC_TRIES 6u
+#define SWIM_SETTLE_MIN_MS 60u /* comparisons after joining: 60, 120, ... apart */
+#define SWIM_SETTLE_MAX_MS 2000u
+#define SWIM_SYNCS 16u     /* lists that are sent to others at the same time, a page a step each */
+#define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_DEAD_PING_MS 1000u
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
-#define SWIM_JUMP (UINT64_C(1) << 40) /* how far others may raise a member's incarnation at once   \
-                                       */
+#define SWIM_JUMP                                                                                  \
+    (UINT64_C(1) << 40) /* how far others may raise a member's incarnation at once                 \
+                         */
 
 #define SWIM_PROBES 64u
 #define SWIM_RELAYS 64u
@@ -96,7 +103,6 @@ struct swim_member {
     uint64_t epoch;               /* the session that packets to it are bound to */
     uint64_t since_ms;            /* suspected or failed since */
     uint64_t due_ms;              /* suspicion ends */
-    uint64_t differs_ms;          /* its digest differs from ours since; 0: it does not */
     uint64_t from[WIRE_FROM_MAX]; /* who suspects */
     uint64_t ring_ms[SWIM_RINGS]; /* last ping of each of our observers (own slot only) */
     struct swim_trace trace;
@@ -158,6 +164,9 @@ struct swim {
     struct swim_ring ring[SWIM_RINGS];
     uint64_t watch_ms; /* earliest end of a suspicion; 0: none */
     uint64_t random_ms, dead_ms, round_ms, last_round_ms, sync_ms, reap_ms, digest_changed_ms;
+    uint64_t settle_ms, settle_gap_ms;
+    uint8_t sync_tries, sync_turn;
+    uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */
     struct swim_queue fresh, again;
     struct swim_queue dirty;
     struct swim_probe probe[SWIM_PROBES];

@@ -229,14 +229,18 @@ static void claim_failed(struct swim *s, uint64_t now_ms, struct swim_member *m,
         return;
     }
     bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
-    if (m->m.state == MEMBER_SUSPECT && !m->strong && silent) {
-        bury(s, now_ms, m, newer ? u->incarnation : m->m.incarnation, SWIM_CAUSE_CLAIMED, by);
+    bool suspect = m->m.state == MEMBER_SUSPECT && !newer;
+    if (suspect && !m->strong && silent && now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
+        bury(s, now_ms, m, m->m.incarnation, SWIM_CAUSE_CLAIMED, by);
         return;
     }
-    /* We held it to be alive: after a partition, or told by one sick member. It gets the time to
-     * refute before we believe it; the paper would bury it at once. */
-    if (m->m.state == MEMBER_SUSPECT && m->strong && !newer)
+    /* We held it to be alive a moment ago: after a partition, or told by one sick member. It gets
+     * the time to refute before we believe it; the paper would bury it at once. */
+    if (suspect) {
+        m->strong = 1;
+        set_due(s, now_ms, m);
         return;
+    }
     clear_suspicion(m);
     add_from(m, u);
     trace_claims(m);

@@ -100,7 +100,7 @@ void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
                              .timeout_ms = probe_timeout(s, m),
                              .started_us = s->now_us,
                              .started_ms = now_ms};
-    p->due_ms = now_ms + p->timeout_ms;
+    p->due_ms = now_ms + p->timeout_ms / 2;
     if (kind == PROBE_CONFIRM) {
         uint64_t step = (uint64_t)p->timeout_ms * SWIM_CONFIRM_STEP_MS / SWIM_TIMEOUT_MIN_MS;
         p->due_ms = now_ms + step;
@@ -193,6 +193,11 @@ static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, str
     } else if (p->kind == PROBE_CONFIRM && p->tries < SWIM_CONFIRM_TRIES) {
         p->due_ms = now_ms + (p->due_ms - p->started_ms) / p->tries;
         p->tries++;
+        send_ping(s, m, p->seq, 0, out);
+    } else if (p->kind != PROBE_CONFIRM && p->tries == 1) {
+        /* A lost packet is the usual reason: one more before others are troubled. */
+        p->tries++;
+        p->due_ms = p->started_ms + p->timeout_ms;
         send_ping(s, m, p->seq, 0, out);
     } else if (p->stage == 0 && (p->kind == PROBE_RING || p->kind == PROBE_RANDOM)) {
         go_indirect(s, now_ms, p, m, out);
@@ -342,22 +347,28 @@ static uint16_t wished_wait(uint64_t now_ms, uint8_t ring)
     return (uint16_t)(SWIM_RING_PERIOD_MS / 2 + (SWIM_RING_PERIOD_MS - into));
 }
 
+/* Pings bring the digests of whoever observes us. News on its way makes digests differ for a
+ * moment; if none agreed for a while, and ours stands still, somebody lacks something: lists are
+ * compared. An outlier differs from everyone and so is the one that asks. */
 static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *m, uint32_t digest,
                            struct swim_out *out)
 {
     if (digest == swim_digest(s)) {
-        m->differs_ms = 0;
+        s->differs_ms = 0;
+        s->sync_tries = 0;
         return;
     }
-    if (m->differs_ms == 0)
-        m->differs_ms = now_ms;
-    /* News on its way makes digests differ for a moment; a list is sent only if it stays so. */
-    uint64_t since = now_ms - m->differs_ms;
-    bool steady = now_ms - s->digest_changed_ms >= 1000 || since >= 4 * SWIM_DIFFERS_MS;
+    if (s->differs_ms == 0)
+        s->differs_ms = now_ms;
+    uint64_t since = now_ms - s->differs_ms;
+    bool steady = now_ms - s->digest_changed_ms >= SWIM_STEADY_MS || since >= SWIM_CHURN_MS;
     if (since < SWIM_DIFFERS_MS || !steady || now_ms < s->sync_ms)
         return;
-    m->differs_ms = 0;
     swim_sync_ask(s, now_ms, m->m.num, false, false, out);
+    /* A lasting disagreement must not become a stream of lists: the gaps double. */
+    s->sync_ms = now_ms + ((uint64_t)SWIM_SYNC_GAP_MS << s->sync_tries);
+    if (s->sync_tries < SWIM_SYNC_TRIES)
+        s->sync_tries++;
 }
 
 void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,

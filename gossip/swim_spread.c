@@ -63,7 +63,8 @@ void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m)
 
 static unsigned sends_max(const struct swim *s)
 {
-    unsigned log2 = 0;
+    /* While a cluster forms a member does not know yet how many there will be. */
+    unsigned log2 = SWIM_LOG2_MIN;
     while ((1u << log2) < s->live)
         log2++;
     return log2 + SWIM_SENDS_EXTRA;
@@ -162,6 +163,9 @@ static void round_now(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     /* A backlog (a mass start) gets more packets, still bounded: 6 in 5 ms is 1.6 MB/s. */
     unsigned fanout = SWIM_FANOUT + (s->fresh.count > 0 ? 1 : 0) + (s->fresh.count > 24 ? 2 : 0);
+    /* Sends are counted: do not spend them all on the first member we met. */
+    if (fanout > swim_others(s))
+        fanout = swim_others(s);
     s->last_round_ms = now_ms;
     for (unsigned i = 0; i < fanout && s->fresh.count + s->again.count > 0; i++) {
         const struct swim_member *to = swim_random_live(s, NULL);
@@ -194,7 +198,8 @@ void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, boo
 {
     struct wire_head h = {.type = WIRE_SYNC_ASK, .reply = reply};
     memcpy(h.buckets, s->buckets, sizeof h.buckets);
-    s->sync_ms = now_ms + SWIM_SYNC_GAP_MS;
+    if (!reply)
+        s->sync_ms = now_ms + SWIM_SYNC_GAP_MS;
     swim_send(s, to, &h, swim_me(s), false, out);
     if (out->count > 0)
         out->packet[out->count - 1].stream = stream;
@@ -223,9 +228,9 @@ void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const stru
         swim_sync_ask(s, now_ms, from, true, true, out);
 }
 
-static void sync_pages(struct swim *s, struct swim_sync *y, struct swim_out *out)
+static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
 {
-    for (unsigned page = 0; page < SWIM_SYNC_PAGES && y->to != 0; page++) {
+    if (y->to != 0) {
         struct swim_packet *p = next_packet(out, y->to, true);
         if (p == NULL)
             return;
@@ -253,16 +258,31 @@ static bool sync_pending(const struct swim *s)
     return false;
 }
 
+/* Members that arrive together learn of each other from lists, which are not passed on as news is;
+ * what was added to a list after it was sent is fetched by comparing again, soon and ever rarer. */
+static void settle(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    const struct swim_member *to = swim_random_live(s, NULL);
+    if (to != NULL)
+        swim_sync_ask(s, now_ms, to->m.num, false, false, out);
+    s->settle_gap_ms *= 2;
+    s->settle_ms = s->settle_gap_ms > SWIM_SETTLE_MAX_MS ? 0 : now_ms + s->settle_gap_ms;
+}
+
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
-    for (unsigned i = 0; i < SWIM_SYNCS; i++)
-        if (s->sync[i].to != 0)
-            sync_pages(s, &s->sync[i], out);
     if (now_ms >= round_due(s))
         round_now(s, now_ms, out);
+    if (s->settle_ms != 0 && now_ms >= s->settle_ms)
+        settle(s, now_ms, out);
+    for (unsigned i = 0; i < SWIM_SYNCS && out->count < SWIM_OUT_PAGES; i++) {
+        sync_page(s, &s->sync[s->sync_turn], out);
+        s->sync_turn = (uint8_t)((s->sync_turn + 1u) % SWIM_SYNCS);
+    }
 }
 
 uint64_t swim_spread_deadline(const struct swim *s)
 {
-    return sync_pending(s) ? s->last_round_ms : round_due(s);
+    uint64_t due = sync_pending(s) ? s->last_round_ms : round_due(s);
+    return s->settle_ms != 0 ? swim_min(due, s->settle_ms) : due;
 }

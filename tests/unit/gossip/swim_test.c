@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/gossip/swim_world.h"
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+Test(swim, a_mass_start_converges)
+{
+    static const struct {
+        unsigned count;
+        double loss;
+        uint64_t limit_ms;
+    } cases[] = {{2, 0, 100}, {3, 0, 100}, {16, 0, 300}, {64, 0, 500}, {64, 0.05, 2500}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        world_init(cases[i].count, 7 + i, cases[i].loss);
+        uint64_t took = world_until_agreed(20000);
+        cr_log_info("%u members, loss %.2f: %lu ms", cases[i].count, cases[i].loss, took);
+        cr_assert(world_agrees());
+        cr_assert_leq(took, cases[i].limit_ms);
+        cr_assert_eq(world.failures, 0);
+        world_fini();
+    }
+}
+
+Test(swim, a_newcomer_is_seen_by_all_at_once)
+{
+    world_init(64, 3, 0);
+    world_run(10000);
+    world.node[63].state = VANISHED;
+    world_run(20000);
+    world.node[63].incarnation++;
+    world_start(63);
+    world_join(63, 5, true);
+    uint64_t took = world_until_agreed(5000);
+    cr_log_info("seen by all after %lu ms", took);
+    cr_assert_leq(took, 100);
+    world_fini();
+}
+
+/* Host gone: time until everyone marked it, over many trials. */
+static void detection(unsigned count, double loss, enum world_state how, uint64_t *ret_p50,
+                      uint64_t *ret_max)
+{
+    uint64_t took[60];
+    unsigned trials = 40;
+    world_init(count, 11, loss);
+    world_run(15000);
+    for (unsigned t = 0; t < trials; t++) {
+        unsigned victim = 1 + t % (count - 1);
+        world_run(prng_below(&world.prng, 3000));
+        uint64_t start = world.now_ms, last = 0;
+        for (unsigned i = 0; i < count; i++)
+            world.node[i].failed_at[victim] = 0;
+        world.node[victim].state = how;
+        world_run(12000);
+        for (unsigned i = 0; i < count; i++) {
+            if (i == victim)
+                continue;
+            cr_assert_neq(world.node[i].failed_at[victim], 0, "node %u never marked %u", i, victim);
+            if (world.node[i].failed_at[victim] - start > last)
+                last = world.node[i].failed_at[victim] - start;
+        }
+        took[t] = last;
+        world.node[victim].incarnation++;
+        world_start(victim);
+        world_join(victim, 0, true);
+        world_run(3000);
+    }
+    qsort(took, trials, sizeof took[0], compare);
+    *ret_p50 = took[trials / 2];
+    *ret_max = took[trials - 1];
+    cr_assert_eq(world.failures_of_running, 0);
+    world_fini();
+}
+
+Test(swim, a_vanished_host_is_marked_by_all_in_bounded_time, .timeout = 250)
+{
+    static const struct {
+        unsigned count;
+        double loss;
+        enum world_state how;
+        uint64_t p50, max;
+    } cases[] = {{8, 0, VANISHED, 1200, 1600},
+                 {32, 0, VANISHED, 1200, 1600},
+                 {64, 0, VANISHED, 1200, 1600},
+                 {32, 0.05, VANISHED, 1500, 3500},
+                 {32, 0, KILLED, 1200, 1600}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t p50, max;
+        detection(cases[i].count, cases[i].loss, cases[i].how, &p50, &max);
+        cr_log_info("%u members, loss %.2f, %s: p50 %lu ms, max %lu ms", cases[i].count,
+                    cases[i].loss, cases[i].how == KILLED ? "killed" : "vanished", p50, max);
+        cr_expect_leq(p50, cases[i].p50);
+        cr_expect_leq(max, cases[i].max);
+    }
+}
+
+Test(swim, an_hour_with_loss_fails_nobody_and_stays_quiet, .timeout = 280)
+{
+    world_init(32, 5, 0.05);
+    world_run(10000);
+    uint64_t packets = 0, bytes = 0;
+    for (unsigned i = 0; i < 32; i++)
+        world.node[i].sent_packets = world.node[i].sent_bytes = 0;
+    world_run(3600 * 1000);
+    for (unsigned i = 0; i < 32; i++) {
+        packets += world.node[i].sent_packets;
+        bytes += world.node[i].sent_bytes;
+    }
+    cr_log_info("per agent: %.2f packets/s, %.0f B/s; %u suspicions seen",
+                (double)packets / 32 / 3600, (double)bytes / 32 / 3600, world.suspicions);
+    cr_assert_eq(world.failures, 0);
+    cr_assert(world_agrees());
+    cr_assert_lt(bytes / 32 / 3600, 480); /* retries for lost packets included */
+    world_fini();
+}
+
+Test(swim, idle_traffic_does_not_grow_with_the_cluster)
+{
+    static const unsigned counts[] = {16, 100};
+    for (unsigned k = 0; k < 2; k++) {
+        uint64_t bytes = 0;
+        world_init(counts[k], 5, 0);
+        world_run(20000);
+        for (unsigned i = 0; i < counts[k]; i++)
+            world.node[i].sent_bytes = 0;
+        world_run(60000);
+        for (unsigned i = 0; i < counts[k]; i++)
+            bytes += world.node[i].sent_bytes;
+        cr_log_info("%u members: %.0f B/s per agent", counts[k], (double)bytes / counts[k] / 60);
+        cr_assert_leq(bytes / counts[k] / 60, 400);
+        world_fini();
+    }
+}
+
+Test(swim, paused_members_are_degraded_not_failed_and_fail_nobody, .timeout = 120)
+{
+    world_init(32, 9, 0.01);
+    world_run(10000);
+    for (unsigned round = 0; round < 9; round++) {
+        for (unsigned i = 0; i < 4; i++)
+            world.node[(round * 4 + i) % 32].state = PAUSED;
+        world_run(10000);
+        for (unsigned i = 0; i < 4; i++)
+            world.node[(round * 4 + i) % 32].state = RUNNING;
+        world_run(250);
+    }
+    world_run(10000);
+    cr_log_info("degraded events %u, failures %u", world.degraded, world.failures);
+    cr_assert_eq(world.failures_of_running, 0);
+    cr_assert_gt(world.degraded, 0);
+    cr_assert_lt(world.failures, 100); /* Serf: 1,016 */
+    cr_assert(world_agrees());
+    world_fini();
+}
+
+Test(swim, a_partition_heals, .timeout = 120)
+{
+    world_init(32, 13, 0);
+    world_run(10000);
+    for (unsigned i = 16; i < 32; i++)
+        world.node[i].side = 1;
+    world_run(45000);
+    for (unsigned i = 0; i < 32; i++)
+        cr_assert_eq(world.node[i].s->live, 16, "node %u sees %u", i, world.node[i].s->live);
+    unsigned before = world.failures;
+    for (unsigned i = 16; i < 32; i++)
+        world.node[i].side = 0;
+    uint64_t took = world_until_agreed(30000);
+    cr_log_info("whole after %lu ms", took);
+    cr_assert_leq(took, 5000);
+    cr_assert_eq(world.failures, before, "healing fails nobody");
+    world_fini();
+}
+
+Test(swim, a_mass_restart_is_right_at_once)
+{
+    world_init(32, 17, 0);
+    world_run(5000);
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < 32; i++) {
+            world.node[i].incarnation++;
+            world_start(i);
+            world_join(i, (i + 1) % 32, true);
+            world_run(100);
+        }
+        uint64_t took = world_until_agreed(20000);
+        cr_log_info("right after %lu ms", took);
+        cr_assert_leq(took, 5000);
+    }
+    world_fini();
+}
+
+Test(swim, a_node_that_lost_its_incarnation_comes_back)
+{
+    world_init(8, 19, 0);
+    world_run(3000);
+    /* Let it refute its way up, then lose its memory. */
+    struct wire_update u = {.state = MEMBER_SUSPECT,
+                            .num = swim_self(world.node[3].s)->m.num,
+                            .incarnation = 500,
+                            .from_count = 1,
+                            .from = {swim_self(world.node[1].s)->m.num}};
+    uint8_t data[100];
+    struct wbuf w;
+    wbuf_init(&w, data, sizeof data);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    swim_recv(world.node[3].s, world.now_ms, swim_self(world.node[1].s)->m.num, 0, data, w.len,
+              &world.out);
+    world_perform(3, 0, 0);
+    cr_assert_eq(world.node[3].incarnation, 501);
+    world_run(1000);
+    world.node[3].incarnation = 1;
+    world_start(3);
+    world_join(3, 0, true);
+    cr_assert_leq(world_until_agreed(5000), 1000);
+    cr_assert_eq(swim_find(world.node[6].s, u.num)->m.incarnation, 502);
+    world_fini();
+}
+
+/* ---- words that must not count ------------------------------------------------------------ */
+
+static void tell(unsigned to, unsigned from, const struct wire_update *u)
+{
+    uint8_t data[400];
+    struct wbuf w;
+    wbuf_init(&w, data, sizeof data);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, u);
+    cr_assert_eq(swim_recv(world.node[to].s, world.now_ms, swim_self(world.node[from].s)->m.num, 0,
+                           data, w.len, &world.out),
+                 0);
+    world_perform(to, 0, 0);
+}
+
+Test(swim, a_stale_alive_does_not_revive)
+{
+    world_init(5, 23, 0);
+    world_run(3000);
+    world.node[4].state = VANISHED;
+    world_run(10000);
+    uint64_t victim = swim_self(world.node[4].s)->m.num;
+    struct wire_update alive, failed;
+    swim_self_update(world.node[4].s, &alive);
+    tell(0, 1, &alive);
+    cr_assert_eq(swim_find(world.node[0].s, victim)->m.state, MEMBER_FAILED);
+    /* A death at a greater incarnation raises what is held, so older lives stay dead (memberlist
+     * 197). */
+    failed = (struct wire_update){
+        .state = MEMBER_FAILED, .num = victim, .incarnation = alive.incarnation + 5};
+    tell(0, 1, &failed);
+    alive.incarnation += 4;
+    tell(0, 1, &alive);
+    cr_assert_eq(swim_find(world.node[0].s, victim)->m.state, MEMBER_FAILED);
+    alive.incarnation += 2;
+    tell(0, 1, &alive);
+    cr_assert_eq(swim_find(world.node[0].s, victim)->m.state, MEMBER_ALIVE);
+    world_fini();
+}
+
+Test(swim, nobody_can_take_the_last_incarnation)
+{
+    world_init(5, 29, 0);
+    world_run(3000);
+    uint64_t victim = swim_self(world.node[4].s)->m.num;
+    struct wire_update u;
+    swim_self_update(world.node[4].s, &u);
+    u.incarnation = WIRE_INCARNATION_MAX;
+    tell(0, 1, &u);
+    cr_assert_eq(swim_find(world.node[0].s, victim)->m.incarnation, 1);
+    u = (struct wire_update){.state = MEMBER_FAILED,
+                             .num = victim,
+                             .incarnation = WIRE_INCARNATION_MAX,
+                             .from_count = 1,
+                             .from = {1}};
+    tell(0, 1, &u);
+    tell(4, 1, &u);
+    cr_assert_eq(swim_find(world.node[0].s, victim)->m.state, MEMBER_ALIVE);
+    world_run(5000);
+    cr_assert(world_agrees());
+    /* 2^64 - 1 is not even well-formed. */
+    uint8_t data[64];
+    struct wbuf w;
+    wbuf_init(&w, data, sizeof data);
+    wbuf_u8(&w, WIRE_GOSSIP);
+    wbuf_u8(&w, MEMBER_FAILED);
+    wbuf_u64(&w, victim);
+    wbuf_varint(&w, UINT64_MAX);
+    wbuf_u8(&w, 0);
+    cr_assert_eq(swim_recv(world.node[0].s, world.now_ms, swim_self(world.node[1].s)->m.num, 0,
+                           data, w.len, &world.out),
+                 ERR_MALFORMED);
+    world_fini();
+}
+
+Test(swim, one_members_word_of_death_is_refuted)
+{
+    world_init(16, 31, 0);
+    world_run(5000);
+    struct wire_update u = {.state = MEMBER_FAILED,
+                            .num = swim_self(world.node[4].s)->m.num,
+                            .incarnation = 1,
+                            .from_count = 1,
+                            .from = {swim_self(world.node[1].s)->m.num}};
+    for (unsigned i = 0; i < 16; i++)
+        if (i != 4 && i != 1)
+            tell(i, 1, &u);
+    world_run(5000);
+    cr_assert_eq(world.failures, 0);
+    cr_assert(world_agrees());
+    cr_assert_gt(world.node[4].incarnation, 1);
+    world_fini();
+}
+
+Test(swim, a_packet_makes_few_packets)
+{
+    world_init(16, 37, 0);
+    world_run(20000);
+    struct swim *s = world.node[0].s;
+    uint64_t from = swim_self(world.node[1].s)->m.num;
+    uint8_t data[SWIM_PACKET_MAX];
+    size_t most = 0, relayed = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        struct wbuf w;
+        wbuf_init(&w, data, sizeof data);
+        wire_put_head(&w, &(struct wire_head){.type = i % 2 == 0 ? WIRE_PING : WIRE_PING_REQ,
+                                              .seq = i + 1,
+                                              .digest = swim_digest(s),
+                                              .target = swim_self(world.node[2].s)->m.num});
+        swim_recv(s, world.now_ms, from, 0, data, w.len, &world.out);
+        most = world.out.count > most ? world.out.count : most;
+        relayed += i % 2 == 1 ? world.out.count : 0;
+        world.out.count = 0;
+    }
+    cr_assert_leq(most, 1);
+    cr_assert_leq(relayed, 1, "the same request again is not relayed again: %zu", relayed);
+    world_fini();
+}
+
+Test(swim, random_bytes_change_nothing_that_lasts)
+{
+    world_init(8, 41, 0);
+    world_run(5000);
+    struct prng prng = {99};
+    for (unsigned i = 0; i < 200000; i++) {
+        uint8_t data[200];
+        size_t len = prng_below(&prng, sizeof data);
+        for (size_t k = 0; k < len; k++)
+            data[k] = (uint8_t)prng_next(&prng);
+        if (len > 0)
+            data[0] = (uint8_t)(1 + data[0] % 7);
+        swim_recv(world.node[0].s, world.now_ms, swim_self(world.node[1].s)->m.num, 0, data, len,
+                  &world.out);
+        world.out.count = world.out.checks = world.out.hellos = 0;
+        struct swim_change c;
+        while (swim_next_change(world.node[0].s, &c))
+            ;
+    }
+    world_run(5000);
+    cr_assert_geq(world.node[0].s->live, 8);
+    world_fini();
+}
+
+Test(swim, leaving_is_not_failing)
+{
+    world_init(8, 43, 0);
+    world_run(5000);
+    swim_leave(world.node[5].s, world.now_ms, &world.out);
+    world_perform(5, 0, 0);
+    world_run(300);
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert_eq(swim_find(world.node[i].s, swim_self(world.node[5].s)->m.num)->m.state,
+                     MEMBER_LEFT);
+    world.node[5].state = ABSENT;
+    world_run(20000);
+    cr_assert_eq(world.failures, 0);
+    world_fini();
+}
+
+Test(swim, the_dead_are_reaped_after_a_day)
+{
+    world_init(4, 47, 0);
+    world_run(5000);
+    world.node[3].state = VANISHED;
+    world_run(20000);
+    cr_assert_eq(world.node[0].s->count, 4);
+    world_run(25 * 3600 * 1000);
+    cr_assert_eq(world.node[0].s->count, 3);
+    world_fini();
+}
+
+Test(swim, the_same_seed_gives_the_same_run)
+{
+    uint64_t sums[2];
+    for (unsigned k = 0; k < 2; k++) {
+        world_init(12, 53, 0.1);
+        world_run(30000);
+        world.node[3].state = VANISHED;
+        world_run(30000);
+        sums[k] = world.order;
+        for (unsigned i = 0; i < 12; i++)
+            sums[k] = sums[k] * 31 + world.node[i].sent_bytes;
+        world_fini();
+    }
+    cr_assert_eq(sums[0], sums[1]);
+}

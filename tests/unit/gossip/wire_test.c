@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "agent/base/prng.h"
+#include "gossip/wire.h"
+
+static struct wire_update sample(enum gossip_state state, bool body)
+{
+    struct wire_update u = {.state = state, .num = 77, .incarnation = 300, .has_body = body};
+    if (body) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&u.addr;
+        u.epoch = 9;
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(7381);
+        inet_pton(AF_INET6, "fd00::1", &in6->sin6_addr);
+        memset(u.id, 'i', sizeof u.id - 1);
+        memset(u.meta.zone, 'z', sizeof u.meta.zone - 1);
+        memset(u.meta.version, '9', sizeof u.meta.version - 1);
+        u.meta.api_port = 7380;
+        u.meta.role = 1;
+        u.meta.lifecycle = 2;
+    }
+    if (state == MEMBER_DEGRADED || state == MEMBER_SUSPECT || state == MEMBER_FAILED) {
+        u.from_count = WIRE_FROM_MAX;
+        for (size_t i = 0; i < WIRE_FROM_MAX; i++)
+            u.from[i] = 1000 + i;
+    }
+    return u;
+}
+
+Test(wire, updates_survive_the_round_trip)
+{
+    for (int state = MEMBER_ALIVE; state <= MEMBER_LEFT; state++) {
+        for (int body = state == MEMBER_ALIVE; body < 2; body++) {
+            struct wire_update u = sample((enum gossip_state)state, body), got;
+            uint8_t data[WIRE_UPDATE_MAX];
+            struct wbuf w;
+            struct rbuf r;
+            wbuf_init(&w, data, sizeof data);
+            wire_put_update(&w, &u);
+            cr_assert(!w.bad, "the largest update fits WIRE_UPDATE_MAX");
+            rbuf_init(&r, data, w.len);
+            cr_assert_eq(wire_get_update(&r, &got), 0);
+            cr_assert_eq(rbuf_left(&r), 0);
+            cr_assert_eq(got.state, u.state);
+            cr_assert_eq(got.num, u.num);
+            cr_assert_eq(got.incarnation, u.incarnation);
+            cr_assert_eq(got.epoch, u.epoch);
+            cr_assert_str_eq(got.id, u.id);
+            cr_assert_eq(memcmp(&got.meta, &u.meta, sizeof u.meta), 0);
+            cr_assert(wire_addr_equal(&got.addr, &u.addr));
+            cr_assert_eq(got.from_count, u.from_count);
+            cr_assert_eq(memcmp(got.from, u.from, sizeof u.from), 0);
+            for (size_t cut = 0; cut < w.len; cut++) {
+                rbuf_init(&r, data, cut);
+                cr_assert_eq(wire_get_update(&r, &got), ERR_MALFORMED, "cut at %zu", cut);
+            }
+        }
+    }
+}
+
+Test(wire, heads_survive_the_round_trip)
+{
+    for (int type = WIRE_PING; type < WIRE_TYPE_END; type++) {
+        struct wire_head h = {.type = (enum wire_type)type}, got;
+        if (type <= WIRE_NACK)
+            h.seq = 0x01020304;
+        if (type == WIRE_PING) {
+            h.digest = 0xaabbccdd;
+            h.ring = 2;
+        }
+        if (type == WIRE_ACK)
+            h.wait_ms = 1234;
+        if (type == WIRE_PING_REQ)
+            h.target = UINT64_MAX;
+        if (type == WIRE_SYNC_ASK) {
+            h.reply = true;
+            for (uint32_t i = 0; i < WIRE_BUCKETS; i++)
+                h.buckets[i] = i * 17;
+        }
+        uint8_t data[200];
+        struct wbuf w;
+        struct rbuf r;
+        wbuf_init(&w, data, sizeof data);
+        wire_put_head(&w, &h);
+        cr_assert(!w.bad);
+        rbuf_init(&r, data, w.len);
+        cr_assert_eq(wire_get_head(&r, &got), 0);
+        cr_assert_eq(memcmp(&got, &h, sizeof h), 0, "type %d", type);
+        for (size_t cut = 0; cut < w.len; cut++) {
+            rbuf_init(&r, data, cut);
+            cr_assert_eq(wire_get_head(&r, &got), ERR_MALFORMED);
+        }
+    }
+}
+
+Test(wire, a_welcome_is_never_longer_than_a_join)
+{
+    struct wire_join j = {.type = WIRE_WELCOME, .self = sample(MEMBER_ALIVE, true)}, got;
+    uint8_t data[WIRE_JOIN_LEN];
+    j.seen = j.taken = j.self.addr;
+    j.refusal = WIRE_ID_TAKEN;
+    j.known_state = MEMBER_SUSPECT;
+    j.known_incarnation = 5;
+    j.known_epoch = 6;
+    j.nonce[3] = 9;
+    size_t welcome = wire_put_join(&j, data);
+    cr_assert_eq(wire_get_join(data, welcome, &got), 0);
+    cr_assert_eq(got.refusal, WIRE_ID_TAKEN);
+    cr_assert_eq(got.known_epoch, 6);
+    cr_assert_eq(got.nonce[3], 9);
+    j.type = WIRE_JOIN;
+    size_t join = wire_put_join(&j, data);
+    cr_assert_leq(welcome, join);
+    cr_assert_eq(wire_get_join(data, join, &got), 0);
+    cr_assert_eq(wire_get_join(data, join - 1, &got), ERR_MALFORMED,
+                 "a short join is not answered");
+}
+
+Test(wire, what_ends_in_logs_is_printable)
+{
+    struct wire_update u = sample(MEMBER_ALIVE, true), got;
+    static const char bad[] = {'\n', '\x1b', ' ', '\x7f', '\x80'};
+    for (size_t i = 0; i < sizeof bad; i++) {
+        uint8_t data[WIRE_UPDATE_MAX];
+        struct wbuf w;
+        struct rbuf r;
+        u.id[5] = bad[i];
+        wbuf_init(&w, data, sizeof data);
+        wire_put_update(&w, &u);
+        rbuf_init(&r, data, w.len);
+        cr_assert_eq(wire_get_update(&r, &got), ERR_MALFORMED);
+    }
+}
+
+Test(wire, the_last_incarnation_is_malformed)
+{
+    static const struct {
+        uint64_t incarnation;
+        int err;
+    } cases[] = {{0, 0},
+                 {WIRE_INCARNATION_MAX, 0},
+                 {WIRE_INCARNATION_MAX + 1, ERR_MALFORMED},
+                 {UINT32_MAX, 0},
+                 {UINT64_MAX, ERR_MALFORMED}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct wire_update u = sample(MEMBER_FAILED, false), got;
+        uint8_t data[WIRE_UPDATE_MAX];
+        struct wbuf w;
+        struct rbuf r;
+        u.incarnation = cases[i].incarnation;
+        wbuf_init(&w, data, sizeof data);
+        wire_put_update(&w, &u);
+        rbuf_init(&r, data, w.len);
+        cr_assert_eq(wire_get_update(&r, &got), cases[i].err);
+    }
+}
+
+Test(wire, mutated_and_random_bytes_never_crash)
+{
+    struct prng prng = {1};
+    struct wire_join j = {.type = WIRE_WELCOME, .self = sample(MEMBER_ALIVE, true)};
+    uint8_t good[WIRE_JOIN_LEN], data[WIRE_JOIN_LEN];
+    size_t good_len = wire_put_join(&j, good);
+    unsigned taken = 0;
+    for (unsigned i = 0; i < 300000; i++) {
+        struct wire_join join;
+        struct wire_head head;
+        struct wire_update update;
+        struct rbuf r;
+        size_t len = i % 2 == 0 ? good_len : prng_below(&prng, sizeof data);
+        memcpy(data, good, good_len);
+        unsigned changes = i % 2 == 0 ? 1 + (unsigned)prng_below(&prng, 4) : (unsigned)len;
+        for (unsigned k = 0; k < changes && len > 0; k++)
+            data[prng_below(&prng, len)] = (uint8_t)prng_next(&prng);
+        taken += wire_get_join(data, len, &join) == 0;
+        rbuf_init(&r, data, len);
+        if (wire_get_head(&r, &head) == 0)
+            while (wire_get_update(&r, &update) == 0)
+                taken++;
+        rbuf_init(&r, data + 17, len > 17 ? len - 17 : 0);
+        if (wire_get_update(&r, &update) == 0) {
+            /* Whatever is taken can be written again. */
+            uint8_t again[WIRE_UPDATE_MAX];
+            struct wbuf w;
+            wbuf_init(&w, again, sizeof again);
+            wire_put_update(&w, &update);
+            cr_assert(!w.bad);
+        }
+    }
+    cr_assert_gt(taken, 100, "some of them are valid, or this tests nothing");
+}
+
+Test(wire, addresses_in_words)
+{
+    struct sockaddr_storage a = {0};
+    char text[WIRE_ADDR_TEXT];
+    cr_assert_str_eq(wire_addr_text(&a, text), "?");
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&a;
+    in->sin_family = AF_INET;
+    in->sin_port = htons(7381);
+    inet_pton(AF_INET, "10.1.2.3", &in->sin_addr);
+    cr_assert_str_eq(wire_addr_text(&a, text), "10.1.2.3:7381");
+    struct wire_update u = sample(MEMBER_ALIVE, true);
+    cr_assert_str_eq(wire_addr_text(&u.addr, text), "[fd00::1]:7381");
+}
