@@ -202,16 +202,17 @@ void call_send(struct aws_call *c)
 
 /* ---- answer ----------------------------------------------------------------------- */
 
-/* Learns AWS's time from a refusal. True if a new attempt can do better. */
-static bool learn_clock(struct aws *a, int64_t date_unix_ms)
+enum clock_verdict { CLOCK_FINE, CLOCK_WRONG, CLOCK_CORRECTED };
+
+/* Learns AWS's time from a refusal: whether the clock is what it was refused for, and whether the
+ * next attempt can be signed with the right time. */
+static enum clock_verdict judge_clock(struct aws *a, int64_t date_unix_ms)
 {
-    if (date_unix_ms == 0)
-        return false;
-    int64_t offset = date_unix_ms - clock_unix_ms();
-    int64_t change = offset - a->clock_offset_ms;
-    if ((change < 0 ? -change : change) < SKEW_MIN_MS)
-        return false;
     bool shifts = xfer_can_shift_clock();
+    int64_t offset = date_unix_ms - clock_unix_ms();
+    int64_t change = offset - (shifts ? a->clock_offset_ms : 0);
+    if (date_unix_ms == 0 || (change < 0 ? -change : change) < SKEW_MIN_MS)
+        return CLOCK_FINE;
     a->clock_offset_ms = offset;
     errmsg_set(&a->clock_trouble, ERR_AUTH,
                "this machine's clock is %lld s %s AWS's: set it (chrony, systemd-timesyncd)%s",
@@ -221,7 +222,7 @@ static bool learn_clock(struct aws *a, int64_t date_unix_ms)
                       : "; AWS refuses requests until then, this libcurl cannot sign with another "
                         "time (8.3.0 can)");
     LOG(LOG_WARN, "aws_clock_skew", a->clock_trouble.text, LI("offset_ms", offset));
-    return shifts;
+    return shifts ? CLOCK_CORRECTED : CLOCK_WRONG;
 }
 
 static void next_page(struct aws_call *c, const char *token)
@@ -270,10 +271,15 @@ static void retry_or_end(struct aws_call *c, enum retry_class class, int64_t dat
     if (class == RETRY_THROTTLED && c->service == AWS_ECS)
         pace_throttled(&a->pace, pace_bucket_of(c->operation), clock_mono_ms());
     /* A signature fails for a wrong clock or for wrong keys; the Date header tells which. */
-    if ((class == RETRY_CLOCK || class == RETRY_EXPIRED) && learn_clock(a, date_unix_ms))
-        class = RETRY_CLOCK;
-    else if (class == RETRY_CLOCK)
-        class = RETRY_NEVER;
+    if (class == RETRY_CLOCK || class == RETRY_EXPIRED) {
+        enum clock_verdict verdict = judge_clock(a, date_unix_ms);
+        if (verdict == CLOCK_FINE && class == RETRY_CLOCK && c->access_key != NULL)
+            (void)credman_refused(a->creds, c->access_key); /* tells it, looks for other keys */
+        if (verdict == CLOCK_CORRECTED)
+            class = RETRY_CLOCK;
+        else if (verdict == CLOCK_WRONG || class == RETRY_CLOCK)
+            class = RETRY_NEVER;
+    }
     if (class == RETRY_EXPIRED && !c->retry.has_refreshed && c->access_key != NULL)
         renews = credman_refused(a->creds, c->access_key);
     if (!renews || !retry_again(&c->retry, class, &a->quota[c->service])) {

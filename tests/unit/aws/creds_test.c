@@ -20,6 +20,7 @@ struct world {
     bool imds_down;
     bool container_down;
     bool sts_denies;
+    bool wrong_secret;
     char only_key[64]; /* ECS accepts this access key alone, "" any */
     char last_key[64]; /* that an ECS call was signed with */
     char last_token[256];
@@ -116,6 +117,10 @@ static void serve(void *arg, const struct fake_request *rq, struct fake_answer *
     fake_header(rq, "X-Amz-Security-Token", w->last_token, sizeof w->last_token);
     if (!fake_header(rq, "X-Amz-Target", text, sizeof text)) {
         sts(w, rq, answer);
+    } else if (w->wrong_secret) {
+        answer->status = 400;
+        snprintf(answer->body, sizeof answer->body,
+                 "{\"__type\":\"InvalidSignatureException\",\"message\":\"no match\"}");
     } else if (w->only_key[0] != '\0' && strcmp(w->only_key, w->last_key) != 0) {
         answer->status = 400;
         snprintf(answer->body, sizeof answer->body,
@@ -520,6 +525,23 @@ Test(aws_creds, an_expired_token_is_replaced_and_the_call_repeated)
     o = one_call(&c);
     cr_assert_eq(o.err, 0);
     cr_assert_str_eq(aws_trouble(c.aws), "");
+    client_stop(&c);
+    remove_files(&w);
+}
+
+Test(aws_creds, a_wrong_secret_is_told)
+{
+    static struct world w;
+    struct client c;
+    world_start(&w);
+    w.wrong_secret = true;
+    client_start(&c, (struct aws_options){.region = "eu-west-1"});
+    struct outcome o = one_call(&c);
+    cr_assert_eq(o.err, ERR_AUTH);
+    cr_assert_eq(o.attempts, 1);
+    cr_assert(strstr(aws_trouble(c.aws), "AWS refuses the credentials from instance metadata") !=
+                  NULL,
+              "%s", aws_trouble(c.aws));
     client_stop(&c);
     remove_files(&w);
 }
