@@ -258,7 +258,8 @@ static int new_instance(struct model *m, const struct model_instance_row *row,
 
 static void free_instance(struct model *m, struct model_instance *inst)
 {
-    ENSURE(inst->tasks == NULL);
+    ENSURE(inst->daemons == NULL);
+    ENSURE(inst->others == NULL);
     model_table_remove(&m->instance_table, hash_str(inst->arn), inst);
     m->instances[inst->slot] = NULL;
     while (m->slot_count > 0 && !m->instances[m->slot_count - 1])
@@ -315,7 +316,7 @@ void model_del_instance(struct model *m, const char *arn)
     struct model_instance *inst = model_find_instance(m, arn);
     if (!inst)
         return;
-    if (inst->tasks) { /* its tasks say later what became of them */
+    if (inst->daemons || inst->others) { /* its tasks say later what became of them */
         inst->gone = true;
         inst->status = MODEL_INACTIVE;
         inst->connected = false;
@@ -351,12 +352,22 @@ bool model_find_attribute(const struct model_instance *inst, const char *name, c
 
 /* ---- tasks ---------------------------------------------------------------------- */
 
+static struct model_task **list_of(struct model_task *task)
+{
+    return task->is_daemon ? &task->instance->daemons : &task->instance->others;
+}
+
+static bool has_tasks(const struct model_instance *inst)
+{
+    return inst->daemons || inst->others;
+}
+
 static void unlink_task(struct model_task *task)
 {
     if (task->prev)
         task->prev->next = task->next;
     else
-        task->instance->tasks = task->next;
+        *list_of(task) = task->next;
     if (task->next)
         task->next->prev = task->prev;
 }
@@ -365,10 +376,11 @@ static void link_task(struct model_task *task, struct model_instance *inst)
 {
     task->instance = inst;
     task->prev = NULL;
-    task->next = inst->tasks;
+    struct model_task **head = list_of(task);
+    task->next = *head;
     if (task->next)
         task->next->prev = task;
-    inst->tasks = task;
+    *head = task;
 }
 
 static void free_task(struct model *m, struct model_task *task)
@@ -380,7 +392,7 @@ static void free_task(struct model *m, struct model_task *task)
     drop_name(m, task->started_by);
     give_memory(m, task);
     inst->changes++;
-    if (!inst->tasks && (inst->gone || inst->status == MODEL_UNSEEN))
+    if (!has_tasks(inst) && (inst->gone || inst->status == MODEL_UNSEEN))
         free_instance(m, inst);
 }
 
@@ -401,6 +413,8 @@ static struct model_task *make_task(struct model *m, const struct model_task_row
         give_memory(m, task);
         return NULL;
     }
+    task->is_daemon = task->group && strncmp(task->group->text, MODEL_DAEMON_PREFIX,
+                                             sizeof MODEL_DAEMON_PREFIX - 1) == 0;
     task->status = model_task_status_parse(row->status);
     task->wanted = !row->desired || strcmp(row->desired, "STOPPED") != 0;
     task->version = row->version;
@@ -420,13 +434,12 @@ static int place_of(struct model *m, const struct model_task_row *row, struct mo
 }
 
 /* Forgets the longest stopped tasks of an instance beyond what is kept. */
-static void trim_stopped(struct model *m, struct model_instance *inst,
-                         const struct model_task *keep)
+static void trim_stopped(struct model *m, struct model_task *keep)
 {
     for (;;) {
         size_t count = 0;
         struct model_task *oldest = NULL;
-        for (struct model_task *t = inst->tasks; t; t = t->next) {
+        for (struct model_task *t = *list_of(keep); t; t = t->next) {
             if (model_task_is_live(t))
                 continue;
             count++;
@@ -459,7 +472,7 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
         rv = model_table_reserve(m, &m->task_table);
     struct model_task *task = rv ? NULL : make_task(m, row);
     if (!task) {
-        if (inst && !inst->tasks && inst->status == MODEL_UNSEEN)
+        if (inst && !has_tasks(inst) && inst->status == MODEL_UNSEEN)
             free_instance(m, inst);
         return rv ? rv : ERR_NOMEM;
     }
@@ -481,7 +494,7 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
         model_table_add(&m->task_table, hash_str(task->arn), task);
     }
     if (!model_task_is_live(task))
-        trim_stopped(m, inst, task);
+        trim_stopped(m, task);
     if (ret)
         *ret = task;
     return 0;
@@ -505,12 +518,12 @@ void model_clear(struct model *m)
         struct model_instance *inst = m->instances[i];
         if (!inst)
             continue;
-        while (inst->tasks && inst->tasks->next)
-            free_task(m, inst->tasks->next);
         inst->status = MODEL_ACTIVE; /* so that the last task does not free it */
         inst->gone = false;
-        if (inst->tasks)
-            free_task(m, inst->tasks);
+        while (inst->daemons)
+            free_task(m, inst->daemons);
+        while (inst->others)
+            free_task(m, inst->others);
         free_instance(m, inst);
     }
 }

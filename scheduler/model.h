@@ -14,10 +14,11 @@
 
 #include "agent/base/err.h"
 
-/* Stopped tasks remembered per instance: enough that a late answer about one that has stopped
- * does not bring it back. */
+/* Stopped tasks remembered per instance and list: enough that a late answer about one that has
+ * stopped does not bring it back. */
 #define MODEL_STOPPED_KEPT 4
 #define MODEL_ATTRIBUTES_MAX 256
+#define MODEL_DAEMON_PREFIX "daemon:" /* ECS group of an environment's tasks */
 
 /* As realloc: size 0 frees and returns NULL. */
 typedef void *(*model_resize_fn)(void *arg, void *memory, size_t size);
@@ -76,8 +77,9 @@ struct model_instance {
     struct model_name *cluster;
     struct model_attribute *attributes; /* sorted by name */
     size_t attribute_count;
-    struct model_task *tasks; /* also up to MODEL_STOPPED_KEPT stopped ones */
-    void *block;              /* owns the texts and attributes */
+    struct model_task *daemons; /* tasks of a group "daemon:...", the planner's */
+    struct model_task *others;  /* all other tasks; of both some stopped ones stay */
+    void *block;                /* owns the texts and attributes */
 };
 
 struct model_task {
@@ -86,6 +88,7 @@ struct model_task {
     struct model_name *group;
     struct model_name *started_by;
     enum model_task_status status;
+    bool is_daemon;   /* its group begins with MODEL_DAEMON_PREFIX */
     bool wanted;      /* desiredStatus RUNNING */
     uint64_t version; /* ECS's counter */
     int64_t created_unix_ms;

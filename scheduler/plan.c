@@ -22,7 +22,6 @@ struct found {
     struct model_task *keep; /* the one of the deployment that stays */
     size_t wanted;           /* with desiredStatus RUNNING, of any deployment */
     size_t stopping;         /* live ones with desiredStatus STOPPED */
-    size_t others;           /* live tasks that are not ours */
 };
 
 static void wake_at(struct run *run, uint64_t at_ms)
@@ -91,15 +90,9 @@ static bool is_better(const struct model_task *a, const struct model_task *b)
 static struct found look(const struct run *run, const struct model_instance *inst)
 {
     struct found found = {0};
-    for (struct model_task *task = inst->tasks; task; task = task->next) {
-        if (!model_task_is_live(task))
+    for (struct model_task *task = inst->daemons; task; task = task->next) {
+        if (!model_task_is_live(task) || !is_ours(run, task))
             continue;
-        if (!is_ours(run, task)) {
-            bool daemon = task->group && strncmp(task->group->text, PLAN_GROUP_PREFIX,
-                                                 sizeof PLAN_GROUP_PREFIX - 1) == 0;
-            found.others += !daemon;
-            continue;
-        }
         if (!task->wanted) {
             found.stopping++;
             continue;
@@ -111,11 +104,21 @@ static struct found look(const struct run *run, const struct model_instance *ins
     return found;
 }
 
+/* Tasks that are no daemons: those a draining instance should lose first. */
+static bool has_live_others(const struct model_instance *inst)
+{
+    for (const struct model_task *task = inst->others; task; task = task->next) {
+        if (model_task_is_live(task))
+            return true;
+    }
+    return false;
+}
+
 /* Stops all of the environment's wanted tasks on the instance but one. */
 static void stop_others(struct run *run, struct model_instance *inst, const struct model_task *keep,
                         enum plan_reason why)
 {
-    for (struct model_task *task = inst->tasks; task; task = task->next) {
+    for (struct model_task *task = inst->daemons; task; task = task->next) {
         if (!model_task_is_live(task) || !task->wanted || !is_ours(run, task) || task == keep)
             continue;
         if (task->stop_asked_ms && run->now_ms < task->stop_asked_ms + PLAN_STOP_RETRY_MS) {
@@ -194,7 +197,7 @@ static struct plan_verdict drain(struct run *run, struct model_instance *inst,
                                  const struct found *found)
 {
     uint64_t end_ms = inst->draining_since_ms + run->env->drain_wait_ms;
-    if (found->wanted && found->others && run->now_ms < end_ms) {
+    if (found->wanted && run->now_ms < end_ms && has_live_others(inst)) {
         wake_at(run, end_ms);
         return verdict(VERDICT_WAIT, PLAN_DRAIN_WAIT);
     }

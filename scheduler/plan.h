@@ -38,9 +38,9 @@
 #define PLAN_BACKOFF_FIRST_MS 1000u
 #define PLAN_BACKOFF_MAX_MS 300000u
 #define PLAN_RAN_WELL_MS 60000
-#define PLAN_STOP_RETRY_MS 30000u   /* a stop that ECS accepted but no event confirmed */
-#define PLAN_ARRIVAL_MS 30000u      /* an accepted start whose task no row has shown */
-#define PLAN_GROUP_PREFIX "daemon:" /* ECS group of an environment's tasks */
+#define PLAN_STOP_RETRY_MS 30000u /* a stop that ECS accepted but no event confirmed */
+#define PLAN_ARRIVAL_MS 30000u    /* an accepted start whose task no row has shown */
+#define PLAN_GROUP_PREFIX MODEL_DAEMON_PREFIX
 
 /* X(name, text, failure) */
 #define PLAN_REASON_LIST(X)                                                                        \

@@ -86,10 +86,10 @@ static bool is_own(const struct model_task *task, const char *own_group)
     return own_group && task->group && strcmp(task->group->text, own_group) == 0;
 }
 
-static bool group_holds(const struct select *sel, const struct select_node *node,
-                        const struct model_instance *inst, const char *own_group)
+static bool list_holds(const struct select *sel, const struct select_node *node,
+                       const struct model_task *list, const char *own_group)
 {
-    for (const struct model_task *task = inst->tasks; task; task = task->next) {
+    for (const struct model_task *task = list; task; task = task->next) {
         if (!model_task_is_live(task) || !task->wanted || !task->group || is_own(task, own_group))
             continue;
         if (text_holds(sel, node, task->group->text))
@@ -98,10 +98,17 @@ static bool group_holds(const struct select *sel, const struct select_node *node
     return false;
 }
 
+static bool group_holds(const struct select *sel, const struct select_node *node,
+                        const struct model_instance *inst, const char *own_group)
+{
+    return list_holds(sel, node, inst->daemons, own_group) ||
+           list_holds(sel, node, inst->others, own_group);
+}
+
 static int64_t foreign_running(const struct model_instance *inst, const char *own_group)
 {
     int64_t n = inst->running_tasks;
-    for (const struct model_task *task = inst->tasks; task; task = task->next)
+    for (const struct model_task *task = inst->daemons; task; task = task->next)
         n -= task->status == TASK_RUNNING && is_own(task, own_group);
     return n < 0 ? 0 : n;
 }

@@ -67,7 +67,7 @@ static bool is_found(struct daemons *d, const struct start_batch *batch,
                      const struct start_item *item)
 {
     const struct model_instance *inst = start_instance(d, item);
-    for (const struct model_task *t = inst ? inst->tasks : NULL; t; t = t->next) {
+    for (const struct model_task *t = inst ? inst->daemons : NULL; t; t = t->next) {
         if (!t->started_by || strcmp(t->started_by->text, batch->deployment) != 0)
             continue;
         if (model_task_is_live(t) || t->created_unix_ms >= batch->asked_unix_ms ||
