@@ -355,6 +355,7 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     struct agent *a = calloc(1, sizeof *a);
     if (a == NULL)
         return errmsg_set(e, ERR_NOMEM, "out of memory");
+    *ret = a;
     a->loop = loop;
     a->config = config;
     a->started_mono_ms = clock_mono_ms();
@@ -364,7 +365,6 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     list_init(&a->writes);
     list_init(&a->commands);
     pthread_mutex_init(&a->writes_lock, NULL);
-    /* A failed start ends the process: what was made so far goes with it. */
     int err = keys_read(&a->keys, config->gossip_key_file, e);
     if (err != 0)
         return err;
@@ -390,7 +390,6 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
         return errmsg_set(e, err, "out of memory");
     LOG(LOG_INFO, "started", "blox " BLOX_VERSION, LU("api_port", api_port(a->api)),
         LU("rows", a->store_report.rows));
-    *ret = a;
     return 0;
 }
 

@@ -13,7 +13,7 @@
 struct agent;
 
 /* Opens the store, starts the API at once, then finds out who it is and joins. config must outlive
- * the agent. */
+ * the agent. After a failure the process is to end: *ret holds what was opened so far. */
 int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config,
                 struct errmsg *e) MUST_CHECK;
 /* Leaves the cluster, hands over leadership, closes all; done runs when the loop is empty of it. */

@@ -116,8 +116,9 @@ static void on_signal(uv_signal_t *signal, int number)
 
 static int run(const struct config *c, struct errmsg *e)
 {
-    uv_loop_t loop;
-    struct process p = {0};
+    /* Static: after a failed start all of it is still reachable while the process ends. */
+    static uv_loop_t loop;
+    static struct process p;
     uv_loop_init(&loop);
     int err = agent_start(&p.agent, &loop, c, e);
     if (err != 0)
