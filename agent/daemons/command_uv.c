@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/log.h"
+#include "agent/base/hash.h"
 #include "agent/daemons/daemons_int.h"
 
 struct command {
@@ -316,6 +316,23 @@ static void answer_soon(struct daemons *d, const struct intent_result *result, d
     uv_timer_start(&early->timer, early_fire, 0, 0);
 }
 
+/* The request as the user wrote it: looked-up names may differ when it is sent again with its
+ * idempotency key (a family has got a new revision meanwhile), the request does not. */
+static void note_digest(json_t *command)
+{
+    if (!json_str(command, "key") || json_str(command, "digest"))
+        return;
+    char digest[40];
+    char *text = json_dumps(command, JSON_SORT_KEYS | JSON_COMPACT);
+    if (!text)
+        return;
+    size_t len = strlen(text);
+    snprintf(digest, sizeof digest, "%016llx%016llx", (unsigned long long)hash_bytes(text, len, 11),
+             (unsigned long long)hash_bytes(text, len, 12));
+    json_set_str(command, "digest", digest);
+    free(text);
+}
+
 void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg)
 {
     struct intent_result result = {0};
@@ -341,6 +358,7 @@ void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn d
     }
     json_object_del(c->json, "_cluster");
     json_object_del(c->json, "_definition");
+    note_digest(c->json);
     c->done = done;
     c->arg = arg;
     d->commands++;

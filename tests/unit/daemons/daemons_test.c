@@ -397,6 +397,16 @@ Test(daemons, checks_commands_against_ecs)
     cr_expect_eq(json_str(answered_body, "id")[14], '4');
     cr_expect_gt(json_int_or(answered_body, "now", 0), 0);
     cr_expect_null(json_object_get(answered_body, "_cluster"));
+    /* the same request has the same digest, whatever its names stand for now */
+    cr_expect_null(json_str(answered_body, "digest"));
+    static const char update[] =
+        "{\"op\":\"environment.update\",\"name\":\"a\",\"taskDefinition\":\"d\",\"key\":\"k\"}";
+    command(update);
+    char digest[64] = "";
+    strncat(digest, json_str_or(answered_body, "digest", ""), sizeof digest - 1);
+    cr_expect_eq(strlen(digest), 32);
+    command(update);
+    cr_expect_str_eq(json_str_or(answered_body, "digest", ""), digest);
     json_decref(answered_body);
     fake_fini();
 }
