@@ -14,7 +14,7 @@
 #include "tests/sim/raft_world.h"
 
 struct storm { /* per 1,000 and 20 ms step */
-    uint32_t crash, cut, one_way, pause, change, transfer, wipe, propose, retire;
+    uint32_t crash, cut, pair, one_way, pause, change, transfer, wipe, propose, retire;
     uint32_t batch;
     uint64_t wiped; /* node + 1 that came back with another disk and is not replaced yet */
 };
@@ -41,12 +41,13 @@ static void draw_profile(struct world *w, struct storm *s)
     w->profile.trailing = trails[draw(w, 4)];
     s->crash = sometimes(w, 40);
     s->cut = sometimes(w, 60);
+    s->pair = sometimes(w, 60);
     s->one_way = sometimes(w, 60);
     s->pause = sometimes(w, 30);
     s->change = sometimes(w, 200);
     s->transfer = sometimes(w, 40);
     s->wipe = sometimes(w, 10);
-    s->propose = 50 + (uint32_t)draw(w, 900);
+    s->propose = 5 + (uint32_t)draw(w, draw(w, 3) == 0 ? 30 : 900);
     s->retire = sometimes(w, 30);
     s->batch = batches[draw(w, 4)];
     bool drift = draw(w, 2) == 0; /* time is still 0: no clock jumps */
@@ -121,6 +122,8 @@ static void blow(struct world *w, struct storm *s)
     if (hits(w, s->cut))
         for (uint32_t i = 0; i < w->count; i++)
             world_cut(w, a, i, i != a);
+    if (hits(w, s->pair) && a != b)
+        world_cut(w, a, b, true);
     if (hits(w, s->one_way))
         w->cut[a][b] = true;
     if (hits(w, 60))

@@ -80,6 +80,7 @@ struct world {
     uint64_t now_us, seq, hash, messages;
     uint32_t count;
     bool trace, failed;
+    bool forced; /* a script broke stickiness: leases mean nothing */
     char why[200];
     struct world_profile profile;
     bool cut[WORLD_NODES][WORLD_NODES]; /* from, to */

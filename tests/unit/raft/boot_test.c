@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Bootstrap under loss, crashes and different views: nobody starts twice, clusters that share a
+ * server are one, and once all see all there is one. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gossip/boot.h"
+
+#define NODES 6
+#define MAIL 512
+
+static struct {
+    uint64_t from, to, at;
+    struct boot_msg m;
+} mail[MAIL];
+static size_t mail_count;
+
+struct node {
+    struct boot boot;
+    struct raft_server self;
+    uint8_t disk[BOOT_BYTES_MAX];
+    size_t disk_len;
+    uint64_t started;
+    struct raft_config config;
+};
+static struct node nodes[NODES];
+static struct prng rng;
+
+static void post(size_t from, const struct boot_out *out, uint64_t now, uint64_t loss)
+{
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (mail_count == MAIL || prng_below(&rng, 100) < loss)
+            continue;
+        mail[mail_count].from = from + 1;
+        mail[mail_count].to = out->send[i].to;
+        mail[mail_count].at = now + 1 + prng_below(&rng, loss > 0 ? 400 : 10);
+        mail[mail_count++].m = out->send[i].msg;
+    }
+}
+
+static void save(struct node *n)
+{
+    struct wbuf w;
+    wbuf_init(&w, n->disk, sizeof(n->disk));
+    boot_encode(&n->boot, &w);
+    cr_assert_not(w.bad);
+    n->disk_len = w.len;
+    boot_stored(&n->boot, n->boot.version);
+}
+
+static void restart(struct node *n)
+{
+    boot_init(&n->boot, &n->self, 7, 500, prng_next(&rng));
+    if (n->disk_len > 0)
+        cr_assert_eq(boot_decode(&n->boot, n->disk, n->disk_len), 0);
+    if (n->started != 0) { /* the shell found its log */
+        n->boot.state = BOOT_STARTED;
+        n->boot.mask = (1u << n->config.count) - 1;
+    }
+}
+
+static void check(const struct node *n)
+{
+    for (size_t k = 0; k < NODES; k++) {
+        const struct node *o = &nodes[k];
+        if (o->started == 0)
+            continue;
+        for (uint32_t i = 0; i < n->config.count; i++)
+            for (uint32_t j = 0; j < o->config.count; j++)
+                if (n->config.server[i].num == o->config.server[j].num)
+                    cr_assert_eq(n->started, o->started, "two clusters share a server");
+    }
+}
+
+static void tick(size_t i, uint64_t now, uint32_t view, uint64_t loss)
+{
+    struct node *n = &nodes[i];
+    struct boot_peer peers[NODES];
+    struct boot_out out;
+    size_t count = 0;
+    for (size_t k = 0; k < NODES; k++)
+        if (view >> k & 1 || k == i)
+            peers[count++] = (struct boot_peer){.num = nodes[k].self.num,
+                                                .disk = nodes[k].self.disk,
+                                                .id = nodes[k].self.id,
+                                                .blank = nodes[k].boot.state == BOOT_BLANK};
+    boot_tick(&n->boot, now, 3, true, peers, count, &out);
+    post(i, &out, now, loss);
+    if (out.start) {
+        cr_assert_eq(n->started, 0, "started twice");
+        n->started = n->boot.cluster_id;
+        n->config = n->boot.config;
+        check(n);
+    }
+    if (n->boot.version > n->boot.stored && prng_below(&rng, 3) == 0)
+        save(n);
+}
+
+static void deliver(uint64_t now, uint64_t loss)
+{
+    for (size_t k = 0; k < mail_count; k++) {
+        if (mail[k].at > now)
+            continue;
+        struct boot_out out;
+        size_t to = (size_t)mail[k].to - 1;
+        uint64_t from = mail[k].from;
+        struct boot_msg m = mail[k].m, copy;
+        uint8_t bytes[1024];
+        struct wbuf w;
+        struct rbuf r;
+        mail[k--] = mail[--mail_count];
+        wbuf_init(&w, bytes, sizeof(bytes));
+        boot_msg_encode(&m, &w);
+        rbuf_init(&r, bytes, w.len);
+        cr_assert_eq(boot_msg_decode(&r, &copy), 0);
+        boot_recv(&nodes[to].boot, now, from, &copy, &out);
+        post(to, &out, now, loss);
+    }
+}
+
+Test(boot, never_two_clusters_that_share_a_server)
+{
+    uint64_t formed = 0;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        prng_seed(&rng, seed);
+        mail_count = 0;
+        memset(nodes, 0, sizeof(nodes));
+        for (size_t i = 0; i < NODES; i++) {
+            nodes[i].self = (struct raft_server){.num = i + 1, .disk = i + 11};
+            snprintf(nodes[i].self.id, sizeof(nodes[i].self.id), "i-%u", (unsigned)i);
+            restart(&nodes[i]);
+        }
+        uint64_t loss = prng_below(&rng, 60);
+        uint32_t view[NODES];
+        for (uint64_t now = 1; now < 20000; now += 50) {
+            bool storm = now < 10000;
+            for (size_t i = 0; i < NODES; i++) {
+                if (now % 1000 == 1)
+                    view[i] = storm ? (uint32_t)prng_below(&rng, 64) : 63;
+                if (storm && prng_below(&rng, 200) == 0)
+                    restart(&nodes[i]);
+                tick(i, now, view[i], storm ? loss : 0);
+            }
+            deliver(now, storm ? loss : 0);
+        }
+        for (size_t i = 0; i < NODES; i++)
+            formed += nodes[i].started != 0;
+    }
+    cr_assert_gt(formed, 300 * 2, "clusters do form: %lu servers", formed);
+}

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Published holes of raft and its relatives, each as a script over the simulated world whose
+ * checkers judge, and the small inputs of a vote, all of them. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/raft_world.h"
+
+static struct world w;
+
+static void fini(void)
+{
+    world_fini(&w);
+}
+
+TestSuite(raft_directed, .fini = fini, .timeout = 120);
+
+/* Node i stands for election now, whoever leads, and all others forget whom they heard. */
+static void stand(uint32_t i)
+{
+    for (uint32_t k = 0; k < w.count; k++)
+        w.node[k].raft.heard_ms = 0;
+    w.node[i].raft.election_at = 0;
+    world_step(&w, i, &(struct raft_input){.type = RAFT_TICK});
+}
+
+static bool leads(uint32_t i)
+{
+    return w.node[i].up && w.node[i].raft.role == RAFT_LEADER;
+}
+
+static bool elect(uint32_t i)
+{
+    for (uint32_t tries = 0; tries < 20 && !leads(i); tries++) {
+        stand(i);
+        for (uint32_t ms = 0; ms < 100 && !leads(i); ms++)
+            world_run(&w, 1000);
+    }
+    return leads(i);
+}
+
+static void cut_groups(uint32_t group) /* bit i: node i stands on the other side */
+{
+    for (uint32_t a = 0; a < w.count; a++)
+        for (uint32_t b = 0; b < w.count; b++)
+            w.cut[a][b] = (group >> a & 1) != (group >> b & 1);
+}
+
+#define SOUND() cr_assert_not(w.failed, "%s", w.why)
+
+/* Figure 8: an entry of an earlier term that reaches a majority is not committed by that. More
+ * than one batch of them, so that the leader's own entry comes later than the majority. */
+Test(raft_directed, figure_8)
+{
+    world_init(&w, 1, 5, 5);
+    w.forced = true;
+    w.profile.delay_us_min = 3000;
+    cr_assert(elect(0));
+    world_run(&w, 200000);
+    uint64_t before = w.node[0].raft.commit;
+    cut_groups(1 << 2 | 1 << 3 | 1 << 4);
+    cr_assert_eq(world_propose(&w, 0, 60), 0);
+    cr_assert_eq(world_propose(&w, 0, 60), 0);
+    world_run(&w, 100000);
+    cr_assert_eq(w.node[1].raft.log.last_index, before + 120);
+    world_crash(&w, 0, 10);
+    cr_assert(elect(4)); /* with 3 and 4, in a newer term; its no-op stays with it */
+    world_crash(&w, 4, 10);
+    cr_assert_eq(w.node[4].disk.last_index, before + 1);
+    for (uint32_t k = 2; k < 4; k++) { /* nobody else stored it in time */
+        world_crash(&w, k, 0);
+        cr_assert_eq(w.node[k].disk.last_index, before);
+    }
+    world_run(&w, 10000);
+    world_restart(&w, 2);
+    world_restart(&w, 3);
+    cut_groups(1 << 3 | 1 << 4);
+    world_restart(&w, 0);
+    cr_assert(elect(0));
+    uint32_t ms = 0;
+    for (; ms < 500 && w.node[2].raft.log.last_index < before + 64; ms++) {
+        if (w.node[2].raft.log.last_index > before + 1)
+            break;
+        world_run(&w, 100);
+    }
+    cr_assert_lt(w.node[2].raft.log.last_index, before + 121, "one batch at a time");
+    w.cut[0][2] = true; /* no second batch; the answer still comes */
+    world_run(&w, 50000);
+    cr_assert_geq(w.node[0].raft.peer[2].match, before + 60, "a majority holds old entries");
+    cr_assert_eq(w.node[0].raft.commit, before, "and they are not committed");
+    world_crash(&w, 0, 10);
+    world_crash(&w, 1, 10);
+    memset(w.cut, 0, sizeof(w.cut));
+    world_restart(&w, 4);
+    cr_assert(elect(4));
+    world_run(&w, 500000);
+    cr_assert_gt(w.node[4].raft.commit, before);
+    world_heal(&w);
+    world_run(&w, 5000000);
+    SOUND();
+}
+
+/* Ongaro, raft-dev, July 2015: two leaders change the same configuration each by one server, and
+ * get majorities that do not meet. */
+Test(raft_directed, single_server_change_hole_of_2015)
+{
+    world_init(&w, 2, 5, 4);
+    w.forced = true;
+    cr_assert(elect(0));
+    world_run(&w, 200000);
+    cr_assert_eq(world_change(&w, 0, RAFT_ADD_LEARNER, 4, 104), 0);
+    world_run(&w, 500000);
+    cut_groups(1 << 0 | 1 << 4);
+    cr_assert_eq(world_change(&w, 0, RAFT_PROMOTE, 4, 104), 0);
+    world_run(&w, 100000);
+    cr_assert(elect(1));
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100), ERR_BUSY,
+                 "nothing of this term is committed yet");
+    world_run(&w, 100000);
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100), 0, "now something is");
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 3, 103), ERR_BUSY, "one at a time");
+    world_run(&w, 100000);
+    world_crash(&w, 1, 10);
+    world_crash(&w, 2, 10);
+    SOUND();
+    world_run(&w, 1000000); /* it gives up leading a minority */
+    SOUND();
+    cr_assert_not(leads(0));
+    memset(w.cut, 0, sizeof(w.cut));
+    cr_assert_not(elect(0), "the old side cannot win with a stale log");
+    world_heal(&w);
+    world_run(&w, 5000000);
+    cr_assert_geq(world_leader(&w), 0);
+    SOUND();
+}
+
+/* 4.2.2 and a hole of our own first core: the only server that holds the leader's removal is the
+ * removed leader; nobody else has a log long enough. */
+Test(raft_directed, removed_leader_alone_holds_its_removal)
+{
+    world_init(&w, 3, 2, 2);
+    w.forced = true;
+    cr_assert(elect(0));
+    world_run(&w, 200000);
+    world_cut(&w, 0, 1, true);
+    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 0, 100), 0);
+    world_run(&w, 50000);
+    world_crash(&w, 0, 10);
+    cr_assert_gt(w.node[0].disk.last_index, w.node[1].disk.last_index);
+    world_heal(&w);
+    for (uint32_t s = 0; s < 20 && !leads(1); s++)
+        world_run(&w, 1000000);
+    cr_assert(leads(1), "the server that stays leads in the end");
+    cr_assert_eq(w.node[1].raft.config.count, 1);
+    SOUND();
+}
+
+/* A vote that is not on disk has not been given. */
+Test(raft_directed, vote_lost_in_a_crash)
+{
+    world_init(&w, 4, 3, 3);
+    world_run(&w, 1000);
+    struct raft_msg m = {.type = RAFT_VOTE,
+                         .from = 1,
+                         .from_disk = 100,
+                         .to = 3,
+                         .to_disk = 102,
+                         .term = 7,
+                         .index = 1,
+                         .log_term = 1,
+                         .force = true};
+    uint64_t sent = w.messages;
+    world_step(&w, 2, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+    cr_assert_eq(w.node[2].raft.vote, 1);
+    cr_assert_eq(w.messages, sent, "no answer before the write");
+    world_crash(&w, 2, 0);
+    world_restart(&w, 2);
+    cr_assert_neq(w.node[2].raft.term, 7, "it knows nothing of it");
+    m.from = 2;
+    m.from_disk = 101;
+    world_step(&w, 2, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+    world_run(&w, 10000);
+    cr_assert_gt(w.messages, sent, "now it answers, once");
+    world_crash(&w, 2, 0);
+    world_restart(&w, 2);
+    cr_assert_eq(w.node[2].raft.term, 7);
+    m.from = 1;
+    m.from_disk = 100;
+    world_step(&w, 2, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+    cr_assert_eq(w.node[2].raft.vote, 2, "and keeps to it after a restart");
+    SOUND();
+}
+
+/* After a start a server votes for nobody for one election time-out: the answer it gave a leader
+ * just before it stopped may still carry that leader's lease. */
+Test(raft_directed, no_vote_right_after_a_start)
+{
+    world_init(&w, 5, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 300000);
+    world_crash(&w, 1, 0);
+    world_restart(&w, 1);
+    struct raft_msg m = {.type = RAFT_VOTE,
+                         .from = 3,
+                         .from_disk = 102,
+                         .to = 2,
+                         .to_disk = 101,
+                         .term = 50,
+                         .index = 1000,
+                         .log_term = 49};
+    world_step(&w, 1, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+    cr_assert_neq(w.node[1].raft.vote, 3);
+    cr_assert_lt(w.node[1].raft.term, 50);
+    SOUND();
+}
+
+/* A server that was cut off, and one that was removed and does not know it, depose nobody. */
+Test(raft_directed, disruptive_server)
+{
+    world_init(&w, 6, 4, 4);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    uint64_t term = w.node[0].raft.term;
+    cut_groups(1 << 2);
+    world_run(&w, 5000000);
+    memset(w.cut, 0, sizeof(w.cut));
+    world_run(&w, 3000000);
+    cr_assert(leads(0));
+    cr_assert_eq(w.node[0].raft.term, term);
+    cut_groups(1 << 3);
+    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 3, 103), 0);
+    world_run(&w, 2000000);
+    memset(w.cut, 0, sizeof(w.cut));
+    world_run(&w, 5000000);
+    cr_assert(leads(0));
+    cr_assert_eq(w.node[0].raft.term, term);
+    SOUND();
+}
+
+/* The order to take over ends the lease at once, whether or not it arrives. */
+Test(raft_directed, transfer_ends_the_lease)
+{
+    world_init(&w, 7, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    cr_assert(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    w.cut[0][1] = w.cut[0][2] = true;
+    world_step(&w, 0, &(struct raft_input){.type = RAFT_TRANSFER, .num = 2});
+    cr_assert_not(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    cr_assert_eq(world_propose(&w, 0, 1), ERR_BUSY);
+    world_run(&w, 100000);
+    cr_assert_not(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    memset(w.cut, 0, sizeof(w.cut));
+    world_run(&w, 5000000);
+    cr_assert_geq(world_leader(&w), 0);
+    SOUND();
+}
+
+/* A leader that nobody answers loses the lease before anybody could vote, then the lead. */
+Test(raft_directed, lease_ends_before_the_next_election)
+{
+    world_init(&w, 8, 3, 3);
+    w.node[0].rate = 0.9; /* the slowest clock that is allowed leads */
+    cr_assert(elect(0));
+    world_run(&w, 1000000);
+    cr_assert(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    cut_groups(1 << 0);
+    world_run(&w, 300000);
+    cr_assert_not(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    world_run(&w, 3000000);
+    cr_assert_not(leads(0));
+    cr_assert_neq(world_leader(&w), -1);
+    SOUND();
+}
+
+/* ---- the core alone ---------------------------------------------------------------- */
+
+static uint8_t arena[WORLD_ARENA];
+static struct raft_out out;
+
+static void make(struct raft *r, uint64_t term, uint64_t vote, uint64_t entries, uint64_t of_term)
+{
+    struct raft_config c = {.index = 1, .count = 3};
+    for (uint32_t i = 0; i < 3; i++)
+        c.server[i] = (struct raft_server){.num = i + 1, .disk = i + 11, .voter = true};
+    struct raft_options o = {.self = 1,
+                             .disk = 11,
+                             .election_ms = 300,
+                             .heartbeat_ms = 50,
+                             .arena = arena,
+                             .arena_len = sizeof(arena),
+                             .term = term,
+                             .vote = vote,
+                             .base_index = 1,
+                             .base_term = 1,
+                             .applied_index = 1,
+                             .applied_term = 1,
+                             .config = &c};
+    raft_init(r, 1000, &o);
+    for (uint64_t i = 0; i < entries; i++) {
+        struct raft_entry e = {.index = 2 + i, .term = of_term, .type = RAFT_COMMAND};
+        cr_assert_eq(raft_restore_entry(r, &e), 0);
+    }
+}
+
+static struct raft core;
+
+Test(raft_core, snapshot_against_a_conflicting_suffix)
+{
+    uint8_t byte = 0;
+    struct raft_config c;
+    for (int same = 0; same < 2; same++) {
+        make(&core, 3, 0, 9, 2); /* entries 2..10 of term 2 */
+        c = core.config;
+        struct raft_msg m = {.type = RAFT_SNAPSHOT,
+                             .from = 2,
+                             .from_disk = 12,
+                             .to = 1,
+                             .to_disk = 11,
+                             .term = 4,
+                             .index = 6,
+                             .log_term = same == 1 ? 2 : 3,
+                             .total = 1,
+                             .count = 1,
+                             .data = &byte};
+        raft_step(&core, 2000, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+        cr_assert(out.incoming.complete);
+        raft_step(
+            &core, 2000,
+            &(struct raft_input){
+                .type = RAFT_RESTORE, .index = 6, .term = m.log_term, .config = &c, .count = 1},
+            &out);
+        cr_assert_eq(core.log.last_index, same == 1 ? 10 : 6, "case %d", same);
+        cr_assert_eq(core.commit, 6);
+        cr_assert_eq(out.msg_count, 1);
+        cr_assert_gt(out.msg[0].gate, raft_persist_done(&core), "not before it is stored");
+        struct raft_persist p;
+        cr_assert(raft_persist_begin(&core, &p));
+        cr_assert(p.snapshot);
+        cr_assert_eq(p.truncate_from, same == 1 ? 0 : 7);
+        raft_step(&core, 2001, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
+        cr_assert_eq(raft_apply_limit(&core), 6);
+    }
+}
+
+/* All votes of small inputs against the rule as the thesis states it, written down anew. */
+Test(raft_core, every_small_vote)
+{
+    uint64_t cases = 0, granted = 0;
+    for (uint64_t code = 0; code < 3 * 3 * 2 * 3 * 4 * 3 * 3 * 2 * 2; code++) {
+        uint64_t k = code;
+        uint64_t term = 2 + k % 3;
+        uint64_t vote = (k /= 3) % 3; /* nobody, 2, 3 */
+        uint64_t own_last = (k /= 3) % 2;
+        uint64_t own_term = 1 + (k /= 2) % 2;
+        k /= 3;
+        uint64_t ask_term = 1 + k % 4;
+        uint64_t ask_last = (k /= 4) % 3;
+        uint64_t ask_log_term = 1 + (k /= 3) % 3;
+        bool sticky = (k /= 3) % 2 == 1;
+        bool force = (k /= 2) % 2 == 1;
+        if (own_term > term || ask_log_term > ask_term)
+            continue;
+        make(&core, term, vote == 0 ? 0 : vote + 1, own_last, own_term);
+        struct raft_msg m = {.type = RAFT_VOTE,
+                             .from = 2,
+                             .from_disk = 12,
+                             .to = 1,
+                             .to_disk = 11,
+                             .term = ask_term,
+                             .index = 1 + ask_last,
+                             .log_term = ask_log_term,
+                             .force = force};
+        raft_step(&core, sticky ? 1100 : 1300, &(struct raft_input){.type = RAFT_RECV, .msg = &m},
+                  &out);
+        uint64_t last_term = own_last == 0 ? 1 : own_term;
+        bool current =
+            ask_log_term > last_term || (ask_log_term == last_term && ask_last >= own_last);
+        bool unbound = ask_term > term || vote == 0 || vote + 1 == 2;
+        bool expected = ask_term >= term && unbound && current && (!sticky || force);
+        bool got = out.msg_count == 1 && out.msg[0].ok;
+        cr_assert_eq(got, expected, "case %lu", code);
+        uint64_t term_after = ask_term > term && (!sticky || force) ? ask_term : term;
+        cr_assert_eq(core.term, term_after, "case %lu", code);
+        if (got)
+            cr_assert_eq(core.vote, 2);
+        cases++;
+        granted += got;
+    }
+    cr_assert_gt(cases, 1000);
+    cr_assert_gt(granted, 100);
+}
+
+/* A disk that refuses a write: nothing counts as stored, and the next write brings it all. */
+Test(raft_core, failed_write_is_repeated)
+{
+    struct raft_persist p;
+    make(&core, 3, 0, 4, 2);
+    struct raft_entry e = {.index = 6, .term = 4, .type = RAFT_COMMAND};
+    struct raft_msg m = {.type = RAFT_APPEND,
+                         .from = 2,
+                         .from_disk = 12,
+                         .to = 1,
+                         .to_disk = 11,
+                         .term = 4,
+                         .index = 5,
+                         .log_term = 2,
+                         .entries = &e,
+                         .count = 1};
+    raft_step(&core, 2000, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+    cr_assert(raft_persist_begin(&core, &p));
+    raft_persist_failed(&core);
+    cr_assert_eq(raft_apply_limit(&core), 1);
+    cr_assert(raft_persist_begin(&core, &p));
+    cr_assert(p.hard);
+    cr_assert_eq(p.term, 4);
+    cr_assert_eq(p.first, 6);
+    cr_assert_eq(p.last, 6);
+    raft_step(&core, 2001, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
+    for (uint32_t i = 0; i < out.msg_count; i++)
+        cr_assert_leq(out.msg[i].gate, raft_persist_done(&core));
+    cr_assert_eq(core.log.durable, 6);
+}
+
+/* Bytes from outside: every shortening and every changed byte either decodes or is refused. */
+Test(raft_core, decoder_takes_nothing_odd)
+{
+    uint8_t bytes[512], config[RAFT_CONFIG_BYTES_MAX];
+    struct raft_entry entries[RAFT_BATCH];
+    struct raft_msg got;
+    struct wbuf b;
+    make(&core, 3, 0, 0, 1);
+    wbuf_init(&b, config, sizeof(config));
+    raft_config_encode(&core.config, &b);
+    struct raft_entry list[2] = {
+        {.index = 8, .term = 2, .type = RAFT_COMMAND, .len = 3, .data = (const uint8_t *)"abc"},
+        {.index = 9, .term = 3, .type = RAFT_CONFIG, .len = (uint32_t)b.len, .data = config}};
+    struct raft_msg m = {.type = RAFT_APPEND,
+                         .from = 2,
+                         .to = 1,
+                         .term = 3,
+                         .index = 7,
+                         .log_term = 2,
+                         .entries = list,
+                         .count = 2};
+    wbuf_init(&b, bytes, sizeof(bytes));
+    raft_msg_encode(&m, &b);
+    cr_assert_eq(b.len, raft_msg_size(&m));
+    cr_assert_eq(raft_msg_decode(bytes, b.len, &got, entries), 0);
+    cr_assert_eq(got.count, 2);
+    cr_assert_eq(got.entries[1].index, 9);
+    for (size_t len = 0; len < b.len; len++) {
+        uint8_t *copy = malloc(len + 1);
+        memcpy(copy, bytes, len);
+        cr_assert_eq(raft_msg_decode(copy, len, &got, entries), ERR_MALFORMED, "length %zu", len);
+        free(copy);
+    }
+    for (size_t at = 0; at < b.len; at++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            bytes[at] ^= (uint8_t)(1u << bit);
+            int err = raft_msg_decode(bytes, b.len, &got, entries);
+            cr_assert(err == 0 || err == ERR_MALFORMED);
+            bytes[at] ^= (uint8_t)(1u << bit);
+        }
+}
