@@ -50,12 +50,13 @@
 #define SWIM_FANOUT 3u
 #define SWIM_ROUND_FRESH_MS 5u  /* news goes on at once, but not more than one burst in 5 ms */
 #define SWIM_ROUND_AGAIN_MS 20u /* repeats */
-#define SWIM_SENDS_EXTRA 4u     /* each update is sent ceil(log2 n) + 4 times by each member */
-#define SWIM_LOG2_MIN 6u        /* as if there were 64 members at least */
-#define SWIM_DIFFERS_MS 600u    /* every ping differed for so long ... */
-#define SWIM_STEADY_MS 400u     /* ... and our own list stood still for so long: compare lists */
-#define SWIM_CHURN_MS 10000u    /* or differed for so long, however much changes */
-#define SWIM_SYNC_GAP_MS 400u   /* between two comparisons; doubles up to SWIM_SYNC_TRIES times */
+#define SWIM_SENDS_EXTRA                                                                           \
+    6u                   /* each sends each update ceil(log2 n) + 6 times: n * e^-12 missed at 64 */
+#define SWIM_LOG2_MIN 6u /* as if there were 64 members at least */
+#define SWIM_DIFFERS_MS 600u  /* every ping differed for so long ... */
+#define SWIM_STEADY_MS 400u   /* ... and our own list stood still for so long: compare lists */
+#define SWIM_CHURN_MS 10000u  /* or differed for so long, however much changes */
+#define SWIM_SYNC_GAP_MS 400u /* between two comparisons; doubles up to SWIM_SYNC_TRIES times */
 #define SWIM_SYNC_TRIES 6u
 #define SWIM_SETTLE_MIN_MS 60u /* comparisons after joining: 60, 120, ... apart */
 #define SWIM_SETTLE_MAX_MS 2000u

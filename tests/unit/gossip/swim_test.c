@@ -76,7 +76,7 @@ static void detection(unsigned count, double loss, enum world_state how, uint64_
     world_fini();
 }
 
-Test(swim, a_vanished_host_is_marked_by_all_in_bounded_time, .timeout = 250)
+Test(swim, a_vanished_host_is_marked_by_all_in_bounded_time)
 {
     static const struct {
         unsigned count;
@@ -98,7 +98,7 @@ Test(swim, a_vanished_host_is_marked_by_all_in_bounded_time, .timeout = 250)
     }
 }
 
-Test(swim, an_hour_with_loss_fails_nobody_and_stays_quiet, .timeout = 280)
+Test(swim, an_hour_with_loss_fails_nobody_and_stays_quiet)
 {
     world_init(32, 5, 0.05);
     world_run(10000);
@@ -136,7 +136,7 @@ Test(swim, idle_traffic_does_not_grow_with_the_cluster)
     }
 }
 
-Test(swim, paused_members_are_degraded_not_failed_and_fail_nobody, .timeout = 120)
+Test(swim, paused_members_are_degraded_not_failed_and_fail_nobody)
 {
     world_init(32, 9, 0.01);
     world_run(10000);
@@ -157,7 +157,7 @@ Test(swim, paused_members_are_degraded_not_failed_and_fail_nobody, .timeout = 12
     world_fini();
 }
 
-Test(swim, a_partition_heals, .timeout = 120)
+Test(swim, a_partition_heals)
 {
     world_init(32, 13, 0);
     world_run(10000);
