@@ -237,7 +237,7 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
         return ret;
     }
     a.ready =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_BYTES, on_read, s, stream_free);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s, stream_free);
     if (a.ready == NULL) {
         stream_free(s);
         return MHD_NO;

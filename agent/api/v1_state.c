@@ -218,7 +218,7 @@ enum MHD_Result v1_stream(struct request *r, uint8_t kind)
     r->waiter.kinds = 1u << kind;
     struct answer a = {.status = 200, .type = "application/octet-stream"};
     a.ready =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_PIECE, on_read, s, stream_free);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s, stream_free);
     if (a.ready == NULL) {
         stream_free(s);
         return MHD_NO;

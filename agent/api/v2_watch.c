@@ -274,7 +274,7 @@ static enum MHD_Result start(struct watch *w)
     struct answer a = {.status = 200,
                        .type = w->sse ? "text/event-stream" : "application/x-ndjson"};
     a.ready =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_BYTES, on_read, w, watch_free);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, w, watch_free);
     if (a.ready == NULL) {
         watch_free(w);
         return MHD_NO;

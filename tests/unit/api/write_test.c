@@ -195,6 +195,13 @@ Test(write, limits)
     struct http h = http_get(&f, big);
     cr_assert_eq(h.status, 414, "%ld", h.status);
     http_free(&h);
+    /* The longest address there may be still has room for a browser's headers. */
+    big[4096] = '\0';
+    char headers[1200];
+    snprintf(headers, sizeof headers, "Cookie: %01000d", 7);
+    h = http_do(&f, "GET", big, headers, NULL);
+    cr_assert_eq(h.status, 404, "%ld", h.status);
+    http_free(&h);
     free(big);
     fixture_stop(&f);
 }
