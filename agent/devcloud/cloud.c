@@ -40,8 +40,13 @@ uint64_t cloud_between(struct devcloud *cloud, const uint64_t range[2])
 
 void cloud_hex(struct devcloud *cloud, char *out, size_t digits)
 {
-    for (size_t i = 0; i < digits; i++)
-        out[i] = "0123456789abcdef"[prng_next(&cloud->prng) >> 60];
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < digits; i++, bits >>= 4) {
+        if (i % 16 == 0)
+            bits = prng_next(&cloud->prng);
+        out[i] = "0123456789abcdef"[bits & 15];
+    }
     out[digits] = '\0';
 }
 

@@ -128,6 +128,8 @@ struct instance {
     json_t *attributes; /* name -> value or null, set at registration */
     json_t *custom;     /* name -> value or null, by PutAttributes */
     json_t *tags;
+    json_t *all_attributes; /* as answered; NULL: to be made again. Never changed in place */
+    json_t *registered_resources[2]; /* by enum render_as */
     struct list tasks;
     json_t *stale; /* what reads still show, if anything */
     uint64_t stale_until_ms;
@@ -174,6 +176,9 @@ struct task {
     char *stopped_reason;
     char *container_reason;
     int64_t exit_code; /* -1: unknown */
+    /* What the host knows and ECS gets to know with the next status: one version, one state. */
+    int64_t local_pull_started_ms, local_pull_stopped_ms, local_execution_stopped_ms;
+    bool connectivity;
     bool execute_command;
     uint16_t *host_ports; /* as many as def->port_count */
     struct timer step;    /* next change on the host */

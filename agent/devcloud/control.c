@@ -109,15 +109,8 @@ static void do_terminate(struct devcloud *cloud, struct instance *in, const json
 
 static void do_deregister(struct devcloud *cloud, struct instance *in, const json_t *args)
 {
-    struct list *at, *next;
-
     (void)args;
-    instance_deregister(cloud, in);
-    for (at = in->tasks.next; at != &in->tasks; at = next) {
-        next = at->next;
-        task_lost(cloud, LIST_OF(at, struct task, on_instance),
-                  "Container instance deregistration forced by user", NULL);
-    }
+    instance_deregister(cloud, in, REASON_DEREGISTERED, NULL);
 }
 
 static void do_disconnect(struct devcloud *cloud, struct instance *in, const json_t *args)
@@ -271,10 +264,12 @@ static int put_event(struct devcloud *cloud, const json_t *args, json_t **ret_an
         return errmsg_set(e, ERR_NOTFOUND, "no queue '%.60s'", name);
     char *text = json_is_string(body) ? cloud_text("%s", json_string_value(body))
                                       : json_dumps(body, JSON_COMPACT);
-    size_t len = text == NULL ? 0 : strlen(text);
-    for (int64_t i = 0; i < count && text != NULL; i++)
-        if (queue_put(cloud, q, text, len, delay) == NULL)
-            break;
+    if (text == NULL)
+        return errmsg_set(e, ERR_BADPARAM, "body cannot be written as text");
+    struct body *shared = body_create(text, strlen(text));
+    for (int64_t i = 0; i < count; i++)
+        queue_put_body(cloud, q, shared, delay);
+    body_unref(shared);
     free(text);
     *ret_answer = json_pack("{s:I}", "put", (json_int_t)count);
     return 0;

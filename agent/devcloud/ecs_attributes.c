@@ -131,6 +131,8 @@ static void change_attributes(struct devcloud *cloud, struct request *req, bool 
             json_object_set_new(in->custom, name, value == NULL ? json_null() : json_incref(value));
         else
             json_object_del(in->custom, name);
+        json_decref(in->all_attributes);
+        in->all_attributes = NULL;
         instance_changed(cloud, in, "attributes");
     }
     req->answer.json = json_pack("{s:o}", "attributes", done);
@@ -146,7 +148,7 @@ void ecs_delete_attributes(struct devcloud *cloud, struct request *req)
     change_attributes(cloud, req, false);
 }
 
-static void list_of_instance(const struct instance *in, const char *name, const char *value,
+static void list_of_instance(struct instance *in, const char *name, const char *value,
                              struct ecs_page *page, json_t *out)
 {
     json_t *all = render_attributes(in);
@@ -181,7 +183,7 @@ void ecs_list_attributes(struct devcloud *cloud, struct request *req)
     }
     json_t *out = json_array();
     for (struct list *at = c->instances.next; at != &c->instances && !page.more; at = at->next) {
-        const struct instance *in = LIST_OF(at, struct instance, in_cluster);
+        struct instance *in = LIST_OF(at, struct instance, in_cluster);
         if ((in->seq << 8 | 0xff) > page.after && strcmp(in->status, "INACTIVE") != 0 &&
             cloud_unix_ms() >= in->appears_ms)
             list_of_instance(in, name, value, &page, out);

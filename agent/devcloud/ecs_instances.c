@@ -14,7 +14,7 @@ static bool is_visible(const struct instance *in)
     return cloud_unix_ms() >= in->appears_ms;
 }
 
-static json_t *render_for_read(struct devcloud *cloud, const struct instance *in)
+static json_t *render_for_read(struct devcloud *cloud, struct instance *in)
 {
     if (in->stale != NULL && cloud_now_ms() < in->stale_until_ms)
         return json_deep_copy(in->stale);
@@ -92,7 +92,7 @@ void ecs_describe_container_instances(struct devcloud *cloud, struct request *re
     json_array_foreach(ids, i, one)
     {
         const char *id = json_string_value(one);
-        const struct instance *in = instance_find(c, id);
+        struct instance *in = instance_find(c, id);
         if (in != NULL && is_visible(in)) {
             json_array_append_new(found, render_for_read(cloud, in));
             continue;
@@ -143,7 +143,6 @@ void ecs_deregister_container_instance(struct devcloud *cloud, struct request *r
 {
     const struct cluster *c = ecs_cluster(cloud, req);
     bool force = json_bool_or(req->params, "force", false);
-    struct list *at, *next;
 
     if (c == NULL)
         return;
@@ -157,11 +156,6 @@ void ecs_deregister_container_instance(struct devcloud *cloud, struct request *r
         ecs_invalid(req, "Found running tasks on the instance.");
         return;
     }
-    instance_deregister(cloud, in);
-    for (at = in->tasks.next; at != &in->tasks; at = next) {
-        next = at->next;
-        task_lost(cloud, LIST_OF(at, struct task, on_instance),
-                  "Container instance deregistration forced by user", NULL);
-    }
+    instance_deregister(cloud, in, REASON_DEREGISTERED, NULL);
     req->answer.json = json_pack("{s:o}", "containerInstance", render_instance(cloud, in, AS_API));
 }

@@ -162,6 +162,9 @@ void instance_destroy(struct devcloud *cloud, struct instance *in)
     json_decref(in->custom);
     json_decref(in->tags);
     json_decref(in->stale);
+    json_decref(in->all_attributes);
+    json_decref(in->registered_resources[0]);
+    json_decref(in->registered_resources[1]);
     free(in->status_reason);
     free(in->arn);
     free(in);
@@ -246,15 +249,21 @@ static void on_gone(struct devcloud *cloud, struct timer *timer)
     instance_destroy(cloud, in);
 }
 
-void instance_deregister(struct devcloud *cloud, struct instance *in)
+void instance_deregister(struct devcloud *cloud, struct instance *in, const char *reason,
+                         const char *code)
 {
+    struct list *at, *next;
+
     if (strcmp(in->status, "INACTIVE") == 0)
         return;
+    /* Tasks first: what they give back belongs to the instance's last version. */
+    for (at = in->tasks.next; at != &in->tasks; at = next) {
+        next = at->next;
+        task_lost(cloud, LIST_OF(at, struct task, on_instance), reason, code);
+    }
     instance_before(cloud, in);
     in->status = "INACTIVE";
     in->connected = false;
-    free(in->status_reason);
-    in->status_reason = NULL;
     instance_changed(cloud, in, "deregistered");
     cloud_disarm(cloud, &in->flap);
     cloud_arm(cloud, &in->gone, cloud->set.stopped_retention_ms, on_gone);
@@ -262,7 +271,6 @@ void instance_deregister(struct devcloud *cloud, struct instance *in)
 
 void instance_terminate(struct devcloud *cloud, struct instance *in)
 {
-    struct list *at, *next;
     char reason[96];
     bool ghost = !in->connected;
 
@@ -273,20 +281,15 @@ void instance_terminate(struct devcloud *cloud, struct instance *in)
     cloud_truth(
         cloud, "instance",
         json_pack("{s:s,s:s,s:b}", "event", "terminated", "instance", in->arn, "ghost", ghost));
-    for (at = in->tasks.next; at != &in->tasks; at = at->next)
+    for (struct list *at = in->tasks.next; at != &in->tasks; at = at->next)
         task_host_died(cloud, LIST_OF(at, struct task, on_instance));
     if (ghost)
         return; /* DeregisterContainerInstance's documentation: ECS does not notice */
     instance_before(cloud, in);
     in->connected = false;
     instance_changed(cloud, in, "disconnected");
-    instance_deregister(cloud, in);
     snprintf(reason, sizeof(reason), "Host EC2 (instance %s) terminated.", in->ec2_id);
-    for (at = in->tasks.next; at != &in->tasks; at = next) {
-        next = at->next;
-        task_lost(cloud, LIST_OF(at, struct task, on_instance), reason,
-                  in->spot_action[0] != '\0' ? "SpotInterruption" : NULL);
-    }
+    instance_deregister(cloud, in, reason, in->spot_action[0] != '\0' ? "SpotInterruption" : NULL);
 }
 
 static void on_flap(struct devcloud *cloud, struct timer *timer)

@@ -32,7 +32,10 @@ void instance_changed(struct devcloud *cloud, struct instance *in, const char *w
 
 void instance_set_status(struct devcloud *cloud, struct instance *in, const char *status);
 void instance_connect(struct devcloud *cloud, struct instance *in, bool connected);
-void instance_deregister(struct devcloud *cloud, struct instance *in);
+/* Its tasks are declared stopped with the reason and code (may be NULL). */
+void instance_deregister(struct devcloud *cloud, struct instance *in, const char *reason,
+                         const char *code);
+#define REASON_DEREGISTERED "Container instance deregistration forced by user"
 /* The EC2 instance ends. If the agent was connected ECS deregisters it, else it stays a ghost. */
 void instance_terminate(struct devcloud *cloud, struct instance *in);
 void instance_flaps_start(struct devcloud *cloud, struct instance *in);

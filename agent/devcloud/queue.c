@@ -64,32 +64,58 @@ static void on_visible(struct devcloud *cloud, struct timer *timer)
     become_ready(cloud, m);
 }
 
-struct message *queue_put(struct devcloud *cloud, struct queue *q, const char *body, size_t len,
-                          uint64_t delay_ms)
+struct body *body_create(const char *text, size_t len)
 {
-    struct message *m = calloc(1, sizeof(*m) + len + 1);
+    struct body *body = malloc(sizeof(*body) + len + 1);
+
+    if (body == NULL)
+        abort();
+    body->refs = 1;
+    body->len = len;
+    memcpy(body->text, text, len);
+    body->text[len] = '\0';
+    md5_hex(text, len, body->md5);
+    return body;
+}
+
+void body_unref(struct body *body)
+{
+    if (--body->refs == 0)
+        free(body);
+}
+
+struct message *queue_put_body(struct devcloud *cloud, struct queue *q, struct body *body,
+                               uint64_t delay_ms)
+{
+    struct message *m = calloc(1, sizeof(*m));
 
     if (m == NULL)
-        return NULL;
+        abort();
     list_init(&m->link);
     m->queue = q;
     m->seq = ++cloud->seqs;
+    m->body = body;
+    body->refs++;
     cloud_uuid(cloud, m->id);
-    m->body = (char *)(m + 1);
-    m->len = len;
-    memcpy(m->body, body, len);
-    md5_hex(body, len, m->md5);
     m->sent_ms = cloud_unix_ms() + (int64_t)delay_ms;
-    if (map_put(&q->by_id, m->id, m, NULL) != 0) {
-        free(m);
-        return NULL;
-    }
+    if (map_put(&q->by_id, m->id, m, NULL) != 0)
+        abort();
     if (delay_ms > 0) {
         q->delayed++;
         cloud_arm(cloud, &m->timer, delay_ms, on_visible);
     } else {
         become_ready(cloud, m);
     }
+    return m;
+}
+
+struct message *queue_put(struct devcloud *cloud, struct queue *q, const char *text, size_t len,
+                          uint64_t delay_ms)
+{
+    struct body *body = body_create(text, len);
+    struct message *m = queue_put_body(cloud, q, body, delay_ms);
+
+    body_unref(body);
     return m;
 }
 
@@ -157,6 +183,7 @@ void queue_delete(struct devcloud *cloud, struct message *m)
     leave(cloud, m);
     map_del(&m->queue->by_id, m->id);
     json_decref(m->attributes);
+    body_unref(m->body);
     free(m);
 }
 

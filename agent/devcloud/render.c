@@ -50,12 +50,14 @@ static void put_attribute(json_t *list, const char *name, const json_t *value)
     json_array_append_new(list, one);
 }
 
-json_t *render_attributes(const struct instance *in)
+json_t *render_attributes(struct instance *in)
 {
-    json_t *list = json_array();
     const char *key;
-    json_t *value;
+    json_t *value, *list;
 
+    if (in->all_attributes != NULL)
+        return json_incref(in->all_attributes);
+    list = json_array();
     for (size_t i = 0; i < sizeof(CAPABILITIES) / sizeof(CAPABILITIES[0]); i++)
         put_attribute(list, CAPABILITIES[i], NULL);
     json_object_foreach(in->attributes, key, value) put_attribute(list, key, value);
@@ -63,17 +65,29 @@ json_t *render_attributes(const struct instance *in)
     return list;
 }
 
-static json_t *resource_number(const char *name, int64_t value)
+/* The API has all kinds of value, zero where another counts; events have the one that counts. */
+static json_t *resource(const char *name, const char *type, const char *key, json_t *value,
+                        enum render_as as)
 {
-    return json_pack("{s:s,s:s,s:f,s:I,s:I}", "name", name, "type", "INTEGER", "doubleValue", 0.0,
-                     "longValue", (json_int_t)0, "integerValue", (json_int_t)value);
+    json_t *obj = json_pack("{s:s,s:s}", "name", name, "type", type);
+
+    if (as == AS_API) {
+        json_object_set_new(obj, "doubleValue", json_real(0.0));
+        json_set_int(obj, "longValue", 0);
+        json_set_int(obj, "integerValue", 0);
+    }
+    json_object_set_new(obj, key, value);
+    return obj;
 }
 
-static json_t *resource_set(const char *name, json_t *values)
+static json_t *resource_number(const char *name, int64_t value, enum render_as as)
 {
-    return json_pack("{s:s,s:s,s:f,s:I,s:I,s:o}", "name", name, "type", "STRINGSET", "doubleValue",
-                     0.0, "longValue", (json_int_t)0, "integerValue", (json_int_t)0,
-                     "stringSetValue", values);
+    return resource(name, "INTEGER", "integerValue", json_integer((json_int_t)value), as);
+}
+
+static json_t *resource_set(const char *name, json_t *values, enum render_as as)
+{
+    return resource(name, "STRINGSET", "stringSetValue", values, as);
 }
 
 static json_t *port_set(const struct instance *in, bool udp, bool with_tasks)
@@ -88,24 +102,24 @@ static json_t *port_set(const struct instance *in, bool udp, bool with_tasks)
     return set;
 }
 
-static json_t *render_resources(const struct instance *in, bool left)
+static json_t *render_resources(const struct instance *in, bool left, enum render_as as)
 {
     json_t *list = json_array();
 
-    json_array_append_new(list, resource_number("CPU", left ? in->cpu_left : in->cpu));
-    json_array_append_new(list, resource_number("MEMORY", left ? in->memory_left : in->memory));
-    json_array_append_new(list, resource_set("PORTS", port_set(in, false, left)));
-    json_array_append_new(list, resource_set("PORTS_UDP", port_set(in, true, left)));
+    json_array_append_new(list, resource_number("CPU", left ? in->cpu_left : in->cpu, as));
+    json_array_append_new(list, resource_number("MEMORY", left ? in->memory_left : in->memory, as));
+    json_array_append_new(list, resource_set("PORTS", port_set(in, false, left), as));
+    json_array_append_new(list, resource_set("PORTS_UDP", port_set(in, true, left), as));
     if (in->gpus > 0) {
         json_t *ids = json_array();
         for (int64_t i = 0; i < (left ? in->gpus_left : in->gpus); i++)
             json_array_append_new(ids, json_sprintf("GPU-%s-%d", in->id, (int)i));
-        json_array_append_new(list, resource_set("GPU", ids));
+        json_array_append_new(list, resource_set("GPU", ids, as));
     }
     return list;
 }
 
-json_t *render_instance(const struct devcloud *cloud, const struct instance *in, enum render_as as)
+json_t *render_instance(const struct devcloud *cloud, struct instance *in, enum render_as as)
 {
     json_t *obj = json_object();
 
@@ -117,8 +131,10 @@ json_t *render_instance(const struct devcloud *cloud, const struct instance *in,
                         json_pack("{s:s,s:s,s:s}", "agentVersion", "1.105.1", "agentHash",
                                   "8dfceca6", "dockerVersion",
                                   as == AS_API ? "DockerVersion: 25.0.14" : "25.0.14"));
-    json_object_set_new(obj, "remainingResources", render_resources(in, true));
-    json_object_set_new(obj, "registeredResources", render_resources(in, false));
+    json_object_set_new(obj, "remainingResources", render_resources(in, true, as));
+    if (in->registered_resources[as] == NULL)
+        in->registered_resources[as] = render_resources(in, false, as);
+    json_object_set(obj, "registeredResources", in->registered_resources[as]);
     json_set_str(obj, "status", in->status);
     json_set_str(obj, "statusReason", in->status_reason);
     json_set_bool(obj, "agentConnected", in->connected);
@@ -241,7 +257,7 @@ json_t *render_task(const struct devcloud *cloud, const struct task *t, enum ren
     json_set_str(obj, "availabilityZone", t->instance->zone);
     json_set_str(obj, "clusterArn", t->cluster->arn);
     if (t->connected_ms != 0)
-        json_set_str(obj, "connectivity", t->instance->connected ? "CONNECTED" : "DISCONNECTED");
+        json_set_str(obj, "connectivity", t->connectivity ? "CONNECTED" : "DISCONNECTED");
     json_set_str(obj, "containerInstanceArn", t->instance->arn);
     for (size_t i = 0; i < t->def->container_count; i++)
         json_array_append_new(containers, render_container(t, i));
@@ -258,8 +274,10 @@ json_t *render_task(const struct devcloud *cloud, const struct task *t, enum ren
     json_object_set_new(obj, "overrides", render_overrides(t, as));
     if (t->started_by != NULL)
         json_set_str(obj, "startedBy", t->started_by->name);
-    json_set_str(obj, "stopCode", t->stop_code);
-    json_set_str(obj, "stoppedReason", t->stopped_reason);
+    if (t->desired_stopped) { /* before, only the host knows why it ended */
+        json_set_str(obj, "stopCode", t->stop_code);
+        json_set_str(obj, "stoppedReason", t->stopped_reason);
+    }
     if (as == AS_API)
         json_object_set(obj, "tags", t->tags);
     json_set_str(obj, "taskArn", t->arn);

@@ -8,10 +8,10 @@
 
 enum render_as { AS_API, AS_EVENT };
 
-json_t *render_instance(const struct devcloud *cloud, const struct instance *in, enum render_as as);
+json_t *render_instance(const struct devcloud *cloud, struct instance *in, enum render_as as);
 json_t *render_task(const struct devcloud *cloud, const struct task *t, enum render_as as);
 json_t *render_cluster(const struct cluster *c);
-json_t *render_attributes(const struct instance *in);
+json_t *render_attributes(struct instance *in); /* shared: do not change it */
 json_t *render_time(int64_t unix_ms, enum render_as as);
 /* EventBridge's envelope; detail is stolen. */
 json_t *render_envelope(struct devcloud *cloud, const char *detail_type, const char *source,

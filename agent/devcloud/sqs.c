@@ -88,10 +88,10 @@ static json_t *render_message(const struct request *req, const struct message *m
         json_object_set_new(attributes, "ApproximateFirstReceiveTimestamp",
                             json_sprintf("%lld", (long long)m->first_ms));
     json_t *out = json_pack("{s:s,s:s,s:s,s:s#}", "MessageId", m->id, "ReceiptHandle", handle,
-                            "MD5OfBody", m->md5, "Body", m->body, (int)m->len);
+                            "MD5OfBody", m->body->md5, "Body", m->body->text, (int)m->body->len);
     if (out == NULL) /* put-event let through what is not UTF-8 */
         out = json_pack("{s:s,s:s,s:s,s:s}", "MessageId", m->id, "ReceiptHandle", handle,
-                        "MD5OfBody", m->md5, "Body", "\xef\xbf\xbd");
+                        "MD5OfBody", m->body->md5, "Body", "\xef\xbf\xbd");
     if (json_object_size(attributes) > 0)
         json_object_set(out, "Attributes", attributes);
     json_decref(attributes);
@@ -222,7 +222,7 @@ static void complain(struct request *req, const struct complaint *c)
 
 static json_t *render_sent(const struct message *m)
 {
-    return json_pack("{s:s,s:s}", "MessageId", m->id, "MD5OfMessageBody", m->md5);
+    return json_pack("{s:s,s:s}", "MessageId", m->id, "MD5OfMessageBody", m->body->md5);
 }
 
 void sqs_send_message(struct devcloud *cloud, struct request *req)

@@ -51,6 +51,7 @@ void task_changed(struct devcloud *cloud, struct task *t, const char *what)
 {
     t->version++;
     t->updated_ms = cloud_unix_ms();
+    t->connectivity = t->instance->connected;
     log_task(cloud, t, what);
     render_publish(cloud, render_envelope(cloud, "ECS Task State Change", "aws.ecs", t->arn,
                                           render_task(cloud, t, AS_EVENT)));
@@ -125,6 +126,9 @@ static void set_status(struct devcloud *cloud, struct task *t, enum task_status 
         t->connected_ms = now;
     if (status == TASK_RUNNING)
         t->started_ms = now;
+    t->pull_started_ms = t->local_pull_started_ms;
+    t->pull_stopped_ms = t->local_pull_stopped_ms;
+    t->execution_stopped_ms = t->local_execution_stopped_ms;
     bool counts = was_running != (status >= TASK_RUNNING);
     if (status == TASK_STOPPED) {
         t->desired_stopped = true;
@@ -138,7 +142,7 @@ static void set_status(struct devcloud *cloud, struct task *t, enum task_status 
         counts = true;
     }
     task_changed(cloud, t, status == TASK_STOPPED ? "stopped" : "status");
-    if (counts && strcmp(t->instance->status, "INACTIVE") != 0)
+    if (counts)
         instance_changed(cloud, t->instance, "resources");
 }
 
@@ -208,7 +212,7 @@ static void set_live(struct devcloud *cloud, struct task *t, bool live)
         return;
     t->live = live;
     if (!live)
-        t->execution_stopped_ms = cloud_unix_ms();
+        t->local_execution_stopped_ms = cloud_unix_ms();
     log_task(cloud, t, live ? "live" : "dead");
 }
 
@@ -223,10 +227,10 @@ static void arm_step(struct devcloud *cloud, struct task *t)
 static void set_local(struct devcloud *cloud, struct task *t, enum task_status local)
 {
     if (local == TASK_ACTIVATING || (local == TASK_RUNNING && t->local == TASK_PENDING))
-        t->pull_stopped_ms = cloud_unix_ms();
+        t->local_pull_stopped_ms = cloud_unix_ms();
     t->local = local;
     if (local == TASK_PENDING)
-        t->pull_started_ms = cloud_unix_ms();
+        t->local_pull_started_ms = cloud_unix_ms();
     set_live(cloud, t, local >= TASK_RUNNING && local < TASK_DEPROVISIONING);
     if (local >= TASK_DEPROVISIONING && t->exit_code < 0 && t->started_ms != 0)
         t->exit_code = EXIT_SIGTERM;

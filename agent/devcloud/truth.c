@@ -11,7 +11,7 @@ static void add_cluster(struct devcloud *cloud, const struct cluster *c, json_t 
                         json_t *tasks)
 {
     for (struct list *at = c->instances.next; at != &c->instances; at = at->next) {
-        const struct instance *in = LIST_OF(at, struct instance, in_cluster);
+        struct instance *in = LIST_OF(at, struct instance, in_cluster);
         json_t *one = render_instance(cloud, in, AS_API);
         json_set_str(one, "clusterArn", c->arn);
         json_set_bool(one, "hostGone", in->host_gone);

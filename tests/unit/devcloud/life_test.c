@@ -84,8 +84,8 @@ static void expect_all_told(const struct client *c, const struct seen *s)
                 cr_expect_not_null(json_object_get(s->versions, key), "%s was not told", key);
             }
             static const char *const SAME[] = {
-                "status",         "lastStatus", "desiredStatus",      "runningTasksCount",
-                "agentConnected", "stopCode",   "remainingResources", "attributes"};
+                "status",   "lastStatus",   "desiredStatus", "runningTasksCount", "agentConnected",
+                "stopCode", "connectivity", "stoppedReason", "attributes"};
             for (size_t j = 0; j < sizeof(SAME) / sizeof(SAME[0]); j++) {
                 const json_t *a = json_object_get(one, SAME[j]);
                 const json_t *b = json_object_get(detail, SAME[j]);
@@ -330,5 +330,64 @@ Test(life, reads_may_lag)
     const json_t *one = json_array_get(json_arr(r.json, "containerInstances"), 0);
     cr_expect_eq(json_int_or(one, "version", 0), 1, "%s", r.text);
     reply_free(&r);
+    client_stop(&c);
+}
+
+/* Remembers every (arn, version) of the truth and compares it with what was there before. */
+static void compare_with_before(const struct client *c, json_t *known)
+{
+    static const char *const KINDS[][2] = {{"instances", "containerInstanceArn"},
+                                           {"tasks", "taskArn"}};
+    json_t *truth = control(c, "truth", "{}");
+
+    for (size_t k = 0; k < 2; k++) {
+        json_t *one;
+        size_t i;
+        json_array_foreach(json_arr(truth, KINDS[k][0]), i, one)
+        {
+            char key[400];
+            json_object_del(one, "live");
+            json_object_del(one, "localStatus");
+            json_object_del(one, "hostGone");
+            snprintf(key, sizeof(key), "%s %d", json_str(one, KINDS[k][1]),
+                     (int)json_int_or(one, "version", 0));
+            const json_t *before = json_object_get(known, key);
+            if (before == NULL)
+                json_object_set(known, key, one);
+            else
+                cr_expect(json_equal(before, one), "%s", key);
+        }
+    }
+    json_decref(truth);
+}
+
+Test(life, a_version_is_one_state)
+{
+    struct client c =
+        client_start(4, "{\"step_ms\":[1,20],\"stop_step_ms\":[1,20],\"agent_lag_ms\":15,"
+                        "\"throttle\":0}");
+    json_t *known = json_object();
+
+    for (int i = 0; i < 300; i++) {
+        if (i == 10)
+            start_on_all(&c, "ports:1");
+        if (i == 80)
+            CONTROL(&c, "kill-task", "{\"instance\":\"%s\"}", instance_of(&c, 0, "id"));
+        if (i == 100)
+            CONTROL(&c, "disconnect", "{\"instance\":\"%s\"}", instance_of(&c, 1, "id"));
+        if (i == 120)
+            CONTROL(&c, "connect", "{\"instance\":\"%s\"}", instance_of(&c, 1, "id"));
+        if (i == 140)
+            CONTROL(&c, "terminate", "{\"instance\":\"%s\"}", instance_of(&c, 2, "id"));
+        if (i == 160)
+            CONTROL(&c, "deregister", "{\"instance\":\"%s\"}", instance_of(&c, 3, "id"));
+        compare_with_before(&c, known);
+        usleep(1000);
+    }
+    cr_expect_gt(json_object_size(known), 12);
+    json_decref(known);
+    struct seen s = drain_queue(&c);
+    expect_all_told(&c, &s);
+    seen_free(&s);
     client_stop(&c);
 }
