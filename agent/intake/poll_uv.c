@@ -255,7 +255,7 @@ static void receive(struct poller *p)
     struct intake *in = p->intake;
     json_t *params = json_pack("{s:s, s:i, s:i, s:[s]}", "QueueUrl", in->queue_url,
                                "MaxNumberOfMessages", SQS_BATCH, "WaitTimeSeconds",
-                               POLL_WAIT_SECONDS, "AttributeNames", "SentTimestamp");
+                               POLL_WAIT_SECONDS, "MessageSystemAttributeNames", "SentTimestamp");
     struct aws_call_options options = {.queue_url = in->queue_url};
     p->busy = true;
     in->calls_open++;

@@ -3,8 +3,10 @@
  * describe it, and look again at what only we have. Paced by the client's read budget at the
  * lowest priority; the API reads the store meanwhile.
  *
- * Per cluster: ListContainerInstances -> ListTasks RUNNING -> ListTasks STOPPED -> Describe all in
- * hundreds -> our live rows that were not listed go to refresh (MISSING: tombstone). */
+ * The clusters' names are resolved to ARNs first, because rows carry ARNs and Describe answers of
+ * instances carry none. Per cluster: ListContainerInstances -> ListTasks RUNNING -> ListTasks
+ * STOPPED -> Describe all in hundreds -> our live rows that were not listed go to refresh (MISSING:
+ * tombstone). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #define RETRY_MS 2000
 #define RETRY_MAX_MS 60000
 
-enum step { LIST_CLUSTERS, LIST_INSTANCES, LIST_RUNNING, LIST_STOPPED, DESCRIBE };
+enum step { LIST_CLUSTERS, RESOLVE, LIST_INSTANCES, LIST_RUNNING, LIST_STOPPED, DESCRIBE };
 
 struct reconcile {
     struct intake *intake;
@@ -114,6 +116,60 @@ static void answered(struct reconcile *rc, bool go_on)
         finish(rc);
     }
     intake_call_ended(in);
+}
+
+/* ---- which clusters ---------------------------------------------------------------------- */
+
+/* The own cluster's ARN serves hints and refreshes from now on. */
+static void learn_own_arn(struct intake *in, const char *arn)
+{
+    const char *name = strrchr(arn, '/');
+    const char *own = strrchr(in->cluster, '/');
+    if (name != NULL && strcmp(name + 1, own == NULL ? in->cluster : own + 1) == 0)
+        snprintf(in->cluster, sizeof in->cluster, "%s", arn);
+}
+
+static void on_resolved(void *arg, const struct aws_result *r)
+{
+    struct reconcile *rc = arg;
+    struct intake *in = rc->intake;
+    rc->list_call = NULL;
+    bool go_on = usable(rc, r, "DescribeClusters");
+    const json_t *missing = go_on ? json_array_get(json_arr(r->body, "failures"), 0) : NULL;
+    if (missing != NULL) {
+        go_on = false;
+        rc->err = ERR_NOTFOUND;
+        snprintf(rc->why, sizeof rc->why, "there is no cluster %s (%s)",
+                 json_str_or(missing, "arn", "?"), json_str_or(missing, "reason", "?"));
+    }
+    if (go_on) {
+        size_t i;
+        json_t *cluster;
+        json_array_clear(rc->clusters);
+        json_array_foreach(json_arr(r->body, "clusters"), i, cluster)
+        {
+            const char *arn = json_str_or(cluster, "clusterArn", "");
+            json_array_append_new(rc->clusters, json_string(arn));
+            learn_own_arn(in, arn);
+        }
+        rc->step = LIST_INSTANCES;
+    }
+    answered(rc, go_on);
+}
+
+static void resolve(struct reconcile *rc)
+{
+    struct intake *in = rc->intake;
+    struct aws_call_options options = {.priority = AWS_RESYNC};
+    in->calls_open++;
+    rc->list_call =
+        aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
+                 json_pack("{s:O}", "clusters", rc->clusters), &options, on_resolved, rc);
+    if (rc->list_call == NULL) {
+        in->calls_open--;
+        rc->err = ERR_NOMEM;
+        finish(rc);
+    }
 }
 
 /* ---- lists ----------------------------------------------------------------------------- */
@@ -228,20 +284,13 @@ static void look_at_unseen(struct reconcile *rc)
 {
     static const uint8_t kinds[] = {RECORD_INSTANCE, RECORD_TASK};
     struct store_txn *txn = NULL;
-    const char *cluster = cluster_of(rc);
     if (store_read_begin(rc->intake->options.store, &txn) != 0)
         return;
     for (size_t i = 0; i < 2; i++) {
         struct unseen u = {rc, kinds[i]};
-        struct store_query query = {.kind = kinds[i]};
-        /* Rows are indexed by the cluster's ARN; with only a name all rows are looked at, which
-         * is right if this is the only cluster kept. */
-        if (strncmp(cluster, "arn:", 4) == 0) {
-            query.field = ROW_CLUSTER;
-            query.value = cluster;
-        }
-        if (query.field != 0 || json_array_size(rc->clusters) == 1)
-            (void)!store_scan(txn, &query, check_row, &u);
+        struct store_query query = {
+            .kind = kinds[i], .field = ROW_CLUSTER, .value = cluster_of(rc)};
+        (void)!store_scan(txn, &query, check_row, &u);
     }
     store_read_end(txn);
 }
@@ -277,14 +326,16 @@ static void advance(struct reconcile *rc)
             next_cluster(rc);
         }
     }
-    if (rc->err != 0 ||
-        (rc->step != LIST_CLUSTERS && rc->cluster_at >= json_array_size(rc->clusters))) {
+    if (rc->err != 0 || (rc->step > RESOLVE && rc->cluster_at >= json_array_size(rc->clusters))) {
         finish(rc);
         return;
     }
     switch (rc->step) {
     case LIST_CLUSTERS:
         list(rc, "ListClusters", "clusterArns", json_object());
+        break;
+    case RESOLVE:
+        resolve(rc);
         break;
     case LIST_INSTANCES:
         list(rc, "ListContainerInstances", "containerInstanceArns", cluster_params(rc));
@@ -327,7 +378,7 @@ void intake_reconcile(struct intake *in)
     }
     rc->intake = in;
     rc->generation = in->generation;
-    rc->step = in->all_clusters ? LIST_CLUSTERS : LIST_INSTANCES;
+    rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
     rc->clusters = wanted_clusters(in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
