@@ -140,8 +140,9 @@ void op_free(struct op *op);
 void *world_resize(void *arg, void *memory, size_t size);
 void world_load_start(struct daemons *d);
 void world_load_slice(struct daemons *d);
-void world_listen(void *arg, const struct record *records, const struct store_change *changes,
-                  size_t count);
+/* Listen to rows; 0 or ERR_NOMEM. */
+int world_attach(struct daemons *d) MUST_CHECK;
+void world_detach(const struct daemons *d);
 void world_dirty_all(struct daemons *d);
 void world_mark_seen(struct daemons *d);
 /* ECS's counter with the record's generation below it: one order for rows and their end. */

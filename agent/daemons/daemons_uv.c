@@ -172,10 +172,11 @@ int daemons_create(struct daemons **ret, const struct daemons_options *options, 
                           CLUSTER_NAME_MAX);
     }
     memcpy(d->cluster, cluster, strlen(cluster) + 1);
-    if (uv_timer_init(options->loop, &d->timer) != 0) {
+    if (world_attach(d) != 0) {
         free(d);
         return errmsg_set(e, ERR_NOMEM, "out of memory");
     }
+    uv_timer_init(options->loop, &d->timer); /* cannot fail */
     d->timer.data = d;
     prng_seed(&d->prng, options->seed);
     d->settle_first_ms = DAEMONS_SETTLE_FIRST_MS;
@@ -184,7 +185,6 @@ int daemons_create(struct daemons **ret, const struct daemons_options *options, 
     list_init(&d->env_list);
     list_init(&d->ops);
     model_init(&d->model, DAEMONS_INSTANCES_MAX, DAEMONS_TASKS_MAX, world_resize, NULL);
-    rows_listen(options->rows, world_listen, d);
     *ret = d;
     return 0;
 }
@@ -209,6 +209,7 @@ void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg)
     d->closing = true;
     d->leading = false;
     orphan_ops(d);
+    world_detach(d);
     envs_clear(d);
     model_fini(&d->model);
     uv_close((uv_handle_t *)&d->timer, closed);

@@ -237,11 +237,19 @@ static void confirm(struct daemons *d, const struct record *rec)
         world_dirty_all(d);
 }
 
-void world_listen(void *arg, const struct record *records, const struct store_change *changes,
-                  size_t count)
+/* rows keeps its listeners until it is destroyed, and rows still come after this module is gone:
+ * what rows holds is this, not the daemons. It stays, a few bytes for each daemons_create. */
+struct world_link {
+    struct daemons *d; /* NULL: gone */
+    struct world_link *next;
+};
+static struct world_link *links; /* loop thread */
+
+static void listen_rows(void *arg, const struct record *records, const struct store_change *changes,
+                        size_t count)
 {
-    struct daemons *d = arg;
-    if (!d->leading)
+    struct daemons *d = ((struct world_link *)arg)->d;
+    if (!d || !d->leading)
         return;
     for (size_t i = 0; i < count; i++) {
         if (records[i].kind != RECORD_INSTANCE && records[i].kind != RECORD_TASK)
@@ -250,6 +258,25 @@ void world_listen(void *arg, const struct record *records, const struct store_ch
             take_record(d, &records[i], false);
         else
             confirm(d, &records[i]);
+    }
+}
+
+int world_attach(struct daemons *d)
+{
+    struct world_link *link = malloc(sizeof *link);
+    if (!link)
+        return ERR_NOMEM;
+    *link = (struct world_link){d, links};
+    links = link;
+    rows_listen(d->options.rows, listen_rows, link);
+    return 0;
+}
+
+void world_detach(const struct daemons *d)
+{
+    for (struct world_link *link = links; link; link = link->next) {
+        if (link->d == d)
+            link->d = NULL;
     }
 }
 

@@ -718,8 +718,9 @@ void fake_init(void)
 
 void fake_fini(void)
 {
-    listener = NULL;
     daemons_destroy(fake.d, NULL, NULL);
+    uv_run(fake.loop, UV_RUN_DEFAULT);
+    fake_instance(0, "ACTIVE", true, 1000); /* rows still come: nobody listens any more */
     uv_run(fake.loop, UV_RUN_DEFAULT);
     uv_loop_close(fake.loop);
     for (size_t i = 0; i < kept_count; i++)
