@@ -28,7 +28,7 @@ while [ "$n" -le "$last" ]; do
         -lcriterion -o "$dir/directed"
     by=""
     timeout 60 "$dir/directed" >/dev/null 2>&1 || by="directed"
-    timeout 60 "$dir/sim" --seeds 20000 --seconds 40 >"$dir/out" 2>&1 || by="$by simulator"
+    timeout 50 "$dir/sim" --seeds 20000 --seconds 20 >"$dir/out" 2>&1 || by="$by simulator"
     if [ -n "$by" ]; then
         killed=$((killed + 1))
         echo "mutant $n: killed by $by ($(head -n 1 "$dir/out" | cut -c 1-70))"

@@ -14,7 +14,7 @@
 #define WORLD_NODES 7
 #define WORLD_LOG 20000u
 #define WORLD_TERMS 20000u
-#define WORLD_ARENA (8u * RAFT_ENTRY_MAX)
+#define WORLD_ARENA (4u * RAFT_ENTRY_MAX)
 
 struct world_entry {
     uint64_t term, chain; /* chain: hash of this entry and all before it */
