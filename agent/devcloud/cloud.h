@@ -118,7 +118,6 @@ struct instance {
     char *status_reason;
     bool connected;
     bool host_gone; /* the EC2 instance was terminated */
-    bool reboot;
     int64_t version;
     int64_t registered_ms, updated_ms;
     int64_t cpu, memory, cpu_left, memory_left, gpus, gpus_left;

@@ -7,6 +7,7 @@
 #include "agent/devcloud/services.h"
 
 #define TTL_MAX_S 21600
+#define TOKENS_MAX 50000
 #define ROLE "blox-dev-instance"
 #define MAC "0e:49:61:0f:c3:11"
 
@@ -35,6 +36,8 @@ static void put_token(struct devcloud *cloud, struct request *req, const struct 
         plain(req, 400, "Bad Request");
         return;
     }
+    if (cloud->imds_tokens.count >= TOKENS_MAX)
+        imds_fini(cloud); /* all are void: who gets a 401 takes a new one */
     struct imds_token *t = calloc(1, sizeof(*t));
     cloud_hex(cloud, token, 56);
     if (t == NULL || map_put(&cloud->imds_tokens, token, t, NULL) != 0)

@@ -251,6 +251,25 @@ Test(life, disconnected_agent_gets_no_orders_and_reports_later)
     client_stop(&c);
 }
 
+Test(life, death_while_disconnected_is_reported_on_return)
+{
+    struct client c = client_start(1, NULL);
+    char text[128];
+
+    start_on_all(&c, "daemon:1");
+    wait_tasks(&c, "RUNNING", 1);
+    CONTROL(&c, "disconnect", "{\"all\":true}");
+    CONTROL(&c, "kill-task", "{\"group\":\"daemon:d\"}");
+    usleep(50000);
+    cr_expect_not(is_live(&c, 0));
+    cr_expect_str_eq(task_text(&c, 0, "lastStatus", text), "RUNNING");
+    cr_expect_str_eq(task_text(&c, 0, "stopCode", text), "");
+    CONTROL(&c, "connect", "{\"all\":true}");
+    wait_tasks(&c, "STOPPED", 1);
+    cr_expect_str_eq(task_text(&c, 0, "stopCode", text), "EssentialContainerExited");
+    client_stop(&c);
+}
+
 Test(life, ecs_agent_knows_before_ecs)
 {
     struct client c = client_start(1, "{\"step_ms\":1,\"agent_lag_ms\":60000,\"throttle\":0}");
