@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * In one file, because names, instances and tasks hold and free each other. */
 #include "scheduler/model.h"
 
 #include <string.h>

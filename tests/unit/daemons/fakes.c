@@ -13,219 +13,6 @@
 
 struct fake fake;
 
-struct kept {
-    struct record record;
-    char key[RECORD_KEY_MAX + 1];
-};
-static struct kept *kept[2048];
-static size_t kept_count;
-static rows_listen_fn listener;
-static void *listener_arg;
-
-/* ---- later ---------------------------------------------------------------------------- */
-
-struct later {
-    uv_timer_t timer;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-static void later_closed(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
-static void later_fire(uv_timer_t *timer)
-{
-    struct later *later = timer->data;
-    later->fn(later->arg);
-    uv_close((uv_handle_t *)timer, later_closed);
-}
-
-static void do_later(uint64_t ms, void (*fn)(void *arg), void *arg)
-{
-    struct later *later = calloc(1, sizeof *later);
-    ENSURE(later);
-    uv_timer_init(fake.loop, &later->timer);
-    later->timer.data = later;
-    later->fn = fn;
-    later->arg = arg;
-    uv_timer_start(&later->timer, later_fire, ms, 0);
-}
-
-/* ---- rows and store ---------------------------------------------------------------------- */
-
-struct post {
-    struct kept **kept;
-    size_t count;
-    store_apply_fn done;
-    void *arg;
-    int err;
-};
-
-static struct kept *copy_record(const struct record *rec)
-{
-    struct kept *k = calloc(1, sizeof *k);
-    ENSURE(k);
-    k->record = *rec;
-    memcpy(k->key, rec->key, rec->key_len);
-    k->record.key = k->key;
-    uint8_t *value = malloc(rec->value_len + 1u);
-    ENSURE(value);
-    if (rec->value_len)
-        memcpy(value, rec->value, rec->value_len);
-    k->record.value = value;
-    return k;
-}
-
-static void free_kept(struct kept *k)
-{
-    free((void *)(uintptr_t)k->record.value);
-    free(k);
-}
-
-static struct kept **find_kept(uint8_t kind, const char *key)
-{
-    for (size_t i = 0; i < kept_count; i++) {
-        if (kept[i]->record.kind == kind && strcmp(kept[i]->key, key) == 0)
-            return &kept[i];
-    }
-    return NULL;
-}
-
-static void post_done(void *arg)
-{
-    struct post *post = arg;
-    struct record *records = calloc(post->count, sizeof *records);
-    struct store_change *changes = calloc(post->count, sizeof *changes);
-    ENSURE(records && changes);
-    for (size_t i = 0; i < post->count; i++) {
-        struct kept *k = post->kept[i];
-        struct kept **old = find_kept(k->record.kind, k->key);
-        records[i] = k->record;
-        changes[i].applied =
-            !post->err && (!old || record_is_newer(k->record.version, (*old)->record.version));
-        if (!changes[i].applied)
-            continue;
-        struct kept *mine = copy_record(&k->record);
-        if (old) {
-            free_kept(*old);
-            *old = mine;
-        } else {
-            ENSURE(kept_count < sizeof kept / sizeof kept[0]);
-            kept[kept_count++] = mine;
-        }
-    }
-    if (!post->err && listener)
-        listener(listener_arg, records, changes, post->count);
-    if (post->done)
-        post->done(post->arg, post->err, records, changes, post->count);
-    for (size_t i = 0; i < post->count; i++)
-        free_kept(post->kept[i]);
-    free(post->kept);
-    free(records);
-    free(changes);
-    free(post);
-}
-
-int rows_apply(struct rows *r, const struct record *records, size_t count, store_apply_fn done,
-               void *arg)
-{
-    (void)r;
-    struct post *post = calloc(1, sizeof *post);
-    ENSURE(post);
-    post->kept = calloc(count, sizeof *post->kept);
-    ENSURE(post->kept);
-    for (size_t i = 0; i < count; i++)
-        post->kept[i] = copy_record(&records[i]);
-    post->count = count;
-    post->done = done;
-    post->arg = arg;
-    post->err = fake.store_fails ? ERR_FULL : 0;
-    do_later(0, post_done, post);
-    return 0;
-}
-
-void rows_listen(struct rows *r, rows_listen_fn fn, void *arg)
-{
-    (void)r;
-    listener = fn;
-    listener_arg = arg;
-}
-
-int store_read_begin(struct store *s, struct store_txn **ret)
-{
-    (void)s;
-    *ret = NULL;
-    return 0;
-}
-
-void store_read_end(struct store_txn *txn)
-{
-    (void)txn;
-}
-
-int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
-                  struct store_row *ret)
-{
-    (void)txn;
-    (void)key_len;
-    struct kept **k = find_kept(kind, key);
-    if (!k)
-        return ERR_NOTFOUND;
-    *ret = (struct store_row){.record = (*k)->record};
-    return 0;
-}
-
-static int by_key(const void *a, const void *b)
-{
-    return strcmp((*(struct kept *const *)a)->key, (*(struct kept *const *)b)->key);
-}
-
-int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
-{
-    (void)txn;
-    qsort(kept, kept_count, sizeof kept[0], by_key);
-    for (size_t i = 0; i < kept_count; i++) {
-        if (kept[i]->record.kind != query->kind || kept[i]->record.deleted)
-            continue;
-        char after[RECORD_KEY_MAX + 1] = "";
-        if (query->after_key)
-            memcpy(after, query->after_key, query->after_key_len);
-        if (query->after_key && strcmp(kept[i]->key, after) <= 0)
-            continue;
-        struct store_row row = {.record = kept[i]->record};
-        int rv = fn(arg, &row);
-        if (rv)
-            return rv < 0 ? rv : 0;
-    }
-    return 0;
-}
-
-int fake_attempts(void)
-{
-    int n = 0;
-    for (size_t i = 0; i < kept_count; i++)
-        n += kept[i]->record.kind == RECORD_ATTEMPT && !kept[i]->record.deleted;
-    return n;
-}
-
-static void put_row(uint8_t kind, const char *key, uint64_t version, const struct row *row)
-{
-    struct buf value;
-    buf_init(&value, RECORD_VALUE_MAX);
-    ENSURE(row_encode(row, &value) == 0);
-    struct record rec = {.kind = kind,
-                         .source = SOURCE_EVENT,
-                         .key_len = (uint16_t)strlen(key),
-                         .key = key,
-                         .value_len = (uint32_t)value.len,
-                         .value = (const uint8_t *)value.data,
-                         .version = {version, 0}};
-    ENSURE(rows_apply(NULL, &rec, 1, NULL, NULL) == 0);
-    buf_fini(&value);
-}
-
 void fake_instance(int n, const char *status, bool connected, uint64_t version)
 {
     char arn[32];
@@ -236,7 +23,7 @@ void fake_instance(int n, const char *status, bool connected, uint64_t version)
     row_set(&row, ROW_CONNECTED, connected ? "true" : "false");
     static const char json[] = "{\"attributes\":[{\"name\":\"color\",\"value\":\"red\"}]}";
     row.json = (struct row_text){json, sizeof json - 1};
-    put_row(RECORD_INSTANCE, arn, version, &row);
+    fake_put_row(RECORD_INSTANCE, arn, version, &row);
 }
 
 void fake_attempt(const char *environment, const char *deployment, int instance)
@@ -250,7 +37,7 @@ void fake_attempt(const char *environment, const char *deployment, int instance)
     struct row row = {0};
     row_set(&row, ROW_STATUS, "asked");
     row.json = (struct row_text){json, strlen(json)};
-    put_row(RECORD_ATTEMPT, key, 1, &row);
+    fake_put_row(RECORD_ATTEMPT, key, 1, &row);
 }
 
 /* ---- ECS --------------------------------------------------------------------------------------
@@ -398,7 +185,7 @@ void intake_refresh_task(struct intake *in, const char *cluster, const char *tas
 {
     (void)in;
     (void)cluster;
-    do_later(3, refresh, strdup(task_arn));
+    fake_later(3, refresh, strdup(task_arn));
 }
 
 void intake_refresh_instance(struct intake *in, const char *cluster, const char *instance_arn)
@@ -431,8 +218,7 @@ static json_t *start_tasks(json_t *params, bool effect)
         const char *arn = json_string_value(item);
         char key[128];
         snprintf(key, sizeof key, "%s/%s", json_str(params, "startedBy"), arn);
-        struct kept **attempt = find_kept(RECORD_ATTEMPT, key);
-        fake.attempt_was_stored = fake.attempt_was_stored && attempt && !(*attempt)->record.deleted;
+        fake.attempt_was_stored = fake.attempt_was_stored && fake_attempt_is_stored(key);
         if (fake.fails && strcmp(fake.fails, arn) == 0) {
             json_array_append_new(failures,
                                   json_pack("{s:s,s:s}", "arn", arn, "reason", fake.reason));
@@ -570,7 +356,7 @@ struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *o
     call->params = params;
     call->done = done;
     call->arg = arg;
-    do_later(2, answer_call, call);
+    fake_later(2, answer_call, call);
     return call;
 }
 
@@ -652,7 +438,7 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
     ENSURE(p->command);
     p->done = done;
     p->arg = arg;
-    do_later(1, commit, p);
+    fake_later(1, commit, p);
     return 0;
 }
 
@@ -723,9 +509,7 @@ void fake_fini(void)
     fake_instance(0, "ACTIVE", true, 1000); /* rows still come: nobody listens any more */
     uv_run(fake.loop, UV_RUN_DEFAULT);
     uv_loop_close(fake.loop);
-    for (size_t i = 0; i < kept_count; i++)
-        free_kept(kept[i]);
-    kept_count = 0;
+    fake_store_fini();
     json_decref(fake.environments);
     json_decref(fake.deployments);
     json_decref(fake.last_proposal);

@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "agent/base/row.h"
 #include "agent/daemons/daemons_int.h"
 
 #define FAKE_CLUSTER "arn:aws:ecs:eu-west-1:1:cluster/c"
@@ -75,6 +76,11 @@ void fake_run(uint64_t ms, bool advance);
 /* Live attempt rows. */
 int fake_attempts(void);
 void fake_attempt(const char *environment, const char *deployment, int instance);
+/* For the fakes themselves. */
+void fake_later(uint64_t ms, void (*fn)(void *arg), void *arg);
+void fake_put_row(uint8_t kind, const char *key, uint64_t version, const struct row *row);
+bool fake_attempt_is_stored(const char *key);
+void fake_store_fini(void);
 /* Until cond or 10 s have passed. */
 #define FAKE_UNTIL(cond)                                                                           \
     for (int fake_i = 0; fake_i < 2000 && !(cond); fake_i++)                                       \
