@@ -35,6 +35,7 @@ static struct agent agents[AGENTS];
 static const uint8_t key[1][32] = {{7}};
 static uint64_t answered, answer_index;
 static int answer_err;
+static bool apart; /* started agents do not join the others */
 
 static void on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
                      struct raft_rows *ret)
@@ -172,7 +173,7 @@ static void start(struct agent *a, unsigned expect)
     for (size_t i = 0; i < AGENTS; i++) {
         char address[32];
         const char *list[1] = {address};
-        if (&agents[i] == a || !agents[i].up)
+        if (apart || &agents[i] == a || !agents[i].up)
             continue;
         snprintf(address, sizeof(address), "127.0.0.1:%u", gossip_port(agents[i].gossip));
         cr_assert_eq(gossip_join(a->gossip, list, 1), 0);
@@ -393,4 +394,27 @@ Test(raft_uv, a_restart_alone_keeps_all_and_waits_for_a_majority)
     for (size_t i = 0; i < AGENTS; i++)
         for (uint64_t v = 1; v <= 6; v++)
             cr_assert_eq(agents[i].values[v - 1], v);
+}
+
+static bool in_trouble(struct agent *a)
+{
+    json_t *j = raft_uv_status(a->raft);
+    bool trouble = strstr(json_str_or(j, "trouble", ""), "two clusters") != NULL;
+    json_decref(j);
+    return trouble;
+}
+
+Test(raft_uv, two_clusters_that_meet_stop_acting_and_say_so)
+{
+    apart = true;
+    start(&agents[0], 1);
+    start(&agents[1], 1);
+    UNTIL(raft_uv_may_act(agents[0].raft) && raft_uv_may_act(agents[1].raft));
+    char address[32];
+    const char *list[1] = {address};
+    snprintf(address, sizeof(address), "127.0.0.1:%u", gossip_port(agents[0].gossip));
+    cr_assert_eq(gossip_join(agents[1].gossip, list, 1), 0);
+    UNTIL(in_trouble(&agents[0]) && in_trouble(&agents[1]));
+    cr_assert_not(raft_uv_may_act(agents[0].raft));
+    cr_assert_not(raft_uv_may_act(agents[1].raft));
 }
