@@ -17,8 +17,7 @@
 #define JOIN_SYNCS 2u         /* lists asked for while joining; the digests do the rest */
 #define JOIN_ADDRESSES 4u     /* of one name */
 
-/* ---- addresses
- * -------------------------------------------------------------------------------------- */
+/* ---- addresses ---- */
 
 /* "host:port", "[v6]:port". False: no port. */
 static bool split(const char *text, char *host, size_t host_max, char *port, size_t port_max)
@@ -76,8 +75,7 @@ int join_parse(struct gossip_node *g, const char *text, struct sockaddr_storage 
     return 0;
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------------- */
+/* ---- asking ---- */
 
 static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int seed)
 {
@@ -168,8 +166,7 @@ static void try_seed(struct gossip_node *g, size_t seed)
     g->open_handles++;
 }
 
-/* ---- retries and trouble
- * ------------------------------------------------------------------------------------ */
+/* ---- retries and trouble ---- */
 
 static void explain(struct gossip_node *g)
 {
@@ -265,8 +262,7 @@ void join_joined(struct gossip_node *g)
     g->refused = false;
 }
 
-/* ---- the two packets
- * ------------------------------------------------------------------------------------------ */
+/* ---- the two packets ---- */
 
 static void answer_join(struct gossip_node *g, const struct seal_header *h,
                         const struct wire_join *join, const struct sockaddr_storage *from)

@@ -42,8 +42,7 @@ void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *wh
     g->on_bad_packet(g->arg, from, why);
 }
 
-/* ---- performing
- * ------------------------------------------------------------------------------------- */
+/* ---- performing ---- */
 
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
                         const struct seal_peer *reply, const struct sockaddr_storage *reply_addr)
@@ -65,6 +64,10 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
 static void on_timer(uv_timer_t *timer)
 {
     struct gossip_node *g = timer->data;
+    uint64_t look_at = g->look_at;
+    g->look_at = 0;
+    if (look_at != 0)
+        swim_suspicious(g->swim, node_now(g), look_at, g->out);
     swim_tick(g->swim, node_now(g), g->out);
     node_perform(g, NULL, NULL);
 }
@@ -72,8 +75,17 @@ static void on_timer(uv_timer_t *timer)
 static void arm(struct gossip_node *g)
 {
     uint64_t now = node_now(g), due = swim_deadline(g->swim);
+    if (g->look_at != 0)
+        due = now;
     if (!g->closing)
         uv_timer_start(&g->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+/* Not at once: the caller may be inside the core's own sends. */
+void node_look(struct gossip_node *g, uint64_t num)
+{
+    g->look_at = num;
+    arm(g);
 }
 
 static void report(struct gossip_node *g)
@@ -123,8 +135,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
         arm(g);
 }
 
-/* ---- receiving
- * --------------------------------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const uint8_t *message,
                   size_t len, const struct sockaddr_storage *source)
@@ -159,8 +170,7 @@ void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_f
     g->handler[channel].arg = arg;
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------------- */
+/* ---- sending ---- */
 
 static void on_local(uv_idle_t *idle)
 {
@@ -497,8 +507,7 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
     return 0;
 }
 
-/* ---- questions
- * ---------------------------------------------------------------------------------------------- */
+/* ---- questions ---- */
 
 uint64_t gossip_self(const struct gossip_node *g)
 {

@@ -125,6 +125,7 @@ struct gossip_node {
     bool refused;
     char odd_key[9]; /* id of a key that packets to us were sealed with; "" if none */
     uint64_t bad_ms;
+    uint64_t look_at; /* a member whose connection ended; 0: none */
 
     struct gossip_stats stats;
 };
@@ -138,7 +139,8 @@ void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const ui
                   size_t len, const struct sockaddr_storage *source);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
-uint32_t node_others(const struct gossip_node *g); /* live members beside us */
+void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */
+uint32_t node_others(const struct gossip_node *g);   /* live members beside us */
 uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its finer part */
 
 /* udp_uv.c */
@@ -156,6 +158,7 @@ struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
 int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
 int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
              size_t len);
+int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, if it can be */
 void tcp_check(struct gossip_node *g, const struct swim_member *m);
 void tcp_member_gone(struct gossip_node *g, uint64_t num);
 void tcp_close_all(struct gossip_node *g);

@@ -159,7 +159,7 @@ enum seal_result seal_open(const struct seal *s, struct seal_peer self, const ui
     return SEAL_FORGED;
 }
 
-/* ---- replay window ------------------------------------------------------------------ */
+/* ---- replay window ---- */
 
 #define WINDOW_BITS (SEAL_WINDOW_WORDS * 64u)
 
@@ -194,7 +194,7 @@ enum seal_fresh seal_window_accept(struct seal_window *w, uint64_t epoch, uint64
     return SEAL_FRESH;
 }
 
-/* ---- streams ------------------------------------------------------------------------ */
+/* ---- streams ---- */
 
 #define HELLO_PREFIX 5u
 #define HELLO_PLAIN 80u

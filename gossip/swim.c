@@ -173,8 +173,22 @@ int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, co
     return err;
 }
 
-/* ---- joining
- * --------------------------------------------------------------------------------------- */
+void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out)
+{
+    struct swim_member *m = swim_get(s, num);
+    if (m == NULL || m->m.self || !swim_is_live(m->m.state) || s->leaving_ms != 0)
+        return;
+    enter(s, now_ms);
+    swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+    leave_step(s, now_ms, out);
+}
+
+const struct swim_member *swim_observed(const struct swim *s, unsigned ring)
+{
+    return s->rings_stale || s->ring[ring].slot == SWIM_NONE ? NULL : &s->slot[s->ring[ring].slot];
+}
+
+/* ---- joining ---- */
 
 enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joiner,
                              const struct gossip_member **ret_other)

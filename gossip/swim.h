@@ -221,6 +221,10 @@ int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, co
 bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch);
 void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
                   struct swim_out *out);
+/* The shell lost a connection to that member: look at once instead of at the next probe. */
+void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out);
+/* The member that we observe on a ring; NULL: none. */
+const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
 /* What a member told of itself in a join or welcome; then ask it for its list. */
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, uint64_t epoch,
                   bool sync, struct swim_out *out);

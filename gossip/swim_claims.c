@@ -15,7 +15,7 @@ static void clear_suspicion(struct swim_member *m)
     m->since_ms = 0;
 }
 
-/* ---- about this member itself ---------------------------------------------------------- */
+/* ---- about this member itself ---- */
 
 void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
 {
@@ -45,7 +45,7 @@ static void about_self(struct swim *s, uint64_t now_ms, const struct wire_update
     swim_raise(s, now_ms, u->incarnation + 1);
 }
 
-/* ---- alive -------------------------------------------------------------------------------- */
+/* ---- alive ---- */
 
 static void take_body(struct swim *s, struct swim_member *m, const struct wire_update *u,
                       uint64_t teller)
@@ -78,7 +78,7 @@ static void alive(struct swim *s, uint64_t now_ms, struct swim_member *m,
     swim_enqueue(s, now_ms, m);
 }
 
-/* ---- suspicion ------------------------------------------------------------------------------ */
+/* ---- suspicion ---- */
 
 /* Confirmations that make a suspicion short; a small cluster has fewer to give. */
 static unsigned need(const struct swim *s)
@@ -206,7 +206,7 @@ static void claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *
     swim_enqueue(s, now_ms, m);
 }
 
-/* ---- death -------------------------------------------------------------------------------- */
+/* ---- death ---- */
 
 static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t incarnation,
                  enum swim_cause cause, uint64_t by)

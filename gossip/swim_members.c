@@ -244,7 +244,7 @@ struct swim_member *swim_random_live(struct swim *s, const struct swim_member *a
     return NULL;
 }
 
-/* ---- observer rings ------------------------------------------------------------------ */
+/* ---- observer rings ---- */
 
 /* Each ring orders the members by another hash, so the union of the rings is an expander with
  * high probability (Law and Siu 2003, used by Rapid). Everyone computes the same rings. */

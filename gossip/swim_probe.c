@@ -135,8 +135,7 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
     }
 }
 
-/* ---- verdicts
- * ------------------------------------------------------------------------------------ */
+/* ---- verdicts ---- */
 
 static void note_evidence(struct swim_member *m, const struct swim_probe *p)
 {
@@ -206,8 +205,7 @@ static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, str
     }
 }
 
-/* ---- schedule
- * -------------------------------------------------------------------------------------- */
+/* ---- schedule ---- */
 
 /* SWIM 4.3: every member once per round, in an order drawn anew for each round. */
 static struct swim_member *next_in_round(struct swim *s)
@@ -333,8 +331,7 @@ void swim_probe_reset(struct swim *s)
     memset(s->relay, 0, sizeof s->relay);
 }
 
-/* ---- packets
- * ----------------------------------------------------------------------------------------- */
+/* ---- packets ---- */
 
 /* A target wants its observers evenly spaced: ring r at r/RINGS of the period on its own clock. It
  * says so in the ack; the observer keeps within half and three halves of the period, so a target

@@ -6,7 +6,7 @@
 #include "agent/base/ensure.h"
 #include "gossip/swim_int.h"
 
-/* ---- the queue: slots, not messages, so news about one member never queues twice ---------- */
+/* ---- the queue: slots, not messages, so news about one member never queues twice ---- */
 
 static void push(struct swim *s, struct swim_queue *q, uint16_t slot, uint8_t which)
 {

@@ -12,8 +12,7 @@
 
 static void stream_flush(struct stream *t);
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -51,15 +50,40 @@ static void stream_close(struct stream *t)
     uv_close((uv_handle_t *)&t->tcp, on_closed);
 }
 
-/* Closed by trouble: what waited for the peer learns it. */
+/* Closed by trouble: what waited for the peer learns it. A peer closes only connections of its own,
+ * so the end of one of ours says that its process may be gone. */
 static void stream_broke(struct stream *t)
 {
     struct gossip_node *g = t->node;
     uint64_t num = t->num;
-    bool out = t->kind == STREAM_OUT;
+    bool out = t->kind == STREAM_OUT, was_open = t->state == STREAM_OPEN;
     stream_close(t);
-    if (out && !g->closing)
-        call_fail(g, num, ERR_UNREACHABLE);
+    if (!out || g->closing)
+        return;
+    call_fail(g, num, ERR_UNREACHABLE);
+    if (was_open && !g->closing)
+        node_look(g, num);
+}
+
+static bool is_observed(const struct gossip_node *g, uint64_t num)
+{
+    for (unsigned i = 0; i < SWIM_RINGS; i++) {
+        const struct swim_member *m = swim_observed(g->swim, i);
+        if (m != NULL && m->m.num == num)
+            return true;
+    }
+    return false;
+}
+
+/* Connections to those we observe stay open: when such a process dies its kernel says so at once.
+ * They carry nothing at rest. */
+static void hold_observed(struct gossip_node *g)
+{
+    for (unsigned i = 0; i < SWIM_RINGS; i++) {
+        const struct swim_member *m = swim_observed(g->swim, i);
+        if (m != NULL && m->m.state == MEMBER_ALIVE)
+            tcp_hold(g, m);
+    }
 }
 
 static void on_stream_timer(uv_timer_t *timer)
@@ -67,13 +91,18 @@ static void on_stream_timer(uv_timer_t *timer)
     struct gossip_node *g = timer->data;
     uint64_t now = node_now(g);
     struct list *next;
+    hold_observed(g);
     for (struct list *at = g->streams.next; at != &g->streams; at = next) {
         struct stream *t = LIST_OF(at, struct stream, link);
         next = at->next;
         uint64_t limit = t->kind == STREAM_IN ? STREAM_STALE_MS : STREAM_IDLE_MS;
         if (t->state != STREAM_OPEN)
             limit = STREAM_HANDSHAKE_MS;
-        if (now - t->used_ms < limit)
+        const struct swim_member *m = swim_find(g->swim, t->num);
+        bool held = t->state == STREAM_OPEN &&
+                    (t->kind == STREAM_OUT ? is_observed(g, t->num)
+                                           : t->seal.recv_counter > 0 && m != NULL);
+        if (now - t->used_ms < limit || held)
             continue;
         if (t->state == STREAM_OPEN)
             stream_close(t);
@@ -81,8 +110,6 @@ static void on_stream_timer(uv_timer_t *timer)
             stream_broke(t);
         next = g->streams.next; /* a failed call's owner may have closed others */
     }
-    if (g->streams.next == &g->streams)
-        uv_timer_stop(timer);
 }
 
 static struct stream *stream_new(struct gossip_node *g, enum stream_kind kind)
@@ -110,8 +137,6 @@ static struct stream *stream_new(struct gossip_node *g, enum stream_kind kind)
     else
         g->checks++;
     uv_tcp_nodelay(&t->tcp, 1);
-    if (!uv_is_active((uv_handle_t *)&g->stream_timer))
-        uv_timer_start(&g->stream_timer, on_stream_timer, 1000, 1000);
     return t;
 }
 
@@ -132,8 +157,7 @@ void tcp_member_gone(struct gossip_node *g, uint64_t num)
     }
 }
 
-/* ---- sending
- * -------------------------------------------------------------------------------------- */
+/* ---- sending ---- */
 
 struct write {
     uv_write_t req;
@@ -205,8 +229,7 @@ static void stream_flush(struct stream *t)
         stream_broke(t);
 }
 
-/* ---- receiving
- * -------------------------------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 /* False: the stream was closed or broke the rules. */
 static bool take_messages(struct stream *t)
@@ -322,8 +345,7 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
         stream_broke(t);
 }
 
-/* ---- connecting
- * --------------------------------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 static void check_done(struct stream *t, int status)
 {
@@ -403,24 +425,30 @@ static bool make_room(struct gossip_node *g)
     return oldest != NULL;
 }
 
-int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
-             size_t len)
+int tcp_hold(struct gossip_node *g, const struct swim_member *m)
 {
     struct peer *p = &g->peers[m - g->swim->slot];
-    if (len > GOSSIP_MESSAGE_MAX)
-        return ERR_TOOBIG;
     if (p->num != m->m.num)
         *p = (struct peer){.num = m->m.num};
     if (p->out != NULL && p->out->epoch != m->epoch)
         stream_close(p->out); /* it restarted: that connection leads to its earlier life */
-    if (p->out == NULL) {
-        if (g->outgoing >= GOSSIP_STREAMS_MAX && !make_room(g))
-            return ERR_BUSY;
-        p->out = stream_connect(g, m, STREAM_OUT);
-        if (p->out == NULL)
-            return ERR_UNREACHABLE;
-    }
-    struct stream *t = p->out;
+    if (p->out != NULL)
+        return 0;
+    if (g->outgoing >= GOSSIP_STREAMS_MAX && !make_room(g))
+        return ERR_BUSY;
+    p->out = stream_connect(g, m, STREAM_OUT);
+    return p->out == NULL ? ERR_UNREACHABLE : 0;
+}
+
+int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
+             size_t len)
+{
+    if (len > GOSSIP_MESSAGE_MAX)
+        return ERR_TOOBIG;
+    int err = tcp_hold(g, m);
+    if (err != 0)
+        return err;
+    struct stream *t = g->peers[m - g->swim->slot].out;
     size_t size = MESSAGE_HEADER + len;
     if (t->pending.len - t->pending_at + size > STREAM_QUEUE_MAX) {
         g->stats.dropped_full++;
@@ -444,8 +472,7 @@ int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel
     return 0;
 }
 
-/* ---- accepting
- * -------------------------------------------------------------------------------------------- */
+/* ---- accepting ---- */
 
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -466,6 +493,8 @@ int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct 
     int rc = uv_tcp_bind(&g->listener, (const struct sockaddr *)bind, 0);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&g->listener, 256, on_connection);
+    if (rc == 0)
+        rc = uv_timer_start(&g->stream_timer, on_stream_timer, 1000, 1000);
     if (rc == 0)
         return 0;
     char text[WIRE_ADDR_TEXT];

@@ -107,7 +107,7 @@ const char *wire_addr_text(const struct sockaddr_storage *a, char out[WIRE_ADDR_
     return out;
 }
 
-/* ---- heads ---------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 void wire_put_head(struct wbuf *w, const struct wire_head *h)
 {
@@ -176,7 +176,7 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
     return r->bad ? ERR_MALFORMED : 0;
 }
 
-/* ---- updates -------------------------------------------------------------------------- */
+/* ---- updates ---- */
 
 static bool has_from(enum gossip_state state)
 {
@@ -242,7 +242,7 @@ int wire_get_update(struct rbuf *r, struct wire_update *ret)
     return r->bad ? ERR_MALFORMED : 0;
 }
 
-/* ---- join and welcome ------------------------------------------------------------------- */
+/* ---- join and welcome ---- */
 
 size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN])
 {
