@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/api/problem.h"
+#include "agent/api/v1.h"
 #include "agent/base/clock.h"
 
 #define PIECE_BYTES (48u * 1024)
@@ -206,13 +208,20 @@ static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
     return (ssize_t)n;
 }
 
-enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, const char *type,
-                           const char *index)
+static enum MHD_Result refuse(struct request *r, struct list_stream *s, int err)
 {
-    struct answer a = {.status = 200, .type = type, .index = index};
+    stream_free(s);
+    if (r->is_v1)
+        return v1_error(r, 500, V1_INTERNAL);
+    return problem_reply(r, &(struct problem){.err = err});
+}
+
+static struct list_stream *stream_new(struct request *r, const struct list_spec *spec,
+                                      const char *index)
+{
     struct list_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
-        return MHD_NO;
+        return NULL;
     s->store = r->api->store;
     s->spec = *spec;
     buf_init(&s->out, PIECE_BYTES + RECORD_VALUE_MAX * 2);
@@ -220,16 +229,23 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     s->last_key_len = (uint16_t)strlen(spec->after_key);
     memcpy(s->last_key, spec->after_key, s->last_key_len);
     buf_puts(&s->out, "{\"items\":[");
-    if (store_read_begin(s->store, &s->txn) != 0) {
-        stream_free(s);
+    return s;
+}
+
+enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, const char *type,
+                           const char *index)
+{
+    struct answer a = {.status = 200, .type = type, .index = index};
+    struct list_stream *s = stream_new(r, spec, index);
+    if (s == NULL)
         return MHD_NO;
-    }
+    int err = store_read_begin(s->store, &s->txn);
+    if (err != 0)
+        return refuse(r, s, err);
     s->txn_began_ms = clock_mono_ms();
     s->best = most_selective(s->txn, &s->spec);
-    if (read_piece(s) != 0) {
-        stream_free(s);
-        return MHD_NO;
-    }
+    if ((err = read_piece(s)) != 0)
+        return refuse(r, s, err);
     if (s->done) { /* it fits: one answer with its length */
         a.body = &s->out;
         enum MHD_Result ret = reply(r, &a);
@@ -238,10 +254,8 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     }
     a.ready =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s, stream_free);
-    if (a.ready == NULL) {
-        stream_free(s);
-        return MHD_NO;
-    }
+    if (a.ready == NULL)
+        return refuse(r, s, ERR_NOMEM);
     return reply(r, &a);
 }
 
