@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Raft core: time, terms, votes, persistence. Leading is raft_lead.c, following raft_follow.c.
- * Numbers in comments are sections of Ongaro's thesis. */
+ * Numbers in comments are sections of Ongaro's thesis. Over 500 lines, for terms, votes and what is
+ * on disk are one argument and are best read together. */
 #include "gossip/raft.h"
 
 #include <string.h>

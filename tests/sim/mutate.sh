@@ -14,8 +14,7 @@ core="gossip/raft.c gossip/raft_log.c gossip/raft_lead.c gossip/raft_follow.c go
     agent/base/prng.c agent/base/buf.c agent/base/hash.c agent/base/clock.c"
 world="tests/sim/raft_world.c tests/sim/raft_check.c"
 flags="-std=c17 -D_GNU_SOURCE -I. -O2 -w"
-# 7: a leader never tells a server a commit index beyond what it saw acknowledged or is sending
-#    in the same message, except after a prefix the follower holds; the log end bounds the rest.
+# Numbers of mutants that change nothing, each with its argument.
 equivalent=" "
 killed=0
 alive=""

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * Network, disks, clocks and a shell around the cores: one world, hence one (long) file. */
 #include "tests/sim/raft_world.h"
 
 #include <stdio.h>
