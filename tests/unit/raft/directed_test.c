@@ -464,3 +464,37 @@ Test(raft_core, decoder_takes_nothing_odd)
             bytes[at] ^= (uint8_t)(1u << bit);
         }
 }
+
+/* 4.1: a server uses the newest configuration in its log; one that is cut off again is gone. */
+Test(raft_core, truncated_configuration_is_taken_back)
+{
+    uint8_t bytes[RAFT_CONFIG_BYTES_MAX];
+    struct wbuf b;
+    make(&core, 3, 0, 1, 2);
+    struct raft_config four = core.config;
+    four.server[four.count++] = (struct raft_server){.num = 4, .disk = 14, .voter = true};
+    wbuf_init(&b, bytes, sizeof(bytes));
+    raft_config_encode(&four, &b);
+    struct raft_entry config = {
+        .index = 3, .term = 3, .type = RAFT_CONFIG, .len = (uint32_t)b.len, .data = bytes};
+    struct raft_entry other = {.index = 3, .term = 4, .type = RAFT_NOOP};
+    struct raft_msg m = {.type = RAFT_APPEND,
+                         .from = 2,
+                         .from_disk = 12,
+                         .to = 1,
+                         .to_disk = 11,
+                         .term = 3,
+                         .index = 2,
+                         .log_term = 2,
+                         .entries = &config,
+                         .count = 1};
+    raft_step(&core, 2000, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+    cr_assert_eq(core.config.count, 4, "in force before it is committed");
+    m.from = 3;
+    m.from_disk = 13;
+    m.term = 4;
+    m.entries = &other;
+    raft_step(&core, 2001, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+    cr_assert_eq(core.config.count, 3);
+    cr_assert_eq(core.config.index, 1);
+}
