@@ -247,9 +247,7 @@ int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint6
     return send_message(g, channel, to, data, len, true);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* The last handle closed: nothing of libuv's refers to the node any more. */
 void node_handle_closed(struct gossip_node *g)

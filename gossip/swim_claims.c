@@ -257,8 +257,7 @@ static void claim_left(struct swim *s, uint64_t now_ms, struct swim_member *m,
     swim_enqueue(s, now_ms, m);
 }
 
-/* ---- entry points -----------------------------------------------------------------------------
- */
+/* ---- entry points ---- */
 
 static void add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update *u,
                         uint64_t teller, bool listed)

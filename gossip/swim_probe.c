@@ -12,8 +12,7 @@ static uint32_t next_seq(struct swim *s)
     return s->seq;
 }
 
-/* ---- timing ------------------------------------------------------------------------------------
- */
+/* ---- timing ---- */
 
 /* Twice the smoothed round trip and four deviations, within bounds, stretched by local health
  * (Lifeguard's LHA-Probe). */
@@ -45,8 +44,7 @@ static void learn_rtt(struct swim_member *m, uint64_t us)
         m->m.rtt_us = 1;
 }
 
-/* ---- sending pings ------------------------------------------------------------------------------
- */
+/* ---- sending pings ---- */
 
 static void send_ping(struct swim *s, struct swim_member *m, uint32_t seq, uint8_t ring,
                       struct swim_out *out)

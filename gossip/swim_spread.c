@@ -70,8 +70,7 @@ static unsigned sends_max(const struct swim *s)
     return log2 + SWIM_SENDS_EXTRA;
 }
 
-/* ---- packets ----------------------------------------------------------------------------------
- */
+/* ---- packets ---- */
 
 void swim_describe(const struct swim *s, const struct swim_member *m, bool body,
                    struct wire_update *ret)
@@ -156,8 +155,7 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
     p->len = (uint16_t)w.len;
 }
 
-/* ---- rounds -----------------------------------------------------------------------------------
- */
+/* ---- rounds ---- */
 
 static void round_now(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
@@ -190,8 +188,7 @@ static uint64_t round_due(const struct swim *s)
     return UINT64_MAX;
 }
 
-/* ---- lists --------------------------------------------------------------------------------------
- */
+/* ---- lists ---- */
 
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
                    struct swim_out *out)
