@@ -49,6 +49,10 @@ void events_from_task(const json_t *task, const struct events_options *options,
 void events_from_instance(const json_t *instance, const char *cluster_arn,
                           const struct events_options *options, struct events_row *ret);
 
+/* What may be kept of a body that is poison: its JSON without environment values, or only its
+ * length if it is not JSON. Appends; buf's errors. */
+int events_scrub(const char *body, size_t len, struct buf *out);
+
 /* True if the cluster (name or ARN) is among options->clusters. */
 bool events_keeps_cluster(const struct events_options *options, const char *cluster);
 
