@@ -478,9 +478,14 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
         return rv ? rv : ERR_NOMEM;
     }
     task->first_seen_ms = now_ms ? now_ms : 1;
+    task->changed_ms = task->first_seen_ms;
     if (old) {
         task->first_seen_ms = old->first_seen_ms;
         task->stop_asked_ms = old->stop_asked_ms;
+        if (old->version == row->version) {
+            task->changed_ms = old->changed_ms;
+            task->looked_ms = old->looked_ms;
+        }
         struct model_instance *before = old->instance;
         link_task(task, inst); /* first, so that the instance is not left empty */
         unlink_task(old);

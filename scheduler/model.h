@@ -96,6 +96,8 @@ struct model_task {
     int64_t stopped_unix_ms;
     uint64_t stop_asked_ms; /* monotonic: when StopTask was last sent; 0: never */
     uint64_t first_seen_ms; /* monotonic */
+    uint64_t changed_ms;    /* monotonic: when this version came */
+    uint64_t looked_ms;     /* the shell's: when a look at it was last asked for; 0: not */
     const char *stop_code;  /* "" if none, as below */
     const char *reason;
     struct model_task *next; /* on the instance */

@@ -110,6 +110,7 @@ struct daemons {
     unsigned starts, stops, unsettled, commands;
     unsigned outages;         /* calls that failed in a row for reasons of AWS as a whole */
     uint64_t not_before_ms;   /* AWS asked for a pause */
+    uint64_t next_doubt_ms;   /* doubt.c looks around again */
     uint64_t next_plan_ms;    /* so that planning takes at most a fifth of the loop's time */
     uint64_t settle_first_ms; /* DAEMONS_SETTLE_*; tests are less patient */
     uint64_t settle_window_ms;
@@ -164,6 +165,9 @@ void act_plan(struct daemons *d, struct denv *env);
  * confirm_flush, after the plan, has sent it) and env is planned again by its answer. */
 bool confirm_instance(struct daemons *d, struct denv *env, struct model_instance *inst);
 void confirm_flush(struct daemons *d, const struct denv *env);
+
+/* doubt.c: tasks that stand still between two states are looked at again: their event was lost. */
+void doubt_step(struct daemons *d, uint64_t *deadline_ms);
 
 /* start.c, settle.c, stop.c */
 struct start_item {

@@ -151,6 +151,7 @@ static void step(uv_timer_t *timer)
     if (may_act)
         plan_envs(d);
     wake_for_envs(d, may_act, &deadline_ms);
+    doubt_step(d, &deadline_ms);
     uint64_t now_ms = daemons_now(d);
     uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
     if (deadline_ms == UINT64_MAX)
@@ -236,6 +237,7 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
     d->not_before_ms = 0;
     d->outages = 0;
     d->next_plan_ms = 0;
+    d->next_doubt_ms = 0;
     world_load_start(d);
     envs_sync(d);
     LOG(LOG_INFO, "daemons_leading", "scheduling begins once the cluster's state is known",

@@ -37,12 +37,13 @@ static bool all_known(struct daemons *d, const char *cluster, const json_t *body
     return known;
 }
 
+/* startedBy must be the only filter (ECS API reference, ListTasks), so these are the tasks that are
+ * meant to run. One that was started and has stopped since is no reason not to start another. */
 static struct aws_call *list_tasks(struct daemons *d, const char *cluster, const char *deployment,
-                                   const char *desired, aws_done_fn done, void *arg)
+                                   aws_done_fn done, void *arg)
 {
     struct aws_call_options options = {.priority = AWS_REPAIR};
-    json_t *params = json_pack("{s:s,s:s,s:s}", "cluster", cluster, "startedBy", deployment,
-                               "desiredStatus", desired);
+    json_t *params = json_pack("{s:s,s:s}", "cluster", cluster, "startedBy", deployment);
     return params ? aws_list(d->options.aws, AWS_ECS, "ListTasks", "taskArns", params, &options,
                              done, arg)
                   : NULL;
@@ -127,7 +128,7 @@ static void retry_list(struct daemons *d, struct start_batch *batch)
     judge(d, batch);
 }
 
-static void on_stopped_list(void *arg, const struct aws_result *result)
+static void on_list(void *arg, const struct aws_result *result)
 {
     struct start_batch *batch = arg;
     batch->op.call = NULL;
@@ -139,35 +140,15 @@ static void on_stopped_list(void *arg, const struct aws_result *result)
         return;
     }
     batch->listing = false;
-    batch->complete = all_known(d, batch->cluster, result->body) && batch->complete;
-    judge(d, batch);
-}
-
-static void on_running_list(void *arg, const struct aws_result *result)
-{
-    struct start_batch *batch = arg;
-    batch->op.call = NULL;
-    struct daemons *d = op_resume(&batch->op);
-    if (!d)
-        return;
-    if (result->err) {
-        retry_list(d, batch);
-        return;
-    }
     batch->complete = all_known(d, batch->cluster, result->body);
-    batch->op.call =
-        list_tasks(d, batch->cluster, batch->deployment, "STOPPED", on_stopped_list, batch);
-    batch->op.pending = batch->op.call != NULL;
-    if (!batch->op.call)
-        retry_list(d, batch);
+    judge(d, batch);
 }
 
 static void list_batch(struct daemons *d, struct start_batch *batch)
 {
     batch->listed_from_ms = daemons_now(d);
     batch->listing = true;
-    batch->op.call =
-        list_tasks(d, batch->cluster, batch->deployment, "RUNNING", on_running_list, batch);
+    batch->op.call = list_tasks(d, batch->cluster, batch->deployment, on_list, batch);
     batch->op.pending = batch->op.call != NULL;
     if (!batch->op.call)
         retry_list(d, batch);
@@ -362,7 +343,7 @@ static void survey_env(struct daemons *d, struct denv *env)
     memcpy(survey->env, env->name, sizeof survey->env);
     memcpy(survey->deployment, env->deployment, sizeof survey->deployment);
     op_init(&survey->op, d, OP_SURVEY);
-    survey->op.call = list_tasks(d, env->cluster, env->deployment, "RUNNING", on_survey, survey);
+    survey->op.call = list_tasks(d, env->cluster, env->deployment, on_survey, survey);
     survey->op.pending = survey->op.call != NULL;
     env->settling = survey->op.pending;
     if (!survey->op.call)
