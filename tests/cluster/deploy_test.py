@@ -58,6 +58,8 @@ def test():
     group = "daemon:logs"
     with Cluster(agents=5, instances=200) as c:
         c.cloud.control("set", event_duplicate=0.05, event_delay_ms=300)
+        for agent in c.agents:
+            agent.settings["intake.reconcile_interval"] = "15s"  # what a lost event costs at most
         c.start().wait_ready(60)
         a = c.agents[3]
         a.write("POST", "/v2/environments",
