@@ -120,15 +120,15 @@ static int run(const struct config *c, struct errmsg *e)
     static uv_loop_t loop;
     static struct process p;
     uv_loop_init(&loop);
-    int err = agent_start(&p.agent, &loop, c, e);
-    if (err != 0)
-        return err;
     uv_signal_init(&loop, &p.term);
     uv_signal_init(&loop, &p.interrupt);
     p.term.data = &p;
     p.interrupt.data = &p;
     uv_signal_start(&p.term, on_signal, SIGTERM);
     uv_signal_start(&p.interrupt, on_signal, SIGINT);
+    int err = agent_start(&p.agent, &loop, c, e);
+    if (err != 0)
+        return err;
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_walk(&loop, close_handle, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);

@@ -41,7 +41,7 @@ def wait_for(what, seconds, probe, every=0.05):
             last = probe()
             if last:
                 return last
-        except (OSError, http.client.HTTPException, ValueError) as e:
+        except (OSError, http.client.HTTPException, ValueError, Failure) as e:
             last = e
         time.sleep(every)
     raise Failure(f"waited {seconds} s in vain for {what}; last: {last!r}")
