@@ -163,3 +163,17 @@ Test(record, requests_are_kept_as_they_came)
     reply_free(&r);
     client_stop(&c);
 }
+
+Test(start, a_used_port_is_refused)
+{
+    struct client c = client_start(0, NULL);
+    struct devcloud_options options;
+    struct devcloud *second;
+    struct errmsg e = {0};
+
+    devcloud_options_init(&options);
+    options.port = devcloud_port(c.cloud);
+    cr_assert_neq(devcloud_start(&second, &options, &e), 0);
+    cr_expect_not_null(strstr(e.text, "in use"), "%s", e.text);
+    client_stop(&c);
+}
