@@ -283,6 +283,13 @@ Test(events, traps_of_real_events)
          "\"arn:aws-us-gov:ecs:r:1:container-instance/x\",\"registeredResources\":[{"
          "\"integerValue\":2048,\"name\":\"CPU\",\"type\":\"INTEGER\"}],\"status\":\"ACTIVE\","
          "\"version\":1}"},
+        {"elements of one name keep their order", TASK,
+         TASK_HEAD ",\"tags\":[{\"key\":\"b\"},{\"key\":\"a\",\"value\":\"2\"},"
+                   "{\"key\":\"a\",\"value\":\"1\"}]}",
+         EVENTS_ROW,
+         "{\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\",\"lastStatus\":\"RUNNING\",\"tags\":["
+         "{\"key\":\"a\",\"value\":\"2\"},{\"key\":\"a\",\"value\":\"1\"},{\"key\":\"b\"}],"
+         "\"taskArn\":\"arn:aws:ecs:r:1:task/c/t\",\"version\":7}"},
         {"no version", INSTANCE,
          "{\"containerInstanceArn\":\"arn:aws:ecs:r:1:container-instance/x\",\"clusterArn\":"
          "\"arn:aws:ecs:r:1:cluster/c\",\"status\":\"ACTIVE\"}",
@@ -529,28 +536,35 @@ Test(events, what_is_too_much_is_poison)
     struct events_row r;
     events_row_init(&r);
     char *body = calloc(1, 3 << 20);
-    int head = sprintf(body, "{\"detail-type\":\"" TASK "\",\"source\":\"aws.ecs\",\"detail\":%s",
-                       TASK_HEAD);
+    int head =
+        snprintf(body, 1024, "{\"detail-type\":\"" TASK "\",\"source\":\"aws.ecs\",\"detail\":%s",
+                 TASK_HEAD);
     /* nested */
-    int at = head + sprintf(body + head, ",\"x\":");
+    int at = head + snprintf(body + head, 64, ",\"x\":");
     memset(body + at, '[', 1000);
     memset(body + at + 1000, ']', 1000);
-    strcpy(body + at + 2000, "}}");
+    memcpy(body + at + 2000, "}}", 3);
     events_parse(body, strlen(body), &all, &r);
     cr_assert_eq(r.outcome, EVENTS_POISON);
     cr_assert_not_null(strstr(r.why, "deep"), "%s", r.why);
+    at = head + snprintf(body + head, 64, ",\"environment\":");
+    memset(body + at, '[', 1000);
+    memset(body + at + 1000, ']', 1000);
+    memcpy(body + at + 2000, "}}", 3);
+    events_parse(body, strlen(body), &all, &r);
+    cr_assert_eq(r.outcome, EVENTS_POISON);
     /* large */
-    at = head + sprintf(body + head, ",\"x\":\"");
+    at = head + snprintf(body + head, 64, ",\"x\":\"");
     memset(body + at, 'x', 600 * 1024);
-    strcpy(body + at + 600 * 1024, "\"}}");
+    memcpy(body + at + 600 * 1024, "\"}}", 4);
     events_parse(body, strlen(body), &all, &r);
     cr_assert_eq(r.outcome, EVENTS_POISON);
     cr_assert_not_null(strstr(r.why, "512 KiB"), "%s", r.why);
     /* a long list in the wrong order must not take long, and is a row */
-    at = head + sprintf(body + head, ",\"attributes\":[{}");
+    at = head + snprintf(body + head, 64, ",\"attributes\":[{}");
     for (int i = 40000; i > 0; i--)
-        at += sprintf(body + at, ",\"%05d\"", i);
-    strcpy(body + at, "]}}");
+        at += snprintf(body + at, 64, ",\"%05d\"", i);
+    memcpy(body + at, "]}}", 4);
     events_parse(body, strlen(body), &all, &r);
     cr_assert_eq(r.outcome, EVENTS_ROW, "%s", r.why);
     /* and the parser is as before */
