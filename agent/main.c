@@ -155,6 +155,7 @@ int main(int argc, char **argv)
     int err = load_config(&c, argc, argv, &check, &e);
     if (err != 0) {
         fprintf(stderr, "bloxd: %s\n", e.text);
+        config_fini(&c);
         return err == ERR_USAGE ? 2 : EXIT_CONFIG;
     }
     enum log_level level = LOG_INFO;

@@ -57,6 +57,24 @@ static bool write_file(const char *path, const char *text)
     return ok;
 }
 
+/* What the user's shell says of another cluster or account is not for the local one. */
+static void clean_environment(void)
+{
+    extern char **environ;
+    char name[128];
+    for (char **p = environ; *p != NULL;) {
+        size_t n = strcspn(*p, "=");
+        bool ours = strncmp(*p, "BLOX_", 5) == 0 || strncmp(*p, "AWS_", 4) == 0;
+        if (ours && n < sizeof name) {
+            memcpy(name, *p, n);
+            name[n] = '\0';
+            unsetenv(name); /* moves the rest down */
+        } else {
+            p++;
+        }
+    }
+}
+
 /* Children die with us, whatever ends us. */
 static pid_t spawn(const char *program, char *const *argv, int out_fd, const char *log)
 {
@@ -67,6 +85,7 @@ static pid_t spawn(const char *program, char *const *argv, int out_fd, const cha
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(1);
+    clean_environment();
     signal(SIGINT, SIG_IGN); /* the terminal's Ctrl-C goes to the whole group; we stop in order */
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (fd >= 0) {

@@ -76,7 +76,8 @@ def request(port, method, path, body=None, headers=None, timeout=20):
         r = conn.getresponse()
         raw = r.read()
         kind = r.getheader("Content-Type", "")
-        out = json.loads(raw) if "json" in kind and raw.strip() else raw.decode("utf-8", "replace")
+        whole = "json" in kind and "ndjson" not in kind and raw.strip()
+        out = json.loads(raw) if whole else raw.decode("utf-8", "replace")
         return r.status, dict(r.getheaders()), out
     finally:
         conn.close()
