@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "agent/base/limits.h"
+#include "agent/base/list.h"
 #include "agent/base/map.h"
 #include "agent/base/metrics.h"
 #include "agent/base/prng.h"
@@ -32,8 +33,9 @@ struct reconcile;
 struct refresh {
     struct map waiting; /* "cluster\narn" -> non-NULL */
     uv_timer_t timer;
+    struct list describes; /* under way, of any leadership */
     unsigned in_flight;
-    unsigned failures;
+    unsigned failures; /* in a row */
 };
 
 struct local {
@@ -54,7 +56,8 @@ struct intake {
     uint64_t generation; /* of the leadership: answers of an earlier one are dropped */
     struct prng prng;
     char queue_trouble[256];
-    char ecs_trouble[256];
+    char reconcile_trouble[256];
+    char describe_trouble[256];
 
     struct poller pollers[POLLERS_MAX];
     unsigned poller_target;
@@ -85,8 +88,16 @@ struct events_options intake_events_options(const struct intake *in);
 void intake_call_ended(struct intake *in);
 void intake_handle(struct intake *in, uv_timer_t *timer); /* counted, closed at the end */
 
-/* What is stored under this key, and whether that is a tombstone. ERR_NOTFOUND. */
-int intake_stored(struct intake *in, uint8_t kind, const char *key, struct record *ret_header);
+/* What is stored under a key. */
+struct stored {
+    struct record header;   /* without key and value */
+    int64_t stored_unix_ms; /* by this agent's own clock */
+    bool over;              /* a STOPPED task, an INACTIVE instance */
+};
+/* 0 or ERR_NOTFOUND; tombstones are found. */
+int intake_stored(struct intake *in, uint8_t kind, const char *key, struct stored *ret);
+/* Does the row say that its task or instance has ended for good? */
+bool intake_is_over(const struct record *rec);
 
 void poll_start(struct intake *in);
 void poll_stop(struct intake *in);
@@ -98,9 +109,11 @@ void reconcile_stop(struct intake *in);
 void refresh_init(struct intake *in);
 void refresh_stop(struct intake *in);
 
-/* Describe answers -> rows. items: "tasks" or "containerInstances", with "failures". Returns how
- * many rows differ from the store by being newer; they are on their way when it returns. */
-size_t refresh_take(struct intake *in, const char *cluster, const json_t *body);
+/* Describe answers ("tasks" or "containerInstances", with "failures") -> rows. *ret_news says how
+ * many are newer than what is stored; if there are any, done runs when they are committed or
+ * refused (counted as a call: done ends with intake_call_ended). Errors: rows_apply's. */
+int refresh_take(struct intake *in, const char *cluster, const json_t *body, store_apply_fn done,
+                 void *arg, size_t *ret_news) MUST_CHECK;
 
 void local_init(struct intake *in);
 void local_stop(struct intake *in);

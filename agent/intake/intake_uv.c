@@ -66,7 +66,14 @@ struct events_options intake_events_options(const struct intake *in)
     };
 }
 
-int intake_stored(struct intake *in, uint8_t kind, const char *key, struct record *ret_header)
+bool intake_is_over(const struct record *rec)
+{
+    struct row fields;
+    return !rec->deleted && row_decode(rec->value, rec->value_len, &fields) == 0 &&
+           row_field_is(&fields, ROW_STATUS, rec->kind == RECORD_TASK ? "STOPPED" : "INACTIVE");
+}
+
+int intake_stored(struct intake *in, uint8_t kind, const char *key, struct stored *ret)
 {
     struct store_txn *txn = NULL;
     struct store_row row;
@@ -75,22 +82,36 @@ int intake_stored(struct intake *in, uint8_t kind, const char *key, struct recor
         return err;
     err = store_get_ref(txn, kind, key, strlen(key), &row);
     if (err == 0) {
-        *ret_header = row.record;
-        ret_header->key = NULL; /* the snapshot ends here */
-        ret_header->value = NULL;
+        *ret = (struct stored){row.record, row.stored_unix_ms, intake_is_over(&row.record)};
+        ret->header.key = NULL; /* the snapshot ends here */
+        ret->header.value = NULL;
     }
     store_read_end(txn);
     return err;
 }
 
+/* Appends a name or ARN; "own" stands for the own cluster. */
+static void add_cluster(struct intake *in, const char *name)
+{
+    size_t len = strlen(in->clusters);
+    if (strcmp(name, "own") == 0)
+        name = in->cluster;
+    if (strcmp(name, "all") == 0)
+        in->all_clusters = true;
+    else
+        snprintf(in->clusters + len, sizeof in->clusters - len, "%s%s", len == 0 ? "" : ",", name);
+}
+
 static void choose_clusters(struct intake *in)
 {
-    const char *wanted = in->options.clusters == NULL ? "own" : in->options.clusters;
+    char text[1024]; /* a configured value is not longer */
+    char *save = NULL;
     snprintf(in->cluster, sizeof in->cluster, "%s", in->options.cluster);
-    in->all_clusters = strcmp(wanted, "all") == 0;
-    if (strcmp(wanted, "own") == 0 || in->all_clusters)
-        wanted = in->cluster;
-    snprintf(in->clusters, sizeof in->clusters, "%s", wanted);
+    snprintf(text, sizeof text, "%s", in->options.clusters == NULL ? "own" : in->options.clusters);
+    for (char *p = strtok_r(text, ", \t", &save); p != NULL; p = strtok_r(NULL, ", \t", &save))
+        add_cluster(in, p);
+    if (in->clusters[0] == '\0')
+        add_cluster(in, "own");
 }
 
 int intake_create(struct intake **ret, const struct intake_options *options, struct errmsg *e)
@@ -157,7 +178,9 @@ const char *intake_trouble(const struct intake *in)
         return "no queue of ECS events: set intake.queue; state is kept by reconcile only";
     if (!in->leading)
         return "";
-    return in->queue_trouble[0] != '\0' ? in->queue_trouble : in->ecs_trouble;
+    if (in->queue_trouble[0] != '\0')
+        return in->queue_trouble;
+    return in->reconcile_trouble[0] != '\0' ? in->reconcile_trouble : in->describe_trouble;
 }
 
 json_t *intake_status(const struct intake *in)

@@ -21,7 +21,9 @@ struct batch {
     json_t *messages;
     struct events_row rows[SQS_BATCH];
     struct record records[SQS_BATCH];
-    size_t count;
+    size_t count;         /* of records */
+    bool keep[SQS_BATCH]; /* this message stays in the queue */
+    size_t poison;
 };
 
 static void receive(struct poller *p);
@@ -77,11 +79,13 @@ static void on_deleted(void *arg, const struct aws_result *r)
         p->failures = 0;
     } else if (r->err != ERR_CANCELED) {
         snprintf(in->queue_trouble, sizeof in->queue_trouble, "cannot delete from the queue: %s %s",
-                 r->code, r->message);
+                 r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
     }
     batch_free(b);
-    if (!in->stopping)
+    if (r->err == 0)
         next(p);
+    else
+        pause_then_receive(p);
     intake_call_ended(in);
 }
 
@@ -95,17 +99,24 @@ static void delete_batch(struct batch *b)
     json_array_foreach(b->messages, i, message)
     {
         char id[16];
+        if (i >= SQS_BATCH || b->keep[i])
+            continue;
         snprintf(id, sizeof id, "m%zu", i);
         json_array_append_new(entries, json_pack("{s:s, s:s}", "Id", id, "ReceiptHandle",
                                                  json_str_or(message, "ReceiptHandle", "")));
     }
+    bool none = json_array_size(entries) == 0;
     json_t *params = json_pack("{s:s, s:o}", "QueueUrl", in->queue_url, "Entries", entries);
-    in->calls_open++;
-    p->call = aws_call(in->options.aws, AWS_SQS, "DeleteMessageBatch", params, NULL, on_deleted, b);
-    if (p->call == NULL) {
+    if (none)
+        json_decref(params);
+    p->call = none || params == NULL ? NULL
+                                     : aws_call(in->options.aws, AWS_SQS, "DeleteMessageBatch",
+                                                params, NULL, on_deleted, b);
+    if (p->call != NULL) {
+        in->calls_open++;
+    } else {
         batch_free(b);
         pause_then_receive(p);
-        intake_call_ended(in);
     }
 }
 
@@ -140,13 +151,23 @@ static void note_lag(struct intake *in, const json_t *message, int64_t now)
     }
 }
 
-static void keep_poison(struct intake *in, const char *why, const char *body)
+/* Returns false if there is no room for it now: then it stays in the queue and comes again. */
+static bool keep_poison(struct intake *in, const char *why, const char *body)
 {
+    struct buf scrubbed;
+    buf_init(&scrubbed, RECORD_VALUE_MAX * 4);
+    int err = events_scrub(body, strlen(body), &scrubbed);
+    if (err == 0)
+        err = store_poison(in->options.store, why, scrubbed.data, scrubbed.len);
+    buf_fini(&scrubbed);
+    if (err != 0) {
+        LOG(LOG_WARN, "poison_not_kept", err_text(err), LS("why", why));
+        return err != ERR_BUSY && err != ERR_NOMEM;
+    }
     in->poison++;
     metric_add(&intake_events_poison, 1);
     LOG(LOG_WARN, "event_poison", "kept in the side table, removed from the queue", LS("why", why));
-    if (store_poison(in->options.store, why, body, strlen(body)) != 0)
-        LOG_MSG(LOG_WARN, "poison_not_kept", "the store is busy");
+    return true;
 }
 
 static void parse_message(struct batch *b, size_t i, const json_t *message, int64_t now)
@@ -175,7 +196,8 @@ static void parse_message(struct batch *b, size_t i, const json_t *message, int6
         metric_add(&intake_events_foreign, 1);
         break;
     case EVENTS_POISON:
-        keep_poison(in, row->why, body);
+        b->keep[i] = !keep_poison(in, row->why, body);
+        b->poison++;
         break;
     }
 }
@@ -198,15 +220,16 @@ static void take_messages(struct poller *p, json_t *messages)
     for (size_t i = 0; i < json_array_size(messages) && i < SQS_BATCH; i++)
         parse_message(b, i, json_array_get(messages, i), now);
     in->received += (int64_t)json_array_size(messages);
-    if (b->count == 0) {
+    if (b->count == 0 && b->poison == 0) {
         delete_batch(b);
         return;
     }
-    in->calls_open++;
-    if (rows_apply(in->options.rows, b->records, b->count, on_applied, b) != 0) {
+    /* Without rows, too: the store keeps order, so its answer says that the poison is kept. */
+    if (rows_apply(in->options.rows, b->records, b->count, on_applied, b) == 0) {
+        in->calls_open++;
+    } else {
         batch_free(b);
         pause_then_receive(p);
-        intake_call_ended(in);
     }
 }
 
@@ -258,13 +281,12 @@ static void receive(struct poller *p)
                                POLL_WAIT_SECONDS, "MessageSystemAttributeNames", "SentTimestamp");
     struct aws_call_options options = {.queue_url = in->queue_url};
     p->busy = true;
-    in->calls_open++;
     p->call =
         aws_call(in->options.aws, AWS_SQS, "ReceiveMessage", params, &options, on_received, p);
-    if (p->call == NULL) {
+    if (p->call != NULL)
+        in->calls_open++;
+    else
         pause_then_receive(p);
-        intake_call_ended(in);
-    }
 }
 
 static void start_pollers(struct intake *in)
@@ -286,7 +308,9 @@ static void on_queue_url(void *arg, const struct aws_result *r)
     struct intake *in = arg;
     const char *url = json_str(r->body, "QueueUrl");
     in->queue_call = NULL;
-    if (in->leading && !in->stopping) {
+    if (r->err == ERR_CANCELED) {
+        poll_start(in); /* leadership may have come back while the old question was cancelled */
+    } else if (in->leading && !in->stopping) {
         if (r->err == 0 && url != NULL && strlen(url) < sizeof in->queue_url) {
             snprintf(in->queue_url, sizeof in->queue_url, "%s", url);
             in->queue_trouble[0] = '\0';
@@ -312,7 +336,7 @@ void poll_init(struct intake *in)
 
 void poll_start(struct intake *in)
 {
-    if (in->options.queue == NULL || !in->leading || in->queue_call != NULL)
+    if (in->options.queue == NULL || !in->leading || in->stopping || in->queue_call != NULL)
         return;
     if (strstr(in->options.queue, "://") != NULL)
         snprintf(in->queue_url, sizeof in->queue_url, "%s", in->options.queue);
@@ -320,16 +344,18 @@ void poll_start(struct intake *in)
         start_pollers(in);
         return;
     }
-    in->calls_open++;
     in->queue_call =
         aws_call(in->options.aws, AWS_SQS, "GetQueueUrl",
                  json_pack("{s:s}", "QueueName", in->options.queue), NULL, on_queue_url, in);
-    if (in->queue_call == NULL)
-        intake_call_ended(in);
+    if (in->queue_call != NULL)
+        in->calls_open++;
+    else
+        uv_timer_start(&in->queue_timer, on_queue_timer, QUEUE_RETRY_MS, 0);
 }
 
 void poll_stop(struct intake *in)
 {
+    in->queue_trouble[0] = '\0';
     uv_timer_stop(&in->queue_timer);
     if (in->queue_call != NULL)
         aws_cancel(in->queue_call);

@@ -5,8 +5,9 @@
  *
  * The clusters' names are resolved to ARNs first, because rows carry ARNs and Describe answers of
  * instances carry none. Per cluster: ListContainerInstances -> ListTasks RUNNING -> ListTasks
- * STOPPED -> Describe all in hundreds -> our live rows that were not listed go to refresh (MISSING:
- * tombstone). */
+ * STOPPED -> Describe all in hundreds. At the end our live rows that were not listed anywhere go
+ * to refresh (MISSING: tombstone). It has succeeded only when all of its rows are committed: the
+ * scheduler takes what is absent then for absent in ECS. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,22 +19,47 @@
 #define EVERY_MS 600000
 #define RETRY_MS 2000
 #define RETRY_MAX_MS 60000
+/* Work of one turn of the loop: a probe's ack does not wait longer than that. */
+#define TAKE_SLICE 4000
+#define CHECK_SLICE 500
 
-enum step { LIST_CLUSTERS, RESOLVE, LIST_INSTANCES, LIST_RUNNING, LIST_STOPPED, DESCRIBE };
+enum step {
+    LIST_CLUSTERS,
+    RESOLVE,
+    LIST_INSTANCES,
+    LIST_RUNNING,
+    LIST_STOPPED,
+    DESCRIBE,
+    CHECK_INSTANCES,
+    CHECK_TASKS,
+    DONE
+};
+
+/* A describe under way, then its rows. */
+struct slot {
+    struct reconcile *reconcile;
+    struct aws_call *call;
+    bool busy;
+};
 
 struct reconcile {
     struct intake *intake;
-    uint64_t generation;
     enum step step;
     json_t *clusters; /* names or ARNs */
     size_t cluster_at;
-    struct map seen; /* ARNs that ECS listed in this cluster */
-    json_t *arns;    /* to describe: instances, then tasks */
+    struct map seen; /* ARNs that ECS listed, of all clusters */
+    json_t *arns;    /* of this cluster, to describe: instances, then tasks */
     size_t arn_at;
     size_t instances; /* of arns, how many are instances */
-    unsigned in_flight;
+    json_t *listing;  /* a list's answer, taken in slices */
+    size_t listing_at;
+    struct slot slots[DESCRIBES_MAX];
+    unsigned in_flight;         /* busy slots */
+    char after[RECORD_KEY_MAX]; /* the checks' place among the rows */
+    size_t after_len;
     int err;
     char why[200];
+    char partly[200]; /* what is wrong although it succeeded */
     struct aws_call *list_call;
     int64_t started_unix_ms;
     size_t listed, corrected;
@@ -47,6 +73,7 @@ static void reconcile_free(struct reconcile *rc)
     map_fini(&rc->seen);
     json_decref(rc->clusters);
     json_decref(rc->arns);
+    json_decref(rc->listing);
     free(rc);
 }
 
@@ -55,9 +82,19 @@ static const char *cluster_of(const struct reconcile *rc)
     return json_string_value(json_array_get(rc->clusters, rc->cluster_at));
 }
 
+/* The timer serves the pause between two runs and the slices within one. */
 static void on_timer(uv_timer_t *timer)
 {
-    intake_reconcile(timer->data);
+    struct intake *in = timer->data;
+    if (in->reconcile != NULL)
+        advance(in->reconcile);
+    else
+        intake_reconcile(in);
+}
+
+static void go_on_soon(struct reconcile *rc)
+{
+    uv_timer_start(&rc->intake->reconcile_timer, on_timer, 0, 0);
 }
 
 static void finish(struct reconcile *rc)
@@ -69,15 +106,16 @@ static void finish(struct reconcile *rc)
     if (err == 0) {
         in->reconcile_failures = 0;
         in->reconcile_ok_unix_ms = clock_unix_ms();
-        in->ecs_trouble[0] = '\0';
-        LOG(LOG_INFO, "reconciled", "", LU("listed", rc->listed), LU("corrected", rc->corrected),
-            LI("ms", clock_unix_ms() - rc->started_unix_ms));
+        snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
+        LOG(LOG_INFO, "reconciled", rc->partly, LU("listed", rc->listed),
+            LU("corrected", rc->corrected), LI("ms", clock_unix_ms() - rc->started_unix_ms));
     } else {
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
         uint64_t retry = RETRY_MS << shift;
         in->reconcile_failures++;
         every = retry < RETRY_MAX_MS ? retry : RETRY_MAX_MS;
-        snprintf(in->ecs_trouble, sizeof in->ecs_trouble, "cannot compare with ECS: %s", rc->why);
+        snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "cannot compare with ECS: %s",
+                 rc->why);
         LOG(LOG_WARN, "reconcile_failed", rc->why, LU("retry_ms", every));
     }
     reconcile_free(rc);
@@ -104,18 +142,22 @@ static bool usable(struct reconcile *rc, const struct aws_result *r, const char 
 }
 
 /* After every answer: go on, end with the error, or let go of a stopped run. */
-static void answered(struct reconcile *rc, bool go_on)
+static void answered(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    if (rc->stopped) {
-        if (rc->in_flight == 0 && rc->list_call == NULL)
-            reconcile_free(rc);
-    } else if (go_on) {
+    if (!rc->stopped)
         advance(rc);
-    } else if (rc->in_flight == 0) {
-        finish(rc);
-    }
+    else if (rc->in_flight == 0 && rc->list_call == NULL)
+        reconcile_free(rc);
     intake_call_ended(in);
+}
+
+static void fail(struct reconcile *rc, int err, const char *what)
+{
+    if (rc->err != 0)
+        return;
+    rc->err = err;
+    snprintf(rc->why, sizeof rc->why, "%s: %s", what, err_text(err));
 }
 
 /* ---- which clusters ---------------------------------------------------------------------- */
@@ -129,112 +171,191 @@ static void learn_own_arn(struct intake *in, const char *arn)
         snprintf(in->cluster, sizeof in->cluster, "%s", arn);
 }
 
+/* A cluster that is configured but not there (any more) does not keep the others waiting. */
+static void take_clusters(struct reconcile *rc, const json_t *body)
+{
+    size_t i;
+    json_t *cluster;
+    const json_t *gone = json_array_get(json_arr(body, "failures"), 0);
+    const char *name = json_str_or(gone, "arn", "?");
+    const char *reason = json_str_or(gone, "reason", "?");
+    json_array_clear(rc->clusters);
+    json_array_foreach(json_arr(body, "clusters"), i, cluster)
+    {
+        const char *arn = json_str_or(cluster, "clusterArn", "");
+        if (strcmp(json_str_or(cluster, "status", "ACTIVE"), "INACTIVE") == 0) {
+            gone = cluster;
+            name = arn;
+            reason = "INACTIVE";
+        } else if (arn[0] != '\0') {
+            json_array_append_new(rc->clusters, json_string(arn));
+            learn_own_arn(rc->intake, arn);
+        }
+    }
+    if (gone != NULL)
+        snprintf(rc->partly, sizeof rc->partly, "there is no cluster %.120s (%.40s)", name, reason);
+    if (json_array_size(rc->clusters) == 0) {
+        rc->err = ERR_NOTFOUND;
+        snprintf(rc->why, sizeof rc->why, "%s",
+                 gone == NULL ? "DescribeClusters shows no cluster" : rc->partly);
+    }
+}
+
 static void on_resolved(void *arg, const struct aws_result *r)
 {
     struct reconcile *rc = arg;
-    struct intake *in = rc->intake;
     rc->list_call = NULL;
-    bool go_on = usable(rc, r, "DescribeClusters");
-    const json_t *missing = go_on ? json_array_get(json_arr(r->body, "failures"), 0) : NULL;
-    if (missing != NULL) {
-        go_on = false;
-        rc->err = ERR_NOTFOUND;
-        snprintf(rc->why, sizeof rc->why, "there is no cluster %s (%s)",
-                 json_str_or(missing, "arn", "?"), json_str_or(missing, "reason", "?"));
-    }
-    if (go_on) {
-        size_t i;
-        json_t *cluster;
-        json_array_clear(rc->clusters);
-        json_array_foreach(json_arr(r->body, "clusters"), i, cluster)
-        {
-            const char *arn = json_str_or(cluster, "clusterArn", "");
-            json_array_append_new(rc->clusters, json_string(arn));
-            learn_own_arn(in, arn);
-        }
+    if (usable(rc, r, "DescribeClusters")) {
+        take_clusters(rc, r->body);
         rc->step = LIST_INSTANCES;
     }
-    answered(rc, go_on);
+    answered(rc);
 }
 
 static void resolve(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
     struct aws_call_options options = {.priority = AWS_RESYNC};
-    in->calls_open++;
     rc->list_call =
         aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
                  json_pack("{s:O}", "clusters", rc->clusters), &options, on_resolved, rc);
-    if (rc->list_call == NULL) {
-        in->calls_open--;
-        rc->err = ERR_NOMEM;
-        finish(rc);
-    }
+    if (rc->list_call == NULL)
+        fail(rc, ERR_NOMEM, "this agent");
+    else
+        in->calls_open++;
 }
 
 /* ---- lists ----------------------------------------------------------------------------- */
 
-static void take_arns(struct reconcile *rc, const json_t *list)
+static void next_cluster(struct reconcile *rc)
 {
-    size_t i;
-    json_t *arn;
-    json_array_foreach(list, i, arn)
-    {
+    rc->cluster_at++;
+    json_array_clear(rc->arns);
+    rc->arn_at = 0;
+    rc->instances = 0;
+    rc->step = LIST_INSTANCES;
+}
+
+static void list_taken(struct reconcile *rc)
+{
+    json_decref(rc->listing);
+    rc->listing = NULL;
+    if (rc->step == LIST_INSTANCES)
+        rc->instances = json_array_size(rc->arns);
+    rc->step++; /* INSTANCES, RUNNING, STOPPED, DESCRIBE */
+}
+
+/* A slice of what was listed. */
+static void take_listing(struct reconcile *rc)
+{
+    size_t size = json_array_size(rc->listing);
+    for (size_t n = 0; n < TAKE_SLICE && rc->listing_at < size; n++) {
+        json_t *arn = json_array_get(rc->listing, rc->listing_at++);
         const char *text = json_string_value(arn);
-        if (text == NULL || map_has(&rc->seen, text) || map_put(&rc->seen, text, rc, NULL) != 0)
+        if (text == NULL || strlen(text) > RECORD_KEY_MAX || map_has(&rc->seen, text))
             continue;
-        json_array_append(rc->arns, arn);
+        if (map_put(&rc->seen, text, rc, NULL) != 0 || json_array_append(rc->arns, arn) != 0) {
+            fail(rc, ERR_NOMEM, "this agent");
+            return;
+        }
         rc->listed++;
     }
+    if (rc->listing_at == size)
+        list_taken(rc);
+    go_on_soon(rc);
 }
 
 static void on_listed(void *arg, const struct aws_result *r)
 {
     struct reconcile *rc = arg;
     rc->list_call = NULL;
-    bool go_on = usable(rc, r, "list");
-    if (go_on && rc->step == LIST_CLUSTERS) {
+    if (!rc->stopped && rc->step != LIST_CLUSTERS &&
+        strcmp(r->code, "ClusterNotFoundException") == 0) {
+        next_cluster(rc); /* deleted since it was resolved: its rows are found by the checks */
+    } else if (usable(rc, r, "list") && rc->step == LIST_CLUSTERS) {
         json_decref(rc->clusters);
         rc->clusters = json_incref(json_arr(r->body, "clusterArns"));
         rc->step = LIST_INSTANCES;
-    } else if (go_on && rc->step == LIST_INSTANCES) {
-        take_arns(rc, json_arr(r->body, "containerInstanceArns"));
-        rc->instances = json_array_size(rc->arns);
-        rc->step = LIST_RUNNING;
-    } else if (go_on) {
-        take_arns(rc, json_arr(r->body, "taskArns"));
-        rc->step = rc->step == LIST_RUNNING ? LIST_STOPPED : DESCRIBE;
+    } else if (rc->err == 0 && !rc->stopped) {
+        const char *key = rc->step == LIST_INSTANCES ? "containerInstanceArns" : "taskArns";
+        rc->listing = json_incref(json_arr(r->body, key));
+        rc->listing_at = 0;
     }
-    answered(rc, go_on);
+    answered(rc);
 }
 
 static void list(struct reconcile *rc, const char *operation, const char *key, json_t *params)
 {
     struct intake *in = rc->intake;
     struct aws_call_options options = {.priority = AWS_RESYNC};
-    in->calls_open++;
     rc->list_call =
         aws_list(in->options.aws, AWS_ECS, operation, key, params, &options, on_listed, rc);
-    if (rc->list_call == NULL) {
-        in->calls_open--;
-        rc->err = ERR_NOMEM;
-        finish(rc);
-    }
+    if (rc->list_call == NULL)
+        fail(rc, ERR_NOMEM, "this agent");
+    else
+        in->calls_open++;
+}
+
+static void list_tasks(struct reconcile *rc, const char *desired)
+{
+    list(rc, "ListTasks", "taskArns",
+         json_pack("{s:s, s:s}", "cluster", cluster_of(rc), "desiredStatus", desired));
 }
 
 /* ---- describe --------------------------------------------------------------------------- */
 
-static void on_described(void *arg, const struct aws_result *r)
+static void slot_free(struct slot *slot)
 {
-    struct reconcile *rc = arg;
-    rc->in_flight--;
-    bool go_on = usable(rc, r, "describe");
-    if (go_on)
-        rc->corrected += refresh_take(rc->intake, cluster_of(rc), r->body);
-    answered(rc, go_on);
+    slot->busy = false;
+    slot->reconcile->in_flight--;
 }
 
-static void describe_some(struct reconcile *rc)
+static void on_applied(void *arg, int err, const struct record *records,
+                       const struct store_change *changes, size_t count)
+{
+    struct slot *slot = arg;
+    struct reconcile *rc = slot->reconcile;
+    (void)records;
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        rc->corrected += changes[i].applied;
+        rc->intake->drift += changes[i].applied;
+        metric_add(&intake_drift, changes[i].applied);
+    }
+    slot_free(slot);
+    if (err != 0)
+        fail(rc, err, "the store refuses rows");
+    answered(rc);
+}
+
+static void on_described(void *arg, const struct aws_result *r)
+{
+    struct slot *slot = arg;
+    struct reconcile *rc = slot->reconcile;
+    size_t news = 0;
+    slot->call = NULL;
+    if (usable(rc, r, "describe")) {
+        int err = refresh_take(rc->intake, cluster_of(rc), r->body, on_applied, slot, &news);
+        if (err != 0)
+            fail(rc, err, "the store refuses rows");
+    }
+    if (news > 0) {
+        intake_call_ended(rc->intake); /* the slot stays busy until its rows are committed */
+        return;
+    }
+    slot_free(slot);
+    answered(rc);
+}
+
+static struct slot *free_slot(struct reconcile *rc)
+{
+    for (size_t i = 0; i < DESCRIBES_MAX; i++) {
+        if (!rc->slots[i].busy)
+            return &rc->slots[i];
+    }
+    return NULL;
+}
+
+static void describe_some(struct reconcile *rc, struct slot *slot)
 {
     struct intake *in = rc->intake;
     struct aws_call_options options = {.priority = AWS_RESYNC};
@@ -245,91 +366,91 @@ static void describe_some(struct reconcile *rc)
         json_array_append(arns, json_array_get(rc->arns, rc->arn_at++));
     json_t *params = json_pack("{s:s, s:o}", "cluster", cluster_of(rc),
                                tasks ? "tasks" : "containerInstances", arns);
-    in->calls_open++;
-    rc->in_flight++;
-    if (aws_call(in->options.aws, AWS_ECS, tasks ? "DescribeTasks" : "DescribeContainerInstances",
-                 params, &options, on_described, rc) == NULL) {
-        in->calls_open--;
-        rc->in_flight--;
-        rc->err = ERR_NOMEM;
+    slot->call = params == NULL ? NULL
+                                : aws_call(in->options.aws, AWS_ECS,
+                                           tasks ? "DescribeTasks" : "DescribeContainerInstances",
+                                           params, &options, on_described, slot);
+    if (slot->call == NULL) {
+        fail(rc, ERR_NOMEM, "this agent");
+        return;
     }
+    slot->busy = true;
+    rc->in_flight++;
+    in->calls_open++;
 }
 
 /* ---- what only we have -------------------------------------------------------------------- */
 
-struct unseen {
+struct check {
     struct reconcile *rc;
-    uint8_t kind;
+    struct events_options options;
+    size_t left; /* of this slice */
 };
 
 static int check_row(void *arg, const struct store_row *row)
 {
-    struct unseen *u = arg;
-    struct reconcile *rc = u->rc;
+    struct check *check = arg;
+    struct reconcile *rc = check->rc;
     struct row fields;
     char arn[RECORD_KEY_MAX + 1];
-    const char *over = u->kind == RECORD_TASK ? "STOPPED" : "INACTIVE";
-    if (row->record.observed_unix_ms >= rc->started_unix_ms ||
-        row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
-        row_field_is(&fields, ROW_STATUS, over))
-        return 0;
+    char cluster[ARN_MAX];
+    memcpy(rc->after, row->record.key, row->record.key_len);
+    rc->after_len = row->record.key_len;
     memcpy(arn, row->record.key, row->record.key_len);
     arn[row->record.key_len] = '\0';
-    if (!map_has(&rc->seen, arn))
-        intake_refresh_task(rc->intake, cluster_of(rc), arn); /* takes instances too */
-    return 0;
+    if (row->record.observed_unix_ms < rc->started_unix_ms && !map_has(&rc->seen, arn) &&
+        !intake_is_over(&row->record) &&
+        row_decode(row->record.value, row->record.value_len, &fields) == 0 &&
+        fields.field[ROW_CLUSTER].data != NULL && fields.field[ROW_CLUSTER].len < ARN_MAX) {
+        snprintf(cluster, sizeof cluster, "%.*s", (int)fields.field[ROW_CLUSTER].len,
+                 fields.field[ROW_CLUSTER].data);
+        if (events_keeps_cluster(&check->options, cluster))
+            intake_refresh_task(rc->intake, cluster, arn); /* takes instances too */
+    }
+    return --check->left == 0;
 }
 
-static void look_at_unseen(struct reconcile *rc)
+static void check_some(struct reconcile *rc)
 {
-    static const uint8_t kinds[] = {RECORD_INSTANCE, RECORD_TASK};
+    struct intake *in = rc->intake;
     struct store_txn *txn = NULL;
-    if (store_read_begin(rc->intake->options.store, &txn) != 0)
-        return;
-    for (size_t i = 0; i < 2; i++) {
-        struct unseen u = {rc, kinds[i]};
-        struct store_query query = {
-            .kind = kinds[i], .field = ROW_CLUSTER, .value = cluster_of(rc)};
-        (void)!store_scan(txn, &query, check_row, &u);
+    struct check check = {rc, intake_events_options(in), CHECK_SLICE};
+    struct store_query query = {
+        .kind = rc->step == CHECK_INSTANCES ? RECORD_INSTANCE : RECORD_TASK,
+        .after_key = rc->after_len == 0 ? NULL : rc->after,
+        .after_key_len = rc->after_len,
+    };
+    char after[RECORD_KEY_MAX]; /* the query's, because check_row moves rc->after */
+    memcpy(after, rc->after, rc->after_len);
+    if (query.after_key != NULL)
+        query.after_key = after;
+    int err = store_read_begin(in->options.store, &txn);
+    if (err == 0) {
+        err = store_scan(txn, &query, check_row, &check);
+        store_read_end(txn);
     }
-    store_read_end(txn);
+    if (err != 0)
+        fail(rc, err, "the store cannot be read");
+    if (check.left > 0) {
+        rc->after_len = 0;
+        rc->step++; /* INSTANCES, TASKS, DONE */
+    }
+    go_on_soon(rc);
 }
 
 /* ---- the run -------------------------------------------------------------------------------- */
 
-static json_t *cluster_params(const struct reconcile *rc)
+static void describe_next(struct reconcile *rc)
 {
-    return json_pack("{s:s}", "cluster", cluster_of(rc));
+    struct slot *slot;
+    while (rc->err == 0 && rc->arn_at < json_array_size(rc->arns) && (slot = free_slot(rc)) != NULL)
+        describe_some(rc, slot);
+    if (rc->err == 0 && rc->in_flight == 0)
+        next_cluster(rc);
 }
 
-static void next_cluster(struct reconcile *rc)
+static void perform(struct reconcile *rc)
 {
-    rc->cluster_at++;
-    map_fini(&rc->seen);
-    json_array_clear(rc->arns);
-    rc->arn_at = 0;
-    rc->instances = 0;
-    rc->step = LIST_INSTANCES;
-}
-
-static void advance(struct reconcile *rc)
-{
-    json_t *params;
-    if (rc->step == DESCRIBE) {
-        while (rc->in_flight < DESCRIBES_MAX && rc->arn_at < json_array_size(rc->arns) &&
-               rc->err == 0)
-            describe_some(rc);
-        if (rc->in_flight > 0)
-            return;
-        if (rc->err == 0) {
-            look_at_unseen(rc);
-            next_cluster(rc);
-        }
-    }
-    if (rc->err != 0 || (rc->step > RESOLVE && rc->cluster_at >= json_array_size(rc->clusters))) {
-        finish(rc);
-        return;
-    }
     switch (rc->step) {
     case LIST_CLUSTERS:
         list(rc, "ListClusters", "clusterArns", json_object());
@@ -338,18 +459,43 @@ static void advance(struct reconcile *rc)
         resolve(rc);
         break;
     case LIST_INSTANCES:
-        list(rc, "ListContainerInstances", "containerInstanceArns", cluster_params(rc));
+        list(rc, "ListContainerInstances", "containerInstanceArns",
+             json_pack("{s:s}", "cluster", cluster_of(rc)));
         break;
     case LIST_RUNNING:
-    case LIST_STOPPED:
-        params = cluster_params(rc);
-        json_set_str(params, "desiredStatus", rc->step == LIST_RUNNING ? "RUNNING" : "STOPPED");
-        list(rc, "ListTasks", "taskArns", params);
+        list_tasks(rc, "RUNNING");
         break;
-    case DESCRIBE: /* an empty cluster was just listed */
-        advance(rc);
+    case LIST_STOPPED:
+        list_tasks(rc, "STOPPED");
+        break;
+    case CHECK_INSTANCES:
+    case CHECK_TASKS:
+        check_some(rc);
+        break;
+    case DESCRIBE:
+    case DONE:
         break;
     }
+}
+
+/* The one place that decides what is next; called after every answer and slice. */
+static void advance(struct reconcile *rc)
+{
+    if (rc->listing != NULL && rc->err == 0) {
+        take_listing(rc);
+        if (rc->err == 0)
+            return;
+    }
+    if (rc->step == DESCRIBE)
+        describe_next(rc);
+    if (rc->err == 0 && rc->step == LIST_INSTANCES &&
+        rc->cluster_at >= json_array_size(rc->clusters))
+        rc->step = CHECK_INSTANCES;
+    if (rc->err == 0 && rc->list_call == NULL && rc->in_flight == 0)
+        perform(rc);
+    bool over = rc->err != 0 || rc->step == DONE;
+    if (over && rc->in_flight == 0 && rc->list_call == NULL)
+        finish(rc);
 }
 
 static json_t *wanted_clusters(const struct intake *in)
@@ -377,7 +523,8 @@ void intake_reconcile(struct intake *in)
         return;
     }
     rc->intake = in;
-    rc->generation = in->generation;
+    for (size_t i = 0; i < DESCRIBES_MAX; i++)
+        rc->slots[i].reconcile = rc;
     rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
     rc->clusters = wanted_clusters(in);
     rc->arns = json_array();
@@ -398,9 +545,16 @@ void reconcile_stop(struct intake *in)
     uv_timer_stop(&in->reconcile_timer);
     in->reconcile = NULL;
     in->reconcile_again = false;
+    in->reconcile_trouble[0] = '\0';
     if (rc == NULL)
         return;
     rc->stopped = true;
     if (rc->list_call != NULL)
         aws_cancel(rc->list_call);
+    for (size_t i = 0; i < DESCRIBES_MAX; i++) {
+        if (rc->slots[i].call != NULL)
+            aws_cancel(rc->slots[i].call);
+    }
+    if (rc->in_flight == 0 && rc->list_call == NULL)
+        reconcile_free(rc); /* between two slices */
 }

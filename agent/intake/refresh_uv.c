@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Some rows against ECS: ARNs gather for a moment, then go out as DescribeTasks or
- * DescribeContainerInstances, a hundred a call. MISSING becomes a tombstone. */
+ * Rows to look at again: gathered for a moment, then described in batches of one cluster and
+ * kind, a hundred a call. MISSING becomes a tombstone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,9 @@
 #define YOUNG_MS 15000
 
 struct describe {
+    struct list link;
     struct intake *intake;
+    struct aws_call *call;
     char cluster[ARN_MAX];
     bool tasks;
     json_t *arns;
@@ -31,16 +33,43 @@ static bool is_task(const char *arn)
     return strstr(arn, ":container-instance/") == NULL;
 }
 
+/* Hints come from other machines: one odd name would make ECS refuse the whole batch. */
+static bool is_sound(const char *arn)
+{
+    size_t len = strlen(arn);
+    if (len >= ARN_MAX || strncmp(arn, "arn:", 4) != 0 || strstr(arn, ":ecs:") == NULL ||
+        (strstr(arn, ":task/") == NULL && is_task(arn)))
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (arn[i] <= ' ' || arn[i] > '~')
+            return false;
+    }
+    return true;
+}
+
+static uint64_t backoff_ms(const struct refresh *f)
+{
+    if (f->failures == 0)
+        return 0;
+    uint64_t ms = (uint64_t)AGAIN_MS << (f->failures < 5 ? f->failures - 1 : 4);
+    return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
 static void want(struct intake *in, const char *cluster, const char *arn, uint64_t within_ms)
 {
     char key[2 * ARN_MAX + 2];
-    if (!in->leading || in->refresh.waiting.count >= REFRESH_MAX || arn[0] == '\0')
+    struct refresh *f = &in->refresh;
+    if (cluster == NULL || cluster[0] == '\0')
+        cluster = in->cluster;
+    if (!in->leading || in->stopping || f->waiting.count >= REFRESH_MAX || !is_sound(arn) ||
+        strlen(cluster) >= ARN_MAX)
         return;
-    snprintf(key, sizeof key, "%s\n%s", cluster == NULL ? in->cluster : cluster, arn);
-    if (map_put(&in->refresh.waiting, key, in, NULL) != 0)
+    snprintf(key, sizeof key, "%s\n%s", cluster, arn);
+    if (map_put(&f->waiting, key, in, NULL) != 0)
         return;
-    if (!uv_is_active((uv_handle_t *)&in->refresh.timer) ||
-        uv_timer_get_due_in(&in->refresh.timer) > within_ms)
+    if (within_ms < backoff_ms(f))
+        within_ms = backoff_ms(f);
+    if (!uv_is_active((uv_handle_t *)&f->timer) || uv_timer_get_due_in(&f->timer) > within_ms)
         arm(in, within_ms);
 }
 
@@ -61,31 +90,22 @@ struct taking {
     struct events_row *rows;
     struct record *records;
     size_t count;
-    size_t room;
 };
 
-static void on_applied(void *arg, int err, const struct record *records,
-                       const struct store_change *changes, size_t count)
-{
-    struct intake *in = arg;
-    (void)records;
-    for (size_t i = 0; err == 0 && i < count; i++) {
-        in->drift += changes[i].applied;
-        metric_add(&intake_drift, changes[i].applied);
-    }
-    intake_call_ended(in);
-}
-
 /* Sets the generation (record.h): a resource that ECS shows although we buried it at this version
- * comes back with the next even number. Returns false for what is not newer. */
+ * comes back with the next even number; but one that is over was buried rightly, ECS only shows it
+ * for some time longer. Returns false for what is not newer. */
 static bool is_news(struct intake *in, struct record *rec, const char *key)
 {
-    struct record stored;
+    struct stored stored;
     if (intake_stored(in, rec->kind, key, &stored) != 0)
         return true;
-    if (stored.deleted && stored.version.hi == rec->version.hi)
-        rec->version.lo = stored.version.lo + 1;
-    return record_is_newer(rec->version, stored.version);
+    if (stored.header.deleted && stored.header.version.hi == rec->version.hi) {
+        if (intake_is_over(rec))
+            return false;
+        rec->version.lo = stored.header.version.lo + 1;
+    }
+    return record_is_newer(rec->version, stored.header.version);
 }
 
 static void take_row(struct taking *t, struct events_row *row)
@@ -106,24 +126,25 @@ static void take_row(struct taking *t, struct events_row *row)
         t->records[t->count++] = rec;
 }
 
-static void take_missing(struct taking *t, const char *cluster, const json_t *failure, char *key)
+static void take_missing(struct taking *t, const char *cluster, const json_t *failure)
 {
     struct intake *in = t->intake;
-    struct record stored;
+    struct stored stored;
     const char *arn = json_str_or(failure, "arn", "");
     uint8_t kind = is_task(arn) ? RECORD_TASK : RECORD_INSTANCE;
-    if (strcmp(json_str_or(failure, "reason", ""), "MISSING") != 0 ||
+    if (strcmp(json_str_or(failure, "reason", ""), "MISSING") != 0 || arn[0] == '\0' ||
         strlen(arn) > RECORD_KEY_MAX || intake_stored(in, kind, arn, &stored) != 0 ||
-        stored.deleted)
+        stored.header.deleted || stored.over) /* what is over is kept for its time (reap) */
         return;
-    if (clock_unix_ms() - stored.observed_unix_ms < YOUNG_MS) {
-        want(in, cluster, arn, AGAIN_MS);
+    /* By the own clock: the origin's may be ahead by hours. */
+    int64_t age_ms = clock_unix_ms() - stored.stored_unix_ms;
+    if (age_ms >= 0 && age_ms < YOUNG_MS) {
+        want(in, cluster, arn, (uint64_t)(YOUNG_MS - age_ms));
         return;
     }
-    memcpy(key, arn, strlen(arn));
-    struct record rec = stored;
-    rec.key = key;
-    rec.value = NULL;
+    struct record rec = stored.header;
+    rec.key = arn; /* lives in the answer, which store_apply outlives by copying */
+    rec.key_len = (uint16_t)strlen(arn);
     rec.value_len = 0;
     rec.deleted = true;
     rec.version.lo |= 1;
@@ -133,76 +154,166 @@ static void take_missing(struct taking *t, const char *cluster, const json_t *fa
     t->records[t->count++] = rec;
 }
 
-size_t refresh_take(struct intake *in, const char *cluster, const json_t *body)
+/* Rows carry the cluster's ARN; a hint may come with its name, before that was resolved. */
+static const char *arn_of_cluster(const char *cluster, const json_t *instance, char out[ARN_MAX])
 {
-    struct events_options options = intake_events_options(in);
+    const char *arn = json_str_or(instance, "containerInstanceArn", "");
+    const char *at = strstr(arn, ":container-instance/");
+    if (strncmp(cluster, "arn:", 4) == 0 || at == NULL)
+        return cluster;
+    int n = snprintf(out, ARN_MAX, "%.*s:cluster/%s", (int)(at - arn), arn, cluster);
+    return n > 0 && n < ARN_MAX ? out : cluster;
+}
+
+static void take_all(struct taking *t, const char *cluster, const json_t *tasks,
+                     const json_t *instances, const json_t *failures)
+{
+    struct events_options options = intake_events_options(t->intake);
+    size_t task_count = json_array_size(tasks);
+    char arn[ARN_MAX];
+    for (size_t i = 0; i < task_count; i++) {
+        events_from_task(json_array_get(tasks, i), &options, &t->rows[i]);
+        take_row(t, &t->rows[i]);
+    }
+    for (size_t i = 0; i < json_array_size(instances); i++) {
+        const json_t *instance = json_array_get(instances, i);
+        struct events_row *row = &t->rows[task_count + i];
+        events_from_instance(instance, arn_of_cluster(cluster, instance, arn), &options, row);
+        take_row(t, row);
+    }
+    for (size_t i = 0; i < json_array_size(failures); i++)
+        take_missing(t, cluster, json_array_get(failures, i));
+}
+
+int refresh_take(struct intake *in, const char *cluster, const json_t *body, store_apply_fn done,
+                 void *arg, size_t *ret_news)
+{
     const json_t *tasks = json_arr(body, "tasks");
     const json_t *instances = json_arr(body, "containerInstances");
     const json_t *failures = json_arr(body, "failures");
     size_t n = json_array_size(tasks) + json_array_size(instances);
-    size_t gone = json_array_size(failures);
     struct taking t = {.intake = in};
+    int err = 0;
     t.rows = calloc(n + 1, sizeof *t.rows);
-    t.records = calloc(n + gone + 1, sizeof *t.records);
-    char(*keys)[RECORD_KEY_MAX + 1] = calloc(gone + 1, sizeof *keys);
-    bool memory = t.rows != NULL && t.records != NULL && keys != NULL;
-    for (size_t i = 0; memory && i < n; i++) {
+    t.records = calloc(n + json_array_size(failures) + 1, sizeof *t.records);
+    bool memory = t.rows != NULL && t.records != NULL;
+    for (size_t i = 0; memory && i < n; i++)
         events_row_init(&t.rows[i]);
-        if (i < json_array_size(tasks))
-            events_from_task(json_array_get(tasks, i), &options, &t.rows[i]);
-        else
-            events_from_instance(json_array_get(instances, i - json_array_size(tasks)), cluster,
-                                 &options, &t.rows[i]);
-        take_row(&t, &t.rows[i]);
-    }
-    for (size_t i = 0; memory && i < gone; i++)
-        take_missing(&t, cluster, json_array_get(failures, i), keys[i]);
-    if (t.count > 0) {
+    if (memory)
+        take_all(&t, cluster, tasks, instances, failures);
+    if (t.count > 0)
+        err = rows_apply(in->options.rows, t.records, t.count, done, arg);
+    if (t.count > 0 && err == 0)
         in->calls_open++;
-        if (rows_apply(in->options.rows, t.records, t.count, on_applied, in) != 0)
-            in->calls_open--; /* the next reconcile finds them again */
-    }
     for (size_t i = 0; memory && i < n; i++)
         events_row_fini(&t.rows[i]);
     free(t.rows);
     free(t.records);
-    free(keys);
-    return t.count;
+    *ret_news = err == 0 ? t.count : 0;
+    return memory ? err : ERR_NOMEM;
 }
 
-static void again(struct describe *d)
+static bool current(const struct describe *d)
+{
+    const struct intake *in = d->intake;
+    return in->leading && in->generation == d->generation && !in->stopping;
+}
+
+static void again(const struct describe *d)
 {
     size_t i;
     json_t *arn;
-    json_array_foreach(d->arns, i, arn) want(d->intake, d->cluster, json_string_value(arn),
-                                             AGAIN_MS * (d->intake->refresh.failures + 1));
+    json_array_foreach(d->arns, i, arn)
+        want(d->intake, d->cluster, json_string_value(arn), AGAIN_MS);
+}
+
+static void describe_free(struct describe *d)
+{
+    list_remove(&d->link);
+    json_decref(d->arns);
+    free(d);
+}
+
+static void describe_end(struct describe *d)
+{
+    struct intake *in = d->intake;
+    struct refresh *f = &in->refresh;
+    bool go_on = current(d);
+    f->in_flight--;
+    describe_free(d);
+    if (go_on && f->waiting.count > 0 && !uv_is_active((uv_handle_t *)&f->timer))
+        arm(in, f->failures == 0 ? GATHER_MS : backoff_ms(f)); /* more than fitted in flight */
+    intake_call_ended(in);
+}
+
+static void on_applied(void *arg, int err, const struct record *records,
+                       const struct store_change *changes, size_t count)
+{
+    struct describe *d = arg;
+    (void)records;
+    (void)changes;
+    (void)count;
+    if (err != 0 && current(d))
+        again(d); /* the store says why it refuses, by its health */
+    describe_end(d);
+}
+
+/* The cluster was deleted, and all that was in it. */
+static json_t *all_missing(const struct describe *d)
+{
+    json_t *failures = json_array();
+    size_t i;
+    json_t *arn;
+    json_array_foreach(d->arns, i, arn)
+        json_array_append_new(failures, json_pack("{s:O, s:s}", "arn", arn, "reason", "MISSING"));
+    return json_pack("{s:o}", "failures", failures);
+}
+
+/* Returns true if rows are on their way: on_applied ends the describe. */
+static bool take_answer(struct describe *d, const json_t *body)
+{
+    struct intake *in = d->intake;
+    size_t news = 0;
+    in->refresh.failures = 0;
+    in->describe_trouble[0] = '\0';
+    if (refresh_take(in, d->cluster, body, on_applied, d, &news) != 0)
+        again(d);
+    return news > 0;
+}
+
+static bool take_error(struct describe *d, const struct aws_result *r)
+{
+    struct intake *in = d->intake;
+    bool waits = false;
+    if (strcmp(r->code, "ClusterNotFoundException") == 0) {
+        json_t *body = all_missing(d);
+        waits = take_answer(d, body);
+        json_decref(body);
+    } else if (r->err == ERR_BADPARAM || r->err == ERR_NOTFOUND) {
+        /* A refusal of the request itself would come again for ever. */
+        LOG(LOG_WARN, "describe_refused", r->message, LS("code", r->code),
+            LS("cluster", d->cluster), LU("count", json_array_size(d->arns)));
+    } else {
+        in->refresh.failures++;
+        snprintf(in->describe_trouble, sizeof in->describe_trouble, "cannot describe in ECS: %s %s",
+                 r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
+        again(d);
+    }
+    return waits;
 }
 
 static void on_described(void *arg, const struct aws_result *r)
 {
     struct describe *d = arg;
     struct intake *in = d->intake;
-    struct refresh *f = &in->refresh;
-    f->in_flight--;
-    if (in->leading && in->generation == d->generation && !in->stopping) {
-        if (r->err == 0) {
-            f->failures = 0;
-            in->ecs_trouble[0] = '\0';
-            (void)refresh_take(in, d->cluster, r->body);
-        } else if (r->err != ERR_CANCELED) {
-            f->failures++;
-            snprintf(in->ecs_trouble, sizeof in->ecs_trouble, "cannot describe in ECS: %s %s",
-                     r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
-            /* A refusal of the request itself would come again for ever. */
-            if (r->err != ERR_BADPARAM && r->err != ERR_NOTFOUND)
-                again(d);
-        }
-        if (f->waiting.count > 0 && !uv_is_active((uv_handle_t *)&f->timer))
-            arm(in, f->failures == 0 ? GATHER_MS : AGAIN_MS); /* more than fitted in flight */
-    }
-    json_decref(d->arns);
-    free(d);
-    intake_call_ended(in);
+    bool waits = false;
+    d->call = NULL;
+    if (current(d))
+        waits = r->err == 0 ? take_answer(d, r->body) : take_error(d, r);
+    if (waits)
+        intake_call_ended(in); /* the rows count as a call of their own */
+    else
+        describe_end(d);
 }
 
 /* ---- questions ----------------------------------------------------------------------- */
@@ -220,6 +331,7 @@ static struct describe *gather(struct intake *in)
     d->intake = in;
     d->generation = in->generation;
     d->arns = json_array();
+    list_init(&d->link);
     for (size_t at = 0;
          count < ECS_DESCRIBE_BATCH && map_next(&in->refresh.waiting, &at, &key, &value);) {
         const char *arn = strchr(key, '\n') + 1;
@@ -247,25 +359,29 @@ static bool describe(struct intake *in)
         return false;
     json_t *params = json_pack("{s:s, s:O}", "cluster", d->cluster,
                                d->tasks ? "tasks" : "containerInstances", d->arns);
+    d->call = params == NULL ? NULL
+                             : aws_call(in->options.aws, AWS_ECS,
+                                        d->tasks ? "DescribeTasks" : "DescribeContainerInstances",
+                                        params, &options, on_described, d);
+    if (d->call == NULL) {
+        again(d);
+        describe_free(d);
+        return false;
+    }
     in->calls_open++;
     in->refresh.in_flight++;
-    if (aws_call(in->options.aws, AWS_ECS,
-                 d->tasks ? "DescribeTasks" : "DescribeContainerInstances", params, &options,
-                 on_described, d) != NULL)
-        return true;
-    in->refresh.in_flight--;
-    in->calls_open--;
-    json_decref(d->arns);
-    free(d);
-    return false;
+    list_push(&in->refresh.describes, &d->link);
+    return true;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct intake *in = timer->data;
     while (in->leading && in->refresh.waiting.count > 0 && in->refresh.in_flight < DESCRIBES_MAX) {
-        if (!describe(in))
+        if (!describe(in)) {
+            arm(in, AGAIN_MS);
             break;
+        }
     }
 }
 
@@ -278,12 +394,20 @@ static void arm(struct intake *in, uint64_t ms)
 void refresh_init(struct intake *in)
 {
     map_init(&in->refresh.waiting);
+    list_init(&in->refresh.describes);
     intake_handle(in, &in->refresh.timer);
 }
 
 void refresh_stop(struct intake *in)
 {
+    struct list *describes = &in->refresh.describes;
     uv_timer_stop(&in->refresh.timer);
     map_fini(&in->refresh.waiting);
     in->refresh.failures = 0;
+    in->describe_trouble[0] = '\0';
+    for (struct list *at = describes->next; at != describes; at = at->next) {
+        struct describe *d = LIST_OF(at, struct describe, link);
+        if (d->call != NULL)
+            aws_cancel(d->call);
+    }
 }
