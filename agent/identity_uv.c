@@ -30,7 +30,6 @@ struct identity_search {
     bool known;
     bool agent_answered;
     bool stopping;
-    bool closed; /* the timer's handle is let go */
     char trouble[256];
     void (*done)(void *arg);
     void *done_arg;
@@ -108,20 +107,19 @@ static void use_host_name(struct identity_search *s)
         LS("id", s->found.id));
 }
 
-static void maybe_stopped(struct identity_search *s)
+static void on_timer(uv_timer_t *timer)
 {
-    if (!s->stopping || s->pending > 0 || !s->closed)
-        return;
+    start_round(timer->data);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct identity_search *s = handle->data;
     void (*done)(void *) = s->done;
     void *arg = s->done_arg;
     free(s);
     if (done != NULL)
         done(arg);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    start_round(timer->data);
 }
 
 static void explain(struct identity_search *s)
@@ -140,7 +138,8 @@ static void explain(struct identity_search *s)
 static void end_round(struct identity_search *s)
 {
     if (s->stopping) {
-        maybe_stopped(s);
+        /* done must not run inside an answer of the client that it may destroy. */
+        uv_close((uv_handle_t *)&s->timer, on_closed);
         return;
     }
     s->rounds++;
@@ -278,20 +277,14 @@ int identity_start(struct identity_search **ret, const struct identity_options *
     return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
-{
-    struct identity_search *s = handle->data;
-    s->closed = true;
-    maybe_stopped(s);
-}
-
 void identity_stop(struct identity_search *s, void (*done)(void *arg), void *arg)
 {
     s->stopping = true;
     s->done = done;
     s->done_arg = arg;
     uv_timer_stop(&s->timer);
-    uv_close((uv_handle_t *)&s->timer, on_closed);
+    if (s->pending == 0)
+        uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
 const char *identity_trouble(const struct identity_search *s)

@@ -38,18 +38,16 @@ static void get_free(struct get *g)
 
 static void on_http(void *arg, const struct xfer_result *r)
 {
-    struct get *g = arg;
-    g->op = NULL;
-    g->done(g->arg, r->err, r->status, r->err == 0 ? r->body : NULL, r->err == 0 ? r->body_len : 0);
-    get_free(g);
+    struct get g = *(struct get *)arg;
+    get_free(arg); /* first: done may destroy the client, which ends all that is on its list */
+    g.done(g.arg, r->err, r->status, r->err == 0 ? r->body : NULL, r->err == 0 ? r->body_len : 0);
 }
 
 static void on_imds(void *arg, const struct imds_answer *r)
 {
-    struct get *g = arg;
-    g->imds = NULL;
-    g->done(g->arg, r->err, r->status, r->err == 0 ? r->body : NULL, r->err == 0 ? r->len : 0);
-    get_free(g);
+    struct get g = *(struct get *)arg;
+    get_free(arg);
+    g.done(g.arg, r->err, r->status, r->err == 0 ? r->body : NULL, r->err == 0 ? r->len : 0);
 }
 
 int aws_http_get(struct aws *a, const char *url, uint64_t timeout_ms, aws_http_fn done, void *arg)
