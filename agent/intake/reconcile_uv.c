@@ -111,7 +111,7 @@ static void finish(struct reconcile *rc)
             LU("corrected", rc->corrected), LI("ms", clock_unix_ms() - rc->started_unix_ms));
     } else {
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
-        uint64_t retry = RETRY_MS << shift;
+        uint64_t retry = (uint64_t)RETRY_MS << shift;
         in->reconcile_failures++;
         every = retry < RETRY_MAX_MS ? retry : RETRY_MAX_MS;
         snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "cannot compare with ECS: %s",
