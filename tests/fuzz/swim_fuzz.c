@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The membership core fed with any packets from members and strangers at any times. Input:
+ * repeated length u8, sender u8, time step u8, packet. */
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "gossip/swim.h"
+#include "tests/fuzz/fuzz.h"
+
+static struct swim_out out;
+
+static struct sockaddr_storage address(uint8_t last)
+{
+    struct sockaddr_storage s = {0};
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&s;
+    in->sin_family = AF_INET;
+    in->sin_port = htons(7381);
+    in->sin_addr.s_addr = htonl(0x0a000000u + last);
+    return s;
+}
+
+static void admit(struct swim *s, uint64_t num, uint64_t now_ms)
+{
+    struct wire_join w = {.type = WIRE_WELCOME, .refusal = WIRE_ACCEPTED};
+    w.self = (struct wire_update){.state = MEMBER_ALIVE,
+                                  .num = num,
+                                  .incarnation = 1,
+                                  .has_body = true,
+                                  .epoch = 1,
+                                  .addr = address((uint8_t)num)};
+    w.self.id[0] = 'a';
+    w.self.id[1] = (char)('a' + num);
+    swim_welcome(s, now_ms, &w, 1, true, &out);
+}
+
+static void drain(struct swim *s)
+{
+    struct swim_change change;
+    uint64_t incarnation;
+    while (swim_next_change(s, &change))
+        ENSURE(change.member != NULL);
+    (void)swim_take_raised(s, &incarnation);
+    ENSURE(s->live <= s->count && s->count <= GOSSIP_MEMBERS_MAX);
+    ENSURE(out.count <= SWIM_OUT_MAX && out.checks <= SWIM_CHECKS_MAX);
+    out.count = out.checks = out.hellos = 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct swim *s = calloc(1, sizeof *s);
+    ENSURE(s != NULL);
+    struct swim_options o = {
+        .id = "self", .addr = address(250), .incarnation = 5, .epoch = 9, .seed = 3};
+    uint64_t now_ms = 1000;
+    swim_init(s, &o, now_ms);
+    for (uint64_t num = 1; num <= 4; num++)
+        admit(s, num, now_ms);
+    drain(s);
+    for (size_t at = 0; at + 3 <= size;) {
+        size_t len = data[at];
+        uint64_t from = data[at + 1] % 6 + 1; /* 5 and 6 are strangers */
+        now_ms += (uint64_t)(data[at + 2] & 127) << (data[at + 2] & 128 ? 4 : 0);
+        at += 3;
+        len = len < size - at ? len : size - at;
+        swim_clock(s, now_ms * 1000);
+        (void)swim_recv(s, now_ms, from, 1, data + at, len, &out);
+        drain(s);
+        at += len;
+        if (swim_deadline(s) <= now_ms) {
+            swim_tick(s, now_ms, &out);
+            drain(s);
+        }
+    }
+    ENSURE(swim_self(s) != NULL);
+    free(s);
+    return 0;
+}
