@@ -24,6 +24,7 @@
 struct join {
     struct join_options options;
     struct identity identity;
+    char address[ADDRESS_LEN]; /* own, as it is published */
     struct prng prng;
     uv_timer_t timer;
     uv_timer_t publish_timer;
@@ -135,12 +136,10 @@ static void on_put(void *arg, const struct aws_result *r)
 static void publish(uv_timer_t *timer)
 {
     struct join *j = timer->data;
-    char value[ADDRESS_LEN];
     if (j->put_call != NULL || j->identity.instance_arn[0] == '\0')
         return;
-    unbracketed(j->options.address, value);
     json_t *params = json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "cluster", j->identity.cluster,
-                               "attributes", "name", ATTRIBUTE, "value", value, "targetType",
+                               "attributes", "name", ATTRIBUTE, "value", j->address, "targetType",
                                "container-instance", "targetId", j->identity.instance_arn);
     if (params == NULL)
         return;
@@ -165,13 +164,11 @@ static void use_attributes(struct join *j, const json_t *attributes)
     const char **list = calloc(total + 1, sizeof *list);
     size_t count = 0;
     bool own_right = false;
-    char own[ADDRESS_LEN];
-    unbracketed(j->options.address, own);
     for (size_t i = 0; text != NULL && list != NULL && i < total && count < ADDRESSES_MAX; i++) {
         const json_t *a = json_array_get(attributes, i);
         const char *value = json_str_or(a, "value", "");
         if (is_own(j, json_str_or(a, "targetId", ""))) {
-            own_right = strcmp(value, own) == 0;
+            own_right = strcmp(value, j->address) == 0;
         } else if (bracketed(value, text[count])) {
             list[count] = text[count];
             count++;
@@ -262,6 +259,8 @@ int join_start(struct join **ret, const struct join_options *options)
     if (j == NULL)
         return ERR_NOMEM;
     j->options = *options;
+    j->options.address = NULL; /* the caller's; ours is a copy */
+    unbracketed(options->address, j->address);
     j->backoff_ms = ALONE_FIRST_MS;
     prng_seed(&j->prng, options->seed);
     uv_timer_init(options->loop, &j->timer);

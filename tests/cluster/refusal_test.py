@@ -39,10 +39,9 @@ def wrong_key_stays_out(c):
     os.chmod(other, 0o600)
     stranger.settings["gossip.key_file"] = other
     stranger.start()
-    why = wait_for("the stranger to say why", 30,
-                   lambda: stranger.get("/v2/agent").get("why", ""))
-    print("wrong key:", why)
-    check("key" in why, f"why does not speak of the key: {why}")
+    wait_for("the stranger to say that the key may be wrong", 30,
+             lambda: "key" in stranger.get("/v2/agent").get("why", ""))
+    print("wrong key:", stranger.get("/v2/agent")["why"])
     check(len(c.agents[0].items("members")) == 3, "the stranger was let in")
     wait_for("a log line with key ids on the other side", 30,
              lambda: any(line.get("event") == "packet_refused" and "key" in line.get("message", "")
