@@ -12,6 +12,12 @@ VERIFIER = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                         "../compat/verify_requests.py")
 
 
+def for_verifier(r):
+    headers = r["headers"].items() if isinstance(r["headers"], dict) else r["headers"]
+    return dict(r, path=r["target"], headers=[f"{name}: {value}" for name, value in headers],
+                token=r["token"] or "")
+
+
 def test():
     with Cluster(agents=3, instances=12) as c:
         for a in c.agents:
@@ -31,7 +37,11 @@ def test():
         wait_for("no tasks", 60, lambda: not c.cloud.running("daemon:logs"))
         status, _, lines = request(c.cloud.port, "GET", "/_control/requests?after=0", timeout=60)
         check(status == 200, f"{status}")
-        text = lines if isinstance(lines, str) else json.dumps(lines)
+        recorded = [for_verifier(json.loads(line)) for line in lines.splitlines() if line.strip()]
+        check(len(recorded) > 50, f"only {len(recorded)} requests were recorded")
+        refused = [r for r in recorded if not r["accepted"]]
+        check(not refused, f"the cloud itself refused {refused[:1]}")
+        text = "".join(json.dumps(r) + "\n" for r in recorded)
     r = subprocess.run(["/usr/bin/python3", VERIFIER], input=text, capture_output=True, text=True,
                        timeout=300)
     print(r.stdout[-1500:])
