@@ -240,6 +240,16 @@ static int start_join(struct agent *a, const char *advertise)
     return err;
 }
 
+static int start_notice(struct agent *a)
+{
+    struct notice_options options = {.loop = a->loop,
+                                     .aws = a->aws,
+                                     .seed = random_u64(),
+                                     .arg = a,
+                                     .on_notice = flow_on_notice};
+    return notice_start(&a->notice, &options);
+}
+
 static void on_identity(void *arg, const struct identity *found)
 {
     struct agent *a = arg;
@@ -260,6 +270,8 @@ static void on_identity(void *arg, const struct identity *found)
         err = start_daemons(a, &e);
     if (err == 0)
         err = start_join(a, advertise);
+    if (err == 0)
+        err = start_notice(a);
     if (err != 0) {
         snprintf(a->fatal, sizeof a->fatal, "%s", e.text[0] == '\0' ? err_text(err) : e.text);
         LOG(LOG_ERROR, "cluster_not_started", "this agent serves what it has", LS("why", a->fatal));
@@ -425,6 +437,8 @@ static void stop_aws(void *arg)
 {
     struct agent *a = arg;
     a->gossip = NULL;
+    notice_stop(a->notice);
+    a->notice = NULL;
     aws_destroy(a->aws, stop_store, a);
 }
 

@@ -19,6 +19,7 @@
 #include "agent/intent/intent.h"
 #include "agent/join_uv.h"
 #include "agent/keys.h"
+#include "agent/notice_uv.h"
 #include "agent/raft/raft_uv.h"
 #include "agent/rows/rows.h"
 #include "gossip/node.h"
@@ -67,6 +68,7 @@ struct agent {
     struct intake *intake;
     struct daemons *daemons;
     struct join *join;
+    struct notice *notice;
 
     /* From other threads. */
     uv_async_t store_async; /* the writer has completions */
@@ -78,8 +80,9 @@ struct agent {
     struct list commands; /* under way */
     enum raft_uv_role role;
     uint64_t term;
-    uint64_t leader; /* num, 0: none */
-    bool reconciled; /* in this leadership */
+    uint64_t leader;      /* num, 0: none */
+    int64_t config_index; /* of raft's configuration, as last published */
+    bool reconciled;      /* in this leadership */
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
     bool dirty[API_DOC_COUNT];
@@ -117,6 +120,7 @@ int flow_get_record(void *arg, uint64_t key_hash,
 void flow_on_reconciled(void *arg, int err);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_census(void *arg, unsigned agents);
+void flow_on_notice(void *arg, const char *text);
 /* Intent rows that this leader applied but peers may lack: offered to all again. */
 void flow_offer_intent(struct agent *a);
 

@@ -221,3 +221,16 @@ void flow_on_census(void *arg, unsigned agents)
     if (a->config->raft_expect == 0)
         raft_uv_set_expect(a->raft, agents);
 }
+
+void flow_on_notice(void *arg, const char *text)
+{
+    struct agent *a = arg;
+    if (text[0] != '\0')
+        LOG(LOG_WARN, "notice", "this instance is about to go; leadership and vote are handed on",
+            LS("notice", text));
+    else
+        LOG_MSG(LOG_INFO, "notice", "the notice was taken back");
+    if (a->raft != NULL)
+        raft_uv_set_leaving(a->raft, text[0] != '\0');
+    publish_dirty(a, API_DOC_AGENT);
+}

@@ -94,6 +94,10 @@ static void publish_facts(struct agent *a, const char *state, const char *troubl
     if (a->raft != NULL) {
         json_t *status = raft_uv_status(a->raft);
         facts.applied_index = (uint64_t)json_int_or(status, "applied_index", 0);
+        int64_t config_index = json_int_or(status, "config_index", 0);
+        if (config_index != a->config_index)
+            publish_dirty(a, API_DOC_LEADER); /* who votes is asked for when it changes */
+        a->config_index = config_index;
         json_decref(status);
     }
     api_set_facts(a->api, &facts);
@@ -163,6 +167,7 @@ static void publish_agent(struct agent *a, const char *state, const char *troubl
     json_set_str(j, "why", trouble[0] == '\0' ? NULL : trouble);
     json_set_str(j, "leader", leader_id(a)[0] == '\0' ? NULL : leader_id(a));
     json_set_bool(j, "leading", a->role == RAFT_UV_LEADER);
+    json_set_str(j, "notice", notice_text(a->notice)[0] == '\0' ? NULL : notice_text(a->notice));
     put_time(j, "started_at", a->started_unix_ms);
     put_time(j, "complete_at", a->complete_unix_ms);
     json_object_set_new(j, "store", store_json(a));

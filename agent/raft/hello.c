@@ -13,6 +13,7 @@
 #define HELLO_ASK 1u       /* answer me */
 #define HELLO_BLANK 2u     /* no configuration and not bound to one */
 #define HELLO_CANDIDATE 4u /* may become a voter */
+#define HELLO_LEAVING 8u   /* its instance is about to go */
 #define HELLO_BYTES_MAX (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9)
 #define BLANK_FRESH_MS 4000u
 #define FANOUT 4u
@@ -66,8 +67,9 @@ static void tell(struct raft_uv *r, uint64_t to, bool ask)
     wbuf_init(&w, bytes, sizeof(bytes));
     wbuf_u8(&w, FRAME_HELLO);
     wbuf_u64(&w, cluster_known(r));
-    wbuf_u8(&w, (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
-                          (r->o.candidate ? HELLO_CANDIDATE : 0)));
+    wbuf_u8(&w,
+            (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
+                      (r->o.candidate ? HELLO_CANDIDATE : 0) | (r->leaving ? HELLO_LEAVING : 0)));
     wbuf_u64(&w, r->disk);
     wbuf_u64(&w, leader);
     wbuf_u64(&w, leader == 0 ? 0 : server ? r->core.term : r->known_term);
@@ -106,6 +108,16 @@ static void tell_some(struct raft_uv *r, uint32_t how_many, bool ask)
         tell(r, m->num, ask);
         how_many--;
     }
+}
+
+void hello_tell_servers(struct raft_uv *r)
+{
+    uint64_t leader = step_leader(r);
+    for (uint32_t i = 0; i < r->core.config.count; i++)
+        if (r->core.config.server[i].num != r->self.num)
+            tell(r, r->core.config.server[i].num, false);
+    if (leader != 0 && leader != r->self.num && raft_find(&r->core.config, leader) == NULL)
+        tell(r, leader, false);
 }
 
 void hello_announce(struct raft_uv *r)
@@ -173,12 +185,16 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
     struct peer_info *p = b.bad || m == NULL ? NULL : remember(r, m->id);
     if (p == NULL)
         return;
+    bool leaving = (flags & HELLO_LEAVING) != 0;
+    if (p->leaving != leaving)
+        r->pilot_at = 0;
     *p = (struct peer_info){.num = from,
                             .disk = disk,
                             .cluster_id = cluster_id,
                             .heard_ms = clock_mono_ms(),
                             .blank = (flags & HELLO_BLANK) != 0 && cluster_id == 0,
-                            .candidate = (flags & HELLO_CANDIDATE) != 0};
+                            .candidate = (flags & HELLO_CANDIDATE) != 0,
+                            .leaving = leaving};
     if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
         meet_other_cluster(r, from, cluster_id);
     } else if (cluster_id != 0) {
@@ -319,6 +335,8 @@ void hello_tick(struct raft_uv *r, uint64_t now_ms)
     if (now_ms < r->hello_at)
         return;
     r->hello_at = now_ms + 1000;
+    if (r->leaving && step_is_server(r))
+        hello_tell_servers(r); /* datagrams get lost, leaders change */
     const struct gossip_member *leader =
         r->known_leader == 0 ? NULL : gossip_find(r->o.gossip, r->known_leader);
     if (leader != NULL && !is_live(leader))

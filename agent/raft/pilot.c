@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/raft/raft_uv_int.h"
 
@@ -32,6 +33,7 @@ static void look_at_agents(struct raft_uv *r, uint64_t now_ms, struct voters_inp
             .candidate = m->self ? r->o.candidate : m->meta.role == 0,
             .alive = alive,
             .left = m->state == MEMBER_LEFT,
+            .leaving = m->self ? r->leaving : p != NULL && p->leaving,
             .steady_ms = now_ms > m->changed_mono_ms ? now_ms - m->changed_mono_ms : 0};
     }
     in->agent = agents;
@@ -76,4 +78,14 @@ void pilot_tick(struct raft_uv *r, uint64_t now_ms)
         step(r, &(struct raft_input){
                     .type = RAFT_CHANGE, .change = action.change, .server = &action.server});
     }
+}
+
+void raft_uv_set_leaving(struct raft_uv *r, bool leaving)
+{
+    if (r->closing || r->leaving == leaving)
+        return;
+    r->leaving = leaving;
+    r->pilot_at = 0;
+    hello_tell_servers(r);
+    pilot_tick(r, clock_mono_ms());
 }

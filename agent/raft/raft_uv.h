@@ -71,6 +71,9 @@ uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-vot
 uint64_t raft_uv_term(const struct raft_uv *r);
 /* Expect may become known later (from the ECS instance list). */
 void raft_uv_set_expect(struct raft_uv *r, unsigned expect);
+/* This agent is about to go (or stays after all): leadership is given away, a spare is promoted,
+ * its own vote is taken away. The leader hears of it by hello; call it on every agent. */
+void raft_uv_set_leaving(struct raft_uv *r, bool leaving);
 /* A member changed (from gossip's on_member). */
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m);
 /* Step down in favour of the best other voter; done 0 once another leads. */

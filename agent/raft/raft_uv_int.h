@@ -37,7 +37,7 @@ struct waiter {
 };
 struct peer_info { /* what a member's hello said */
     uint64_t num, disk, cluster_id, heard_ms;
-    bool blank, candidate;
+    bool blank, candidate, leaving;
 };
 struct rows_batch { /* rows applied in memory, on their way to the disk */
     struct buf bytes;
@@ -86,6 +86,7 @@ struct raft_uv {
     uint64_t conflict_id, conflict_ms;
     char conflict_with[AGENT_ID_MAX];
     int disk_err;
+    bool leaving;
 
     enum raft_uv_role role_told;
     uint64_t term_told, leader_told;
@@ -113,6 +114,8 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
 void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
 void hello_announce(struct raft_uv *r); /* a leader tells some members; they pass it on */
 struct peer_info *hello_peer(const struct raft_uv *r, const char *id);
+/* Those who may decide on this server's vote, at once. */
+void hello_tell_servers(struct raft_uv *r);
 void hello_free(struct raft_uv *r);
 
 /* pilot.c */
