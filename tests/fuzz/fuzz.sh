@@ -33,7 +33,7 @@ for name in "$@"; do
   fi
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")
   speed=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$work/log")
-  cover=$(grep -o 'cov: [0-9]*' "$work/log" | tail -n 1 | cut -d' ' -f2)
+  cover=$(grep -o 'cov: [0-9]*' "$work/log" | tail -n 1 | cut -d' ' -f2 || true)
   corpus=$(find "$work/corpus" -type f | wc -l)
   printf '%-12s %12s %10s %8s %8s\n' "$name" "${runs:--}" "${speed:--}" "${cover:--}" "$corpus"
 done

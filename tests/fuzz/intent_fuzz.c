@@ -84,8 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ENSURE(ra.err == rb.err && ra.replayed == rb.replayed);
         at += len + 1;
     }
-    check_equal(a, b);
-    check_reload(a);
+    if (at == 0 || data[0] != '!') {
+        check_equal(a, b);
+        check_reload(a);
+    }
     intent_destroy(a);
     intent_destroy(b);
     return 0;
