@@ -106,8 +106,8 @@ struct answer {
     int retry_after_s;          /* 0: none */
     struct MHD_Response *ready; /* a response made elsewhere (streams) instead of a body */
 };
-/* Chunked answers are written straight into the connection's memory; the response's own block serves
- * HTTP/1.0 clients only, and every idle stream pays for it. */
+/* Chunked answers are written straight into the connection's memory; the response's own block
+ * serves HTTP/1.0 clients only, and every idle stream pays for it. */
 #define REPLY_BLOCK 512
 enum MHD_Result reply(struct request *r, const struct answer *answer);
 enum MHD_Result reply_json(struct request *r, unsigned status, struct buf *body, const char *index);

@@ -27,7 +27,7 @@ static struct credential *credential_new(struct devcloud *cloud, const char *acc
     return c;
 }
 
-void auth_init(struct devcloud *cloud, const char *access_key, const char *secret)
+void cloud_auth_init(struct devcloud *cloud, const char *access_key, const char *secret)
 {
     struct credential *c = credential_new(cloud, access_key, secret);
 
@@ -56,7 +56,7 @@ struct credential *auth_issue(struct devcloud *cloud, const char *role, const ch
     return c;
 }
 
-void auth_fini(struct devcloud *cloud)
+void cloud_auth_fini(struct devcloud *cloud)
 {
     size_t at = 0;
     const char *key;
@@ -129,7 +129,7 @@ static const char *unsigned_header(const struct request *req, const struct sigv4
                 return "(names must be in lower case)";
         if (strcmp(last, name) >= 0)
             return "(names must be sorted)";
-        if (request_header(req, name) == NULL)
+        if (cloud_request_header(req, name) == NULL)
             return "(a header that was not sent)";
         memcpy(last, name, sizeof(last));
         at += len + (at[len] == ';');
@@ -148,7 +148,7 @@ static struct credential *find_caller(struct devcloud *cloud, struct request *re
                                       const struct sigv4_auth *auth)
 {
     struct credential *c = map_get(&cloud->credentials, auth->access_key);
-    const char *token = request_header(req, "x-amz-security-token");
+    const char *token = cloud_request_header(req, "x-amz-security-token");
 
     if (c == NULL) {
         refuse(req, "UnrecognizedClientException",
@@ -198,8 +198,8 @@ static bool check_scope(struct devcloud *cloud, struct request *req, const struc
 
 bool auth_check(struct devcloud *cloud, struct request *req)
 {
-    const char *header = request_header(req, "authorization");
-    const char *amz_date = request_header(req, "x-amz-date");
+    const char *header = cloud_request_header(req, "authorization");
+    const char *amz_date = cloud_request_header(req, "x-amz-date");
     struct sigv4_request signing = request_sigv4(req);
     struct sigv4_auth auth = {0};
     char expected[SIGV4_HEX];

@@ -185,10 +185,10 @@ static void destroy(struct devcloud *cloud)
     faults_clear(cloud);
     record_fini(cloud);
     imds_fini(cloud);
-    auth_fini(cloud);
-    model_fini(&cloud->ecs);
-    model_fini(&cloud->sqs);
-    model_fini(&cloud->sts);
+    cloud_auth_fini(cloud);
+    models_fini(&cloud->ecs);
+    models_fini(&cloud->sqs);
+    models_fini(&cloud->sts);
     timers_fini(&cloud->timers);
     json_decref(cloud->counts);
     if (cloud->truth_log != NULL)
@@ -235,7 +235,7 @@ static struct devcloud *make(const struct devcloud_options *options)
     snprintf(cloud->account, sizeof(cloud->account), "%s", options->account);
     if (options->control_token != NULL)
         cloud->control_token = cloud_text("%s", options->control_token);
-    auth_init(cloud, options->access_key, options->secret_key);
+    cloud_auth_init(cloud, options->access_key, options->secret_key);
     return cloud;
 }
 

@@ -368,7 +368,7 @@ int control_run(struct devcloud *cloud, const char *verb, const json_t *args, js
 
 static bool has_token(const struct devcloud *cloud, const struct request *req)
 {
-    const char *given = request_header(req, "authorization");
+    const char *given = cloud_request_header(req, "authorization");
     size_t len = cloud->control_token == NULL ? 0 : strlen(cloud->control_token);
 
     if (cloud->control_token == NULL)

@@ -23,12 +23,12 @@ static void plain(struct request *req, int status, const char *text)
 
 static void put_token(struct devcloud *cloud, struct request *req, const struct instance *in)
 {
-    const char *ttl_text = request_header(req, "x-aws-ec2-metadata-token-ttl-seconds");
+    const char *ttl_text = cloud_request_header(req, "x-aws-ec2-metadata-token-ttl-seconds");
     char *end = NULL;
     long ttl = ttl_text == NULL ? 0 : strtol(ttl_text, &end, 10);
     char token[57];
 
-    if (request_header(req, "x-forwarded-for") != NULL) {
+    if (cloud_request_header(req, "x-forwarded-for") != NULL) {
         plain(req, 403, "Forbidden");
         return;
     }
@@ -51,7 +51,7 @@ static void put_token(struct devcloud *cloud, struct request *req, const struct 
 static bool is_admitted(struct devcloud *cloud, const struct request *req,
                         const struct instance *in)
 {
-    const char *token = request_header(req, "x-aws-ec2-metadata-token");
+    const char *token = cloud_request_header(req, "x-aws-ec2-metadata-token");
     const struct imds_token *t = token == NULL ? NULL : map_get(&cloud->imds_tokens, token);
 
     return t != NULL && t->instance == in && cloud_unix_ms() < t->expires_ms;

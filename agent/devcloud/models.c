@@ -34,7 +34,7 @@ int model_load(struct model *m, const unsigned char *data, size_t len, struct er
     return 0;
 }
 
-void model_fini(struct model *m)
+void models_fini(struct model *m)
 {
     json_decref(m->root);
     *m = (struct model){0};

@@ -22,7 +22,7 @@ struct model {
 enum model_fault { MODEL_FITS, MODEL_UNKNOWN_MEMBER, MODEL_WRONG_TYPE, MODEL_INVALID };
 
 int model_load(struct model *m, const unsigned char *data, size_t len, struct errmsg *e);
-void model_fini(struct model *m);
+void models_fini(struct model *m);
 bool model_has(const struct model *m, const char *operation);
 /* The first fault found; e says where ("containerInstances[2]: ...") and what. Unknown members
  * are a fault only if strict. */

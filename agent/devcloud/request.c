@@ -18,7 +18,7 @@ struct sigv4_request request_sigv4(const struct request *req)
                                   .body_len = req->body.len};
 }
 
-const char *request_header(const struct request *req, const char *name)
+const char *cloud_request_header(const struct request *req, const char *name)
 {
     struct sigv4_request signing = request_sigv4(req);
 

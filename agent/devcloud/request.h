@@ -57,7 +57,7 @@ struct request {
 };
 
 struct sigv4_request request_sigv4(const struct request *req);
-const char *request_header(const struct request *req, const char *name);
+const char *cloud_request_header(const struct request *req, const char *name);
 /* Value of a query parameter in buf, decoded; NULL if absent or too long. */
 const char *request_query(const struct request *req, const char *name, char *buf, size_t cap);
 

@@ -19,7 +19,7 @@ static const struct operation *operation_find(const struct operation *list, cons
 
 static bool is_type(const struct request *req, const char *type)
 {
-    const char *value = request_header(req, "content-type");
+    const char *value = cloud_request_header(req, "content-type");
     size_t len = strlen(type);
 
     return value != NULL && strncasecmp(value, type, len) == 0 &&
@@ -51,7 +51,7 @@ static json_t *parse_form(const struct request *req)
 /* Sets service and operation. */
 static void identify(struct request *req)
 {
-    const char *target = request_header(req, "x-amz-target");
+    const char *target = cloud_request_header(req, "x-amz-target");
 
     if (target != NULL && strncmp(target, TARGET_ECS, strlen(TARGET_ECS)) == 0) {
         snprintf(req->service, sizeof(req->service), "ecs");

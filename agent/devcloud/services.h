@@ -37,8 +37,8 @@ void service_control(struct devcloud *cloud, struct request *req); /* /_control/
 bool auth_check(struct devcloud *cloud, struct request *req);
 struct credential *auth_issue(struct devcloud *cloud, const char *role, const char *session,
                               uint64_t ttl_s);
-void auth_init(struct devcloud *cloud, const char *access_key, const char *secret);
-void auth_fini(struct devcloud *cloud);
+void cloud_auth_init(struct devcloud *cloud, const char *access_key, const char *secret);
+void cloud_auth_fini(struct devcloud *cloud);
 
 /* faults.c: throttle, faults; true if the request goes on now. */
 bool throttle_take(struct devcloud *cloud, int bucket);

@@ -34,77 +34,77 @@ static void answer(struct fixture *fx, struct api_write *w)
 #define CREATE_V1                                                                                  \
     "{\"name\":\"web\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t:1\"}"
 
+static const struct {
+    const char *method, *path, *headers, *body;
+    const char *result;
+    const char *command; /* what the loop gets; NULL: nothing */
+    long status;
+    const char *words;    /* in the answer's body */
+    const char *location; /* or NULL */
+} cases[] = {
+    {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY,
+     "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"
+     "\"t:1\"}",
+     200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
+    {"POST", "/v1/environments/web/deployments?deploymentToken=" TOKEN, NULL, NULL, DEP_BODY,
+     "{\"op\":\"deployment.create\",\"environment\":\"web\",\"token\":\"" TOKEN "\"}", 200,
+     "\"environmentName\":\"web\"", NULL},
+    {"DELETE", "/v1/environments/web", NULL, NULL, NULL,
+     "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":false}", 200, "", NULL},
+    {"POST", "/v2/environments", "Idempotency-Key: k1",
+     "{\"name\":\"web\",\"taskDefinition\":\"t:1\",\"expression\":\"zone == a\"}", ENV_BODY,
+     "{\"name\":\"web\",\"taskDefinition\":\"t:1\",\"expression\":\"zone == a\",\"op\":"
+     "\"environment.create\",\"cluster\":\"prod\",\"key\":\"k1\"}",
+     201, "\"name\":\"web\"", "/v2/environments/web"},
+    {"PUT", "/v2/environments/web", "If-Match: \"7\"", "{\"taskDefinition\":\"t:2\"}", ENV_BODY,
+     "{\"taskDefinition\":\"t:2\",\"op\":\"environment.update\",\"name\":\"web\",\"version\":"
+     "7}",
+     200, "\"name\":\"web\"", NULL},
+    {"DELETE", "/v2/environments/web?stop_tasks=true", NULL, NULL,
+     "{\"name\":\"web\",\"status\":\"deleting\"}",
+     "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":true}", 202, "deleting",
+     "/v2/environments/web"},
+    {"DELETE", "/v2/environments/web", NULL, NULL, NULL,
+     "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":false}", 200, "{}", NULL},
+    {"POST", "/v2/environments/web/deployments", NULL, NULL, DEP_BODY,
+     "{\"op\":\"deployment.create\",\"environment\":\"web\"}", 202, "\"id\":\"d1\"",
+     "/v2/environments/web/deployments/d1"},
+    {"POST", "/v2/environments/web/deployments", NULL, "{\"taskDefinition\":\"t:3\"}", DEP_BODY,
+     "{\"taskDefinition\":\"t:3\",\"op\":\"deployment.create\",\"environment\":\"web\"}", 202,
+     "\"id\":\"d1\"", "/v2/environments/web/deployments/d1"},
+    /* Refused before the loop hears of it. */
+    {"POST", "/v2/environments", NULL, "{\"nmae\":\"web\"}", NULL, NULL, 400,
+     "did you mean \\\"name\\\"?", NULL},
+    {"POST", "/v2/environments", NULL, "{\"name\":1,}", NULL, NULL, 400, "JSON line 1", NULL},
+    {"POST", "/v2/environments", "Content-Type: application/json", "[]", NULL, NULL, 400,
+     "one JSON object", NULL},
+    {"POST", "/v2/environments", NULL, NULL, NULL, NULL, 400, "no body", NULL},
+    {"POST", "/v2/environments", "Content-Type: text/plain", "{\"name\":\"web\"}", NULL, NULL, 415,
+     "application/json", NULL},
+    {"POST", "/v1/environments", "Content-Type: application/x-www-form-urlencoded", CREATE_V1, NULL,
+     NULL, 415, "application/json\n", NULL},
+    {"POST", "/v2/environments", "Idempotency-Key: a b", "{\"name\":\"web\"}", NULL, NULL, 400,
+     "Idempotency-Key", NULL},
+    {"PUT", "/v2/environments/web", "If-Match: x", "{\"taskDefinition\":\"t:2\"}", NULL, NULL, 400,
+     "If-Match", NULL},
+    {"PUT", "/v2/environments/web", NULL, "{\"cluster\":\"other\"}", NULL, NULL, 400, "/cluster",
+     NULL},
+    {"PUT", "/v2/environments/web", NULL, "{\"name\":\"other\"}", NULL, NULL, 400, "/name", NULL},
+    {"DELETE", "/v2/environments/web?stop_tasks=yes", NULL, NULL, NULL, NULL, 400, "true or false",
+     NULL},
+    {"POST", "/v1/environments", NULL, "{broken", NULL, NULL, 400, "Environment name is missing\n",
+     NULL},
+    {"POST", "/v1/environments", NULL, NULL, NULL, NULL, 400, "Environment name is missing\n",
+     NULL},
+    {"POST", "/v1/environments", NULL,
+     "{\"name\":\"a.b\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t\"}", NULL,
+     NULL, 400, "Environment name should match", NULL},
+    {"POST", "/v1/environments", NULL, "{\"name\":\"a\",\"taskDefinition\":\"t\"}", NULL, NULL, 400,
+     "Cluster in the instance group is missing\n", NULL},
+};
+
 Test(write, commands_and_answers)
 {
-    static const struct {
-        const char *method, *path, *headers, *body;
-        const char *result;
-        const char *command; /* what the loop gets; NULL: nothing */
-        long status;
-        const char *words;    /* in the answer's body */
-        const char *location; /* or NULL */
-    } cases[] = {
-        {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY,
-         "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"
-         "\"t:1\"}",
-         200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
-        {"POST", "/v1/environments/web/deployments?deploymentToken=" TOKEN, NULL, NULL, DEP_BODY,
-         "{\"op\":\"deployment.create\",\"environment\":\"web\",\"token\":\"" TOKEN "\"}", 200,
-         "\"environmentName\":\"web\"", NULL},
-        {"DELETE", "/v1/environments/web", NULL, NULL, NULL,
-         "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":false}", 200, "", NULL},
-        {"POST", "/v2/environments", "Idempotency-Key: k1",
-         "{\"name\":\"web\",\"taskDefinition\":\"t:1\",\"expression\":\"zone == a\"}", ENV_BODY,
-         "{\"name\":\"web\",\"taskDefinition\":\"t:1\",\"expression\":\"zone == a\",\"op\":"
-         "\"environment.create\",\"cluster\":\"prod\",\"key\":\"k1\"}",
-         201, "\"name\":\"web\"", "/v2/environments/web"},
-        {"PUT", "/v2/environments/web", "If-Match: \"7\"", "{\"taskDefinition\":\"t:2\"}", ENV_BODY,
-         "{\"taskDefinition\":\"t:2\",\"op\":\"environment.update\",\"name\":\"web\",\"version\":"
-         "7}",
-         200, "\"name\":\"web\"", NULL},
-        {"DELETE", "/v2/environments/web?stop_tasks=true", NULL, NULL,
-         "{\"name\":\"web\",\"status\":\"deleting\"}",
-         "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":true}", 202, "deleting",
-         "/v2/environments/web"},
-        {"DELETE", "/v2/environments/web", NULL, NULL, NULL,
-         "{\"op\":\"environment.delete\",\"name\":\"web\",\"stopTasks\":false}", 200, "{}", NULL},
-        {"POST", "/v2/environments/web/deployments", NULL, NULL, DEP_BODY,
-         "{\"op\":\"deployment.create\",\"environment\":\"web\"}", 202, "\"id\":\"d1\"",
-         "/v2/environments/web/deployments/d1"},
-        {"POST", "/v2/environments/web/deployments", NULL, "{\"taskDefinition\":\"t:3\"}", DEP_BODY,
-         "{\"taskDefinition\":\"t:3\",\"op\":\"deployment.create\",\"environment\":\"web\"}", 202,
-         "\"id\":\"d1\"", "/v2/environments/web/deployments/d1"},
-        /* Refused before the loop hears of it. */
-        {"POST", "/v2/environments", NULL, "{\"nmae\":\"web\"}", NULL, NULL, 400,
-         "did you mean \\\"name\\\"?", NULL},
-        {"POST", "/v2/environments", NULL, "{\"name\":1,}", NULL, NULL, 400, "JSON line 1", NULL},
-        {"POST", "/v2/environments", "Content-Type: application/json", "[]", NULL, NULL, 400,
-         "one JSON object", NULL},
-        {"POST", "/v2/environments", NULL, NULL, NULL, NULL, 400, "no body", NULL},
-        {"POST", "/v2/environments", "Content-Type: text/plain", "{\"name\":\"web\"}", NULL, NULL,
-         415, "application/json", NULL},
-        {"POST", "/v1/environments", "Content-Type: application/x-www-form-urlencoded", CREATE_V1,
-         NULL, NULL, 415, "application/json\n", NULL},
-        {"POST", "/v2/environments", "Idempotency-Key: a b", "{\"name\":\"web\"}", NULL, NULL, 400,
-         "Idempotency-Key", NULL},
-        {"PUT", "/v2/environments/web", "If-Match: x", "{\"taskDefinition\":\"t:2\"}", NULL, NULL,
-         400, "If-Match", NULL},
-        {"PUT", "/v2/environments/web", NULL, "{\"cluster\":\"other\"}", NULL, NULL, 400,
-         "/cluster", NULL},
-        {"PUT", "/v2/environments/web", NULL, "{\"name\":\"other\"}", NULL, NULL, 400, "/name",
-         NULL},
-        {"DELETE", "/v2/environments/web?stop_tasks=yes", NULL, NULL, NULL, NULL, 400,
-         "true or false", NULL},
-        {"POST", "/v1/environments", NULL, "{broken", NULL, NULL, 400,
-         "Environment name is missing\n", NULL},
-        {"POST", "/v1/environments", NULL, NULL, NULL, NULL, 400, "Environment name is missing\n",
-         NULL},
-        {"POST", "/v1/environments", NULL,
-         "{\"name\":\"a.b\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t\"}",
-         NULL, NULL, 400, "Environment name should match", NULL},
-        {"POST", "/v1/environments", NULL, "{\"name\":\"a\",\"taskDefinition\":\"t\"}", NULL, NULL,
-         400, "Cluster in the instance group is missing\n", NULL},
-    };
     fixture_start(&f, NULL);
     fixture_set_answer(&f, answer);
     next_leader = "i-leader";

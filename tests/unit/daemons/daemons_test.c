@@ -397,7 +397,7 @@ Test(daemons, checks_commands_against_ecs)
     cr_expect_eq(json_str(answered_body, "id")[14], '4');
     cr_expect_gt(json_int_or(answered_body, "now", 0), 0);
     cr_expect_null(json_object_get(answered_body, "_cluster"));
-    /* the same request has the same digest, whatever its names stand for now */
+    /* the same request has the same digest, whatever its names mean today */
     cr_expect_null(json_str(answered_body, "digest"));
     static const char update[] =
         "{\"op\":\"environment.update\",\"name\":\"a\",\"taskDefinition\":\"d\",\"key\":\"k\"}";

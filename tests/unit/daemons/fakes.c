@@ -226,7 +226,7 @@ static json_t *start_tasks(json_t *params, bool effect)
         }
         if (!effect)
             continue;
-        int n = atoi(arn + 5);
+        int n = (int)strtol(arn + 5, NULL, 10);
         fake.starts_of[n]++;
         struct fake_task *t = fake_task(n, strchr(json_str(params, "group"), ':') + 1,
                                         json_str(params, "startedBy"), fake.events);

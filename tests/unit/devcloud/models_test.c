@@ -76,8 +76,8 @@ Test(models, each_kind_of_fault_is_found_and_named)
                                e.text);
         json_decref(body);
     }
-    model_fini(&ecs);
-    model_fini(&sqs);
+    models_fini(&ecs);
+    models_fini(&sqs);
 }
 
 Test(models, deep_nesting_ends)
@@ -97,5 +97,5 @@ Test(models, deep_nesting_ends)
     cr_expect_eq(model_check_input(&ecs, "RegisterTaskDefinition", body, true, NULL),
                  MODEL_WRONG_TYPE);
     json_decref(body);
-    model_fini(&ecs);
+    models_fini(&ecs);
 }

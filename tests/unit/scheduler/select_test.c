@@ -169,15 +169,15 @@ Test(select, is_bounded)
     memset(text, 'x', SELECT_TEXT_MAX + 1);
     text[SELECT_TEXT_MAX + 1] = '\0';
     cr_expect_eq(select_parse(&sel, text, NULL, &e), ERR_TOOBIG);
-    size_t n = (size_t)sprintf(text, "runningTasksCount in [0");
+    size_t n = (size_t)snprintf(text, sizeof text, "runningTasksCount in [0");
     while (n < SELECT_TEXT_MAX - 4)
-        n += (size_t)sprintf(text + n, ",1");
-    sprintf(text + n, "]");
+        n += (size_t)snprintf(text + n, sizeof text - n, ",1");
+    snprintf(text + n, sizeof text - n, "]");
     cr_expect_eq(select_parse(&sel, text, NULL, &e), ERR_TOOBIG);
-    n = (size_t)sprintf(text, "ec2InstanceId in [''");
+    n = (size_t)snprintf(text, sizeof text, "ec2InstanceId in [''");
     while (n < 500)
-        n += (size_t)sprintf(text + n, ",''");
-    sprintf(text + n, "]");
+        n += (size_t)snprintf(text + n, sizeof text - n, ",''");
+    snprintf(text + n, sizeof text - n, "]");
     cr_expect_eq(select_parse(&sel, text, NULL, &e), 0);
 }
 
