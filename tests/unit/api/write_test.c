@@ -41,7 +41,7 @@ static const struct {
     long status;
     const char *words;    /* in the answer's body */
     const char *location; /* or NULL */
-} cases[] = {
+} round_trips[] = {
     {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY,
      "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"
      "\"t:1\"}",
@@ -108,19 +108,21 @@ Test(write, commands_and_answers)
     fixture_start(&f, NULL);
     fixture_set_answer(&f, answer);
     next_leader = "i-leader";
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof round_trips / sizeof round_trips[0]; i++) {
         char value[256];
-        next_body = cases[i].result;
+        next_body = round_trips[i].result;
         f.last_command[0] = '\0';
-        struct http h =
-            http_do(&f, cases[i].method, cases[i].path, cases[i].headers, cases[i].body);
-        cr_assert_eq(h.status, cases[i].status, "case %zu: %ld %s", i, h.status, h.body);
-        cr_assert_str_eq(f.last_command, cases[i].command == NULL ? "" : cases[i].command,
+        struct http h = http_do(&f, round_trips[i].method, round_trips[i].path,
+                                round_trips[i].headers, round_trips[i].body);
+        cr_assert_eq(h.status, round_trips[i].status, "case %zu: %ld %s", i, h.status, h.body);
+        cr_assert_str_eq(f.last_command,
+                         round_trips[i].command == NULL ? "" : round_trips[i].command,
                          "case %zu: %s", i, f.last_command);
-        cr_assert_not_null(strstr(h.body, cases[i].words), "case %zu: %s", i, h.body);
+        cr_assert_not_null(strstr(h.body, round_trips[i].words), "case %zu: %s", i, h.body);
         cr_assert_str_eq(http_header(&h, "Location", value),
-                         cases[i].location == NULL ? "" : cases[i].location, "case %zu", i);
-        if (cases[i].command != NULL)
+                         round_trips[i].location == NULL ? "" : round_trips[i].location, "case %zu",
+                         i);
+        if (round_trips[i].command != NULL)
             cr_assert_str_eq(http_header(&h, "Blox-Forwarded-To", value), "i-leader");
         http_free(&h);
     }
