@@ -138,6 +138,18 @@ static void trace_claims(struct swim_member *m)
         m->trace.confirmed[i - 1] = m->from[i];
 }
 
+/* A suspect's observers look for themselves at once; so does everybody in a small cluster. */
+static void confirm(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
+{
+    bool mine = s->live <= 2 * SWIM_RINGS;
+    for (unsigned i = 0; i < SWIM_RINGS; i++)
+        mine = mine || s->ring[i].slot == swim_slot_of(s, m);
+    for (unsigned i = 0; i < SWIM_RELAYS; i++)
+        mine = mine || (s->relay[i].seq != 0 && s->relay[i].slot == swim_slot_of(s, m));
+    if (mine && s->leaving_ms == 0)
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+}
+
 static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m,
                            uint64_t incarnation, bool strong, uint64_t by, struct swim_out *out)
 {
@@ -152,14 +164,8 @@ static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *
                    own ? SWIM_CAUSE_PROBES : SWIM_CAUSE_CLAIMED, own ? 0 : by);
     set_due(s, now_ms, m);
     swim_enqueue(s, now_ms, m);
-    /* Its observers look for themselves at once; so does everybody in a small cluster. */
-    bool mine = s->live <= 2 * SWIM_RINGS;
-    for (unsigned i = 0; i < SWIM_RINGS; i++)
-        mine = mine || s->ring[i].slot == swim_slot_of(s, m);
-    for (unsigned i = 0; i < SWIM_RELAYS; i++)
-        mine = mine || (s->relay[i].seq != 0 && s->relay[i].slot == swim_slot_of(s, m));
-    if (!own && mine && s->leaving_ms == 0)
-        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+    if (!own)
+        confirm(s, now_ms, m, out);
 }
 
 static void claim_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m,
@@ -180,6 +186,8 @@ static void claim_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m
         }
     } else if (m->m.state != MEMBER_DEGRADED || newer || m->from_count > need(s)) {
         become_suspect(s, now_ms, m, u->incarnation, false, by, out);
+    } else if (added && by != swim_me(s)->m.num) {
+        confirm(s, now_ms, m, out); /* one voice is too few; our own look decides */
     }
 }
 
@@ -317,9 +325,19 @@ void swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, u
         claim_left(s, now_ms, m, u, teller);
 }
 
-void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled,
+void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out)
 {
+    /* Degraded is: the host answers, the process may come back. One that refuses connections has
+     * no such process any more. */
+    if (gone && m->m.state == MEMBER_DEGRADED) {
+        clear_suspicion(m);
+        m->from[m->from_count++] = swim_me(s)->m.num;
+        trace_claims(m);
+        become_suspect(s, now_ms, m, m->m.incarnation, false, swim_me(s)->m.num, out);
+        swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
+        return;
+    }
     struct wire_update u = {.state = stalled ? MEMBER_DEGRADED : MEMBER_SUSPECT,
                             .num = m->m.num,
                             .incarnation = m->m.incarnation,

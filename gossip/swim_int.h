@@ -47,7 +47,7 @@ uint16_t swim_slot_of(const struct swim *s, const struct swim_member *m);
 /* swim_claims.c */
 void swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
                  bool listed, struct swim_out *out);
-void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled,
+void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out);
 void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspicion timers */
 uint64_t swim_watch_deadline(const struct swim *s);

@@ -164,7 +164,7 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
         return;
     if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM)
         note_evidence(m, p);
-    swim_accuse(s, now_ms, m, stalled, out);
+    swim_accuse(s, now_ms, m, stalled, p->check == CHECK_REFUSED, out);
     /* The members that looked with us, and its other observers, are to look again at once. */
     for (unsigned i = 0; i < p->helpers; i++)
         if (s->slot[p->helper[i]].m.num != 0)
