@@ -58,6 +58,7 @@ static void on_tick(uv_timer_t *timer)
         commands_retry(a);
     if (a->gossip != NULL)
         reap_tick(a);
+    propagate_tick(a->propagate);
 }
 
 /* ---- leadership ------------------------------------------------------------------------ */
@@ -263,6 +264,8 @@ static void on_identity(void *arg, const struct identity *found)
     if (err == 0)
         err = start_records(a);
     if (err == 0)
+        err = propagate_create(&a->propagate, a);
+    if (err == 0)
         err = start_raft(a, &e);
     if (err == 0)
         err = start_intake(a, &e);
@@ -425,6 +428,8 @@ static void stop_store(void *arg)
     struct agent *a = arg;
     store_close(a->store);
     rows_destroy(a->rows);
+    propagate_destroy(a->propagate);
+    a->propagate = NULL;
     intent_destroy(a->intent);
     keys_wipe(&a->keys);
     LOG_MSG(LOG_INFO, "stopped", "");
@@ -514,6 +519,7 @@ static void stop_daemons(void *arg)
 
 static void stop_search(struct agent *a)
 {
+    propagate_stop(a->propagate);
     commands_fail_all(a);
     api_stop(a->api);
     uv_timer_stop(&a->tick);

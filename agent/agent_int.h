@@ -20,6 +20,7 @@
 #include "agent/join_uv.h"
 #include "agent/keys.h"
 #include "agent/notice_uv.h"
+#include "agent/propagate.h"
 #include "agent/raft/raft_uv.h"
 #include "agent/rows/rows.h"
 #include "gossip/node.h"
@@ -68,6 +69,7 @@ struct agent {
     struct intake *intake;
     struct daemons *daemons;
     struct join *join;
+    struct propagate *propagate;
     struct notice *notice;
 
     /* From other threads. */

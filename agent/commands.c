@@ -66,6 +66,11 @@ static void on_done_here(void *arg, const struct intent_result *result)
     finish(c, result);
 }
 
+static void on_done_local(void *arg, const struct intent_result *result)
+{
+    finish(arg, result);
+}
+
 static void on_forwarded(void *arg, int err, const uint8_t *data, size_t len)
 {
     struct command *c = arg;
@@ -126,6 +131,21 @@ static void try_command(struct command *c)
     }
 }
 
+/* What the agent that was asked does itself, whoever leads. False: not such a command. */
+static bool start_local(struct command *c)
+{
+    struct agent *a = c->agent;
+    if (strcmp(json_str_or(c->json, "op", ""), "agent.propagate") != 0)
+        return false;
+    if (c->request != NULL) {
+        finish_error(c, ERR_UNSUPPORTED, "ask this agent itself");
+        return true;
+    }
+    c->busy = true;
+    propagate_run(a->propagate, c->json, on_done_local, c);
+    return true;
+}
+
 static void add_key(struct agent *a, json_t *command)
 {
     const char *op = json_str_or(command, "op", "");
@@ -144,6 +164,8 @@ static void start(struct command *c)
     struct intent_result r = {0};
     list_push(&a->commands, &c->link);
     c->deadline_ms = uv_now(a->loop) + HOLD_MS;
+    if (start_local(c))
+        return;
     r.err = intent_check(c->json, &r);
     if (r.err != 0) {
         finish(c, &r);

@@ -93,6 +93,47 @@ static enum MHD_Result environment(struct request *r, const char *rest)
     return problem_replyf(r, "not-found", "there is no page %.200s", r->path);
 }
 
+/* rest: what stands behind "keys/". */
+static enum MHD_Result key(struct request *r, const char *rest)
+{
+    char id[17];
+    size_t len = strcspn(rest, "/");
+    if (len != 16 || strspn(rest, "0123456789abcdef") < 16)
+        return problem_replyf(r, "not-found",
+                              "a key is named by the 16 hexadecimal digits of its id");
+    memcpy(id, rest, len);
+    id[len] = '\0';
+    if (rest[len] == '\0')
+        return r->method == METHOD_DELETE ? v2_key_remove(r, id) : wrong_method(r, "DELETE");
+    if (strcmp(rest + len, "/use") == 0)
+        return r->method == METHOD_POST ? v2_key_use(r, id) : wrong_method(r, "POST");
+    return problem_replyf(r, "not-found", "there is no page %.200s", r->path);
+}
+
+/* What concerns the agents themselves. False: the path is none of these. */
+static bool agents(struct request *r, const char *name, enum MHD_Result *ret)
+{
+    char id[AGENT_ID_MAX];
+    size_t len = strlen(name);
+    if (strcmp(name, "agent/propagate") == 0) {
+        *ret = r->method == METHOD_POST ? v2_propagate(r) : wrong_method(r, "POST");
+    } else if (strcmp(name, "keys") == 0) {
+        *ret = is_read(r)                 ? v2_keys_list(r)
+               : r->method == METHOD_POST ? v2_key_install(r)
+                                          : wrong_method(r, "GET, HEAD, POST");
+    } else if (strncmp(name, "keys/", 5) == 0) {
+        *ret = key(r, name + 5);
+    } else if (strncmp(name, "members/", 8) == 0 && len > 12 && len - 12 < sizeof id &&
+               strcmp(name + len - 4, "/why") == 0) {
+        memcpy(id, name + 8, len - 12);
+        id[len - 12] = '\0';
+        *ret = is_read(r) ? v2_member_why(r, id) : wrong_method(r, "GET, HEAD");
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static enum MHD_Result rows(struct request *r, uint8_t kind, const char *rest)
 {
     if (!is_read(r))
@@ -112,6 +153,7 @@ enum MHD_Result v2_handle(struct request *r)
     const char *name = r->path + 4;
     size_t len = strcspn(name, "/");
     const char *rest = name + len;
+    enum MHD_Result ret;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strlen(kinds[i].name) == len && strncmp(kinds[i].name, name, len) == 0 &&
             (rest[0] == '\0' || rest[1] != '\0'))
@@ -127,6 +169,8 @@ enum MHD_Result v2_handle(struct request *r)
     for (size_t i = 0; i < API_DOC_COUNT; i++)
         if (strcmp(name, docs[i]) == 0)
             return is_read(r) ? v2_document(r, (enum api_doc)i) : wrong_method(r, "GET, HEAD");
+    if (agents(r, name, &ret))
+        return ret;
     if (strcmp(name, "watch") == 0)
         return is_read(r) ? v2_watch(r) : wrong_method(r, "GET");
     if (strcmp(name, "problems") == 0 || strncmp(name, "problems/", 9) == 0)

@@ -19,9 +19,27 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id);
 enum MHD_Result v2_watch(struct request *r);
 enum MHD_Result v2_document(struct request *r, enum api_doc doc);
 
+/* Writes, shared by the files below. The body as an object with known members only; NULL: answered.
+ * An empty body is {} if that is enough. */
+json_t *v2_read_body(struct request *r, const char *const *known, bool may_be_empty,
+                     enum MHD_Result *ret);
+/* To the loop thread; takes the reference of command. */
+enum MHD_Result v2_submit(struct request *r, json_t *command);
+/* The loop's answer. location_prefix + the resource's "name" or "id" becomes Location; both may be
+ * NULL. */
+enum MHD_Result v2_answer(struct request *r, unsigned status, const char *location_prefix,
+                          const char *id_member);
+
 enum MHD_Result v2_environment_create(struct request *r);
 enum MHD_Result v2_environment_update(struct request *r, const char *name);
 enum MHD_Result v2_environment_delete(struct request *r, const char *name);
 enum MHD_Result v2_deployment_create(struct request *r, const char *environment);
+
+enum MHD_Result v2_propagate(struct request *r);
+enum MHD_Result v2_member_why(struct request *r, const char *id);
+enum MHD_Result v2_keys_list(struct request *r);
+enum MHD_Result v2_key_install(struct request *r);
+enum MHD_Result v2_key_use(struct request *r, const char *id);
+enum MHD_Result v2_key_remove(struct request *r, const char *id);
 
 #endif

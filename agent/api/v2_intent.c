@@ -17,10 +17,8 @@ static enum MHD_Result bad_body(struct request *r, const char *member, const cha
                                               .pointer = member == NULL ? NULL : pointer});
 }
 
-/* The body as an object with known members only; NULL: answered. An empty body is {} if that is
- * enough. */
-static json_t *read_body(struct request *r, const char *const *known, bool may_be_empty,
-                         enum MHD_Result *ret)
+json_t *v2_read_body(struct request *r, const char *const *known, bool may_be_empty,
+                     enum MHD_Result *ret)
 {
     struct errmsg e;
     char detail[320];
@@ -98,16 +96,15 @@ static bool add_version(struct request *r, json_t *command, enum MHD_Result *ret
     return true;
 }
 
-static enum MHD_Result submit(struct request *r, json_t *command)
+enum MHD_Result v2_submit(struct request *r, json_t *command)
 {
     int err =
         writes_submit(&r->api->writes, r->conn, command, r->api->submit, r->api->arg, &r->call);
     return err == 0 ? MHD_YES : problem_reply(r, &(struct problem){.err = err});
 }
 
-/* The loop's answer. location_prefix + the resource's "name" or "id" becomes Location. */
-static enum MHD_Result answer(struct request *r, unsigned status, const char *location_prefix,
-                              const char *id_member)
+enum MHD_Result v2_answer(struct request *r, unsigned status, const char *location_prefix,
+                          const char *id_member)
 {
     struct write_call *c = r->call;
     struct buf location;
@@ -121,8 +118,10 @@ static enum MHD_Result answer(struct request *r, unsigned status, const char *lo
     }
     buf_init(&location, 1024);
     struct span body = {c->body.data, c->body.len};
-    struct span id = span_inside(span_get(body, id_member));
-    if (location_prefix != NULL && id.data != NULL) {
+    struct span id = {0};
+    if (location_prefix != NULL)
+        id = span_inside(span_get(body, id_member));
+    if (id.data != NULL) {
         buf_puts(&location, location_prefix);
         span_put(&location, id);
     }
@@ -147,10 +146,10 @@ enum MHD_Result v2_environment_create(struct request *r)
     static const char *const none[] = {NULL};
     enum MHD_Result ret;
     if (r->call != NULL)
-        return answer(r, 201, "/v2/environments/", "name");
+        return v2_answer(r, 201, "/v2/environments/", "name");
     if (problem_check_params(r, none, &ret))
         return ret;
-    json_t *command = read_body(r, environment_members, false, &ret);
+    json_t *command = v2_read_body(r, environment_members, false, &ret);
     if (command == NULL)
         return ret;
     json_set_str(command, "op", "environment.create");
@@ -160,7 +159,7 @@ enum MHD_Result v2_environment_create(struct request *r)
         json_decref(command);
         return ret;
     }
-    return submit(r, command);
+    return v2_submit(r, command);
 }
 
 enum MHD_Result v2_environment_update(struct request *r, const char *name)
@@ -168,10 +167,10 @@ enum MHD_Result v2_environment_update(struct request *r, const char *name)
     static const char *const none[] = {NULL};
     enum MHD_Result ret;
     if (r->call != NULL)
-        return answer(r, 200, NULL, "name");
+        return v2_answer(r, 200, NULL, "name");
     if (problem_check_params(r, none, &ret))
         return ret;
-    json_t *command = read_body(r, environment_members, false, &ret);
+    json_t *command = v2_read_body(r, environment_members, false, &ret);
     if (command == NULL)
         return ret;
     const json_t *given = json_object_get(command, "name");
@@ -189,7 +188,7 @@ enum MHD_Result v2_environment_update(struct request *r, const char *name)
         json_decref(command);
         return ret;
     }
-    return submit(r, command);
+    return v2_submit(r, command);
 }
 
 enum MHD_Result v2_environment_delete(struct request *r, const char *name)
@@ -200,7 +199,7 @@ enum MHD_Result v2_environment_delete(struct request *r, const char *name)
         struct span body = {r->call->body.data, r->call->body.len};
         /* Its tasks are stopped first: the environment is there until they are gone. */
         bool deleting = span_is(span_get(body, "status"), "\"deleting\"");
-        return answer(r, deleting ? 202 : 200, deleting ? "/v2/environments/" : NULL, "name");
+        return v2_answer(r, deleting ? 202 : 200, deleting ? "/v2/environments/" : NULL, "name");
     }
     if (problem_check_params(r, known, &ret))
         return ret;
@@ -217,7 +216,7 @@ enum MHD_Result v2_environment_delete(struct request *r, const char *name)
         json_decref(command);
         return ret;
     }
-    return submit(r, command);
+    return v2_submit(r, command);
 }
 
 enum MHD_Result v2_deployment_create(struct request *r, const char *environment)
@@ -228,11 +227,11 @@ enum MHD_Result v2_deployment_create(struct request *r, const char *environment)
     if (r->call != NULL) {
         char prefix[256];
         snprintf(prefix, sizeof prefix, "/v2/environments/%s/deployments/", environment);
-        return answer(r, 202, prefix, "id");
+        return v2_answer(r, 202, prefix, "id");
     }
     if (problem_check_params(r, none, &ret))
         return ret;
-    json_t *command = read_body(r, members, true, &ret);
+    json_t *command = v2_read_body(r, members, true, &ret);
     if (command == NULL)
         return ret;
     json_set_str(command, "op", "deployment.create");
@@ -241,5 +240,5 @@ enum MHD_Result v2_deployment_create(struct request *r, const char *environment)
         json_decref(command);
         return ret;
     }
-    return submit(r, command);
+    return v2_submit(r, command);
 }

@@ -59,7 +59,7 @@ int writes_submit(struct writes *w, struct MHD_Connection *conn, json_t *command
     call->conn = conn;
     call->refs = 1;
     list_init(&call->node);
-    buf_init(&call->body, RAFT_COMMAND_MAX * 4);
+    buf_init(&call->body, 4u << 20); /* one line for each of 8,192 members fits */
     pthread_mutex_lock(&w->lock);
     int err = w->stop ? ERR_CLOSED : w->count >= WRITES_OPEN_MAX ? ERR_BUSY : 0;
     if (err == 0) {

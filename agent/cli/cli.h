@@ -30,6 +30,8 @@ int cli_members(struct cli *cli, int argc, char **argv);
 int cli_get(struct cli *cli, int argc, char **argv);
 int cli_environment(struct cli *cli, int argc, char **argv);
 int cli_deploy(struct cli *cli, int argc, char **argv);
+int cli_propagate(struct cli *cli, int argc, char **argv);
+int cli_keys(struct cli *cli, int argc, char **argv);
 int cli_keygen(struct cli *cli, int argc, char **argv);
 int cli_dev(struct cli *cli, int argc, char **argv);
 

@@ -16,7 +16,9 @@ static const struct {
     const char *what;
 } verbs[] = {
     {"status", cli_status, "status", "this agent, its cluster and what is wrong"},
-    {"members", cli_members, "members", "the agents and their state"},
+    {"members", cli_members, "members [why ID]", "the agents and their state; why it is so"},
+    {"propagate", cli_propagate, "propagate [--count K] [--bytes N]",
+     "how fast records reach every agent"},
     {"get", cli_get, "get instances|tasks|environments|deployments [ID]", "what the cluster holds"},
     {"environment", cli_environment, "environment create|update|delete NAME ...",
      "daemons: what is to run where"},

@@ -1,11 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <string.h>
 
 #include "agent/cli/cli.h"
 
-static void add_member(struct cli_table *t, const json_t *m)
+/* Milliseconds as "3m12s"; "-" if absent. */
+static const char *age_of(const json_t *obj, const char *member, char out[24])
+{
+    long long ms = json_int_or(obj, member, -1);
+    if (ms < 0)
+        snprintf(out, 24, "-");
+    else if (ms < 10000)
+        snprintf(out, 24, "%lld.%llds", ms / 1000, ms % 1000 / 100);
+    else if (ms < 3600000)
+        snprintf(out, 24, "%lldm%llds", ms / 60000, ms / 1000 % 60);
+    else
+        snprintf(out, 24, "%lldh%lldm", ms / 3600000, ms / 60000 % 60);
+    return out;
+}
+
+static void add_member(struct cli_table *t, const json_t *m, bool wide)
 {
     char rtt[24] = "-";
+    char text[24];
     int64_t us = json_int_or(m, "rtt_us", 0);
     if (us > 0)
         snprintf(rtt, sizeof rtt, "%.1fms", (double)us / 1000.0);
@@ -16,17 +33,111 @@ static void add_member(struct cli_table *t, const json_t *m)
     cli_table_add(t, json_str(m, "zone"));
     cli_table_add(t, rtt);
     cli_table_add(t, json_str(m, "version"));
+    if (!wide)
+        return;
+    const json_t *why = json_obj(m, "why");
+    cli_table_add(t, age_of(m, "changed_ms_ago", text));
+    cli_table_add(t, age_of(why, "heard_age_ms", text));
+    snprintf(text, sizeof text, "%lld", (long long)json_int_or(m, "incarnation", 0));
+    cli_table_add(t, text);
+    cli_table_add(t, json_str(why, "suspected_by"));
+}
+
+static void print_names(const char *title, const json_t *names)
+{
+    size_t i;
+    json_t *name;
+    if (json_array_size(names) == 0)
+        return;
+    printf("%s", title);
+    json_array_foreach(names, i, name)
+        printf("%s%s", i == 0 ? "" : ", ", json_is_string(name) ? json_string_value(name) : "?");
+    putchar('\n');
+}
+
+static void print_why(const json_t *w)
+{
+    char text[24];
+    printf("%s is %s since %s", json_str_or(w, "member", "?"), json_str_or(w, "state", "?"),
+           age_of(w, "state_age_ms", text));
+    printf(", last heard %s ago, incarnation %lld\n", age_of(w, "heard_age_ms", text),
+           (long long)json_int_or(w, "incarnation", 0));
+    if (json_str(w, "suspected_by") == NULL) {
+        printf("this agent never heard it suspected in this life\n");
+        return;
+    }
+    printf("suspected    %s ago by %s\n", age_of(w, "suspected_age_ms", text),
+           json_str(w, "suspected_by"));
+    print_names("confirmed by ", json_arr(w, "confirmed_by"));
+    if (json_str(w, "failed_by") != NULL)
+        printf("failed       %s ago, said by %s\n", age_of(w, "failed_age_ms", text),
+               json_str(w, "failed_by"));
+    const json_t *p = json_obj(w, "own_probes");
+    if (p != NULL)
+        printf("own probes   %lld unanswered, %lld helpers asked (%lld got no answer either), "
+               "time-out %lld ms, tcp: %s\n",
+               (long long)json_int_or(p, "direct_unanswered", 0),
+               (long long)json_int_or(p, "helpers_asked", 0),
+               (long long)json_int_or(p, "helpers_could_not_either", 0),
+               (long long)json_int_or(p, "timeout_ms", 0), json_str_or(p, "tcp_check", "-"));
+}
+
+/* What an id may hold in a path without escapes; ids with more go escaped. */
+static void put_escaped(struct buf *b, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     strchr("-._~", c) != NULL;
+        if (plain)
+            buf_putc(b, (char)c);
+        else
+            buf_printf(b, "%%%02X", c);
+    }
+}
+
+static int why(struct cli *cli, const char *id)
+{
+    struct cli_answer a;
+    struct buf path;
+    buf_init(&path, 4096);
+    buf_puts(&path, "/v2/members/");
+    put_escaped(&path, id);
+    buf_puts(&path, "/why");
+    if (path.err != 0) {
+        buf_fini(&path);
+        fprintf(stderr, "blox: that is no member's id\n");
+        return 2;
+    }
+    cli_request(cli, "GET", path.data, NULL, &a);
+    buf_fini(&path);
+    int code = cli_failed(cli, &a);
+    if (code == 0 && cli->output == CLI_JSON)
+        cli_print_json(a.body);
+    else if (code == 0)
+        print_why(a.body);
+    cli_answer_fini(&a);
+    return code;
 }
 
 int cli_members(struct cli *cli, int argc, char **argv)
 {
+    static const char usage[] = "members [why ID] [-o table|wide|json]";
     static const struct cli_option none[] = {{0}};
-    static const char *const titles[] = {"ID",   "ADDRESS", "STATE",  "ROLE",
-                                         "ZONE", "RTT",     "VERSION"};
+    static const char *const titles[] = {"ID",    "ADDRESS",     "STATE",    "ROLE",
+                                         "ZONE",  "RTT",         "VERSION",  "SINCE",
+                                         "HEARD", "INCARNATION", "SUSPECTED"};
+    const char *words[2];
     struct cli_answer a;
-    int n = cli_parse(cli, argc, argv, none, NULL, 0, "members [-o table|json]");
+    int n = cli_parse(cli, argc, argv, none, words, 2, usage);
     if (n < 0)
         return n == -1000 ? 0 : -n;
+    if (n == 2 && strcmp(words[0], "why") == 0)
+        return why(cli, words[1]);
+    if (n != 0) {
+        fprintf(stderr, "usage: blox %s\n", usage);
+        return 2;
+    }
     cli_request(cli, "GET", "/v2/members", NULL, &a);
     int code = cli_failed(cli, &a);
     if (code == 0 && cli->output == CLI_JSON) {
@@ -35,8 +146,9 @@ int cli_members(struct cli *cli, int argc, char **argv)
         struct cli_table t;
         size_t i;
         json_t *m;
-        cli_table_init(&t, titles, 7);
-        json_array_foreach(json_arr(a.body, "items"), i, m) add_member(&t, m);
+        bool wide = cli->output == CLI_WIDE;
+        cli_table_init(&t, titles, wide ? 11 : 7);
+        json_array_foreach(json_arr(a.body, "items"), i, m) add_member(&t, m, wide);
         cli_table_print(&t);
         cli_table_fini(&t);
     }

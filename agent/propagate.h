@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * `blox propagate`: how fast does a record reach everybody? The agent that is asked makes test
+ * records and sends them the way of all rows (rows_apply -> store -> gossip). Each member that
+ * has stored all of them reports that to the origin in one datagram, repeated until it is
+ * acknowledged. Loop thread. */
+#ifndef BLOX_AGENT_PROPAGATE_H
+#define BLOX_AGENT_PROPAGATE_H
+
+#include <stddef.h>
+
+#include "agent/intent/intent.h"
+
+struct agent;
+struct propagate;
+
+int propagate_create(struct propagate **ret, struct agent *a) MUST_CHECK;
+void propagate_destroy(struct propagate *p); /* may be NULL */
+
+/* {"count","bytes","timeout_ms"}: all optional. done runs once; a bad parameter, a run under way
+ * and a full store are reported through it as well. */
+typedef void (*propagate_done_fn)(void *arg, const struct intent_result *result);
+void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn done, void *arg);
+/* Every TICK_MS: repeats reports, ends a run whose time is up, drops old test records. */
+void propagate_tick(struct propagate *p);
+/* Ends the run under way with ERR_CLOSED. */
+void propagate_stop(struct propagate *p);
+
+#endif

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""blox propagate: every member says when it had all test records; the records are logged by each and
+go away; `blox members why` tells what is known of a killed member."""
+import json
+import os
+import subprocess
+import time
+
+from harness import BIN, Cluster, check, run, wait_for
+
+
+def blox(agent, *args):
+    p = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{agent.api}",
+                        *args], capture_output=True, text=True, timeout=60, check=False)
+    return p.returncode, p.stdout, p.stderr
+
+
+def applied(agent):
+    return [line["key"] for line in agent.log_lines() if line.get("event") == "record_applied"]
+
+
+def measure(c):
+    ids = {m["id"] for m in c.agents[0].items("members")}
+    out = c.agents[1].write("POST", "/v2/agent/propagate", {"count": 20, "bytes": 300})
+    check(out["all"] and not out["missing"], f"not all members had the records: {out}")
+    check({m["id"] for m in out["members"]} == ids, f"members of the answer: {out}")
+    check(0 < out["p50_ms"] <= out["p99_ms"] <= out["last_ms"], f"percentiles: {out}")
+    for a in c.agents:
+        wait_for("20 log lines", 5, lambda a=a: len(applied(a)) == 20)
+        check(len(set(applied(a))) == 20, "a record was applied twice")
+    code, text, err = blox(c.agents[2], "propagate", "--count", "1000", "--bytes", "250")
+    check(code == 0 and "5 of 5 members" in text, f"blox propagate: {code} {text} {err}")
+    print(text.strip())
+
+
+def refuse(c):
+    for body in ({"count": 0}, {"count": 1001}, {"bytes": -1}, {"count": 1000, "bytes": 60000},
+                 {"timeout_ms": 5}, {"count": "1"}, {"cuont": 1}):
+        status, _, out = c.agents[0].request("POST", "/v2/agent/propagate", body)
+        check(status == 400, f"{body} was answered {status} {out}")
+
+
+def one_paused(c):
+    victim = c.agents[4]
+    name = victim.get("/v2/agent")["id"]
+    victim.pause()
+    out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 600})
+    check(not out["all"] and out["missing"] == [name], f"with one paused: {out}")
+    victim.resume()
+    return victim, name
+
+
+def why(c, victim, name):
+    wait_for("all alive again", 20, lambda: all(
+        m["state"] == "alive" for m in c.agents[0].items("members")))
+    code, text, err = blox(c.agents[0], "members", "why", name)
+    check(code == 0 and name in text, f"members why of one alive: {code} {text} {err}")
+    victim.kill()
+    wait_for("the failure", 20, lambda: c.agents[0].get(f"/v2/members/{name}/why")["state"]
+             == "failed")
+    out = c.agents[0].get(f"/v2/members/{name}/why")
+    check(out["suspected_by"] and out["failed_by"], f"why does not say who: {out}")
+    code, text, err = blox(c.agents[0], "members", "why", name)
+    check(code == 0 and "suspected" in text, f"members why: {code} {text} {err}")
+    print(text.strip())
+    code, text, _ = blox(c.agents[0], "-o", "json", "members", "why", name)
+    check(code == 0 and json.loads(text)["member"] == name, "why as JSON")
+    code, _, err = blox(c.agents[0], "members", "why", "nobody")
+    check(code == 3, f"why of nobody: {code} {err}")
+    code, text, _ = blox(c.agents[0], "members", "-o", "wide")
+    check(code == 0 and "INCARNATION" in text, text)
+
+
+def test():
+    with Cluster(agents=5, cloud=False) as c:
+        c.start()
+        wait_for("five members", 30, lambda: all(
+            len([m for m in a.items("members") if m["state"] == "alive"]) == 5 for a in c.agents))
+        measure(c)
+        refuse(c)
+        victim, name = one_paused(c)
+        why(c, victim, name)
+        time.sleep(0.1)
+
+
+run(test)
