@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Benchmarks by name, in a release build: bench.sh [NAME...]. Each prints one JSON line a figure.
+# docs/benchmarks.md has the tables and what the figures mean.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export BLOX_BIN=${BLOX_BIN:-$PWD/build/release/bin}
+[ $# -gt 0 ] || set -- store api idle intake failover gossip
+for name in "$@"; do
+  case "$name" in
+    store)
+      dir=$(mktemp -d)
+      "$BLOX_BIN/bench_store" "$dir" || { rm -rf "$dir"; exit 1; }
+      rm -rf "$dir"
+      ;;
+    api | idle | intake | failover | gossip) /usr/bin/python3 "tests/bench/${name}_bench.py" ;;
+    *) echo "no benchmark '$name': store api idle intake failover gossip" >&2; exit 2 ;;
+  esac
+done

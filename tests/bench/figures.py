@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks share: the harness of the cluster tests, percentiles, one JSON line a
+figure."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../cluster"))
+
+
+def put(bench, figure, value, unit, **conditions):
+    if isinstance(value, float):
+        value = float(f"{value:.4g}")
+    print(json.dumps({"bench": bench, "figure": figure, "value": value, "unit": unit,
+                      **conditions}), flush=True)
+
+
+def percentile(values, p):
+    """Nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * p // 100) - 1))]
+
+
+def put_spread(bench, figure, values, unit, **conditions):
+    for name, p in (("p50", 50), ("p99", 99), ("max", 100)):
+        if p == 99 and len(values) < 100:
+            continue  # it would be the greatest
+        put(bench, f"{figure}_{name}", float(percentile(values, p)), unit, samples=len(values),
+            **conditions)
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
