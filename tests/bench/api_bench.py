@@ -17,8 +17,9 @@ BATCH = 2000  # instances: the cloud takes at most 5,000
 
 
 def wrk(url, connections):
-    r = subprocess.run(["wrk", "-t", "2", "-c", str(connections), "-d", f"{SECONDS}s", "--latency",
-                        url], capture_output=True, text=True, check=True)
+    r = subprocess.run(["wrk", "-t", str(min(2, connections)), "-c", str(connections), "-d",
+                        f"{SECONDS}s", "--latency", url],
+                       capture_output=True, text=True, check=True)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", r.stdout).group(1))
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", r.stdout)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", r.stdout)
