@@ -26,7 +26,7 @@
 #include "agent/base/list.h"
 #include "store/store.h"
 
-#define STORE_FORMAT 1u
+#define STORE_FORMAT 2u
 #define STORE_PATH_MAX 200
 
 /* Bounds of the queue before the writer. Rows and log have their own, so that a burst of rows

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "agent/base/hash.h"
+#include "store/store_int.h"
 #include "tests/unit/store/fixture.h"
 
 enum { ROWS = 300 };
@@ -334,29 +335,35 @@ Test(damage, state_of_a_crashed_machine_is_not_trusted)
     }
 }
 
-/* The format record of a newer version: found by its fixed layout and rewritten with number 2. */
-Test(damage, a_newer_format_is_set_aside)
+/* The format record of another version: found by its fixed layout and rewritten. */
+Test(damage, another_format_is_set_aside)
 {
-    static const char *const names[] = {"state", "log"};
-    for (size_t n = 0; n < 2; n++) {
+    static const struct {
+        const char *name, *said;
+        uint64_t format;
+    } cases[] = {{"state", "newer version", STORE_FORMAT + 1},
+                 {"log", "newer version", STORE_FORMAT + 1},
+                 {"state", "older version", STORE_FORMAT - 1}};
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
         struct sweep w;
-        sweep_init(&w, names[n]);
-        uint64_t one[2] = {0, 1};
-        uint64_t two[2] = {0, 2};
-        one[0] = hash_bytes(&one[1], 8, 0);
-        two[0] = hash_bytes(&two[1], 8, 0);
+        sweep_init(&w, cases[n].name);
+        uint64_t ours[2] = {0, STORE_FORMAT};
+        uint64_t other[2] = {0, cases[n].format};
+        ours[0] = hash_bytes(&ours[1], 8, 0);
+        other[0] = hash_bytes(&other[1], 8, 0);
         size_t found = 0;
         for (size_t i = 0; i + 16 <= w.len; i++)
-            if (memcmp(w.data + i, one, 16) == 0) {
-                memcpy(w.data + i, two, 16);
+            if (memcmp(w.data + i, ours, 16) == 0) {
+                memcpy(w.data + i, other, 16);
                 found++;
             }
         cr_assert_gt(found, 0u);
         sweep_restore(&w);
         fix_reopen(&w.f);
-        cr_assert_eq(w.f.report.state_quarantined, n == 0);
-        cr_assert_eq(w.f.report.log_quarantined, n == 1);
-        cr_assert_not_null(strstr(w.f.report.why, "newer version"), "%s", w.f.report.why);
+        bool state = strcmp(cases[n].name, "state") == 0;
+        cr_assert_eq(w.f.report.state_quarantined, state);
+        cr_assert_eq(w.f.report.log_quarantined, !state);
+        cr_assert_not_null(strstr(w.f.report.why, cases[n].said), "%s", w.f.report.why);
         sweep_fini(&w);
     }
 }
