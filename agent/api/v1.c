@@ -238,7 +238,9 @@ enum MHD_Result v1_handle(struct request *r)
     size_t len = strlen(path);
     if (path[len - 1] == '/') {
         path[len - 1] = '\0';
-        bool known = r->method == METHOD_GET && find_resource(path, &rest) != V1_NONE;
+        enum v1_resource at = find_resource(path, &rest);
+        bool known = at == V1_ENVIRONMENTS ? v1_environments_has(r, rest)
+                                           : at != V1_NONE && r->method == METHOD_GET;
         return known ? redirect(r, path) : v1_no_page(r);
     }
     enum v1_resource resource = find_resource(path, &rest);

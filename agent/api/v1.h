@@ -22,6 +22,8 @@ enum MHD_Result v1_list(struct request *r, uint8_t kind);
 enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest);
 enum MHD_Result v1_stream(struct request *r, uint8_t kind);
 enum MHD_Result v1_environments(struct request *r, const char *rest);
+/* Does Blox's router know that method on "/v1/environments" + rest? */
+bool v1_environments_has(const struct request *r, const char *rest);
 
 /* Unknown, then repeated filters, as Blox words them. true: answered. */
 bool v1_check_filters(struct request *r, const char *const *known, enum MHD_Result *ret);

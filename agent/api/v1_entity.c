@@ -15,31 +15,55 @@ struct name {
     size_t len;
 };
 #define NAME(literal) ((struct name){",\"" literal "\":", sizeof(",\"" literal "\":") - 1})
-#define PUT(out, literal) buf_put(out, literal, sizeof(literal) - 1)
+#define PUT(out, literal) put_bytes(out, literal, sizeof(literal) - 1)
+
+/* As buf_put(), but inlined: a task is some sixty pieces of a few bytes. */
+static inline void put_bytes(struct buf *out, const char *data, size_t len)
+{
+    if (out->err != 0 || len >= out->cap - out->len || len > out->max - out->len) {
+        buf_put(out, data, len);
+        return;
+    }
+    memcpy(out->data + out->len, data, len);
+    out->len += len;
+    out->data[out->len] = '\0';
+}
 
 /* The comma is left out for the first member of its object. */
-static void name_member(struct buf *out, struct name name)
+static inline void name_member(struct buf *out, struct name name)
 {
-    size_t skip = out->len == 0 || out->data[out->len - 1] == '{';
-    buf_put(out, name.text + skip, name.len - skip);
+    if (out->len == 0 || out->data[out->len - 1] == '{')
+        put_bytes(out, name.text + 1, name.len - 1);
+    else
+        put_bytes(out, name.text, name.len);
+}
+
+static inline void put_span(struct buf *out, struct span s)
+{
+    put_bytes(out, s.data, s.len);
+}
+
+static inline void put_char(struct buf *out, char c)
+{
+    put_bytes(out, &c, 1);
 }
 
 /* Required text: "" if the row does not have it. */
-static void put_text(struct buf *out, struct name name, struct span value)
+static inline void put_text(struct buf *out, struct name name, struct span value)
 {
     name_member(out, name);
     if (span_is_text(value))
-        span_put(out, value);
+        put_span(out, value);
     else
         PUT(out, "\"\"");
 }
 
-static void put_text_if(struct buf *out, struct name name, struct span value)
+static inline void put_text_if(struct buf *out, struct name name, struct span value)
 {
     if (!span_is_text(value) || value.len == 2)
         return;
     name_member(out, name);
-    span_put(out, value);
+    put_span(out, value);
 }
 
 static void put_number(struct buf *out, int64_t v)
@@ -53,7 +77,7 @@ static void put_number(struct buf *out, int64_t v)
         buf_put(out, text + 1, n);
 }
 
-static void put_int(struct buf *out, struct name name, struct span value)
+static inline void put_int(struct buf *out, struct name name, struct span value)
 {
     name_member(out, name);
     put_number(out, span_int_or(value, 0));
@@ -69,20 +93,20 @@ static void put_array(struct buf *out, struct name name, struct span array,
         PUT(out, "null");
         return;
     }
-    buf_putc(out, '[');
+    put_char(out, '[');
     bool first = true;
     for (size_t at = 0; span_element(array, &at, &element); first = false) {
         if (!first)
-            buf_putc(out, ',');
+            put_char(out, ',');
         fn(out, element);
     }
-    buf_putc(out, ']');
+    put_char(out, ']');
 }
 
 static void put_string(struct buf *out, struct span text)
 {
     if (span_is_text(text))
-        span_put(out, text);
+        put_span(out, text);
     else
         PUT(out, "\"\"");
 }
@@ -107,12 +131,12 @@ static void put_binding(struct buf *out, struct span b)
                                              SPAN_NAME("hostPort"), SPAN_NAME("protocol")};
     struct span v[4];
     span_pick(b, names, 4, v);
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text(out, NAME("bindIP"), v[0]);
     put_int(out, NAME("containerPort"), v[1]);
     put_int(out, NAME("hostPort"), v[2]);
     put_text_if(out, NAME("protocol"), v[3]);
-    buf_putc(out, '}');
+    put_char(out, '}');
 }
 
 static void put_container(struct buf *out, struct span c)
@@ -122,7 +146,7 @@ static void put_container(struct buf *out, struct span c)
                                              SPAN_NAME("networkBindings"), SPAN_NAME("reason")};
     struct span v[6];
     span_pick(c, names, 6, v);
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text(out, NAME("containerARN"), v[0]);
     if (span_int_or(v[1], 0) != 0)
         put_int(out, NAME("exitCode"), v[1]);
@@ -130,24 +154,31 @@ static void put_container(struct buf *out, struct span c)
     put_text(out, NAME("name"), v[3]);
     put_array(out, NAME("networkBindings"), v[4], put_binding);
     put_text_if(out, NAME("reason"), v[5]);
-    buf_putc(out, '}');
+    put_char(out, '}');
 }
 
 static void put_variable(struct buf *out, struct span v)
 {
-    buf_putc(out, '{');
-    put_text(out, NAME("name"), span_get(v, "name"));
-    put_text(out, NAME("value"), span_get(v, "value"));
-    buf_putc(out, '}');
+    static const struct span_name names[] = {SPAN_NAME("name"), SPAN_NAME("value")};
+    struct span m[2];
+    span_pick(v, names, 2, m);
+    put_char(out, '{');
+    put_text(out, NAME("name"), m[0]);
+    put_text(out, NAME("value"), m[1]);
+    put_char(out, '}');
 }
 
 static void put_override(struct buf *out, struct span o)
 {
-    buf_putc(out, '{');
-    put_array(out, NAME("command"), span_get(o, "command"), put_string);
-    put_array(out, NAME("environment"), span_get(o, "environment"), put_variable);
-    put_text(out, NAME("name"), span_get(o, "name"));
-    buf_putc(out, '}');
+    static const struct span_name names[] = {SPAN_NAME("command"), SPAN_NAME("environment"),
+                                             SPAN_NAME("name")};
+    struct span m[3];
+    span_pick(o, names, 3, m);
+    put_char(out, '{');
+    put_array(out, NAME("command"), m[0], put_string);
+    put_array(out, NAME("environment"), m[1], put_variable);
+    put_text(out, NAME("name"), m[2]);
+    put_char(out, '}');
 }
 
 enum task_member {
@@ -177,12 +208,15 @@ int v1_put_task(struct buf *out, const struct store_row *row, const struct row *
         SPAN_NAME("startedBy"),        SPAN_NAME("stoppedAt"),
         SPAN_NAME("stoppedReason"),    SPAN_NAME("taskArn"),
         SPAN_NAME("taskDefinitionArn")};
-    struct span t[TASK_MEMBERS];
+    static const struct span_name override_names[] = {SPAN_NAME("containerOverrides"),
+                                                      SPAN_NAME("taskRoleArn")};
+    struct span t[TASK_MEMBERS], o[2];
     if (!is_object(fields->json))
         return ERR_MALFORMED;
     span_pick((struct span){fields->json.data, fields->json.len}, names, TASK_MEMBERS, t);
     if (!span_is_text(t[TASK_ARN]))
         return ERR_MALFORMED;
+    span_pick(t[TASK_OVERRIDES], override_names, 2, o);
     PUT(out, "{\"entity\":{");
     put_text(out, NAME("clusterARN"), t[TASK_CLUSTER]);
     put_text(out, NAME("containerInstanceARN"), t[TASK_INSTANCE]);
@@ -191,18 +225,17 @@ int v1_put_task(struct buf *out, const struct store_row *row, const struct row *
     put_text(out, NAME("desiredStatus"), t[TASK_DESIRED]);
     put_text(out, NAME("lastStatus"), t[TASK_LAST]);
     name_member(out, NAME("overrides"));
-    buf_putc(out, '{');
-    put_array(out, NAME("containerOverrides"), span_get(t[TASK_OVERRIDES], "containerOverrides"),
-              put_override);
-    put_text_if(out, NAME("taskRoleArn"), span_get(t[TASK_OVERRIDES], "taskRoleArn"));
-    buf_putc(out, '}');
+    put_char(out, '{');
+    put_array(out, NAME("containerOverrides"), o[0], put_override);
+    put_text_if(out, NAME("taskRoleArn"), o[1]);
+    put_char(out, '}');
     put_text_if(out, NAME("startedAt"), t[TASK_STARTED]);
     put_text_if(out, NAME("startedBy"), t[TASK_STARTED_BY]);
     put_text_if(out, NAME("stoppedAt"), t[TASK_STOPPED]);
     put_text_if(out, NAME("stoppedReason"), t[TASK_REASON]);
     put_text(out, NAME("taskARN"), t[TASK_ARN]);
     put_text(out, NAME("taskDefinitionARN"), t[TASK_DEFINITION]);
-    buf_putc(out, '}');
+    put_char(out, '}');
     put_metadata(out, row);
     return out->err;
 }
@@ -212,34 +245,34 @@ int v1_put_task(struct buf *out, const struct store_row *row, const struct row *
 static void put_attribute(struct buf *out, struct span a)
 {
     struct span value = span_get(a, "value");
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text(out, NAME("name"), span_get(a, "name"));
     name_member(out, NAME("value"));
     if (span_is_text(value))
-        span_put(out, value);
+        put_span(out, value);
     else
         PUT(out, "null");
-    buf_putc(out, '}');
+    put_char(out, '}');
 }
 
 static void put_set(struct buf *out, struct span set)
 {
     struct span element;
-    buf_putc(out, '"');
+    put_char(out, '"');
     bool first = true;
     for (size_t at = 0; span_element(set, &at, &element); first = false) {
         if (!first)
-            buf_putc(out, ',');
-        span_put(out, span_inside(element));
+            put_char(out, ',');
+        (void)span_put(out, span_inside(element));
     }
-    buf_putc(out, '"');
+    put_char(out, '"');
 }
 
 /* A resource's value is text: two decimals, a whole number, or names joined by commas. */
 static void put_resource(struct buf *out, struct span r)
 {
     struct span type = span_inside(span_get(r, "type"));
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text(out, NAME("name"), span_get(r, "name"));
     put_text(out, NAME("type"), span_get(r, "type"));
     name_member(out, NAME("value"));
@@ -251,17 +284,17 @@ static void put_resource(struct buf *out, struct span r)
         buf_printf(out, "\"%" PRId64 "\"", span_int_or(span_get(r, "integerValue"), 0));
     else
         put_set(out, span_get(r, "stringSetValue"));
-    buf_putc(out, '}');
+    put_char(out, '}');
 }
 
 static void put_versions(struct buf *out, struct span v)
 {
     name_member(out, NAME("versionInfo"));
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text_if(out, NAME("agentHash"), span_get(v, "agentHash"));
     put_text_if(out, NAME("agentVersion"), span_get(v, "agentVersion"));
     put_text_if(out, NAME("dockerVersion"), span_get(v, "dockerVersion"));
-    buf_putc(out, '}');
+    put_char(out, '}');
 }
 
 int v1_put_instance(struct buf *out, const struct store_row *row, const struct row *fields)
@@ -282,7 +315,7 @@ int v1_put_instance(struct buf *out, const struct store_row *row, const struct r
     put_array(out, NAME("remainingResources"), span_get(json, "remainingResources"), put_resource);
     put_text(out, NAME("status"), span_get(json, "status"));
     put_versions(out, span_get(json, "versionInfo"));
-    buf_putc(out, '}');
+    put_char(out, '}');
     put_metadata(out, row);
     return out->err;
 }
@@ -297,15 +330,15 @@ int v1_put_environment(struct buf *out, const struct store_row *row, const struc
     if (!is_object(fields->json) || !span_is_text(span_get(json, "name")) ||
         span_is(span_get(json, "status"), "\"deleting\""))
         return ERR_MALFORMED;
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text_if(out, NAME("deploymentToken"), span_get(json, "token"));
     name_member(out, NAME("health"));
     buf_puts(out,
              span_is(span_get(json, "health"), "\"unhealthy\"") ? "\"unhealthy\"" : "\"healthy\"");
     name_member(out, NAME("instanceGroup"));
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text_if(out, NAME("cluster"), span_get(json, "cluster"));
-    buf_putc(out, '}');
+    put_char(out, '}');
     put_text(out, NAME("name"), span_get(json, "name"));
     put_text_if(out, NAME("taskDefinition"), span_get(json, "taskDefinition"));
     return buf_putc(out, '}');
@@ -323,14 +356,16 @@ int v1_put_deployment(struct buf *out, const struct store_row *row, const struct
     if (!is_object(fields->json) || !span_is_text(span_get(json, "id")))
         return ERR_MALFORMED;
     struct span status = span_get(json, "status");
-    buf_putc(out, '{');
+    put_char(out, '{');
     put_text(out, NAME("environmentName"), span_get(json, "environment"));
     put_array(out, NAME("failedInstances"), span_get(json, "failedInstances"), put_failed);
     put_text(out, NAME("id"), span_get(json, "id"));
     name_member(out, NAME("status"));
-    /* Blox knows three states; one that was superseded is over. */
+    /* Blox knows three states: one that was superseded is over if it was completed before. */
     if (span_is(status, "\"pending\"") || span_is(status, "\"running\""))
-        span_put(out, status);
+        put_span(out, status);
+    else if (span_is(status, "\"superseded\"") && !span_is_text(span_get(json, "completedAt")))
+        PUT(out, "\"running\"");
     else
         PUT(out, "\"completed\"");
     put_text(out, NAME("taskDefinition"), span_get(json, "taskDefinition"));

@@ -237,8 +237,37 @@ static enum MHD_Result answer_body(struct request *r,
                      .status = 200, .type = V1_JSON, .body = &b, .forwarded_to = c->forwarded_to});
 }
 
+/* The text of Blox's generated validation: a heading, then a line for each member that is wrong, in
+ * the order of their names. Behind it come the checks that Blox forgot: it crashed instead. */
+static bool refuse_environment(struct request *r, json_t *body, enum MHD_Result *ret)
+{
+    const char *name = json_str(body, "name");
+    const char *definition = json_str(body, "taskDefinition");
+    json_t *group = json_obj(body, "instanceGroup");
+    const char *cluster = json_str(group, "cluster");
+    bool name_wrong = name == NULL || !is_environment_name(name);
+    *ret = MHD_YES;
+    if (group == NULL || name_wrong || definition == NULL)
+        *ret = v1_errorf(r, 400, "validation failure list:%s%s%s",
+                         group != NULL ? "" : "\ninstanceGroup in body is required",
+                         !name_wrong    ? ""
+                         : name == NULL ? "\nname in body is required"
+                                        : "\nname in body should match '^[a-zA-Z0-9-_]{1,30}$'",
+                         definition != NULL ? "" : "\ntaskDefinition in body is required");
+    else if (cluster == NULL || cluster[0] == '\0')
+        *ret = v1_error(r, 400, "Cluster in the instance group is missing");
+    else if (!v1_is_cluster(cluster))
+        *ret = v1_error(r, 400, "Invalid cluster ARN or name");
+    else if (definition[0] == '\0')
+        *ret = v1_error(r, 400, "Task definition is missing");
+    else
+        return false;
+    return true;
+}
+
 static enum MHD_Result create_environment(struct request *r)
 {
+    enum MHD_Result ret;
     if (r->call != NULL)
         return answer_body(r, v1_put_environment);
     /* Malformed JSON is as good as no body. */
@@ -246,20 +275,9 @@ static enum MHD_Result create_environment(struct request *r)
     const char *name = json_str(body, "name");
     const char *definition = json_str(body, "taskDefinition");
     const char *cluster = json_str(json_obj(body, "instanceGroup"), "cluster");
-    const char *wrong = NULL;
-    if (name == NULL || name[0] == '\0')
-        wrong = "Environment name is missing";
-    else if (!is_environment_name(name))
-        wrong = "Environment name should match ^[a-zA-Z0-9-_]{1,30}$";
-    else if (cluster == NULL || cluster[0] == '\0')
-        wrong = "Cluster in the instance group is missing";
-    else if (!v1_is_cluster(cluster))
-        wrong = "Invalid cluster ARN or name";
-    else if (definition == NULL || definition[0] == '\0')
-        wrong = "Task definition is missing";
-    if (wrong != NULL) {
+    if (refuse_environment(r, body, &ret)) {
         json_decref(body);
-        return v1_error(r, 400, wrong);
+        return ret;
     }
     json_t *command = json_pack("{s:s, s:s, s:s, s:s}", "op", "environment.create", "name", name,
                                 "cluster", cluster, "taskDefinition", definition);
@@ -282,9 +300,7 @@ static enum MHD_Result delete_environment(struct request *r, const char *name)
 
 static enum MHD_Result create_deployment(struct request *r, const char *environment)
 {
-    const char *token = request_param(r, "deploymentToken");
-    if (token == NULL || !is_uuid(token))
-        return v1_no_page(r);
+    const char *token = request_param(r, "deploymentToken"); /* v1_environments_has() looked */
     if (r->call != NULL && r->call->err == ERR_NOTFOUND)
         return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
     if (r->call != NULL)
@@ -296,40 +312,51 @@ static enum MHD_Result create_deployment(struct request *r, const char *environm
 
 /* -- routes ------------------------------------------------------------------------ */
 
-static enum MHD_Result deployments(struct request *r, const char *environment, const char *id)
+/* "" or "/NAME" or "/NAME/deployments" or "/NAME/deployments/ID": the name, and what stands behind
+ * it. false: nothing of Blox's. */
+static bool split(const char *rest, char name[ENVIRONMENT_NAME_MAX + 1], const char **ret_tail)
 {
-    if (id == NULL && r->method == METHOD_GET)
-        return list_deployments(r, environment);
-    if (id == NULL && r->method == METHOD_POST)
-        return create_deployment(r, environment);
-    if (id != NULL && r->method == METHOD_GET && strchr(id, '/') == NULL)
-        return get_deployment(r, environment, id);
-    return v1_no_page(r);
+    size_t len = strcspn(rest + 1, "/");
+    if (len == 0 || len > ENVIRONMENT_NAME_MAX)
+        return false;
+    memcpy(name, rest + 1, len);
+    name[len] = '\0';
+    *ret_tail = rest + 1 + len;
+    return is_environment_name(name);
+}
+
+bool v1_environments_has(const struct request *r, const char *rest)
+{
+    char name[ENVIRONMENT_NAME_MAX + 1];
+    const char *tail;
+    if (rest[0] == '\0')
+        return r->method == METHOD_GET || r->method == METHOD_POST;
+    if (!split(rest, name, &tail))
+        return false;
+    if (tail[0] == '\0')
+        return r->method == METHOD_GET || r->method == METHOD_DELETE;
+    if (strcmp(tail, "/deployments") == 0) {
+        const char *token = request_param(r, "deploymentToken");
+        return r->method == METHOD_GET ||
+               (r->method == METHOD_POST && token != NULL && is_uuid(token));
+    }
+    return r->method == METHOD_GET && strncmp(tail, "/deployments/", 13) == 0 && tail[13] != '\0' &&
+           strchr(tail + 13, '/') == NULL;
 }
 
 enum MHD_Result v1_environments(struct request *r, const char *rest)
 {
     char name[ENVIRONMENT_NAME_MAX + 1];
-    if (rest[0] == '\0') {
-        if (r->method == METHOD_GET)
-            return list_environments(r);
-        return r->method == METHOD_POST ? create_environment(r) : v1_no_page(r);
-    }
-    size_t len = strcspn(rest + 1, "/");
-    const char *tail = rest + 1 + len;
-    if (len == 0 || len > ENVIRONMENT_NAME_MAX)
+    const char *tail;
+    if (!v1_environments_has(r, rest))
         return v1_no_page(r);
-    memcpy(name, rest + 1, len);
-    name[len] = '\0';
-    if (!is_environment_name(name))
+    if (rest[0] == '\0')
+        return r->method == METHOD_GET ? list_environments(r) : create_environment(r);
+    if (!split(rest, name, &tail))
         return v1_no_page(r);
-    if (strcmp(tail, "/deployments") == 0)
-        return deployments(r, name, NULL);
-    if (strncmp(tail, "/deployments/", 13) == 0)
-        return deployments(r, name, tail + 13);
-    if (tail[0] != '\0')
-        return v1_no_page(r);
-    if (r->method == METHOD_GET)
-        return get_environment(r, name);
-    return r->method == METHOD_DELETE ? delete_environment(r, name) : v1_no_page(r);
+    if (tail[0] == '\0')
+        return r->method == METHOD_GET ? get_environment(r, name) : delete_environment(r, name);
+    if (tail[12] == '/')
+        return get_deployment(r, name, tail + 13);
+    return r->method == METHOD_GET ? list_deployments(r, name) : create_deployment(r, name);
 }

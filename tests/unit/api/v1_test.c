@@ -117,6 +117,31 @@ Test(v1, doubled_and_trailing_slashes_redirect)
     };
     fixture_start(&f, NULL);
     fill();
+    static const struct {
+        const char *method, *path;
+        long status;
+    } methods[] = {
+        {"POST", "/v1/environments/", 301},
+        {"DELETE", "/v1/environments/web/", 301},
+        {"POST",
+         "/v1/environments/web/deployments/"
+         "?deploymentToken=11111111-2222-3333-4444-555555555555",
+         301},
+        {"GET", "/v1/environments/web/deployments/x/", 301},
+        {"POST", "/v1/environments/web/deployments/", 404},
+        {"POST", "/v1/environments/web/", 404},
+        {"PUT", "/v1/environments/web/", 404},
+        {"GET", "/v1/environments/a.b/", 404},
+        {"POST", "/v1/tasks/", 404},
+        {"HEAD", "/v1/tasks/", 404},
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        struct http h = http_do(&f, methods[i].method, methods[i].path, NULL, NULL);
+        cr_assert_eq(h.status, methods[i].status, "%s %s: %ld", methods[i].method, methods[i].path,
+                     h.status);
+        cr_assert(h.status != 301 || strcmp(methods[i].method, "GET") == 0 || h.len == 0);
+        http_free(&h);
+    }
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char value[256];
         struct http h = http_get(&f, cases[i].path);

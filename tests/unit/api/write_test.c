@@ -34,6 +34,10 @@ static void answer(struct fixture *fx, struct api_write *w)
 #define CREATE_V1                                                                                  \
     "{\"name\":\"web\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t:1\"}"
 
+#define NOTHING_VALID                                                                              \
+    "validation failure list:\ninstanceGroup in body is required\nname in body is required\n"      \
+    "taskDefinition in body is required\n"
+
 static const struct {
     const char *method, *path, *headers, *body;
     const char *result;
@@ -92,14 +96,20 @@ static const struct {
     {"PUT", "/v2/environments/web", NULL, "{\"name\":\"other\"}", NULL, NULL, 400, "/name", NULL},
     {"DELETE", "/v2/environments/web?stop_tasks=yes", NULL, NULL, NULL, NULL, 400, "true or false",
      NULL},
-    {"POST", "/v1/environments", NULL, "{broken", NULL, NULL, 400, "Environment name is missing\n",
-     NULL},
-    {"POST", "/v1/environments", NULL, NULL, NULL, NULL, 400, "Environment name is missing\n",
-     NULL},
+    /* Blox takes malformed JSON for an empty body. */
+    {"POST", "/v1/environments", NULL, "{broken", NULL, NULL, 400, NOTHING_VALID, NULL},
+    {"POST", "/v1/environments", NULL, NULL, NULL, NULL, 400, NOTHING_VALID, NULL},
+    {"POST", "/v1/environments", "Content-Type: application/json", "[]", NULL, NULL, 400,
+     NOTHING_VALID, NULL},
     {"POST", "/v1/environments", NULL,
      "{\"name\":\"a.b\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t\"}", NULL,
-     NULL, 400, "Environment name should match", NULL},
+     NULL, 400, "validation failure list:\nname in body should match '^[a-zA-Z0-9-_]{1,30}$'\n",
+     NULL},
     {"POST", "/v1/environments", NULL, "{\"name\":\"a\",\"taskDefinition\":\"t\"}", NULL, NULL, 400,
+     "validation failure list:\ninstanceGroup in body is required\n", NULL},
+    /* Blox crashed on this and answered 500. */
+    {"POST", "/v1/environments", NULL,
+     "{\"name\":\"a\",\"instanceGroup\":{},\"taskDefinition\":\"t\"}", NULL, NULL, 400,
      "Cluster in the instance group is missing\n", NULL},
 };
 
