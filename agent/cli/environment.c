@@ -16,6 +16,7 @@
     "NAME=VALUE]... [--expression E]\n       blox environment delete NAME [--stop-tasks]"
 #define DEPLOY_USAGE "deploy NAME [--task-definition T] [--wait] [--timeout SECONDS]"
 #define ATTRIBUTES_MAX 10
+#define HEARD_MS 5000
 
 struct wanted {
     const char *cluster;
@@ -148,7 +149,8 @@ static int wait_for(struct cli *cli, const char *name, const char *id, long time
     char path[512];
     char tail[128];
     char last[128] = "";
-    uint64_t end = clock_mono_ms() + (uint64_t)timeout_s * 1000;
+    uint64_t begun = clock_mono_ms();
+    uint64_t end = begun + (uint64_t)timeout_s * 1000;
     snprintf(tail, sizeof tail, "/deployments/%s", id);
     name_path(path, sizeof path, name, tail);
     signal(SIGINT, on_interrupt);
@@ -156,7 +158,10 @@ static int wait_for(struct cli *cli, const char *name, const char *id, long time
         struct cli_answer a;
         char now[128];
         cli_request(cli, "GET", path, NULL, &a);
-        int code = a.status == 0 || a.status == 503 ? 0 : cli_failed(cli, &a);
+        /* The agent that is asked may hear of the deployment a moment after the leader's answer. */
+        bool too_early = a.status == 404 && clock_mono_ms() < begun + HEARD_MS;
+        bool pass_over = a.status == 0 || a.status == 503 || too_early;
+        int code = pass_over ? 0 : cli_failed(cli, &a);
         if (code != 0) {
             cli_answer_fini(&a);
             return code;
@@ -169,7 +174,9 @@ static int wait_for(struct cli *cli, const char *name, const char *id, long time
                  json_array_size(json_arr(a.body, "failedInstances")));
         bool completed = strcmp(status, "completed") == 0;
         bool superseded = strcmp(status, "superseded") == 0;
-        if (strcmp(now, last) != 0 && status[0] != '\0')
+        if (status[0] == '\0')
+            snprintf(now, sizeof now, "%s", last);
+        if (strcmp(now, last) != 0)
             printf("%s\n", now);
         fflush(stdout);
         snprintf(last, sizeof last, "%s", now);
