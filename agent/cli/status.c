@@ -37,7 +37,8 @@ static void print_voters(const json_t *leader)
     json_array_foreach(voters, i, v)
         printf(" %s", json_is_string(v) ? json_string_value(v) : json_str_or(v, "id", "?"));
     putchar('\n');
-    line("", json_str(leader, "trouble"));
+    if (json_str_or(leader, "trouble", "")[0] != '\0')
+        line("", json_str(leader, "trouble"));
 }
 
 static void print_agent(const json_t *a)
