@@ -176,6 +176,24 @@ bool field_is_indexed(unsigned field)
     }
 }
 
+bool field_is_counted(unsigned field)
+{
+    return field == ROW_REVISION || field_is_indexed(field);
+}
+
+struct row_text field_text(const struct row *row, unsigned field, char out[FIELD_TEXT_MAX])
+{
+    struct row_text family = row->field[ROW_FAMILY], revision = row->field[ROW_REVISION];
+    if (field != ROW_REVISION)
+        return row->field[field];
+    if (family.data == NULL || revision.data == NULL || family.len + revision.len >= FIELD_TEXT_MAX)
+        return (struct row_text){0};
+    memcpy(out, family.data, family.len);
+    out[family.len] = ':';
+    memcpy(out + family.len + 1, revision.data, revision.len);
+    return (struct row_text){out, family.len + 1 + revision.len};
+}
+
 static const MDB_val format_key = {6, (void *)(uintptr_t) "format"};
 
 /* Format numbers outlive every layout below them: u64 checksum, u64 number, for ever. */

@@ -75,6 +75,8 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
 {
     struct row old = {0};
     struct row new = {0};
+    char old_text[FIELD_TEXT_MAX];
+    char new_text[FIELD_TEXT_MAX];
     int rc = 0;
     if (before != NULL) {
         (void)row_fields(before, &old);
@@ -85,10 +87,12 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
         rc = count_row(s, txn, after, 1);
     }
     for (unsigned field = 1; field < ROW_FIELD_END && rc == 0; field++) {
-        if (!field_is_indexed(field))
+        if (!field_is_counted(field))
             continue;
-        const struct row_text *a = &old.field[field];
-        const struct row_text *b = &new.field[field];
+        const struct row_text old_value = field_text(&old, field, old_text);
+        const struct row_text new_value = field_text(&new, field, new_text);
+        const struct row_text *a = &old_value;
+        const struct row_text *b = &new_value;
         bool same = same_text(a, b);
         bool a_live = a->data != NULL && !before->deleted;
         bool b_live = b->data != NULL && !after->deleted;

@@ -116,6 +116,13 @@ int store_scan(struct store_txn *txn, const struct store_query *query, store_sca
 int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
                 uint64_t *ret) MUST_CHECK;
 
+/* The distinct texts of a field among live rows of a kind, each with its number of rows, in no
+ * particular order; costs two lookups a text, however many rows there are. Fields as in store_scan,
+ * and ROW_REVISION, which yields "family:revision". fn returns as store_scan_fn does. */
+typedef int (*store_value_fn)(void *arg, const char *text, size_t len, uint64_t rows);
+int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, store_value_fn fn,
+                 void *arg) MUST_CHECK;
+
 /* ---- change log ----------------------------------------------------------- */
 
 /* Any thread, atomics: number of the last change, of one kind (0: of all). Starts at 0, never

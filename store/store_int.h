@@ -215,6 +215,12 @@ int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret);
 /* The fields of a record that is indexed; false if it has none. */
 bool row_fields(const struct record *rec, struct row *ret);
 bool field_is_indexed(unsigned field);
+/* Indexed, or only counted by its texts (ROW_REVISION). */
+bool field_is_counted(unsigned field);
+#define FIELD_TEXT_MAX 320u
+/* What the index holds of a field: its text, or for ROW_REVISION "family:revision" made in out.
+ * data NULL: nothing. */
+struct row_text field_text(const struct row *row, unsigned field, char out[FIELD_TEXT_MAX]);
 /* "format" and "head" of a meta table. ERR_NOTFOUND: a new one. */
 int format_read(MDB_txn *txn, MDB_dbi meta, struct errmsg *e);
 int format_write(MDB_txn *txn, MDB_dbi meta);

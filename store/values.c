@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The distinct texts of a field: the index is walked from text to text, not from row to row, and
+ * the kept counts say how many rows each has. Any thread. */
+#include "store/store_int.h"
+
+#include <string.h>
+
+/* The text that an index entry's row has in that field. */
+static int entry_text(struct store_txn *txn, const MDB_val *entry, unsigned field, MDB_cursor *rows,
+                      char out[FIELD_TEXT_MAX], struct row_text *ret)
+{
+    uint8_t bytes[ROW_KEY_MAX], prefix[INDEX_PREFIX];
+    const uint8_t *p = entry->mv_data;
+    MDB_val key = {
+        row_key(p[0], (const char *)p + INDEX_PREFIX, entry->mv_size - INDEX_PREFIX, bytes), bytes};
+    MDB_val val;
+    struct store_row row;
+    struct row fields;
+    int rc = mdb_cursor_get(rows, &key, &val, MDB_SET_KEY);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_err(rc);
+    if (rc == MDB_NOTFOUND || row_read(&key, &val, &row) != 0 ||
+        !row_fields(&row.record, &fields)) {
+        store_want_repair(txn->store, "an index entry has no sound row");
+        return ERR_NOTFOUND;
+    }
+    *ret = field_text(&fields, field, out);
+    if (ret->data == NULL)
+        return ERR_NOTFOUND;
+    index_prefix(p[0], field, ret->data, ret->len, prefix);
+    return memcmp(prefix, p, INDEX_PREFIX) == 0 ? 0 : ERR_NOTFOUND;
+}
+
+/* Behind all entries of that text. false: it was the last one there can be. */
+static bool next_text(uint8_t prefix[INDEX_PREFIX])
+{
+    uint64_t hash = get_be64(prefix + 2);
+    if (hash == UINT64_MAX)
+        return false;
+    put_be64(prefix + 2, hash + 1);
+    return true;
+}
+
+static int walk(struct store_txn *txn, uint8_t prefix[INDEX_PREFIX], MDB_cursor *index,
+                MDB_cursor *rows, store_value_fn fn, void *arg)
+{
+    char text[FIELD_TEXT_MAX];
+    do {
+        MDB_val key = {INDEX_PREFIX, prefix};
+        MDB_val val;
+        struct row_text value;
+        uint64_t count = 0;
+        int rc = mdb_cursor_get(index, &key, &val, MDB_SET_RANGE);
+        if (rc == MDB_NOTFOUND)
+            return 0;
+        if (rc != 0)
+            return store_err(rc);
+        if (key.mv_size <= INDEX_PREFIX || memcmp(key.mv_data, prefix, 2) != 0)
+            return 0;
+        memcpy(prefix, key.mv_data, INDEX_PREFIX);
+        if (key.mv_size > INDEX_PREFIX + RECORD_KEY_MAX)
+            continue;
+        int err = counts_get(txn->txn, txn->store->counts, prefix, &count);
+        if (err == 0 && count > 0)
+            err = entry_text(txn, &key, prefix[1], rows, text, &value);
+        if (err == ERR_CORRUPT)
+            store_want_repair(txn->store, "a count is damaged");
+        if (err == 0 && count > 0 && (err = fn(arg, value.data, value.len, count)) != 0)
+            return err > 0 ? 0 : err;
+        if (err != 0 && err != ERR_NOTFOUND && err != ERR_CORRUPT)
+            return store_err(err);
+    } while (next_text(prefix));
+    return 0;
+}
+
+int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, store_value_fn fn,
+                 void *arg)
+{
+    uint8_t prefix[INDEX_PREFIX] = {kind, (uint8_t)field};
+    MDB_cursor *index;
+    MDB_cursor *rows;
+    if (!field_is_counted(field))
+        return ERR_BADPARAM;
+    int rc = mdb_cursor_open(txn->txn, txn->store->index, &index);
+    if (rc != 0)
+        return store_err(rc);
+    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
+        mdb_cursor_close(index);
+        return store_err(rc);
+    }
+    int err = walk(txn, prefix, index, rows, fn, arg);
+    mdb_cursor_close(rows);
+    mdb_cursor_close(index);
+    return err;
+}
