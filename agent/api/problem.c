@@ -47,6 +47,8 @@ static const struct problem_type types[] = {
     {"no-leader", 503, "No leader is known",
      "Wait until a leader is elected: blox status shows it."},
     {"not-ready", 503, "The agent is not ready", "Try again in a second, or ask another agent."},
+    {"too-stale", 503, "The rows here are older than max_stale allows",
+     "Ask another agent, allow more, or leave max_stale out; Blox-Staleness-Ms tells the age."},
     {"upstream-throttled", 503, "AWS throttles requests", "Try again in a while."},
     {"timeout", 504, "No answer in time",
      "Read the resource to see whether the change took effect, then repeat with the same "

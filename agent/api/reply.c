@@ -99,6 +99,7 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
     header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     header(response, "Blox-Index", a->index);
     header(response, MHD_HTTP_HEADER_LOCATION, a->location);
+    header(response, MHD_HTTP_HEADER_ETAG, a->etag);
     header(response, MHD_HTTP_HEADER_ALLOW, a->allow);
     header(response, "Blox-Forwarded-To", a->forwarded_to);
     header(response, "Content-Security-Policy", a->policy);

@@ -100,6 +100,7 @@ struct answer {
     size_t text_len;            /* with text; 0: strlen */
     const char *index;          /* Blox-Index, or NULL */
     const char *location;       /* or NULL */
+    const char *etag;           /* or NULL */
     const char *allow;          /* or NULL */
     const char *forwarded_to;   /* or NULL */
     const char *policy;         /* Content-Security-Policy, or NULL */

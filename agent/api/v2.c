@@ -171,6 +171,8 @@ enum MHD_Result v2_handle(struct request *r)
             return is_read(r) ? v2_document(r, (enum api_doc)i) : wrong_method(r, "GET, HEAD");
     if (agents(r, name, &ret))
         return ret;
+    if (strcmp(name, "summary") == 0)
+        return is_read(r) ? v2_summary(r) : wrong_method(r, "GET, HEAD");
     if (strcmp(name, "watch") == 0)
         return is_read(r) ? v2_watch(r) : wrong_method(r, "GET");
     if (strcmp(name, "problems") == 0 || strncmp(name, "problems/", 9) == 0)

@@ -14,6 +14,16 @@ const char *v2_index(const struct request *r, uint64_t index, char out[V2_INDEX_
 int v2_parse_index(const struct request *r, const char *text, uint64_t *ret,
                    bool *ret_same) MUST_CHECK;
 
+/* "30s", "500ms", "2m", "1h"; a bare number is seconds. ERR_BADPARAM, also above max_ms. */
+int v2_parse_time(const char *text, uint64_t max_ms, uint64_t *ret_ms) MUST_CHECK;
+/* Handles consistency= (local) and max_stale=. true: answered. */
+bool v2_freshness(struct request *r, enum MHD_Result *ret);
+#define V2_ETAG_MAX 56
+const char *v2_etag(const struct request *r, const struct store_row *row, char out[V2_ETAG_MAX]);
+/* If-None-Match names that ETag. */
+bool v2_has_already(const struct request *r, const char *etag);
+
+enum MHD_Result v2_summary(struct request *r);
 enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment);
 enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id);
 enum MHD_Result v2_watch(struct request *r);

@@ -26,28 +26,11 @@ static enum MHD_Result bad_param(struct request *r, const char *name, const char
 
 /* -- long polls -------------------------------------------------------------------- */
 
-/* "30s", "500ms", "2m"; a bare number is seconds. */
-static int parse_wait(const char *text, uint64_t *ret_ms)
-{
-    char *end;
-    if (text[0] < '0' || text[0] > '9' || strlen(text) > 12)
-        return ERR_BADPARAM;
-    uint64_t n = strtoull(text, &end, 10);
-    uint64_t unit_ms = strcmp(end, "") == 0 || strcmp(end, "s") == 0 ? 1000
-                       : strcmp(end, "ms") == 0                      ? 1
-                       : strcmp(end, "m") == 0                       ? 60000
-                                                                     : 0;
-    if (unit_ms == 0 || n > WAIT_MS_MAX / unit_ms)
-        return ERR_BADPARAM;
-    *ret_ms = n * unit_ms;
-    return 0;
-}
-
 static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen)
 {
     uint64_t wait_ms = WAIT_MS_DEFAULT;
     const char *wait = request_param(r, "wait");
-    if (wait != NULL && parse_wait(wait, &wait_ms) != 0)
+    if (wait != NULL && v2_parse_time(wait, WAIT_MS_MAX, &wait_ms) != 0)
         return bad_param(r, "wait", "\"wait\" must be a time up to 10m, like 30s or 500ms");
     /* Up to a sixteenth more, so that polls that began together do not end together. */
     uint64_t spread_ms = wait_ms / 16 > 0 ? r->id * 2654435761u % (wait_ms / 16) : 0;
@@ -98,10 +81,25 @@ static bool long_poll(struct request *r, uint8_t kind, enum MHD_Result *ret)
 
 /* -- lists ------------------------------------------------------------------------- */
 
-static const char *const row_params[] = {
-    "cluster",         "status",          "desired_status", "family",      "revision", "group",
-    "started_by",      "instance",        "zone",           "environment", "limit",    "next_token",
-    "agent_connected", "ec2_instance_id", "index",          "wait",        NULL};
+static const char *const row_params[] = {"cluster",
+                                         "status",
+                                         "desired_status",
+                                         "family",
+                                         "revision",
+                                         "group",
+                                         "started_by",
+                                         "instance",
+                                         "zone",
+                                         "environment",
+                                         "limit",
+                                         "next_token",
+                                         "agent_connected",
+                                         "ec2_instance_id",
+                                         "index",
+                                         "wait",
+                                         "consistency",
+                                         "max_stale",
+                                         NULL};
 
 static const struct {
     const char *name;
@@ -251,7 +249,8 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
     const char *bad;
     char index[V2_INDEX_MAX];
     struct list_spec spec = {.kind = kind, .emit = put_item, .with_token = true};
-    if (problem_check_params(r, row_params, &ret) || long_poll(r, kind, &ret))
+    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret) ||
+        long_poll(r, kind, &ret))
         return ret;
     if ((bad = read_filters(r, &spec)) != NULL)
         return bad_param(r, bad,
@@ -284,15 +283,15 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
 
 enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
 {
-    static const char *const known[] = {"index", "wait", NULL};
+    static const char *const known[] = {"index", "wait", "consistency", "max_stale", NULL};
     enum MHD_Result ret;
     struct store_txn *txn;
     struct store_row row;
     struct row fields;
     struct key_search k;
     struct buf b;
-    char index[V2_INDEX_MAX];
-    if (problem_check_params(r, known, &ret) || long_poll(r, kind, &ret))
+    char index[V2_INDEX_MAX], etag[V2_ETAG_MAX] = "";
+    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret) || long_poll(r, kind, &ret))
         return ret;
     v2_index(r, store_index(r->api->store, kind), index);
     if (store_read_begin(r->api->store, &txn) != 0)
@@ -307,6 +306,8 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
         err = row_decode(row.record.value, row.record.value_len, &fields);
     if (err == 0)
         err = item_put(&b, &row, &fields);
+    if (err == 0)
+        v2_etag(r, &row, etag);
     store_read_end(txn);
     if (err != 0) {
         buf_fini(&b);
@@ -315,6 +316,13 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
                                   record_kind_str(kind), id);
         return problem_reply(r, &(struct problem){.err = ERR_INTERNAL});
     }
+    if (v2_has_already(r, etag)) {
+        buf_fini(&b);
+        return reply(r, &(struct answer){.status = 304, .index = index, .etag = etag});
+    }
     buf_putc(&b, '\n');
-    return reply_json(r, 200, &b, index);
+    return reply(
+        r,
+        &(struct answer){
+            .status = 200, .type = "application/json", .body = &b, .index = index, .etag = etag});
 }
