@@ -3,8 +3,8 @@
  *
  *   start: store -> intent -> rows -> aws -> API (answers from the store at once)
  *          -> identity -> gossip -> records -> raft -> intake -> daemons -> join
- *   stop:  API -> leadership given away -> daemons, intake, join -> leave -> raft, records,
- *          gossip -> aws -> store */
+ *
+ * stop.c has the way back. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -16,8 +16,6 @@
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/log.h"
-
-#define TRANSFER_MS 300 /* how long stopping waits for another leader */
 
 static uint64_t random_u64(void)
 {
@@ -56,8 +54,8 @@ static void on_tick(uv_timer_t *timer)
     publish_tick(a);
     if (!list_is_empty(&a->commands))
         commands_retry(a);
-    if (a->gossip != NULL)
-        reap_tick(a);
+    offers_tick(a);
+    reap_tick(a);
     propagate_tick(a->propagate);
 }
 
@@ -67,14 +65,15 @@ void agent_lead_changed(struct agent *a)
 {
     bool leading = a->role == RAFT_UV_LEADER && !a->stopping;
     a->reconciled = false;
-    if (a->intake == NULL)
-        return;
-    /* The scheduler first, so that it never sees a reconcile of a leadership it does not know. */
-    daemons_lead(a->daemons, leading, a->term);
-    intake_lead(a->intake, leading, a->term);
-    join_lead(a->join, leading);
-    if (leading)
-        flow_offer_intent(a);
+    a->compare_intent = leading;
+    /* The scheduler first, so that it never sees a reconcile of a leadership it does not know. Each
+     * may be missing: a part that could not start, or one that is being stopped. */
+    if (a->daemons != NULL)
+        daemons_lead(a->daemons, leading, a->term);
+    if (a->intake != NULL)
+        intake_lead(a->intake, leading, a->term);
+    if (a->join != NULL)
+        join_lead(a->join, leading);
 }
 
 /* ---- start, second half: identity is known ---------------------------------------------- */
@@ -309,6 +308,10 @@ static int open_store(struct agent *a, struct errmsg *e)
     err = intent_create(&a->intent);
     if (err == 0)
         err = store_log_intent(a->store, restore_intent, a->intent);
+    struct store_log_state log = {0};
+    if (err == 0)
+        err = store_log_load(a->store, &log);
+    a->applied = (struct record_version){log.applied_term, log.applied_index};
     if (err == 0)
         err = rows_create(&a->rows, a->store);
     return err != 0 ? errmsg_set(e, err, "cannot read the applied intent: %s", err_text(err)) : 0;
@@ -365,6 +368,23 @@ static void init_handles(struct agent *a)
     uv_timer_start(&a->tick, on_tick, 0, TICK_MS);
 }
 
+/* The process is going to end. Closing the store spares the next start the checks after a crash. */
+static int start_failed(struct agent *a, int err)
+{
+    if (a->api != NULL)
+        api_stop(a->api);
+    if (a->store != NULL)
+        store_close(a->store);
+    rows_destroy(a->rows);
+    intent_destroy(a->intent);
+    keys_wipe(&a->keys);
+    a->api = NULL;
+    a->store = NULL;
+    a->rows = NULL;
+    a->intent = NULL;
+    return err;
+}
+
 int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config, struct errmsg *e)
 {
     struct agent *a = calloc(1, sizeof *a);
@@ -379,6 +399,7 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     prng_seed(&a->prng, random_u64());
     list_init(&a->writes);
     list_init(&a->commands);
+    list_init(&a->offers);
     pthread_mutex_init(&a->writes_lock, NULL);
     int err = keys_read(&a->keys, config->gossip_key_file, e);
     if (err != 0)
@@ -390,7 +411,8 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     if (err == 0)
         err = start_api(a, e);
     if (err != 0)
-        return err;
+        return start_failed(a, err);
+    publish_tick(a);
     struct identity_options options = {
         .loop = loop,
         .aws = a->aws,
@@ -402,151 +424,8 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     };
     err = identity_start(&a->search, &options);
     if (err != 0)
-        return errmsg_set(e, err, "out of memory");
+        return start_failed(a, errmsg_set(e, err, "out of memory"));
     LOG(LOG_INFO, "started", "blox " BLOX_VERSION, LU("api_port", api_port(a->api)),
         LU("rows", a->store_report.rows));
     return 0;
-}
-
-/* ---- stop ---------------------------------------------------------------------------------
- * A chain: each step's done starts the next. Modules that were never started are skipped. */
-
-static void stop_finished(uv_handle_t *handle)
-{
-    struct agent *a = handle->data;
-    if (--a->handles_open > 0)
-        return;
-    void (*done)(void *) = a->done;
-    void *arg = a->done_arg;
-    pthread_mutex_destroy(&a->writes_lock);
-    free(a);
-    done(arg);
-}
-
-static void stop_store(void *arg)
-{
-    struct agent *a = arg;
-    store_close(a->store);
-    rows_destroy(a->rows);
-    propagate_destroy(a->propagate);
-    a->propagate = NULL;
-    intent_destroy(a->intent);
-    keys_wipe(&a->keys);
-    LOG_MSG(LOG_INFO, "stopped", "");
-    uv_close((uv_handle_t *)&a->tick, stop_finished);
-    uv_close((uv_handle_t *)&a->store_async, stop_finished);
-    uv_close((uv_handle_t *)&a->write_async, stop_finished);
-}
-
-static void stop_aws(void *arg)
-{
-    struct agent *a = arg;
-    a->gossip = NULL;
-    notice_stop(a->notice);
-    a->notice = NULL;
-    aws_destroy(a->aws, stop_store, a);
-}
-
-static void stop_gossip(void *arg)
-{
-    struct agent *a = arg;
-    a->records = NULL;
-    rows_set_gossip(a->rows, NULL);
-    if (a->gossip != NULL)
-        gossip_destroy(a->gossip, stop_aws, a);
-    else
-        stop_aws(a);
-}
-
-static void stop_records(void *arg)
-{
-    struct agent *a = arg;
-    a->raft = NULL;
-    if (a->records != NULL)
-        records_destroy(a->records, stop_gossip, a);
-    else
-        stop_gossip(a);
-}
-
-static void stop_raft(void *arg)
-{
-    struct agent *a = arg;
-    if (a->raft != NULL)
-        raft_uv_destroy(a->raft, stop_records, a);
-    else
-        stop_records(a);
-}
-
-static void leave(void *arg)
-{
-    struct agent *a = arg;
-    a->join = NULL;
-    if (a->gossip != NULL)
-        gossip_leave(a->gossip, stop_raft, a);
-    else
-        stop_raft(a);
-}
-
-static void stop_join(void *arg)
-{
-    struct agent *a = arg;
-    a->intake = NULL;
-    if (a->join != NULL)
-        join_stop(a->join, leave, a);
-    else
-        leave(a);
-}
-
-static void stop_intake(void *arg)
-{
-    struct agent *a = arg;
-    a->daemons = NULL;
-    if (a->intake != NULL)
-        intake_destroy(a->intake, stop_join, a);
-    else
-        stop_join(a);
-}
-
-static void stop_daemons(void *arg)
-{
-    struct agent *a = arg;
-    a->search = NULL;
-    if (a->daemons != NULL)
-        daemons_destroy(a->daemons, stop_intake, a);
-    else
-        stop_intake(a);
-}
-
-static void stop_search(struct agent *a)
-{
-    propagate_stop(a->propagate);
-    commands_fail_all(a);
-    api_stop(a->api);
-    uv_timer_stop(&a->tick);
-    identity_stop(a->search, stop_daemons, a);
-}
-
-static void on_transfer_late(uv_timer_t *timer)
-{
-    struct agent *a = timer->data;
-    stop_search(a);
-}
-
-void agent_stop(struct agent *a, void (*done)(void *arg), void *arg)
-{
-    if (a->stopping)
-        return;
-    a->stopping = true;
-    a->done = done;
-    a->done_arg = arg;
-    LOG_MSG(LOG_INFO, "stopping", "");
-    publish_tick(a);
-    if (a->role == RAFT_UV_LEADER && a->raft != NULL) {
-        agent_lead_changed(a); /* stops acting before the leadership goes */
-        if (raft_uv_transfer(a->raft, NULL, NULL) == 0) {
-            uv_timer_start(&a->tick, on_transfer_late, TRANSFER_MS, 0);
-            return;
-        }
-    }
-    stop_search(a);
 }

@@ -41,7 +41,8 @@ struct command {
     struct gossip_request *request; /* from another agent */
     json_t *json;
     uint64_t deadline_ms;
-    bool busy; /* at the scheduler or at another agent */
+    bool busy;      /* at the scheduler or at another agent */
+    bool ambiguous; /* an attempt may have taken effect */
     char forwarded_to[AGENT_ID_MAX];
 };
 
@@ -80,6 +81,12 @@ struct agent {
     uv_timer_t tick;    /* publishes, retries held commands, reaps */
 
     struct list commands; /* under way */
+    size_t command_count;
+    struct list offers; /* applied intent that the store does not have yet */
+    size_t offer_count;
+    uint64_t offers_after_ms;
+    bool compare_intent;           /* the leader: look whether rows and intent agree */
+    struct record_version applied; /* term and index of the last applied entry */
     enum raft_uv_role role;
     uint64_t term;
     uint64_t leader;      /* num, 0: none */
@@ -88,9 +95,17 @@ struct agent {
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
     bool dirty[API_DOC_COUNT];
-    unsigned reap_ticks;
+    uint64_t mark_seen_ms; /* publish.c: when a reconcile was heard of, 0: never */
+    uint64_t mark_index;   /* of the settings when they were looked at last */
+    bool mark_looked;
+    struct members_page *members_page; /* being rendered */
+    struct reap_walk *reap;            /* under way */
+    uint64_t reap_due_ms;
+    unsigned reap_rounds;
     uint64_t incarnation;
     bool stopping;
+    uint64_t stop_by_ms;            /* a step of stopping waits no longer */
+    unsigned marks_open, marks_due; /* stop.c: last writes not confirmed, not posted yet */
     unsigned handles_open;
     char fatal[256]; /* why the cluster part could not start */
     void (*done)(void *arg);
@@ -123,16 +138,20 @@ void flow_on_reconciled(void *arg, int err);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_census(void *arg, unsigned agents);
 void flow_on_notice(void *arg, const char *text);
-/* Intent rows that this leader applied but peers may lack: offered to all again. */
-void flow_offer_intent(struct agent *a);
+
+/* offers.c: applied intent -> rows. */
+void offers_put(struct agent *a, const struct store_log_intent *rows, size_t count);
+void offers_tick(struct agent *a);
+void offers_fini(struct agent *a);
 
 /* commands.c */
 void commands_submit(void *arg, struct api_write *write); /* any thread */
 void commands_take(struct agent *a);                      /* loop: fetch what was submitted */
 void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
                       struct gossip_request *call);
-void commands_retry(struct agent *a); /* a leader may be known now, or the time is up */
-void commands_fail_all(struct agent *a);
+void commands_retry(struct agent *a);    /* a leader may be known now, or the time is up */
+void commands_fail_all(struct agent *a); /* stopping: all that nobody else works on */
+void commands_free_all(struct agent *a); /* at the end: those that were forgotten */
 
 /* publish.c */
 void publish_dirty(struct agent *a, enum api_doc doc);
@@ -140,7 +159,15 @@ void publish_tick(struct agent *a);
 /* One sentence on what is wrong, most important first; "" if nothing. */
 void publish_trouble(struct agent *a, char *out, size_t size);
 
+/* The leader's reconcile ended well: tell all that the rows are complete. */
+void publish_reconciled(struct agent *a);
+
+/* members.c */
+void members_tick(struct agent *a, bool due);
+void members_fini(struct agent *a);
+
 /* reap.c */
 void reap_tick(struct agent *a);
+void reap_fini(struct agent *a);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A user's write: checked where it arrives, done by the leader wherever that is. Each
- * creating command carries an idempotency key (made here if the caller sent none), so a
- * forward whose answer was lost may be sent again without doing the work twice.
+ * A user's write: checked where it arrives, done by the leader wherever that is. Each carries an
+ * idempotency key (made here if the caller sent none), so that one whose answer was lost may be
+ * sent again, to the same leader or the next, without doing the work twice.
  *
  * API thread -> commands_submit -> loop -> leader? daemons_command : gossip_call(leader)
  * No leader: held until one is known, for at most HOLD_MS. */
@@ -15,10 +15,13 @@
 
 #define HOLD_MS 8000    /* two elections; the API's callers wait 10 s or more */
 #define FORWARD_MS 6000 /* one attempt at the leader */
+#define FORWARD_MIN_MS 500
+#define COMMANDS_MAX 1024 /* the API allows itself 256; the rest are forwarded ones */
 
 static void command_free(struct command *c)
 {
     list_remove(&c->link);
+    c->agent->command_count--;
     json_decref(c->json);
     free(c);
 }
@@ -57,13 +60,21 @@ static void finish_error(struct command *c, int err, const char *detail)
     finish(c, &r);
 }
 
+/* Leadership was lost before (nothing was done) or after the log took the command (it may have
+ * been done; the key tells the next leader). A forwarded one is retried where it came from. */
+static bool leader_lost(struct command *c, int err)
+{
+    c->ambiguous = c->ambiguous || err == ERR_TIMEOUT;
+    return (err == ERR_NOTLEADER || err == ERR_NOLEADER || err == ERR_TIMEOUT) &&
+           c->request == NULL && !c->agent->stopping;
+}
+
 static void on_done_here(void *arg, const struct intent_result *result)
 {
     struct command *c = arg;
     c->busy = false;
-    if (result->err == ERR_NOTLEADER && c->request == NULL && !c->agent->stopping)
-        return; /* nothing was done: the tick finds the new leader */
-    finish(c, result);
+    if (!leader_lost(c, result->err)) /* otherwise the tick finds the new leader */
+        finish(c, result);
 }
 
 static void on_done_local(void *arg, const struct intent_result *result)
@@ -81,8 +92,8 @@ static void on_forwarded(void *arg, int err, const uint8_t *data, size_t len)
     snprintf(r.detail, sizeof r.detail, "%s", json_str_or(j, "detail", ""));
     snprintf(r.field, sizeof r.field, "%s", json_str_or(j, "field", ""));
     r.body = json_object_get(j, "body");
-    bool retry = j == NULL || r.err == ERR_NOTLEADER || r.err == ERR_NOLEADER;
-    if (!retry || c->agent->stopping)
+    bool refused = r.err == ERR_NOTLEADER || r.err == ERR_NOLEADER || r.err == ERR_NOTFOUND;
+    if (!leader_lost(c, j != NULL ? r.err : refused ? ERR_NOTLEADER : ERR_TIMEOUT))
         finish(c, &r);
     json_decref(j); /* otherwise the tick tries again until the deadline */
 }
@@ -92,13 +103,14 @@ static void forward(struct command *c)
     struct agent *a = c->agent;
     struct buf b;
     const struct gossip_member *m = gossip_find(a->gossip, a->leader);
+    uint64_t left = c->deadline_ms - uv_now(a->loop); /* the caller made sure that there is some */
+    uint64_t wait = left > FORWARD_MS ? FORWARD_MS : left < FORWARD_MIN_MS ? FORWARD_MIN_MS : left;
     buf_init(&b, RAFT_COMMAND_MAX);
     int err = json_write(c->json, &b);
     if (err == 0) {
         snprintf(c->forwarded_to, sizeof c->forwarded_to, "%s", m == NULL ? "" : m->id);
         c->busy = true;
-        err = gossip_call(a->gossip, a->leader, CALL_COMMAND, b.data, b.len, FORWARD_MS,
-                          on_forwarded, c);
+        err = gossip_call(a->gossip, a->leader, CALL_COMMAND, b.data, b.len, wait, on_forwarded, c);
         if (err != 0)
             c->busy = false;
     }
@@ -107,19 +119,38 @@ static void forward(struct command *c)
         finish_error(c, err, "the request is larger than the log takes (64 KiB)");
 }
 
+static void give_up(struct command *c)
+{
+    if (c->ambiguous)
+        finish_error(c, ERR_TIMEOUT,
+                     "the leader may have done it, its answer did not come; look at the resource, "
+                     "or try again with the same idempotency key");
+    else
+        finish_error(c, ERR_NOLEADER,
+                     "no leader could be reached in time, nothing was changed; try again (see blox "
+                     "status)");
+}
+
 static void try_command(struct command *c)
 {
     struct agent *a = c->agent;
     if (c->busy)
         return;
-    if (uv_now(a->loop) >= c->deadline_ms) {
-        finish_error(c, ERR_NOLEADER,
-                     "no leader could be reached in time; try again with the same "
-                     "idempotency key (see blox status)");
+    if (a->stopping) {
+        /* To a peer: not the leader any more, so that it looks for the next. */
+        finish_error(c, c->request == NULL ? ERR_CLOSED : ERR_NOTLEADER,
+                     "this agent is stopping; ask another");
         return;
     }
-    if (a->raft == NULL)
+    if (uv_now(a->loop) >= c->deadline_ms) {
+        give_up(c);
         return;
+    }
+    if (a->raft == NULL || a->daemons == NULL) {
+        if (c->request != NULL || a->fatal[0] != '\0')
+            finish_error(c, ERR_NOTLEADER, a->fatal[0] == '\0' ? "starting" : a->fatal);
+        return;
+    }
     if (raft_uv_is_leader(a->raft)) {
         c->busy = true;
         c->forwarded_to[0] = '\0';
@@ -148,9 +179,7 @@ static bool start_local(struct command *c)
 
 static void add_key(struct agent *a, json_t *command)
 {
-    const char *op = json_str_or(command, "op", "");
-    bool creates = strcmp(op, "environment.create") == 0 || strcmp(op, "deployment.create") == 0;
-    if (!creates || json_str(command, "key") != NULL)
+    if (json_str(command, "key") != NULL)
         return;
     char key[40];
     snprintf(key, sizeof key, "auto-%016" PRIx64 "%016" PRIx64, prng_next(&a->prng),
@@ -164,6 +193,14 @@ static void start(struct command *c)
     struct intent_result r = {0};
     list_push(&a->commands, &c->link);
     c->deadline_ms = uv_now(a->loop) + HOLD_MS;
+    if (++a->command_count > COMMANDS_MAX) {
+        finish_error(c, ERR_BUSY, "too many writes are under way at this agent; retry later");
+        return;
+    }
+    if (c->json == NULL) {
+        finish_error(c, ERR_NOMEM, err_text(ERR_NOMEM));
+        return;
+    }
     if (start_local(c))
         return;
     r.err = intent_check(c->json, &r);
@@ -208,7 +245,7 @@ static void on_hint_call(struct agent *a, const uint8_t *data, size_t len,
                          struct gossip_request *call)
 {
     char arn[ARN_MAX];
-    if (len == 0 || len >= sizeof arn || a->role != RAFT_UV_LEADER) {
+    if (len == 0 || len >= sizeof arn || a->role != RAFT_UV_LEADER || a->intake == NULL) {
         gossip_answer(call, a->role == RAFT_UV_LEADER ? ERR_MALFORMED : ERR_NOTLEADER, NULL, 0);
         return;
     }
@@ -240,25 +277,28 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
     start(c);
 }
 
+/* Callbacks may end any command meanwhile: each is taken from a list of its own. */
 void commands_retry(struct agent *a)
 {
-    struct list *node = a->commands.next;
-    while (node != &a->commands) {
-        struct list *next = node->next;
+    struct list todo;
+    list_init(&todo);
+    for (struct list *node; (node = list_pop(&a->commands)) != NULL;)
+        list_push(&todo, node);
+    for (struct list *node; (node = list_pop(&todo)) != NULL;) {
+        list_push(&a->commands, node);
         try_command(LIST_OF(node, struct command, link));
-        node = next;
     }
 }
 
 void commands_fail_all(struct agent *a)
 {
     commands_take(a);
-    struct list *node = a->commands.next;
-    while (node != &a->commands) {
-        struct list *next = node->next;
-        struct command *c = LIST_OF(node, struct command, link);
-        if (!c->busy)
-            finish_error(c, ERR_CLOSED, "this agent is stopping; ask another");
-        node = next;
-    }
+    commands_retry(a); /* stopping: ends what is not busy */
+}
+
+void commands_free_all(struct agent *a)
+{
+    while (!list_is_empty(&a->commands))
+        finish_error(LIST_OF(a->commands.next, struct command, link), ERR_CLOSED,
+                     "this agent is stopping");
 }

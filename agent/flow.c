@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Output of one module, input of the next. Everything here runs on the loop thread and
  * returns at once. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/agent_int.h"
@@ -10,42 +9,14 @@
 
 /* ---- raft -> intent -> rows -> gossip ---------------------------------------------- */
 
-/* Applied intent is copied to the observed side so that every agent, voter or not, can read it
- * from its own store; its version is (term, index), so voters applying it in parallel agree. */
-static void spread_intent(struct agent *a, const struct store_log_intent *rows, size_t count)
-{
-    struct record *list = calloc(count == 0 ? 1 : count, sizeof *list);
-    if (list == NULL)
-        return;
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].kind != RECORD_ENVIRONMENT && rows[i].kind != RECORD_DEPLOYMENT)
-            continue; /* idempotency keys stay with the voters */
-        list[n++] = (struct record){
-            .kind = rows[i].kind,
-            .source = SOURCE_INTENT,
-            .deleted = rows[i].deleted,
-            .key = rows[i].key,
-            .key_len = rows[i].key_len,
-            .value = rows[i].value,
-            .value_len = rows[i].value_len,
-            .version = rows[i].version,
-            .observed_unix_ms = clock_unix_ms(),
-            .term = rows[i].version.hi,
-        };
-    }
-    if (n > 0 && rows_apply(a->rows, list, n, NULL, NULL) != 0)
-        LOG_MSG(LOG_WARN, "intent_not_spread", "the store is busy; offered again at next change");
-    free(list);
-}
-
 void flow_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
                 struct raft_rows *ret)
 {
     struct agent *a = arg;
     struct intent_result result;
     intent_apply(a->intent, index, term, data, len, &result, &ret->rows, &ret->count);
-    spread_intent(a, ret->rows, ret->count);
+    a->applied = (struct record_version){term, index};
+    offers_put(a, ret->rows, ret->count);
     if (a->daemons != NULL) {
         daemons_applied(a->daemons, index, &result);
         daemons_intent_changed(a->daemons);
@@ -62,24 +33,12 @@ int flow_snapshot_load(void *arg, uint64_t index, uint64_t term, const void *dat
                        struct raft_rows *ret)
 {
     struct agent *a = arg;
-    (void)index;
-    (void)term;
     int err = intent_load(a->intent, data, len, &ret->rows, &ret->count);
-    if (err == 0)
-        spread_intent(a, ret->rows, ret->count);
-    return err;
-}
-
-static int offer_row(void *arg, const struct store_log_intent *row)
-{
-    spread_intent(arg, row, 1);
+    if (err != 0)
+        return err;
+    a->applied = (struct record_version){term, index};
+    offers_put(a, ret->rows, ret->count);
     return 0;
-}
-
-void flow_offer_intent(struct agent *a)
-{
-    if (store_log_intent(a->store, offer_row, a) != 0)
-        LOG_MSG(LOG_WARN, "intent_unreadable", "applied intent cannot be read from the log");
 }
 
 void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader)
@@ -96,7 +55,7 @@ void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t lea
     a->role = role;
     a->term = term;
     a->leader = leader;
-    if (!same || was_leader != is_leader)
+    if (!same)
         agent_lead_changed(a);
     publish_dirty(a, API_DOC_LEADER);
     publish_dirty(a, API_DOC_AGENT);
@@ -189,7 +148,10 @@ void flow_on_reconciled(void *arg, int err)
         return;
     a->reconciled = true;
     a->complete_unix_ms = clock_unix_ms();
-    daemons_reconciled(a->daemons);
+    a->compare_intent = true;
+    publish_reconciled(a);
+    if (a->daemons != NULL)
+        daemons_reconciled(a->daemons);
 }
 
 static void hint_answered(void *arg, int err, const uint8_t *data, size_t len)
@@ -203,11 +165,15 @@ static void hint_answered(void *arg, int err, const uint8_t *data, size_t len)
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn)
 {
     struct agent *a = arg;
+    if (a->stopping || a->intake == NULL)
+        return;
     if (a->role == RAFT_UV_LEADER) {
         intake_refresh_task(a->intake, cluster, task_arn);
         return;
     }
-    if (a->leader == 0)
+    /* With an empty store all tasks differ; told by thousands of agents that start together, that
+     * would be a storm. A difference that stays is told again later. */
+    if (a->leader == 0 || a->complete_unix_ms == 0)
         return;
     int err = gossip_call(a->gossip, a->leader, CALL_HINT, task_arn, strlen(task_arn), 5000,
                           hint_answered, a);

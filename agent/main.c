@@ -21,10 +21,14 @@ struct arguments {
     int first_setting; /* argv index of the first --section.key=value, handled after the files */
 };
 
+/* A stop that hangs (a disk that does not answer) must not need a SIGKILL from the outside. */
+#define STOP_MAX_MS 20000
+
 struct process {
     struct agent *agent;
     uv_signal_t term;
     uv_signal_t interrupt;
+    uv_timer_t watchdog;
 };
 
 static void print_help(void)
@@ -105,12 +109,22 @@ static void on_stopped(void *arg)
     struct process *p = arg;
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
+    uv_close((uv_handle_t *)&p->watchdog, NULL);
+}
+
+static void on_stop_late(uv_timer_t *timer)
+{
+    (void)timer;
+    LOG_MSG(LOG_ERROR, "stop_late", "stopping takes too long; leaving without the rest");
+    _exit(1);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
 {
     struct process *p = signal->data;
     LOG(LOG_INFO, "signal", "", LI("number", number));
+    if (!uv_is_active((uv_handle_t *)&p->watchdog))
+        uv_timer_start(&p->watchdog, on_stop_late, STOP_MAX_MS, 0);
     agent_stop(p->agent, on_stopped, p);
 }
 
@@ -126,6 +140,7 @@ static int run(const struct config *c, struct errmsg *e)
     p.interrupt.data = &p;
     uv_signal_start(&p.term, on_signal, SIGTERM);
     uv_signal_start(&p.interrupt, on_signal, SIGINT);
+    uv_timer_init(&loop, &p.watchdog);
     int err = agent_start(&p.agent, &loop, c, e);
     if (err != 0)
         return err;

@@ -7,6 +7,7 @@
 
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 
 #define REFRESH_MS 2000
 
@@ -31,13 +32,14 @@ void publish_trouble(struct agent *a, char *out, size_t size)
     else if (disk != 0)
         why = disk == ERR_FULL ? "the disk of agent.data_dir is full: read-only until there is room"
                                : "the disk of agent.data_dir refuses writes: read-only";
-    else if (a->gossip == NULL)
+    else if (a->gossip == NULL && a->search != NULL)
         why = identity_trouble(a->search);
     if (why[0] == '\0')
         why = aws_trouble(a->aws);
     if (why[0] == '\0' && a->intake != NULL)
         why = intake_trouble(a->intake);
-    if (why[0] == '\0' && a->join != NULL && gossip_alive_count(a->gossip) <= 1)
+    if (why[0] == '\0' && a->join != NULL && a->gossip != NULL &&
+        gossip_alive_count(a->gossip) <= 1)
         why = join_trouble(a->join);
     snprintf(out, size, "%s", why);
 }
@@ -58,19 +60,60 @@ static const char *state_of(const struct agent *a, const char *trouble)
     return a->leader != 0 && is_complete(a) ? "ready" : "syncing";
 }
 
-/* A follower is as complete as its last exchange that found no difference with a peer. */
+#define MARK "reconciled"
+
+/* A row that travels with the others and says that there was a reconcile. Without it two new agents
+ * with nothing in their stores would agree with each other and take that for the whole cluster. */
+void publish_reconciled(struct agent *a)
+{
+    char text[CLOCK_TEXT_MAX];
+    int64_t now = clock_unix_ms();
+    const char *value = clock_format_unix_ms(now, text);
+    struct record rec = {
+        .kind = RECORD_SETTING,
+        .source = SOURCE_RECONCILE,
+        .key = MARK,
+        .key_len = sizeof MARK - 1,
+        .value = (const uint8_t *)value,
+        .value_len = (uint32_t)strlen(value),
+        .version = {a->term, (uint64_t)now},
+        .observed_unix_ms = now,
+        .term = a->term,
+    };
+    if (rows_apply(a->rows, &rec, 1, NULL, NULL) != 0)
+        LOG_MSG(LOG_WARN, "mark_not_stored", "others learn of the next reconcile");
+}
+
+static void look_for_mark(struct agent *a)
+{
+    struct store_txn *txn = NULL;
+    struct store_row row;
+    uint64_t index = store_index(a->store, RECORD_SETTING);
+    if (a->mark_seen_ms != 0 || (a->mark_index == index && a->mark_looked) ||
+        store_read_begin(a->store, &txn) != 0)
+        return;
+    if (store_get_ref(txn, RECORD_SETTING, MARK, sizeof MARK - 1, &row) == 0)
+        a->mark_seen_ms = clock_mono_ms();
+    store_read_end(txn);
+    a->mark_looked = true;
+    a->mark_index = index;
+}
+
+/* A follower is as complete as its last exchange that found no difference with a peer, once the
+ * cluster has been reconciled at all. */
 static void update_completeness(struct agent *a)
 {
     struct records_stats stats;
     if (a->records == NULL)
         return;
     if (a->role == RAFT_UV_LEADER) {
-        if (a->reconciled && intake_trouble(a->intake)[0] == '\0')
+        if (a->reconciled && a->intake != NULL && intake_trouble(a->intake)[0] == '\0')
             a->complete_unix_ms = clock_unix_ms();
         return;
     }
+    look_for_mark(a);
     records_stats(a->records, &stats);
-    if (stats.last_in_sync_mono_ms != 0)
+    if (a->mark_seen_ms != 0 && stats.last_in_sync_mono_ms >= a->mark_seen_ms)
         a->complete_unix_ms =
             clock_unix_ms() - (int64_t)(clock_mono_ms() - stats.last_in_sync_mono_ms);
 }
@@ -172,58 +215,13 @@ static void publish_agent(struct agent *a, const char *state, const char *troubl
     put_time(j, "complete_at", a->complete_unix_ms);
     json_object_set_new(j, "store", store_json(a));
     json_object_set_new(j, "aws", aws_status(a->aws));
-    if (a->gossip != NULL)
+    if (a->gossip != NULL && a->records != NULL)
         json_object_set_new(j, "gossip", gossip_json(a));
     if (a->intake != NULL)
         json_object_set_new(j, "intake", intake_status(a->intake));
     if (a->daemons != NULL && a->role == RAFT_UV_LEADER)
         json_object_set_new(j, "daemons", daemons_status(a->daemons));
     publish_json(a, API_DOC_AGENT, j);
-}
-
-static json_t *member_json(struct agent *a, const struct gossip_member *m, uint64_t now)
-{
-    char address[64] = "";
-    char text[80];
-    uint16_t port = 0;
-    const struct sockaddr *sa = (const struct sockaddr *)&m->addr;
-    if (sa->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)&m->addr;
-        uv_ip6_name(in6, address, sizeof address);
-        port = ntohs(in6->sin6_port);
-    } else {
-        const struct sockaddr_in *in = (const void *)&m->addr;
-        uv_ip4_name(in, address, sizeof address);
-        port = ntohs(in->sin_port);
-    }
-    snprintf(text, sizeof text, sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
-    json_t *j = json_object();
-    json_set_str(j, "id", m->id);
-    json_set_str(j, "address", text);
-    json_set_str(j, "state", gossip_state_str(m->state));
-    json_set_int(j, "incarnation", (int64_t)m->incarnation);
-    json_set_str(j, "zone", m->meta.zone[0] == '\0' ? NULL : m->meta.zone);
-    json_set_str(j, "version", m->meta.version);
-    json_set_str(j, "role", m->meta.role == 0 ? "candidate" : "member");
-    json_set_int(j, "api_port", m->meta.api_port);
-    json_set_bool(j, "self", m->self);
-    json_set_bool(j, "leader", m->num == a->leader);
-    json_set_int(j, "changed_ms_ago", (int64_t)(now - m->changed_mono_ms));
-    if (m->rtt_us != 0)
-        json_set_int(j, "rtt_us", m->rtt_us);
-    json_t *why = gossip_why(a->gossip, m->num);
-    if (why != NULL)
-        json_object_set_new(j, "why", why);
-    return j;
-}
-
-static void publish_members(struct agent *a)
-{
-    json_t *items = json_array();
-    uint64_t now = clock_mono_ms();
-    for (size_t i = 0; a->gossip != NULL && i < gossip_count(a->gossip); i++)
-        json_array_append_new(items, member_json(a, gossip_at(a->gossip, i), now));
-    publish_json(a, API_DOC_MEMBERS, json_pack("{s:o}", "items", items));
 }
 
 static void publish_leader(struct agent *a)
@@ -234,9 +232,9 @@ static void publish_leader(struct agent *a)
     publish_json(a, API_DOC_LEADER, j);
 }
 
-static bool due(struct agent *a, enum api_doc doc, uint64_t now)
+static bool due(struct agent *a, enum api_doc doc, uint64_t now, uint64_t every_ms)
 {
-    if (!a->dirty[doc] && now - a->published_ms[doc] < REFRESH_MS && a->published_ms[doc] != 0)
+    if (!a->dirty[doc] && now - a->published_ms[doc] < every_ms && a->published_ms[doc] != 0)
         return false;
     a->dirty[doc] = false;
     a->published_ms[doc] = now;
@@ -251,10 +249,12 @@ void publish_tick(struct agent *a)
     publish_trouble(a, trouble, sizeof trouble);
     const char *state = state_of(a, trouble);
     publish_facts(a, state, trouble);
-    if (due(a, API_DOC_AGENT, now))
+    if (due(a, API_DOC_AGENT, now, REFRESH_MS))
         publish_agent(a, state, trouble);
-    if (due(a, API_DOC_MEMBERS, now))
-        publish_members(a);
-    if (due(a, API_DOC_LEADER, now))
+    if (due(a, API_DOC_LEADER, now, REFRESH_MS))
         publish_leader(a);
+    /* The page of a large cluster is made over several ticks, and less often. */
+    size_t members = a->gossip == NULL ? 0 : gossip_count(a->gossip);
+    members_tick(a, a->members_page == NULL &&
+                        due(a, API_DOC_MEMBERS, now, REFRESH_MS + 2 * (uint64_t)members));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ECS sends no delete: the leader turns STOPPED tasks and INACTIVE instances into tombstones
- * after a time, and every agent drops tombstones for good when all must have seen them. */
+ * after a time, and every agent drops tombstones for good when all must have seen them. A walk
+ * over the rows is done in slices, one a tick. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,12 +9,27 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
-#define EVERY_TICKS (10000 / TICK_MS)
-#define BATCH 200
+#define EVERY_MS 10000
+#define PURGE_EVERY_ROUNDS 6
+#define LOOK_MAX 1000 /* rows of one slice: about a millisecond */
+#define BATCH 200     /* ... of which so many are acted on */
 #define TOMBSTONE_MS (24 * 3600 * 1000LL)
 
-struct reaping {
-    struct agent *agent;
+static const struct stage {
+    uint8_t kind;
+    const char *status; /* to be buried by the leader; NULL: tombstones to be dropped by all */
+} stages[] = {
+    {RECORD_TASK, "STOPPED"}, {RECORD_INSTANCE, "INACTIVE"}, {RECORD_TASK, NULL},
+    {RECORD_INSTANCE, NULL},  {RECORD_ENVIRONMENT, NULL},    {RECORD_DEPLOYMENT, NULL},
+    {RECORD_ATTEMPT, NULL},
+};
+#define STAGES (sizeof stages / sizeof stages[0])
+
+struct reap_walk {
+    size_t stage;
+    char after[RECORD_KEY_MAX]; /* the last row that was looked at */
+    size_t after_len;
+    size_t looked; /* in this slice */
     int64_t before_unix_ms;
     struct record list[BATCH];
     char keys[BATCH][RECORD_KEY_MAX];
@@ -22,38 +38,34 @@ struct reaping {
 
 static int collect(void *arg, const struct store_row *row)
 {
-    struct reaping *r = arg;
-    if (row->record.observed_unix_ms >= r->before_unix_ms)
-        return 0;
-    struct record *rec = &r->list[r->count];
-    *rec = row->record;
-    memcpy(r->keys[r->count], row->record.key, row->record.key_len);
-    rec->key = r->keys[r->count];
-    rec->value = NULL;
-    rec->value_len = 0;
-    return ++r->count == BATCH;
-}
-
-static void bury(struct agent *a, struct reaping *r)
-{
-    for (size_t i = 0; i < r->count; i++) {
-        r->list[i].deleted = true;
-        r->list[i].version.lo |= 1; /* record.h: odd means gone */
-        r->list[i].term = a->term;
-        r->list[i].observed_unix_ms = clock_unix_ms();
+    struct reap_walk *w = arg;
+    bool tombstones = stages[w->stage].status == NULL;
+    memcpy(w->after, row->record.key, row->record.key_len);
+    w->after_len = row->record.key_len;
+    w->looked++;
+    if (row->record.deleted == tombstones && row->record.observed_unix_ms < w->before_unix_ms) {
+        struct record *rec = &w->list[w->count];
+        *rec = row->record;
+        rec->key = memcpy(w->keys[w->count], row->record.key, row->record.key_len);
+        rec->value = NULL;
+        rec->value_len = 0;
+        w->count++;
     }
-    if (r->count > 0 && rows_apply(a->rows, r->list, r->count, NULL, NULL) == 0)
-        LOG(LOG_DEBUG, "rows_retired", "", LU("count", r->count));
+    return w->count == BATCH || w->looked == LOOK_MAX;
 }
 
-static void retire(struct agent *a, struct reaping *r, struct store_txn *txn, uint8_t kind,
-                   const char *status)
+/* Without room in the store the same rows are met again in the next round. */
+static void bury(struct agent *a, struct reap_walk *w)
 {
-    struct store_query query = {.kind = kind, .field = ROW_STATUS, .value = status};
-    r->count = 0;
-    r->before_unix_ms = clock_unix_ms() - (int64_t)a->config->stopped_retention_ms;
-    if (store_scan(txn, &query, collect, r) == 0)
-        bury(a, r);
+    for (size_t i = 0; i < w->count; i++) {
+        w->list[i].deleted = true;
+        w->list[i].version.lo |= 1; /* record.h: odd means gone */
+        w->list[i].source = SOURCE_RECONCILE;
+        w->list[i].term = a->term;
+        w->list[i].observed_unix_ms = clock_unix_ms();
+    }
+    if (w->count > 0 && rows_apply(a->rows, w->list, w->count, NULL, NULL) == 0)
+        LOG(LOG_DEBUG, "rows_retired", "", LU("count", w->count));
 }
 
 struct purge {
@@ -70,48 +82,103 @@ static void purged(void *arg, int err)
     free(p);
 }
 
-static int collect_tombstone(void *arg, const struct store_row *row)
+static void purge(struct agent *a, const struct reap_walk *w)
 {
-    return row->record.deleted ? collect(arg, row) : 0;
-}
-
-static void purge(struct agent *a, struct reaping *r, struct store_txn *txn, uint8_t kind)
-{
-    struct store_query query = {.kind = kind, .with_deleted = true};
-    r->count = 0;
-    r->before_unix_ms = clock_unix_ms() - TOMBSTONE_MS;
-    if (store_scan(txn, &query, collect_tombstone, r) != 0)
-        return;
-    for (size_t i = 0; i < r->count; i++) {
-        struct record *rec = &r->list[i];
+    for (size_t i = 0; i < w->count; i++) {
+        const struct record *rec = &w->list[i];
         struct purge *p = malloc(sizeof *p);
         if (p == NULL)
             return;
         *p = (struct purge){a, record_key_hash(rec->kind, rec->key, rec->key_len), rec->version};
-        if (store_purge(a->store, rec->kind, rec->key, rec->key_len, purged, p) != 0)
+        if (store_purge(a->store, rec->kind, rec->key, rec->key_len, purged, p) != 0) {
             free(p);
+            return;
+        }
     }
+}
+
+static bool wanted(const struct agent *a, size_t stage)
+{
+    if (stages[stage].status != NULL)
+        return a->role == RAFT_UV_LEADER && !a->stopping;
+    return a->reap_rounds % PURGE_EVERY_ROUNDS == 0;
+}
+
+static void next_stage(struct agent *a)
+{
+    struct reap_walk *w = a->reap;
+    w->after_len = 0;
+    do
+        w->stage++;
+    while (w->stage < STAGES && !wanted(a, w->stage));
+    if (w->stage == STAGES) {
+        a->reap_due_ms = clock_mono_ms() + EVERY_MS;
+        reap_fini(a);
+    }
+}
+
+static int look(struct agent *a, struct reap_walk *w)
+{
+    struct store_txn *txn = NULL;
+    const struct stage *stage = &stages[w->stage];
+    bool tombstones = stage->status == NULL;
+    char after[RECORD_KEY_MAX];
+    struct store_query query = {
+        .kind = stage->kind,
+        .field = tombstones ? 0 : ROW_STATUS,
+        .value = stage->status,
+        .after_key = w->after_len == 0 ? NULL : after,
+        .after_key_len = w->after_len,
+        .with_deleted = tombstones,
+    };
+    memcpy(after, w->after, w->after_len); /* collect moves the walk's */
+    w->count = 0;
+    w->looked = 0;
+    w->before_unix_ms =
+        clock_unix_ms() - (tombstones ? TOMBSTONE_MS : (int64_t)a->config->stopped_retention_ms);
+    int err = store_read_begin(a->store, &txn);
+    if (err != 0)
+        return err;
+    err = store_scan(txn, &query, collect, w);
+    store_read_end(txn);
+    return err;
+}
+
+static void slice(struct agent *a)
+{
+    struct reap_walk *w = a->reap;
+    int err = look(a, w);
+    bool more = err == 0 && (w->count == BATCH || w->looked == LOOK_MAX);
+    if (err == 0 && wanted(a, w->stage)) { /* leadership may have gone since the last slice */
+        if (stages[w->stage].status != NULL)
+            bury(a, w);
+        else
+            purge(a, w);
+    }
+    if (!more)
+        next_stage(a);
 }
 
 void reap_tick(struct agent *a)
 {
-    static const uint8_t kinds[] = {RECORD_TASK, RECORD_INSTANCE, RECORD_ENVIRONMENT,
-                                    RECORD_DEPLOYMENT, RECORD_ATTEMPT};
-    struct store_txn *txn = NULL;
-    if (++a->reap_ticks % EVERY_TICKS != 0)
-        return;
-    struct reaping *r = calloc(1, sizeof *r);
-    if (r == NULL || store_read_begin(a->store, &txn) != 0) {
-        free(r);
-        return;
+    if (a->reap == NULL) {
+        if (clock_mono_ms() < a->reap_due_ms)
+            return;
+        a->reap_due_ms = clock_mono_ms() + EVERY_MS; /* also if there is no memory */
+        a->reap = calloc(1, sizeof *a->reap);
+        if (a->reap == NULL)
+            return;
+        a->reap_rounds++;
+        if (!wanted(a, 0)) {
+            next_stage(a);
+            return;
+        }
     }
-    r->agent = a;
-    if (a->role == RAFT_UV_LEADER) {
-        retire(a, r, txn, RECORD_TASK, "STOPPED");
-        retire(a, r, txn, RECORD_INSTANCE, "INACTIVE");
-    }
-    /* One kind a round: a full scan of 100,000 rows is tens of milliseconds. */
-    purge(a, r, txn, kinds[a->reap_ticks / EVERY_TICKS % sizeof kinds]);
-    store_read_end(txn);
-    free(r);
+    slice(a);
+}
+
+void reap_fini(struct agent *a)
+{
+    free(a->reap);
+    a->reap = NULL;
 }
