@@ -265,6 +265,8 @@ static void on_identity(void *arg, const struct identity *found)
     if (err == 0)
         err = propagate_create(&a->propagate, a);
     if (err == 0)
+        err = keyring_create(&a->keyring, a);
+    if (err == 0)
         err = start_raft(a, &e);
     if (err == 0)
         err = start_intake(a, &e);

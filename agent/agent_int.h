@@ -18,6 +18,7 @@
 #include "agent/intake/intake.h"
 #include "agent/intent/intent.h"
 #include "agent/join_uv.h"
+#include "agent/keyring.h"
 #include "agent/keys.h"
 #include "agent/notice_uv.h"
 #include "agent/propagate.h"
@@ -30,7 +31,8 @@
 /* Calls between agents (gossip_call's method). */
 enum call_method {
     CALL_COMMAND = 1, /* a user's write, to the leader */
-    CALL_HINT = 2     /* "look at this task": from the agent of its instance, to the leader */
+    CALL_HINT = 2,    /* "look at this task": from the agent of its instance, to the leader */
+    CALL_KEYS = 3     /* keyring.c: list, install, use, remove */
 };
 
 /* A user's write on its way; see commands.c. */
@@ -71,6 +73,7 @@ struct agent {
     struct daemons *daemons;
     struct join *join;
     struct propagate *propagate;
+    struct keyring *keyring;
     struct notice *notice;
 
     /* From other threads. */

@@ -166,14 +166,19 @@ static void try_command(struct command *c)
 static bool start_local(struct command *c)
 {
     struct agent *a = c->agent;
-    if (strcmp(json_str_or(c->json, "op", ""), "agent.propagate") != 0)
+    const char *op = json_str_or(c->json, "op", "");
+    bool keys = strncmp(op, "keys.", 5) == 0;
+    if (!keys && strcmp(op, "agent.propagate") != 0)
         return false;
     if (c->request != NULL) {
         finish_error(c, ERR_UNSUPPORTED, "ask this agent itself");
         return true;
     }
     c->busy = true;
-    propagate_run(a->propagate, c->json, on_done_local, c);
+    if (keys)
+        keyring_run(a->keyring, c->json, on_done_local, c);
+    else
+        propagate_run(a->propagate, c->json, on_done_local, c);
     return true;
 }
 
@@ -260,6 +265,10 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
 {
     struct agent *a = arg;
     (void)from;
+    if (method == CALL_KEYS) {
+        keyring_on_call(a->keyring, data, len, call);
+        return;
+    }
     if (method == CALL_HINT) {
         on_hint_call(a, data, len, call);
         return;

@@ -2,9 +2,13 @@
 #include "agent/keys.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int hex_digit(char c)
 {
@@ -107,6 +111,69 @@ int keys_read(struct keys *ret, const char *path, struct errmsg *e)
     if (err != 0)
         keys_wipe(ret);
     return err;
+}
+
+static int write_all(const struct keys *k, int fd)
+{
+    static const char note[] = "# Kept by bloxd (blox keys). The first key seals, all open.\n";
+    static const char digits[] = "0123456789abcdef";
+    char line[2 * KEY_BYTES + 1];
+    ssize_t n = write(fd, note, sizeof note - 1);
+    bool ok = n == (ssize_t)(sizeof note - 1);
+    for (size_t i = 0; ok && i < k->count; i++) {
+        for (size_t b = 0; b < KEY_BYTES; b++) {
+            line[2 * b] = digits[k->key[i][b] >> 4];
+            line[2 * b + 1] = digits[k->key[i][b] & 15];
+        }
+        line[2 * KEY_BYTES] = '\n';
+        ok = write(fd, line, sizeof line) == (ssize_t)sizeof line;
+    }
+    explicit_bzero(line, sizeof line);
+    return ok && fsync(fd) == 0 ? 0 : ERR_IO;
+}
+
+/* The rename itself must outlive a power cut. */
+static int sync_directory(const char *path)
+{
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash == NULL)
+        snprintf(dir, sizeof dir, ".");
+    else
+        slash[slash == dir] = '\0';
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR_IO;
+    int rc = fsync(fd);
+    close(fd);
+    return rc == 0 ? 0 : ERR_IO;
+}
+
+int keys_write(const struct keys *k, const char *path, struct errmsg *e)
+{
+    char fresh[PATH_MAX];
+    /* The process id: agents of a test may share one file. */
+    int n = snprintf(fresh, sizeof fresh, "%s.%ld", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof fresh)
+        return errmsg_set(e, ERR_CONFIG, "the path of the key file is too long");
+    unlink(fresh); /* of an earlier life that was killed here */
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errmsg_set(e, ERR_IO, "cannot write %s: %s", fresh, strerror(errno));
+    int err = write_all(k, fd);
+    int why = errno;
+    close(fd);
+    if (err == 0 && rename(fresh, path) != 0) {
+        why = errno;
+        err = ERR_IO;
+    }
+    if (err == 0)
+        err = sync_directory(path);
+    if (err == 0)
+        return 0;
+    unlink(fresh);
+    return errmsg_set(e, err, "cannot write %s: %s", path, strerror(why));
 }
 
 void keys_wipe(struct keys *k)

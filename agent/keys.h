@@ -20,6 +20,8 @@ struct keys {
 /* Refuses a file that others may read. Errors: ERR_CONFIG with a sentence. */
 int keys_read(struct keys *ret, const char *path, struct errmsg *e) MUST_CHECK;
 int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES]) MUST_CHECK;
+/* Replaces the file as a whole, mode 600, durable. Blocks: not for the loop thread. */
+int keys_write(const struct keys *k, const char *path, struct errmsg *e) MUST_CHECK;
 void keys_wipe(struct keys *k);
 
 #endif

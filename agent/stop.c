@@ -33,6 +33,8 @@ static void stop_store(struct agent *a)
     store_close(a->store);
     rows_destroy(a->rows);
     propagate_destroy(a->propagate);
+    keyring_destroy(a->keyring);
+    a->keyring = NULL;
     a->propagate = NULL;
     intent_destroy(a->intent);
     keys_wipe(&a->keys);

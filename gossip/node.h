@@ -145,6 +145,13 @@ void gossip_answer(struct gossip_request *call, int err, const void *data, size_
 
 /* Printable id of a key: first 8 bytes of its BLAKE2b, hex. */
 void gossip_key_id(const uint8_t key[32], char out[17]);
+/* The keyring at run time. The first key seals, all open; at most 8. */
+int gossip_key_add(struct gossip_node *g, const uint8_t key[32]); /* ERR_EXISTS, ERR_FULL */
+int gossip_key_use(struct gossip_node *g, const char *id);        /* seal with it. ERR_NOTFOUND */
+int gossip_key_remove(struct gossip_node *g,
+                      const char *id); /* ERR_NOTFOUND; ERR_CONFLICT: seals */
+size_t gossip_key_count(const struct gossip_node *g);
+const char *gossip_key_at(const struct gossip_node *g, size_t i); /* id; NULL: no such key */
 
 struct gossip_stats {
     uint64_t datagrams_sent, datagrams_received, bytes_sent, bytes_received;

@@ -44,6 +44,7 @@ struct stream {
     struct buf pending; /* to send: messages not yet sealed */
     size_t pending_at;  /* sealed up to here */
     bool writing;
+    bool retiring; /* its key seals no more: closed when all is sent */
 };
 
 struct peer { /* per slot of the swim core */
@@ -162,6 +163,8 @@ int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, 
 void tcp_check(struct gossip_node *g, const struct swim_member *m);
 void tcp_member_gone(struct gossip_node *g, uint64_t num);
 void tcp_close_all(struct gossip_node *g);
+void tcp_key_used(struct gossip_node *g); /* connections under other keys end when they are empty */
+void tcp_key_removed(struct gossip_node *g, const uint8_t key_id[4]); /* those under it end now */
 
 /* call_uv.c */
 void call_init(struct gossip_node *g);

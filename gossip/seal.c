@@ -30,21 +30,52 @@ void seal_random(void *out, size_t len)
     randombytes_buf(out, len);
 }
 
-int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32], size_t count)
+int seal_key_add(struct seal *s, const uint8_t key[32])
 {
     static const uint8_t purpose[] = "blox gossip datagrams and handshakes, 1";
+    uint8_t id[32];
+    if (s->count == SEAL_KEYS_MAX)
+        return ERR_FULL;
+    full_key_id(key, id);
+    memcpy(s->key_id[s->count], id, 4);
+    /* The raw key is used for nothing but deriving, so that ids and packets share no key. */
+    crypto_generichash(s->key[s->count], 32, purpose, sizeof purpose - 1, key, 32);
+    s->count++;
+    return 0;
+}
+
+void seal_key_use(struct seal *s, size_t i)
+{
+    uint8_t key[32], id[4];
+    ENSURE(i < s->count);
+    memcpy(key, s->key[i], sizeof key);
+    memcpy(id, s->key_id[i], sizeof id);
+    memmove(s->key[1], s->key[0], i * sizeof s->key[0]);
+    memmove(s->key_id[1], s->key_id[0], i * sizeof s->key_id[0]);
+    memcpy(s->key[0], key, sizeof key);
+    memcpy(s->key_id[0], id, sizeof id);
+    sodium_memzero(key, sizeof key);
+}
+
+void seal_key_remove(struct seal *s, size_t i)
+{
+    ENSURE(i < s->count && s->count > 1);
+    s->count--;
+    memmove(s->key[i], s->key[i + 1], (s->count - i) * sizeof s->key[0]);
+    memmove(s->key_id[i], s->key_id[i + 1], (s->count - i) * sizeof s->key_id[0]);
+    sodium_memzero(s->key[s->count], sizeof s->key[0]);
+}
+
+int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32], size_t count)
+{
     if (sodium_init() < 0)
         return ERR_INTERNAL;
     if (count == 0 || count > SEAL_KEYS_MAX)
         return ERR_BADPARAM;
-    *s = (struct seal){.count = count};
-    for (size_t i = 0; i < count; i++) {
-        uint8_t id[32];
-        full_key_id(keys[i], id);
-        memcpy(s->key_id[i], id, 4);
-        /* The raw key is used for nothing but deriving, so that ids and packets share no key. */
-        crypto_generichash(s->key[i], 32, purpose, sizeof purpose - 1, keys[i], 32);
-    }
+    *s = (struct seal){0};
+    for (size_t i = 0; i < count; i++)
+        if (seal_key_add(s, keys[i]) != 0)
+            return ERR_BADPARAM;
     crypto_generichash(s->cluster, 32, (const uint8_t *)cluster, strlen(cluster), NULL, 0);
     return 0;
 }
@@ -285,6 +316,7 @@ static int derive(const struct seal *s, struct seal_stream *t, size_t key, bool 
     sodium_memzero(input, sizeof input);
     sodium_memzero(output, sizeof output);
     sodium_memzero(t->secret, sizeof t->secret);
+    memcpy(t->key_id, s->key_id[key], sizeof t->key_id);
     return 0;
 }
 

@@ -55,6 +55,10 @@ struct seal_peer { /* who a packet is bound to */
 int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32],
               size_t count) MUST_CHECK;
 void seal_fini(struct seal *s); /* wipes */
+/* The keyring in a life: the place of a key is its number, 0 seals, all open. */
+int seal_key_add(struct seal *s, const uint8_t key[32]) MUST_CHECK; /* ERR_FULL; at the end */
+void seal_key_use(struct seal *s, size_t i);                        /* to the front */
+void seal_key_remove(struct seal *s, size_t i);                     /* any but the only one */
 /* Printable id of a key: 8 bytes of its BLAKE2b in hex; its first 4 bytes travel in headers. */
 void seal_key_id(const uint8_t key[32], char out[17]);
 void seal_random(void *out, size_t len);
@@ -104,6 +108,7 @@ struct seal_stream {
     uint8_t recv_key[32];
     uint64_t send_counter;
     uint64_t recv_counter;
+    uint8_t key_id[4];     /* of the cluster key that vouched for both sides */
     struct seal_peer peer; /* proven once a first frame opened */
 };
 void seal_stream_init(struct seal_stream *t);

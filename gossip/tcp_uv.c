@@ -157,6 +157,31 @@ void tcp_member_gone(struct gossip_node *g, uint64_t num)
     }
 }
 
+void tcp_key_used(struct gossip_node *g)
+{
+    struct list *next;
+    for (struct list *at = g->streams.next; at != &g->streams; at = next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        next = at->next;
+        if (t->kind != STREAM_OUT || t->state != STREAM_OPEN ||
+            memcmp(t->seal.key_id, g->seal.key_id[0], sizeof t->seal.key_id) == 0)
+            continue;
+        t->retiring = true;
+        stream_flush(t);
+    }
+}
+
+void tcp_key_removed(struct gossip_node *g, const uint8_t key_id[4])
+{
+    struct list *next;
+    for (struct list *at = g->streams.next; at != &g->streams; at = next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        next = at->next;
+        if (t->state == STREAM_OPEN && memcmp(t->seal.key_id, key_id, 4) == 0)
+            stream_close(t);
+    }
+}
+
 /* ---- sending ---- */
 
 struct write {
@@ -198,7 +223,11 @@ static bool stream_write(struct stream *t, struct write *w, size_t len)
 static void stream_flush(struct stream *t)
 {
     size_t left = t->pending.len - t->pending_at;
-    if (t->state != STREAM_OPEN || t->writing || left == 0)
+    if (t->state != STREAM_OPEN || t->writing)
+        return;
+    if (left == 0 && t->retiring)
+        stream_close(t);
+    if (left == 0)
         return;
     size_t take = left < STREAM_WRITE_MAX ? left : STREAM_WRITE_MAX;
     size_t frames = (take + SEAL_FRAME_MAX - 1) / SEAL_FRAME_MAX;

@@ -24,6 +24,7 @@ static const struct {
      "daemons: what is to run where"},
     {"deploy", cli_deploy, "deploy NAME [--task-definition T] [--wait]",
      "put an environment on its instances"},
+    {"keys", cli_keys, "keys list|install FILE|use ID|remove ID", "rotate the gossip keys"},
     {"keygen", cli_keygen, "keygen", "print a new gossip key"},
     {"dev", cli_dev, "dev [--agents N] [--instances N]", "a whole local cluster, without AWS"},
 };

@@ -439,3 +439,109 @@ Test(node, bad_options_say_what_is_wrong)
     uv_run(&loop, UV_RUN_DEFAULT);
     cr_assert_eq(uv_loop_close(&loop), 0);
 }
+
+/* ---- keys ---- */
+
+static unsigned acks;
+static void on_ack(void *arg, int err, const uint8_t *data, size_t len)
+{
+    unsigned *left = arg;
+    (void)data;
+    (void)len;
+    acks += err == 0;
+    --*left;
+}
+
+static void on_echo(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                    struct gossip_request *call)
+{
+    (void)arg;
+    (void)from;
+    (void)method;
+    gossip_answer(call, 0, data, len);
+}
+
+static unsigned calls_left, sent, expect_got;
+static bool calls_done(void)
+{
+    return calls_left == 0;
+}
+
+static bool all_got(void)
+{
+    return nodes[0].got + nodes[1].got + nodes[2].got == expect_got;
+}
+
+/* Datagrams and calls between all of them; every one must arrive. */
+static void traffic(const char *when)
+{
+    acks = 0;
+    calls_left = 0;
+    sent = 0;
+    expect_got = nodes[0].got + nodes[1].got + nodes[2].got;
+    for (unsigned round = 0; round < 5; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            uint64_t to = gossip_self(nodes[(i + 1) % 3].g);
+            cr_assert_eq(gossip_send(nodes[i].g, CHANNEL_RUMOR, to, "x", 1), 0);
+            expect_got++;
+            calls_left++;
+            sent++;
+            cr_assert_eq(gossip_call(nodes[i].g, to, 1, "y", 1, 5000, on_ack, &calls_left), 0);
+        }
+    }
+    cr_assert(run_until(calls_done, 6000), "%s", when);
+    cr_assert(run_until(all_got, 5000), "%s: a datagram was lost", when);
+    cr_assert_eq(acks, sent, "%s: a call failed", when);
+}
+
+Test(node, keys_rotate_without_loss)
+{
+    char old_id[17], new_id[17];
+    gossip_key_id(key_a[0], old_id);
+    gossip_key_id(key_b[0], new_id);
+    uv_loop_init(&loop);
+    for (unsigned i = 0; i < 3; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "k-%u", i);
+        make(i, id, "c", key_a, 1);
+        gossip_on_call(nodes[i].g, on_echo, NULL);
+        const char *first = nodes[0].address;
+        if (i > 0)
+            gossip_join(nodes[i].g, &first, 1);
+    }
+    expect_count = expect_alive = 3;
+    cr_assert(run_until(all_see, 10000));
+    traffic("before");
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(gossip_key_use(nodes[i].g, new_id), ERR_NOTFOUND);
+        cr_assert_eq(gossip_key_add(nodes[i].g, key_b[0]), 0);
+        cr_assert_eq(gossip_key_add(nodes[i].g, key_b[0]), ERR_EXISTS);
+    }
+    traffic("installed");
+    for (unsigned i = 0; i < 3; i++) { /* one after the other: mixed rings in between */
+        cr_assert_eq(gossip_key_use(nodes[i].g, new_id), 0);
+        traffic("one more uses it");
+        cr_assert_str_eq(gossip_key_at(nodes[i].g, 0), new_id);
+        cr_assert_str_eq(gossip_key_at(nodes[i].g, 1), old_id);
+        cr_assert_eq(gossip_key_remove(nodes[i].g, new_id), ERR_CONFLICT);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(gossip_key_remove(nodes[i].g, old_id), 0);
+        cr_assert_eq(gossip_key_remove(nodes[i].g, old_id), ERR_NOTFOUND);
+        cr_assert_eq(gossip_key_count(nodes[i].g), 1);
+        traffic("one more removed the old one");
+    }
+    /* Who has the old key alone stays outside. */
+    make(3, "late", "c", key_a, 1);
+    const char *first = nodes[0].address;
+    gossip_join(nodes[3].g, &first, 1);
+    run_until(NULL, 500);
+    cr_assert_eq(gossip_alive_count(nodes[0].g), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        struct gossip_stats stats;
+        gossip_stats(nodes[i].g, &stats);
+        cr_assert_eq(nodes[i].failed, 0);
+        cr_assert_eq(i == 0 ? 0 : stats.rejected, 0, "node %u refused packets", i);
+    }
+    finish(4);
+}

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/keyring.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent_int.h"
+#include "agent/base/log.h"
+
+#define CALL_MS 5000
+#define CALLS_MAX 256u /* open at a time; a cluster may have thousands of members */
+#define ID_LEN 16u
+
+enum op { OP_LIST = 1, OP_INSTALL, OP_USE, OP_REMOVE };
+static const char *const op_names[] = {
+    [OP_LIST] = "keys.list",
+    [OP_INSTALL] = "keys.install",
+    [OP_USE] = "keys.use",
+    [OP_REMOVE] = "keys.remove",
+};
+
+struct target {
+    struct keyring *keyring;
+    uint64_t num;
+    char id[AGENT_ID_MAX];
+    int err;                         /* of the last round */
+    char keys[KEYS_MAX][ID_LEN + 1]; /* what it says it has; the first seals */
+    size_t key_count;
+};
+
+struct keyring {
+    struct agent *agent;
+    /* The operation that this agent was asked for. */
+    keyring_done_fn done; /* NULL: none */
+    void *arg;
+    enum op op;
+    bool asking; /* first round of use and remove: what has everybody? */
+    char id[ID_LEN + 1];
+    uint8_t key[KEY_BYTES];
+    struct target *targets;
+    size_t target_count, next, open;
+    bool filling;
+    /* What a member asked of this agent, on its way to the file. */
+    bool writing;
+    bool orphan; /* destroyed meanwhile: freed when the file is written */
+    uv_work_t work;
+    struct keys copy;
+    char path[CONFIG_VALUE_MAX];
+    int write_err;
+    struct errmsg why;
+    struct gossip_request *request;
+};
+
+/* ---- a member carries out ------------------------------------------------------------------ */
+
+static void answer_ids(struct keyring *k, struct gossip_request *call, int err)
+{
+    uint8_t bytes[1 + KEYS_MAX * ID_LEN];
+    struct wbuf w;
+    const struct gossip_node *g = k->agent->gossip;
+    size_t count = g == NULL ? 0 : gossip_key_count(g);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wbuf_u8(&w, (uint8_t)count);
+    for (size_t i = 0; i < count; i++)
+        wbuf_bytes(&w, gossip_key_at(g, i), ID_LEN);
+    gossip_answer(call, err, bytes, w.len);
+}
+
+static void write_file(uv_work_t *work)
+{
+    struct keyring *k = work->data;
+    k->write_err = keys_write(&k->copy, k->path, &k->why);
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+    struct keyring *k = work->data;
+    (void)status;
+    k->writing = false;
+    keys_wipe(&k->copy);
+    if (k->orphan) {
+        gossip_answer(k->request, ERR_CLOSED, NULL, 0);
+        free(k);
+        return;
+    }
+    if (k->write_err != 0)
+        LOG(LOG_ERROR, "keys_not_saved", "a restart of this agent would not have them",
+            LS("why", k->why.text));
+    answer_ids(k, k->request, k->write_err);
+}
+
+static void save(struct keyring *k, struct gossip_request *call)
+{
+    k->copy = k->agent->keys;
+    snprintf(k->path, sizeof k->path, "%s", k->agent->config->gossip_key_file);
+    k->request = call;
+    k->work.data = k;
+    k->writing = true;
+    if (uv_queue_work(k->agent->loop, &k->work, write_file, on_written) == 0)
+        return;
+    k->writing = false;
+    gossip_answer(call, ERR_INTERNAL, NULL, 0);
+}
+
+static int find_key(const struct keys *keys, const char *id)
+{
+    char other[17];
+    for (size_t i = 0; i < keys->count; i++) {
+        gossip_key_id(keys->key[i], other);
+        if (strcmp(id, other) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static int install(struct agent *a, const uint8_t *key)
+{
+    int err = gossip_key_add(a->gossip, key);
+    if (err == 0)
+        memcpy(a->keys.key[a->keys.count++], key, KEY_BYTES);
+    return err == ERR_EXISTS ? 0 : err; /* asked again: the file is written again */
+}
+
+static int use(struct agent *a, const char *id)
+{
+    uint8_t key[KEY_BYTES];
+    int i = find_key(&a->keys, id);
+    int err = i < 0 ? ERR_NOTFOUND : gossip_key_use(a->gossip, id);
+    if (err != 0)
+        return err;
+    memcpy(key, a->keys.key[i], KEY_BYTES);
+    memmove(a->keys.key[1], a->keys.key[0], (size_t)i * KEY_BYTES);
+    memcpy(a->keys.key[0], key, KEY_BYTES);
+    explicit_bzero(key, sizeof key);
+    return 0;
+}
+
+static int take_out(struct agent *a, const char *id)
+{
+    int i = find_key(&a->keys, id);
+    int err = i < 0 ? 0 : gossip_key_remove(a->gossip, id);
+    if (i < 0 || err != 0)
+        return err;
+    a->keys.count--;
+    memmove(a->keys.key[i], a->keys.key[i + 1], (a->keys.count - (size_t)i) * KEY_BYTES);
+    explicit_bzero(a->keys.key[a->keys.count], KEY_BYTES);
+    return 0;
+}
+
+void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
+                     struct gossip_request *call)
+{
+    char id[ID_LEN + 1] = "";
+    struct agent *a = k == NULL ? NULL : k->agent;
+    uint8_t op = len > 0 ? data[0] : 0;
+    if (a == NULL || a->stopping || a->gossip == NULL) {
+        gossip_answer(call, ERR_CLOSED, NULL, 0);
+        return;
+    }
+    if (op == OP_LIST && len == 1) {
+        answer_ids(k, call, 0);
+        return;
+    }
+    if (!(op == OP_INSTALL && len == 1 + KEY_BYTES) &&
+        !((op == OP_USE || op == OP_REMOVE) && len == 1 + ID_LEN)) {
+        gossip_answer(call, ERR_MALFORMED, NULL, 0);
+        return;
+    }
+    if (k->writing) {
+        gossip_answer(call, ERR_BUSY, NULL, 0);
+        return;
+    }
+    if (op != OP_INSTALL)
+        memcpy(id, data + 1, ID_LEN);
+    else
+        gossip_key_id(data + 1, id);
+    int err = op == OP_INSTALL ? install(a, data + 1) : op == OP_USE ? use(a, id) : take_out(a, id);
+    if (err != 0) {
+        gossip_answer(call, err, NULL, 0);
+        return;
+    }
+    LOG(LOG_INFO, "keys_changed", "", LS("op", op_names[op]), LS("key", id));
+    save(k, call);
+}
+
+/* ---- the agent that is asked -------------------------------------------------------------- */
+
+static void finish(struct keyring *k, int err, const char *field, const char *detail, json_t *body)
+{
+    struct intent_result r = {.err = err, .body = body};
+    keyring_done_fn done = k->done;
+    void *arg = k->arg;
+    snprintf(r.detail, sizeof r.detail, "%s", detail);
+    snprintf(r.field, sizeof r.field, "%s", field);
+    free(k->targets);
+    explicit_bzero(k->key, sizeof k->key);
+    k->done = NULL;
+    k->targets = NULL;
+    k->target_count = k->open = k->next = 0;
+    done(arg, &r);
+    json_decref(body);
+}
+
+static int has_key(const struct target *t, const char *id)
+{
+    for (size_t i = 0; i < t->key_count; i++)
+        if (strcmp(t->keys[i], id) == 0)
+            return (int)i;
+    return -1;
+}
+
+static json_t *count_json(struct keyring *k, const char *id)
+{
+    int64_t have = 0, sealing = 0;
+    for (size_t i = 0; i < k->target_count; i++) {
+        int at = k->targets[i].err != 0 ? -1 : has_key(&k->targets[i], id);
+        have += at >= 0;
+        sealing += at == 0;
+    }
+    json_t *j = json_object();
+    json_set_str(j, "id", id);
+    json_set_int(j, "members", have);
+    json_set_int(j, "sealing", sealing);
+    return j;
+}
+
+static json_t *list_json(struct keyring *k)
+{
+    json_t *keys = json_array();
+    for (size_t i = 0; i < k->target_count; i++) {
+        const struct target *t = &k->targets[i];
+        for (size_t n = 0; t->err == 0 && n < t->key_count; n++) {
+            bool known = false;
+            for (size_t o = 0; o < json_array_size(keys) && !known; o++)
+                known = strcmp(json_str_or(json_array_get(keys, o), "id", ""), t->keys[n]) == 0;
+            if (!known && json_array_size(keys) < (size_t)4 * KEYS_MAX)
+                json_array_append_new(keys, count_json(k, t->keys[n]));
+        }
+    }
+    return keys;
+}
+
+static json_t *result_json(struct keyring *k)
+{
+    json_t *j = json_object();
+    json_t *missing = json_array();
+    int64_t acknowledged = 0;
+    for (size_t i = 0; i < k->target_count; i++) {
+        const struct target *t = &k->targets[i];
+        if (t->err == 0) {
+            acknowledged++;
+            continue;
+        }
+        json_t *m = json_object();
+        json_set_str(m, "id", t->id);
+        json_set_str(m, "why", err_text(t->err));
+        json_array_append_new(missing, m);
+    }
+    if (k->id[0] != '\0')
+        json_set_str(j, "id", k->id);
+    json_set_int(j, "members", (int64_t)k->target_count);
+    json_set_int(j, "acknowledged", acknowledged);
+    json_set_bool(j, "all", acknowledged == (int64_t)k->target_count);
+    json_object_set_new(j, "keys", list_json(k));
+    json_object_set_new(j, "missing", missing);
+    return j;
+}
+
+/* After the first round of use and remove: 0, or the error that was reported. */
+static int refuse(struct keyring *k)
+{
+    char detail[256];
+    size_t lacking = 0, sealing = 0;
+    const char *first = "";
+    for (size_t i = 0; i < k->target_count; i++) {
+        const struct target *t = &k->targets[i];
+        int at = t->err != 0 ? -1 : has_key(t, k->id);
+        bool bad = k->op == OP_USE ? at < 0 : t->err != 0 || at == 0;
+        if (bad && first[0] == '\0')
+            first = t->id;
+        lacking += k->op == OP_USE && at < 0;
+        sealing += k->op == OP_REMOVE && bad;
+    }
+    if (lacking > 0)
+        snprintf(detail, sizeof detail,
+                 "%zu of %zu members have not acknowledged key %s (%s first); install it again",
+                 lacking, k->target_count, k->id, first);
+    else if (sealing > 0)
+        snprintf(detail, sizeof detail,
+                 "%zu of %zu members seal with key %s or did not answer (%s first); "
+                 "use another key first",
+                 sealing, k->target_count, k->id, first);
+    else
+        return 0;
+    finish(k, ERR_CONFLICT, "id", detail, NULL);
+    return ERR_CONFLICT;
+}
+
+static void fill(struct keyring *k);
+
+static void round_over(struct keyring *k)
+{
+    if (k->asking) {
+        if (refuse(k) != 0)
+            return;
+        k->asking = false;
+        k->next = 0;
+        fill(k);
+        return;
+    }
+    finish(k, 0, "", "", result_json(k));
+}
+
+static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct target *t = arg;
+    struct keyring *k = t->keyring;
+    t->err = err;
+    if (err == 0) {
+        struct rbuf r;
+        rbuf_init(&r, data, len);
+        size_t count = rbuf_u8(&r);
+        t->key_count = 0;
+        for (size_t i = 0; i < count && i < KEYS_MAX; i++) {
+            const uint8_t *id = rbuf_bytes(&r, ID_LEN);
+            if (r.bad)
+                break;
+            memcpy(t->keys[t->key_count], id, ID_LEN);
+            t->keys[t->key_count++][ID_LEN] = '\0';
+        }
+    }
+    k->open--;
+    fill(k);
+}
+
+static void ask(struct keyring *k, struct target *t)
+{
+    uint8_t bytes[1 + KEY_BYTES];
+    size_t len = 1;
+    bytes[0] = (uint8_t)(k->asking ? OP_LIST : k->op);
+    if (bytes[0] == OP_INSTALL) {
+        memcpy(bytes + 1, k->key, KEY_BYTES);
+        len += KEY_BYTES;
+    } else if (bytes[0] != OP_LIST) {
+        memcpy(bytes + 1, k->id, ID_LEN);
+        len += ID_LEN;
+    }
+    k->open++;
+    t->err = gossip_call(k->agent->gossip, t->num, CALL_KEYS, bytes, len, CALL_MS, on_answer, t);
+    if (t->err != 0)
+        k->open--;
+    explicit_bzero(bytes, sizeof bytes);
+}
+
+/* A call may end at once, inside gossip_call of another: only the outermost goes on. */
+static void fill(struct keyring *k)
+{
+    if (k->filling)
+        return;
+    k->filling = true;
+    while (k->next < k->target_count && k->open < CALLS_MAX)
+        ask(k, &k->targets[k->next++]);
+    k->filling = false;
+    if (k->open == 0 && k->next == k->target_count)
+        round_over(k);
+}
+
+static int list_targets(struct keyring *k)
+{
+    const struct gossip_node *g = k->agent->gossip;
+    size_t count = gossip_count(g);
+    k->targets = calloc(count == 0 ? 1 : count, sizeof *k->targets);
+    if (k->targets == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        const struct gossip_member *m = gossip_at(g, i);
+        if (m->state == MEMBER_FAILED || m->state == MEMBER_LEFT)
+            continue;
+        struct target *t = &k->targets[k->target_count++];
+        t->keyring = k;
+        t->num = m->num;
+        memcpy(t->id, m->id, sizeof t->id);
+    }
+    return 0;
+}
+
+static void report(keyring_done_fn done, void *arg, int err, const char *field, const char *detail)
+{
+    struct intent_result r = {.err = err};
+    snprintf(r.detail, sizeof r.detail, "%s", detail);
+    snprintf(r.field, sizeof r.field, "%s", field);
+    done(arg, &r);
+}
+
+void keyring_run(struct keyring *k, const json_t *command, keyring_done_fn done, void *arg)
+{
+    const char *name = json_str_or(command, "op", "");
+    const char *key = json_str_or(command, "key", "");
+    enum op op = OP_LIST;
+    while (op < OP_REMOVE && strcmp(op_names[op], name) != 0)
+        op++;
+    if (k == NULL || k->agent->gossip == NULL) {
+        report(done, arg, ERR_NOTREADY, "", "this agent has not joined a cluster yet");
+        return;
+    }
+    if (k->done != NULL) {
+        report(done, arg, ERR_BUSY, "", "another keys command is under way at this agent");
+        return;
+    }
+    if (op == OP_INSTALL && keys_parse(key, strlen(key), k->key) != 0) {
+        report(done, arg, ERR_BADBODY, "key",
+               "\"key\" must be 32 bytes as base64 or hex; make one with: blox keygen");
+        return;
+    }
+    k->op = op;
+    k->asking = op == OP_USE || op == OP_REMOVE;
+    snprintf(k->id, sizeof k->id, "%s", json_str_or(command, "id", ""));
+    if (op == OP_INSTALL)
+        gossip_key_id(k->key, k->id);
+    k->done = done;
+    k->arg = arg;
+    if (list_targets(k) != 0)
+        finish(k, ERR_NOMEM, "", "out of memory", NULL);
+    else
+        fill(k);
+}
+
+int keyring_create(struct keyring **ret, struct agent *a)
+{
+    struct keyring *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return ERR_NOMEM;
+    k->agent = a;
+    *ret = k;
+    return 0;
+}
+
+void keyring_destroy(struct keyring *k)
+{
+    if (k == NULL)
+        return;
+    free(k->targets);
+    k->targets = NULL;
+    k->orphan = true;
+    if (!k->writing)
+        free(k);
+}

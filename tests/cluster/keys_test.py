@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation of the gossip key of a running cluster: no packet is refused, no member is suspected, the
+files of all members hold the new key, and a restarted member comes back with it."""
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+
+from harness import BIN, Cluster, check, run, wait_for
+
+
+def blox(agent, *args):
+    p = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{agent.api}",
+                        *args], capture_output=True, text=True, timeout=60, check=False)
+    return p.returncode, p.stdout, p.stderr
+
+
+def key_id(text):
+    return hashlib.blake2b(bytes.fromhex(text), digest_size=32).hexdigest()[:16]
+
+
+def all_alive(c, count):
+    return all(len([m for m in a.items("members") if m["state"] == "alive"]) == count
+               for a in c.agents if a.alive())
+
+
+def trouble(c):
+    return [line for a in c.agents for line in a.log_lines()
+            if line.get("event") in ("packet_refused", "member_failed", "member_suspect")]
+
+
+def refusals(c, old, new):
+    a = c.agents[0]
+    code, _, err = blox(a, "keys", "use", new)
+    check(code == 6 and "have not acknowledged" in err, f"use before install: {code} {err}")
+    code, _, err = blox(a, "keys", "remove", old)
+    check(code == 6 and "seal with key" in err, f"remove of the one that seals: {code} {err}")
+    status, _, out = a.request("POST", "/v2/keys", {"key": "short"})
+    check(status == 400, f"a bad key was answered {status} {out}")
+    status, _, out = a.request("DELETE", "/v2/keys/nonsense")
+    check(status == 404, f"a bad id was answered {status} {out}")
+
+
+def rotate(c, old, new, path):
+    code, out, err = blox(c.agents[1], "keys", "install", path)
+    check(code == 0 and f"{new}: 5 of 5 members acknowledged" in out, f"install: {out} {err}")
+    code, out, err = blox(c.agents[2], "keys", "use", new)
+    check(code == 0 and "5 of 5" in out, f"use: {out} {err}")
+    measured = c.agents[3].write("POST", "/v2/agent/propagate", {"count": 50})
+    check(measured["all"], f"records between the steps: {measured}")
+    code, out, err = blox(c.agents[3], "keys", "remove", old)
+    check(code == 0 and "5 of 5" in out, f"remove: {out} {err}")
+    body = c.agents[4].get("/v2/keys")
+    check([k["id"] for k in body["keys"]] == [new], f"keys after the rotation: {body}")
+    check(body["keys"][0]["members"] == 5 and body["keys"][0]["sealing"] == 5, f"counts: {body}")
+
+
+def test():
+    with Cluster(agents=5, cloud=False) as c:
+        with open(c.key_file, encoding="utf-8") as f:
+            old_key = f.read().strip()
+        new_key = os.urandom(32).hex()
+        new_file = os.path.join(c.dir, "new.key")
+        with open(new_file, "w", encoding="utf-8") as f:
+            f.write(new_key + "\n")
+        for a in c.agents:
+            a.key_file = os.path.join(a.dir, "gossip.key")
+            shutil.copy(c.key_file, a.key_file)
+            os.chmod(a.key_file, 0o600)
+            a.settings["gossip.key_file"] = a.key_file
+        c.start()
+        wait_for("five members", 30, lambda: all_alive(c, 5))
+        old, new = key_id(old_key), key_id(new_key)
+        refusals(c, old, new)
+        rotate(c, old, new, new_file)
+        for a in c.agents:
+            with open(a.key_file, encoding="utf-8") as f:
+                text = f.read()
+            check(new_key in text and old_key not in text, f"file of agent {a.number}")
+            check(os.stat(a.key_file).st_mode & 0o777 == 0o600, "mode of the key file")
+            with open(a.log, encoding="utf-8") as f:
+                check(new_key not in f.read(), "a key in the log")
+        time.sleep(1)
+        check(not trouble(c), f"during the rotation: {trouble(c)}")
+        c.agents[2].stop()
+        c.agents[2].start()
+        wait_for("the restarted member", 30, lambda: all_alive(c, 5))
+
+
+run(test)
