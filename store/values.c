@@ -48,7 +48,7 @@ static int walk(struct store_txn *txn, uint8_t prefix[INDEX_PREFIX], MDB_cursor 
     do {
         MDB_val key = {INDEX_PREFIX, prefix};
         MDB_val val;
-        struct row_text value;
+        struct row_text value = {0};
         uint64_t count = 0;
         int rc = mdb_cursor_get(index, &key, &val, MDB_SET_RANGE);
         if (rc == MDB_NOTFOUND)
