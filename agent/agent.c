@@ -175,6 +175,8 @@ static int start_raft(struct agent *a, struct errmsg *e)
         .apply = flow_apply,
         .snapshot_save = flow_snapshot_save,
         .snapshot_load = flow_snapshot_load,
+        .newest = intents_newest,
+        .merge = intents_merge,
         .on_role = flow_on_role,
     };
     return raft_uv_create(&a->raft, &options, e);

@@ -17,6 +17,7 @@
 #include "agent/identity_uv.h"
 #include "agent/intake/intake.h"
 #include "agent/intent/intent.h"
+#include "agent/intents.h"
 #include "agent/join_uv.h"
 #include "agent/keyring.h"
 #include "agent/keys.h"
@@ -106,6 +107,10 @@ struct agent {
     uint64_t reap_due_ms;
     unsigned reap_rounds;
     uint64_t incarnation;
+    unsigned restoring; /* restores that wait for their entry, and its result: intents.c */
+    uint64_t restored_index;
+    struct intent_result restored;
+    json_t *restored_body;
     bool stopping;
     uint64_t stop_by_ms;            /* a step of stopping waits no longer */
     unsigned marks_open, marks_due; /* stop.c: last writes not confirmed, not posted yet */

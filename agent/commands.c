@@ -154,7 +154,8 @@ static void try_command(struct command *c)
     if (raft_uv_is_leader(a->raft)) {
         c->busy = true;
         c->forwarded_to[0] = '\0';
-        daemons_command(a->daemons, c->json, on_done_here, c);
+        if (!intents_run(a, c->json, on_done_here, c))
+            daemons_command(a->daemons, c->json, on_done_here, c);
     } else if (c->request != NULL) {
         finish_error(c, ERR_NOTLEADER, "this agent does not lead"); /* one hop only */
     } else if (a->leader != 0 && a->leader != gossip_self(a->gossip)) {
@@ -167,6 +168,11 @@ static bool start_local(struct command *c)
 {
     struct agent *a = c->agent;
     const char *op = json_str_or(c->json, "op", "");
+    if (c->request == NULL && intents_is_local(c->json)) {
+        c->busy = true;
+        intents_local(a, c->json, on_done_local, c);
+        return true;
+    }
     bool keys = strncmp(op, "keys.", 5) == 0;
     if (!keys && strcmp(op, "agent.propagate") != 0)
         return false;

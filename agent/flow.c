@@ -14,9 +14,12 @@ void flow_apply(void *arg, uint64_t index, uint64_t term, const void *data, size
 {
     struct agent *a = arg;
     struct intent_result result;
-    intent_apply(a->intent, index, term, data, len, &result, &ret->rows, &ret->count);
     a->applied = (struct record_version){term, index};
+    if (len == 0)
+        return; /* a barrier */
+    intent_apply(a->intent, index, term, data, len, &result, &ret->rows, &ret->count);
     offers_put(a, ret->rows, ret->count);
+    intents_applied(a, index, &result);
     if (a->daemons != NULL) {
         daemons_applied(a->daemons, index, &result);
         daemons_intent_changed(a->daemons);

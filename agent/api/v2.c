@@ -154,6 +154,8 @@ enum MHD_Result v2_handle(struct request *r)
     size_t len = strcspn(name, "/");
     const char *rest = name + len;
     enum MHD_Result ret;
+    if (v2_leader_handle(r, name, &ret))
+        return ret;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strlen(kinds[i].name) == len && strncmp(kinds[i].name, name, len) == 0 &&
             (rest[0] == '\0' || rest[1] != '\0'))

@@ -32,6 +32,9 @@ int cli_environment(struct cli *cli, int argc, char **argv);
 int cli_deploy(struct cli *cli, int argc, char **argv);
 int cli_propagate(struct cli *cli, int argc, char **argv);
 int cli_keys(struct cli *cli, int argc, char **argv);
+int cli_backup(struct cli *cli, int argc, char **argv);
+int cli_restore(struct cli *cli, int argc, char **argv);
+int cli_raft(struct cli *cli, int argc, char **argv);
 int cli_keygen(struct cli *cli, int argc, char **argv);
 int cli_dev(struct cli *cli, int argc, char **argv);
 

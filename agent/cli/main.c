@@ -25,6 +25,9 @@ static const struct {
     {"deploy", cli_deploy, "deploy NAME [--task-definition T] [--wait]",
      "put an environment on its instances"},
     {"keys", cli_keys, "keys list|install FILE|use ID|remove ID", "rotate the gossip keys"},
+    {"backup", cli_backup, "backup > FILE", "environments and deployments, as one document"},
+    {"restore", cli_restore, "restore FILE [--force]", "put a backup's environments back"},
+    {"raft", cli_raft, "raft recover|rejoin [--force]", "after a majority of voters was lost"},
     {"keygen", cli_keygen, "keygen", "print a new gossip key"},
     {"dev", cli_dev, "dev [--agents N] [--instances N]", "a whole local cluster, without AWS"},
 };

@@ -254,11 +254,101 @@ static int check_counts(const json_t *v, const char *field, struct intent_result
                               "%s must have desired, running, pending and failed", field);
 }
 
+static int check_any(const json_t *v, const char *field, struct intent_result *ret)
+{
+    (void)v;
+    (void)field;
+    (void)ret;
+    return 0;
+}
+
 struct member {
     const char *name;
     int (*check)(const json_t *v, const char *field, struct intent_result *ret);
     bool required;
 };
+
+/* Rows of a backup: what others rely on. */
+static const struct member environment_row[] = {{"name", check_name, true},
+                                                {"token", check_token, true},
+                                                {"cluster", check_cluster, true},
+                                                {"taskDefinition", check_task_definition, true},
+                                                {"attributes", check_attributes, true},
+                                                {"expression", check_expression, true},
+                                                {"status", check_text, true},
+                                                {"health", check_text, true},
+                                                {"revision", check_count, true},
+                                                {"deployments", check_count, true},
+                                                {"createdAt", check_text, true},
+                                                {"updatedAt", check_text, false},
+                                                {"activeDeployment", check_id, false},
+                                                {NULL, NULL, false}};
+static const struct member deployment_row[] = {{"id", check_id, true},
+                                               {"environment", check_name, true},
+                                               {"cluster", check_cluster, true},
+                                               {"taskDefinition", check_task_definition, true},
+                                               {"revision", check_count, true},
+                                               {"number", check_count, true},
+                                               {"status", check_text, true},
+                                               {"token", check_token, true},
+                                               {"createdAt", check_text, true},
+                                               {"completedAt", check_text, false},
+                                               {"failedInstances", check_failed, true},
+                                               {"counts", check_counts, true},
+                                               {NULL, NULL, false}};
+
+static bool one_of(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (text != NULL && strcmp(text, *words) == 0)
+            return true;
+    return false;
+}
+
+static int check_row(const json_t *row, const struct member *members, const char *const *statuses,
+                     struct intent_result *ret)
+{
+    if (!json_is_object(row) || !one_of(json_str(row, "status"), statuses))
+        return result_set(ret, ERR_BADBODY, "environments", "a row has no known status");
+    for (const struct member *m = members; m->name != NULL; m++) {
+        const json_t *v = json_object_get(row, m->name);
+        if (v == NULL && m->required)
+            return result_set(ret, ERR_BADBODY, m->name, "a row has no %s", m->name);
+        int err = v == NULL ? 0 : m->check(v, m->name, ret);
+        if (err != 0)
+            return err;
+    }
+    return 0;
+}
+
+static int check_restored(const json_t *v, const char *field, struct intent_result *ret)
+{
+    static const char *const environment_status[] = {"active", "deleting", NULL};
+    static const char *const deployment_statuses[] = {"pending", "running", "completed",
+                                                      "superseded", NULL};
+    if (!json_is_array(v) || json_array_size(v) > ENVIRONMENTS_MAX)
+        return result_set(ret, ERR_BADBODY, field, "%s must be a list of at most %d", field,
+                          ENVIRONMENTS_MAX);
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *one = json_array_get(v, i);
+        const json_t *row = json_object_get(one, "row");
+        const json_t *list = json_arr(one, "deployments");
+        int err = check_row(row, environment_row, environment_status, ret);
+        if (err == 0 && (list == NULL || json_array_size(list) > DEPLOYMENTS_KEPT))
+            err = result_set(ret, ERR_BADBODY, field, "deployments must be a list of at most %d",
+                             DEPLOYMENTS_KEPT);
+        for (size_t k = 0; err == 0 && k < json_array_size(list); k++) {
+            const json_t *dep = json_object_get(json_array_get(list, k), "row");
+            err = check_row(dep, deployment_row, deployment_statuses, ret);
+            if (err == 0 && strcmp(json_str(dep, "environment"), json_str(row, "name")) != 0)
+                err = result_set(ret, ERR_BADBODY, "environment",
+                                 "a deployment is of another environment than it stands in");
+        }
+        if (err != 0)
+            return err;
+    }
+    return 0;
+}
 
 #define MEMBERS_MAX 9
 static const struct form {
@@ -294,6 +384,20 @@ static const struct form {
       {"token", check_token, false},
       {"taskDefinition", check_task_definition, false},
       {"key", check_key, false}}},
+    {"intent.restore",
+     false,
+     {{"environments", check_restored, true},
+      {"clusterName", check_text, false},
+      {"clusterId", check_text, false},
+      {"force", check_bool, false},
+      {"key", check_any, false}}},
+    {"intent.read",
+     false,
+     {{"name", check_name, false},
+      {"deployments", check_bool, false},
+      {"deployment", check_id, false},
+      {"backup", check_bool, false},
+      {"key", check_any, false}}},
     {"environment.remove", true, {{"name", check_name, true}}},
     {"deployment.status",
      true,

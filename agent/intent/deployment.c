@@ -52,7 +52,7 @@ static void supersede(struct apply *a, struct environment *env)
     rows_deployment(&a->in->rows, env, old);
 }
 
-static void prune(struct apply *a, struct environment *env)
+void deployments_prune(struct apply *a, struct environment *env)
 {
     char key[ROW_KEY_TEXT];
     while (env->count > DEPLOYMENTS_KEPT) {
@@ -112,7 +112,7 @@ int deployment_create(struct apply *a)
         deployment_add(env, a->id, number, new_deployment(a, env, number), a->version);
     rows_deployment(&a->in->rows, env, dep);
     a->body = json_incref(dep->json);
-    prune(a, env);
+    deployments_prune(a, env);
     token_of(a->id, token);
     json_set_int(env->json, "deployments", number);
     json_set_str(env->json, "activeDeployment", a->id);

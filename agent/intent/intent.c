@@ -35,6 +35,7 @@ static const struct operation {
     {"environment.remove", environment_remove, false},
     {"deployment.create", deployment_create, true},
     {"deployment.status", deployment_status, true},
+    {"intent.restore", intent_restore_command, false},
 };
 
 static const struct operation *operation_named(const char *name)

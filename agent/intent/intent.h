@@ -13,6 +13,9 @@
  *   {"op":"environment.delete","name","stopTasks":bool,"version"?}
  *   {"op":"environment.remove","name"}          leader only: the tasks of a deleting one are gone
  *   {"op":"deployment.create","environment","token"?,"taskDefinition"?,"key"}
+ *   {"op":"intent.restore","environments":[{"row":{...},"deployments":[{"row":{...}}]}]}
+ *       rows as below; with "clusterName","clusterId","force" on the way to the leader
+ *   {"op":"intent.read",...}                    never in the log: read behind a barrier
  *   {"op":"deployment.status","environment","id","status","failedInstances":[{"arn","reason"}],
  *    "counts":{...}}                             leader only
  *
@@ -62,6 +65,8 @@ void intent_apply(struct intent *in, uint64_t index, uint64_t term, const void *
 
 /* Put back one row at start (from store_log_intent). */
 int intent_restore(struct intent *in, const struct store_log_intent *row) MUST_CHECK;
+/* A row that gossip kept, if it is newer than what is here; tombstones remove. */
+int intent_merge(struct intent *in, const struct store_log_intent *row) MUST_CHECK;
 int intent_save(const struct intent *in, struct buf *out) MUST_CHECK;
 /* Replace everything by a snapshot; yields all rows. ERR_MALFORMED leaves it unchanged. */
 int intent_load(struct intent *in, const void *data, size_t len,

@@ -122,6 +122,9 @@ int environment_delete(struct apply *a);
 int environment_remove(struct apply *a);
 int deployment_create(struct apply *a);
 int deployment_status(struct apply *a);
+int intent_restore_command(struct apply *a); /* restore.c */
+/* The oldest make room: at most DEPLOYMENTS_KEPT stay. */
+void deployments_prune(struct apply *a, struct environment *env);
 /* A token that follows from the id alone. */
 void token_of(const char *id, char out[UUID_TEXT]);
 int check_revision(struct apply *a, const struct environment *env);

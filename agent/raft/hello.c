@@ -14,7 +14,7 @@
 #define HELLO_BLANK 2u     /* no configuration and not bound to one */
 #define HELLO_CANDIDATE 4u /* may become a voter */
 #define HELLO_LEAVING 8u   /* its instance is about to go */
-#define HELLO_BYTES_MAX (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9)
+#define HELLO_BYTES_MAX (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8)
 #define BLANK_FRESH_MS 4000u
 #define FANOUT 4u
 
@@ -89,8 +89,16 @@ static void tell(struct raft_uv *r, uint64_t to, bool ask)
             wbuf_u8(&w, 1);
         }
     }
+    wbuf_u8(&w, (uint8_t)(r->cluster_id != 0 ? r->former_count : 0));
+    for (uint32_t i = 0; r->cluster_id != 0 && i < r->former_count; i++)
+        wbuf_u64(&w, r->former[i]);
     if (!w.bad)
         (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, w.len);
+}
+
+void hello_tell(struct raft_uv *r, uint64_t to)
+{
+    tell(r, to, false);
 }
 
 static bool is_live(const struct gossip_member *m)
@@ -141,6 +149,21 @@ static void meet_other_cluster(struct raft_uv *r, uint64_t from, uint64_t cluste
         memcpy(r->conflict_with, m->id, sizeof(r->conflict_with));
 }
 
+/* Members of another cluster: one of the two may be the recovery of the other. */
+static void meet(struct raft_uv *r, uint64_t from, uint64_t cluster_id, const uint64_t *former,
+                 uint32_t former_count)
+{
+    bool superseded = false;
+    for (uint32_t i = 0; i < former_count; i++)
+        superseded = superseded || former[i] == r->cluster_id;
+    if (superseded)
+        recover_superseded(r, cluster_id);
+    else if (recover_is_former(r, cluster_id))
+        tell(r, from, false);
+    else if (r->superseded == 0)
+        meet_other_cluster(r, from, cluster_id);
+}
+
 static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader, uint64_t term)
 {
     uint64_t now_ms = clock_mono_ms();
@@ -181,6 +204,12 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
             voters[voter_count++] = nums[i];
         listed = listed || nums[i] == r->self.num;
     }
+    uint64_t former[FORMER_MAX];
+    uint32_t former_count = rbuf_left(&b) > 0 ? rbuf_u8(&b) : 0;
+    if (former_count > FORMER_MAX)
+        return;
+    for (uint32_t i = 0; i < former_count; i++)
+        former[i] = rbuf_u64(&b);
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
     struct peer_info *p = b.bad || m == NULL ? NULL : remember(r, m->id);
     if (p == NULL)
@@ -196,8 +225,12 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
                             .candidate = (flags & HELLO_CANDIDATE) != 0,
                             .leaving = leaving};
     if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
-        meet_other_cluster(r, from, cluster_id);
+        meet(r, from, cluster_id, former, former_count);
+    } else if (recover_is_former(r, cluster_id)) {
+        tell(r, from, false); /* an agent that heard of no newer one yet */
     } else if (cluster_id != 0) {
+        if (cluster_id == r->cluster_id)
+            recover_learn_former(r, former, former_count);
         learn_leader(r, cluster_id, leader, term);
         if (voter_count > 0) {
             memcpy(r->known_voters, voters, sizeof(voters));

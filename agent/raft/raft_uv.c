@@ -32,8 +32,10 @@ static void on_timer(uv_timer_t *timer)
 {
     struct raft_uv *r = timer->data;
     uint64_t now_ms = clock_mono_ms();
-    if (now_ms >= raft_deadline(&r->core))
+    if (now_ms >= raft_deadline(&r->core) && r->superseded == 0)
         step(r, &(struct raft_input){.type = RAFT_TICK});
+    if (r->quiet != QUIET_NO)
+        return; /* armed again when that is over */
     if (now_ms >= r->tick_at && !r->closing) {
         r->tick_at = now_ms + TICK_MS;
         step_flush(r);
@@ -53,8 +55,10 @@ static void on_timer(uv_timer_t *timer)
 void raft_uv_arm(struct raft_uv *r)
 {
     uint64_t now_ms = clock_mono_ms(), due = raft_deadline(&r->core);
-    if (r->closing)
+    if (r->closing || r->quiet != QUIET_NO)
         return;
+    if (r->superseded != 0)
+        due = r->tick_at; /* the core rests */
     if (r->tick_at < due)
         due = r->tick_at;
     uv_update_time(r->o.loop);
@@ -78,7 +82,7 @@ void raft_uv_publish(struct raft_uv *r)
     uint64_t term = raft_uv_term(r), leader = step_leader(r);
     if (r->closing)
         return;
-    if (r->core.role != RAFT_LEADER && r->waiter_count > 0)
+    if ((r->core.role != RAFT_LEADER || r->superseded != 0) && r->waiter_count > 0)
         step_fail_waiters(r, ERR_TIMEOUT);
     if (r->told && role == r->role_told && term == r->term_told && leader == r->leader_told)
         return;
@@ -119,7 +123,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
     struct raft_entry entries[RAFT_BATCH];
     struct raft_msg m;
     struct rbuf b;
-    if (r->closing)
+    if (r->closing || r->quiet != QUIET_NO)
         return;
     rbuf_init(&b, data, len);
     uint8_t kind = rbuf_u8(&b);
@@ -140,7 +144,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         return;
     if (r->cluster_id == 0 && !join_cluster(r, cluster_id, &m))
         return;
-    if (cluster_id == r->cluster_id)
+    if (cluster_id == r->cluster_id && r->superseded == 0)
         step(r, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
 }
 
@@ -230,6 +234,8 @@ static int load(struct raft_uv *r, struct errmsg *e)
         err = store_log_read(r->o.store, disk.applied_index + 1, disk.last_index, load_entry, r);
     if (err == 0)
         err = load_boot(r);
+    if (err == 0)
+        err = recover_load(r);
     if (err < 0)
         return errmsg_set(e, err, "the raft log is damaged: %s", err_text(err));
     return 0;
@@ -265,6 +271,8 @@ void raft_uv_op_done(struct raft_uv *r)
 {
     ENSURE(r->store_ops > 0);
     r->store_ops--;
+    if (r->store_ops == 0 && !r->closing)
+        recover_run(r);
     if (!r->closing || r->store_ops > 0 || r->timer != NULL)
         return;
     void (*done)(void *arg) = r->destroyed;
@@ -364,6 +372,16 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
     return 0;
 }
 
+int raft_uv_barrier(struct raft_uv *r, raft_uv_done_fn done, void *arg)
+{
+    return raft_uv_propose(r, NULL, 0, done, arg);
+}
+
+uint64_t raft_uv_cluster_id(const struct raft_uv *r)
+{
+    return r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
+}
+
 bool raft_uv_is_leader(const struct raft_uv *r)
 {
     return step_is_ready(r);
@@ -397,13 +415,18 @@ void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
         if (m->num == r->known_leader)
             r->known_leader = 0;
     }
-    if (!r->closing)
-        pilot_tick(r, clock_mono_ms());
+    if (r->closing)
+        return;
+    /* One that comes back may still be of the cluster before the recovery: it hears so before it
+     * can be elected. */
+    if (m->state == MEMBER_ALIVE && !m->self && r->cluster_id != 0 && r->former_count > 0)
+        hello_tell(r, m->num);
+    pilot_tick(r, clock_mono_ms());
 }
 
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)
 {
-    if (r->core.role != RAFT_LEADER)
+    if (r->core.role != RAFT_LEADER || r->quiet != QUIET_NO || r->superseded != 0)
         return ERR_NOTLEADER;
     if (r->transfer_until_ms != 0)
         return ERR_BUSY;

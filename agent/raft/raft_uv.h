@@ -47,6 +47,10 @@ struct raft_uv_options {
     int (*snapshot_save)(void *arg, struct buf *out);
     int (*snapshot_load)(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
                          struct raft_rows *ret);
+    /* For raft_uv_recover: the newest version of intent that gossip left here; then take over all
+     * that is newer than (term, index) and yield all rows. NULL: cannot recover. */
+    int (*newest)(void *arg, uint64_t *ret_term, uint64_t *ret_index);
+    int (*merge)(void *arg, uint64_t index, uint64_t term, struct raft_rows *ret);
     /* Role, term or leader changed. RAFT_UV_LEADER comes only once the no-op of the term has been
      * applied, so everything acknowledged before is visible. leader is 0 if none is known. */
     void (*on_role)(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader);
@@ -65,6 +69,9 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
                     void *arg) MUST_CHECK;
 
 bool raft_uv_is_leader(const struct raft_uv *r);
+/* done(0) once all that was acknowledged anywhere before this call is applied here; the same errors
+ * as of raft_uv_propose. A no-op through the log: as dear as a write, and as safe. */
+int raft_uv_barrier(struct raft_uv *r, raft_uv_done_fn done, void *arg) MUST_CHECK;
 /* True while the check-quorum lease holds: the leader may act on the world. */
 bool raft_uv_may_act(const struct raft_uv *r);
 uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-voters learn it too) */
@@ -78,6 +85,15 @@ void raft_uv_set_leaving(struct raft_uv *r, bool leaving);
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m);
 /* Step down in favour of the best other voter; done 0 once another leads. */
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+/* The operator says that a majority of the voters is gone for good: a new cluster of one voter,
+ * this agent, with a new id, from the newest of its log and what gossip left. Refused
+ * (ERR_CONFLICT, a sentence in e) where there is a leader or, without force, a live majority. */
+int raft_uv_recover(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
+                    struct errmsg *e) MUST_CHECK;
+/* A server of a former cluster forgets it and joins the recovered one as a new server. */
+int raft_uv_rejoin(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
+                   struct errmsg *e) MUST_CHECK;
+uint64_t raft_uv_cluster_id(const struct raft_uv *r); /* 0: none known */
 /* {"role","term","leader","commit_index","applied_index","last_index","voters":[{"id","match"...}],
  *  "learners":[...],"lease_ms","cluster_id","trouble"} for /v2/leader. New reference. */
 json_t *raft_uv_status(const struct raft_uv *r);

@@ -19,7 +19,11 @@
 #define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
 #define LEADER_STALE_MS 45000u /* a non-voter asks again before that */
+#define FORMER_MAX 8u          /* ids of clusters before a recovery */
 #define RETRY_MS 250u          /* after the disk refused a write */
+
+/* While not QUIET_NO nothing is stepped; what is asked for begins when no write is under way. */
+enum quiet { QUIET_NO, QUIET_RECOVER, QUIET_REJOIN, QUIET_WRITING };
 
 enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3 };
 
@@ -88,6 +92,13 @@ struct raft_uv {
     int disk_err;
     bool leaving;
 
+    enum quiet quiet;
+    void (*quiet_done)(void *arg, int err);
+    void *quiet_arg;
+    uint64_t former[FORMER_MAX]; /* clusters that this one goes on from */
+    uint32_t former_count;
+    uint64_t superseded; /* the cluster that goes on from ours; 0: none */
+
     enum raft_uv_role role_told;
     uint64_t term_told, leader_told;
     bool told, closing;
@@ -115,8 +126,16 @@ void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size
 void hello_announce(struct raft_uv *r); /* a leader tells some members; they pass it on */
 struct peer_info *hello_peer(const struct raft_uv *r, const char *id);
 /* Those who may decide on this server's vote, at once. */
+void hello_tell(struct raft_uv *r, uint64_t to);
 void hello_tell_servers(struct raft_uv *r);
 void hello_free(struct raft_uv *r);
+
+/* recover.c */
+int recover_load(struct raft_uv *r);
+void recover_run(struct raft_uv *r); /* no write of the store is under way */
+bool recover_is_former(const struct raft_uv *r, uint64_t cluster_id);
+void recover_learn_former(struct raft_uv *r, const uint64_t *ids, uint32_t count);
+void recover_superseded(struct raft_uv *r, uint64_t by);
 
 /* pilot.c */
 void pilot_tick(struct raft_uv *r, uint64_t now_ms);

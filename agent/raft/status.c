@@ -25,7 +25,13 @@ static json_t *server_json(const struct raft_uv *r, uint32_t i)
 static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
 {
     char text[400] = "";
-    if (step_in_conflict(r, now_ms))
+    if (r->superseded != 0)
+        snprintf(text, sizeof(text),
+                 "this agent was a voter of cluster %016" PRIx64 ", which was recovered elsewhere "
+                 "as %016" PRIx64 "; it neither votes nor leads. To join the recovered cluster, "
+                 "giving up what its own raft log holds: blox raft rejoin",
+                 r->cluster_id, r->superseded);
+    else if (step_in_conflict(r, now_ms))
         snprintf(text, sizeof(text),
                  "two clusters of this name met: %016" PRIx64 " here, %016" PRIx64
                  " at %s. Neither leader acts. Keep one: stop the agents of the other, remove "
@@ -41,7 +47,9 @@ static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
                  "no cluster yet: waiting until %u candidates have been seen for %" PRIu64 " ms",
                  r->o.expect, r->o.bootstrap_wait_ms);
     else if (step_leader(r) == 0)
-        snprintf(text, sizeof(text), "no leader: a majority of the %u voters does not answer",
+        snprintf(text, sizeof(text),
+                 "no leader: a majority of the %u voters does not answer. If they are gone "
+                 "for good: blox raft recover, on one agent only",
                  raft_voter_count(&r->core.config));
     json_set_str(j, "trouble", text);
 }

@@ -302,7 +302,7 @@ void step_fail_waiters(struct raft_uv *r, int err)
 
 static void apply(struct raft_uv *r)
 {
-    if (r->applying || r->closing)
+    if (r->applying || r->closing || r->quiet != QUIET_NO || r->superseded != 0)
         return;
     r->applying = true;
     while (r->applied < raft_apply_limit(&r->core) && !batch_is_full(&r->batch)) {
@@ -527,7 +527,7 @@ void step(struct raft_uv *r, const struct raft_input *in)
 {
     bool outer = !r->stepping;
     struct raft_out *out = outer ? r->out : malloc(sizeof(*out));
-    if (out == NULL || r->closing) {
+    if (out == NULL || r->closing || r->quiet != QUIET_NO || r->superseded != 0) {
         if (!outer)
             free(out);
         return;
@@ -548,7 +548,7 @@ void step(struct raft_uv *r, const struct raft_input *in)
 
 void step_flush(struct raft_uv *r)
 {
-    if (clock_mono_ms() < r->retry_at || r->stepping)
+    if (clock_mono_ms() < r->retry_at || r->stepping || r->quiet != QUIET_NO || r->superseded != 0)
         return;
     persist(r);
     apply(r);
@@ -573,17 +573,21 @@ int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_
 
 bool step_is_ready(const struct raft_uv *r)
 {
-    return r->core.role == RAFT_LEADER && r->applied >= r->core.term_start;
+    return r->core.role == RAFT_LEADER && r->applied >= r->core.term_start &&
+           r->quiet == QUIET_NO && r->superseded == 0;
 }
 
 bool step_is_server(const struct raft_uv *r)
 {
     const struct raft_server *s = raft_find(&r->core.config, r->self.num);
-    return s != NULL && s->disk == r->disk && !r->core.retired;
+    return s != NULL && s->disk == r->disk && !r->core.retired && r->superseded == 0 &&
+           r->quiet == QUIET_NO;
 }
 
 uint64_t step_leader(const struct raft_uv *r)
 {
+    if (r->superseded != 0 || r->quiet != QUIET_NO)
+        return 0;
     if (r->core.role == RAFT_LEADER)
         return step_is_ready(r) ? r->self.num : 0;
     if (r->core.leader != 0)
