@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Linearizability under kills and stops for a long time: jepsen.sh [SECONDS], 20 minutes if not said.
+set -euo pipefail
+cd "$(dirname "$0")"
+export BLOX_SECONDS=${1:-1200}
+export BLOX_BIN=${BLOX_BIN:-$PWD/../../build/dev/bin}
+exec /usr/bin/python3 linear_test.py

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Five agents, clients that create, update (If-Match), delete and read (consistency=strong)
+environments at any agent while agents are killed and stopped: the history of every environment must
+be linearizable.
+
+    BLOX_SECONDS=1200 python3 tests/cluster/linear_test.py"""
+import http.client
+import json
+import math
+import os
+import random
+import signal
+import threading
+import time
+
+import linear
+from harness import Cluster, check, run, wait_for
+
+SECONDS = float(os.environ.get("BLOX_SECONDS", "60"))
+SEED = int(os.environ.get("BLOX_SEED", str(time.time_ns() % 1000000)))
+CLIENTS = 6
+OPS_A_NAME = 60  # then a new name: short histories are quick to search
+
+
+class Histories:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.ops = {}
+        self.count = 0
+        self.unknown = 0
+
+    def name(self):
+        with self.lock:
+            self.count += 1
+            return f"k{self.count // OPS_A_NAME}-{self.count % 2}"
+
+    def add(self, name, op):
+        with self.lock:
+            self.unknown += op["out"] is None
+            self.ops.setdefault(name, []).append(op)
+
+
+def perform(c, rng, name, f, value, revision):
+    """What became of it, None if nobody knows."""
+    a = rng.choice(c.agents)
+    path = f"/v2/environments/{name}"
+    try:
+        if f == "read":
+            status, _, out = a.request("GET", path + "?consistency=strong", timeout=15)
+            return (out["expression"], out["revision"]) if status == 200 else \
+                "none" if status == 404 else None
+        if f == "create":
+            status, _, _ = a.request("POST", "/v2/environments", {
+                "name": name, "cluster": c.name, "taskDefinition": "daemon:1",
+                "expression": value}, timeout=15)
+            return {201: "ok", 409: "exists"}.get(status)
+        if f == "update":
+            status, _, _ = a.request("PUT", path, {"expression": value},
+                                     {"If-Match": f'"{revision}"'}, timeout=15)
+            return {200: "ok", 412: "mismatch", 404: "none"}.get(status)
+        status, _, _ = a.request("DELETE", path, timeout=15)
+        return "ok" if status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+
+
+def client(c, histories, number, end):
+    rng = random.Random(SEED * 100 + number)
+    known = {}
+    n = 0
+    while time.monotonic() < end:
+        name = histories.name()
+        f = rng.choices(("read", "create", "update", "delete"), (5, 2, 4, 1))[0]
+        n += 1
+        value = f"attribute:ecs.os-type == c{number}n{n}"
+        revision = known.get(name, 1)
+        start = time.monotonic()
+        out = perform(c, rng, name, f, value, revision)
+        op = {"start": start, "end": math.inf if out is None else time.monotonic(), "f": f,
+              "arg": (value, revision) if f == "update" else value if f == "create" else None,
+              "out": out}
+        histories.add(name, op)
+        if f == "read" and isinstance(out, tuple):
+            known[name] = out[1]
+        elif f == "update" and out == "ok":
+            known[name] = revision + 1
+        time.sleep(rng.random() * 0.05)
+
+
+def trouble(c, end):
+    rng = random.Random(SEED)
+    told = {"kill": 0, "stop": 0}
+    while time.monotonic() < end:
+        time.sleep(1 + 2 * rng.random())
+        victim = (c.leader() if rng.random() < 0.6 else None) or rng.choice(c.agents)
+        if rng.random() < 0.5:
+            told["kill"] += 1
+            victim.kill()
+            time.sleep(2 * rng.random())
+            victim.start()
+        else:
+            told["stop"] += 1
+            victim.process.send(signal.SIGSTOP)
+            time.sleep(0.3 + 3 * rng.random())
+            victim.process.send(signal.SIGCONT)
+    return told
+
+
+def test():
+    linear.self_test()
+    print(f"seed {SEED}")
+    with Cluster(agents=5, instances=5) as c:
+        c.start().wait_ready(60)
+        histories = Histories()
+        end = time.monotonic() + SECONDS
+        threads = [threading.Thread(target=client, args=(c, histories, n, end), daemon=True)
+                   for n in range(CLIENTS)]
+        for t in threads:
+            t.start()
+        told = trouble(c, end)
+        for t in threads:
+            t.join(60)
+        wait_for("a leader after the faults", 20, c.leader)
+        total = sum(len(ops) for ops in histories.ops.values())
+        path = os.path.join(c.dir, "history.json")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(histories.ops, f)
+        bad = [n for n, ops in histories.ops.items() if not linear.linearizable(list(ops))]
+        print(f"{total} operations on {len(histories.ops)} environments, {histories.unknown} of "
+              f"unknown outcome, {told['kill']} kills, {told['stop']} stops")
+        check(not bad, f"not linearizable: {bad}; see {path}, seed {SEED}")
+        check(total > 20 * SECONDS / 60, "too few operations to say anything")
+
+
+run(test)
