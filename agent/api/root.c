@@ -104,5 +104,7 @@ enum MHD_Result root_handle(struct request *r)
         return file(r, "text/css; charset=utf-8", dashboard_css, dashboard_css_len);
     if (strcmp(r->path, "/dashboard.js") == 0)
         return file(r, "text/javascript; charset=utf-8", dashboard_js, dashboard_js_len);
+    if (strcmp(r->path, "/openapi.json") == 0)
+        return file(r, "application/json", openapi_json, openapi_json_len);
     return problem_replyf(r, "not-found", "there is no page %.200s", r->path);
 }

@@ -110,8 +110,13 @@ static bool is_write(const struct request *r)
 /* Static pages and probes hold nothing secret. */
 static bool is_public(const struct request *r)
 {
-    static const char *const open[] = {
-        "/", "/dashboard.css", "/dashboard.js", "/health/live", "/health/ready", "/favicon.ico"};
+    static const char *const open[] = {"/",
+                                       "/dashboard.css",
+                                       "/dashboard.js",
+                                       "/health/live",
+                                       "/health/ready",
+                                       "/favicon.ico",
+                                       "/openapi.json"};
     for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
         if (strcmp(r->path, open[i]) == 0)
             return true;

@@ -176,7 +176,7 @@ enum MHD_Result v2_handle(struct request *r)
     if (strcmp(name, "summary") == 0)
         return is_read(r) ? v2_summary(r) : wrong_method(r, "GET, HEAD");
     if (strcmp(name, "watch") == 0)
-        return is_read(r) ? v2_watch(r) : wrong_method(r, "GET");
+        return is_read(r) ? v2_watch(r) : wrong_method(r, "GET, HEAD");
     if (strcmp(name, "problems") == 0 || strncmp(name, "problems/", 9) == 0)
         return is_read(r) ? problem_explain(r, rest[0] == '\0' ? "" : rest + 1)
                           : wrong_method(r, "GET, HEAD");

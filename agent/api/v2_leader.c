@@ -128,16 +128,15 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
         *ret = r->method != METHOD_POST ? not_allowed(r, "POST")
                : name[7] == 'c'         ? raft(r, "raft.recover")
                                         : raft(r, "raft.rejoin");
-    } else if (consistency != NULL && is_read(r)) {
+    } else if (consistency != NULL && strcmp(consistency, "local") != 0 && is_read(r)) {
         if (strcmp(consistency, "strong") == 0 && intent)
             *ret = strong(r, name);
         else
             *ret = problem_reply(
-                r,
-                &(struct problem){.slug = "bad-parameter",
-                                  .detail = "\"consistency\" may be strong, for /v2/environments "
-                                            "and what is below it; leave it out otherwise",
-                                  .pointer = "?consistency"});
+                r, &(struct problem){.slug = "bad-parameter",
+                                     .detail = "\"consistency\" may be local, or strong for "
+                                               "/v2/environments and what is below it",
+                                     .pointer = "?consistency"});
     } else {
         return false;
     }

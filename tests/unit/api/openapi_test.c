@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * /openapi.json and the router know the same paths and methods. */
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/json.h"
+#include "tests/unit/api/fixture.h"
+
+static struct fixture f;
+
+static json_t *get_description(void)
+{
+    struct http h = http_get(&f, "/openapi.json");
+    struct errmsg e = {""};
+    cr_assert_eq(h.status, 200);
+    json_t *doc = json_parse(h.body, h.len, &e);
+    cr_assert_not_null(doc, "%s", e.text);
+    http_free(&h);
+    return doc;
+}
+
+/* "/v2/tasks/{id}" with something for what is in braces. */
+static void fill_in(const char *path, char out[256])
+{
+    size_t n = 0;
+    for (const char *p = path; *p != '\0' && n < 230; p++) {
+        if (*p != '{') {
+            out[n++] = *p;
+            continue;
+        }
+        memcpy(out + n, "0123456789abcdef", 16);
+        n += 16;
+        p += strcspn(p, "}");
+    }
+    out[n] = '\0';
+}
+
+static void answer(struct fixture *fx, struct api_write *w)
+{
+    (void)fx;
+    api_write_done(w, ERR_NOTFOUND, "none", NULL, NULL, NULL);
+}
+
+/* The router says itself which methods a path takes. */
+Test(openapi, methods_are_those_that_the_router_allows)
+{
+    static const char *const methods[] = {"get", "head", "post", "put", "delete"};
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE"};
+    const char *path;
+    json_t *item;
+    fixture_start(&f, NULL);
+    fixture_set_answer(&f, answer);
+    json_t *doc = get_description();
+    cr_assert_str_eq(json_str_or(doc, "openapi", ""), "3.1.0");
+    json_object_foreach(json_obj(doc, "paths"), path, item)
+    {
+        char at[256], allow[256];
+        fill_in(path, at);
+        struct http h = http_do(&f, "PATCH", at, NULL, NULL);
+        http_header(&h, "Allow", allow);
+        cr_assert_eq(h.status, 405, "PATCH %s: %ld", at, h.status);
+        http_free(&h);
+        for (size_t i = 0; i < 5; i++) {
+            bool allowed = false;
+            for (const char *p = allow; *p != '\0'; p += strspn(p, ", ")) {
+                size_t len = strcspn(p, ",");
+                allowed = allowed || (len == strlen(names[i]) && strncmp(p, names[i], len) == 0);
+                p += len;
+            }
+            cr_assert_eq(json_obj(item, methods[i]) != NULL, allowed, "%s %s; Allow: %s", names[i],
+                         path, allow);
+        }
+        /* What it promises to answer is there. */
+        h = http_get(&f, strcmp(path, "/v2/watch") == 0 ? "/v2/watch?kinds=x" : at);
+        cr_assert(h.status != 404 || strstr(h.body, "there is no page") == NULL, "%s", path);
+        http_free(&h);
+    }
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* Some path is that, or ends with it behind a slash. */
+static bool is_described(json_t *paths, const char *end)
+{
+    const char *path;
+    json_t *item;
+    char tail[160];
+    snprintf(tail, sizeof tail, "%s%s", end[0] == '/' ? "" : "/", end);
+    json_object_foreach(paths, path, item)
+    {
+        size_t n = strlen(path), len = strlen(tail);
+        if (n >= len && strcmp(path + n - len, tail) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Every path that the router's source compares with. */
+Test(openapi, every_path_of_the_router_is_described)
+{
+    static const char *const files[] = {"agent/api/v2.c", "agent/api/v2_leader.c",
+                                        "agent/api/root.c"};
+    static const char *const calls[] = {"strcmp(name, \"", "strcmp(tail, \"",
+                                        "strcmp(rest + len, \"", "strcmp(r->path, \""};
+    static char source[65536];
+    unsigned seen = 0;
+    fixture_start(&f, NULL);
+    json_t *doc = get_description();
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        FILE *file = fopen(files[i], "r");
+        cr_assert_not_null(file, "%s: run from the repository's root", files[i]);
+        source[fread(source, 1, sizeof source - 1, file)] = '\0';
+        fclose(file);
+        for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++)
+            for (char *p = source; (p = strstr(p, calls[c])) != NULL; seen++) {
+                char path[128];
+                p += strlen(calls[c]);
+                snprintf(path, sizeof path, "%.*s", (int)strcspn(p, "\""), p);
+                cr_assert(is_described(json_obj(doc, "paths"), path), "%s: %s", files[i], path);
+            }
+    }
+    static const char *const tables[] = {"instances", "tasks",   "deployments",
+                                         "agent",     "members", "leader"};
+    for (size_t i = 0; i < 6; i++)
+        cr_assert(is_described(json_obj(doc, "paths"), tables[i]), "%s", tables[i]);
+    cr_assert_gt(seen, 10u);
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* Every $ref leads somewhere. */
+static void check_refs(json_t *doc, json_t *node)
+{
+    const char *name;
+    json_t *inner;
+    size_t i;
+    const char *ref = json_str(node, "$ref");
+    if (ref != NULL) {
+        char copy[128], *rest = NULL;
+        json_t *at = doc;
+        cr_assert(strncmp(ref, "#/", 2) == 0 && strlen(ref) < sizeof copy, "%s", ref);
+        snprintf(copy, sizeof copy, "%s", ref + 2);
+        for (char *part = strtok_r(copy, "/", &rest); part != NULL;
+             part = strtok_r(NULL, "/", &rest))
+            at = json_object_get(at, part);
+        cr_assert_not_null(at, "%s", ref);
+    }
+    if (json_is_array(node))
+        json_array_foreach(node, i, inner) check_refs(doc, inner);
+    else
+        json_object_foreach(node, name, inner) check_refs(doc, inner);
+}
+
+Test(openapi, references_resolve)
+{
+    fixture_start(&f, NULL);
+    json_t *doc = get_description();
+    check_refs(doc, doc);
+    json_decref(doc);
+    fixture_stop(&f);
+}
