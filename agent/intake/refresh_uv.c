@@ -14,7 +14,7 @@
 #define RETRY_MAX_MS 30000
 /* ECS may not show what it has just made ("eventual consistency"): a young row that is MISSING is
  * looked at again before it is buried. */
-#define YOUNG_MS 15000
+#define YOUNG_MS 15000u
 
 struct describe {
     struct list link;
@@ -137,9 +137,10 @@ static void take_missing(struct taking *t, const char *cluster, const json_t *fa
         stored.header.deleted || stored.over) /* what is over is kept for its time (reap) */
         return;
     /* By the own clock: the origin's may be ahead by hours. */
+    int64_t young_ms = (int64_t)(in->options.young_ms == 0 ? YOUNG_MS : in->options.young_ms);
     int64_t age_ms = clock_unix_ms() - stored.stored_unix_ms;
-    if (age_ms >= 0 && age_ms < YOUNG_MS) {
-        want(in, cluster, arn, (uint64_t)(YOUNG_MS - age_ms));
+    if (age_ms >= 0 && age_ms < young_ms) {
+        want(in, cluster, arn, (uint64_t)(young_ms - age_ms));
         return;
     }
     struct record rec = stored.header;

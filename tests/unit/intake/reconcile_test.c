@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Against ECS: everything (reconcile) and some rows (refresh), with a real store and a real client
+ * against the local cloud. Events are lost, so that nothing else brings a row. */
+#include "tests/unit/intake/world.h"
+
+static void no_events(struct world *w)
+{
+    world_tell(w, "set", "{\"event_loss\":1}");
+    w->options.queue = NULL;
+}
+
+static void reconcile(struct world *w)
+{
+    unsigned before = w->reconciled;
+    intake_reconcile(w->intake);
+    UNTIL(w, w->reconciled > before);
+}
+
+Test(reconcile, ends_when_all_pages_are_stored)
+{
+    struct world w;
+    world_open(&w, 230, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    cr_assert_eq(w.rows_when_reconciled, 230u, "%u rows", (unsigned)w.rows_when_reconciled);
+    cr_assert_eq(world_figure(&w, "reconcile", "drift"), 230);
+    reconcile(&w);
+    cr_assert_eq(world_figure(&w, "reconcile", "drift"), 230, "nothing was new");
+    world_close(&w);
+}
+
+Test(reconcile, finds_what_events_did_not_tell)
+{
+    struct world w;
+    struct record rec;
+    char arn[2][400];
+    world_open(&w, 3, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    world_start_task(&w, 0, arn[0]);
+    world_start_task(&w, 2, arn[1]);
+    world_tell(&w, "add-instances", "{\"count\":2}");
+    for (size_t i = 0; i < 2; i++)
+        while (!world_is(&w, RECORD_TASK, arn[i], "RUNNING"))
+            reconcile(&w);
+    cr_assert_eq(world_count(&w, RECORD_INSTANCE), 5u);
+    cr_assert_str_eq(world_row(&w, RECORD_TASK, arn[0], &rec), "RUNNING");
+    cr_assert_eq(rec.source, SOURCE_RECONCILE);
+    world_close(&w);
+}
+
+Test(reconcile, buries_what_ecs_has_forgotten)
+{
+    struct world w;
+    struct record rec;
+    char arn[400], args[512];
+    world_open(&w, 2, 1);
+    no_events(&w);
+    world_tell(&w, "set", "{\"stopped_retention_ms\":1}");
+    world_lead(&w);
+    world_start_task(&w, 0, arn);
+    while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
+        reconcile(&w);
+    (void)world_row(&w, RECORD_TASK, arn, &rec);
+    uint64_t version = rec.version.hi;
+    snprintf(args, sizeof args, "{\"task\":\"%s\"}", arn);
+    world_tell(&w, "kill-task", args);
+    UNTIL(&w, world_stat(&w, "tasks") == 0);
+    reconcile(&w); /* finds that it is not listed; the refresh that follows buries it */
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "gone"));
+    (void)world_row(&w, RECORD_TASK, arn, &rec);
+    cr_assert_eq(rec.version.hi, version);
+    cr_assert_eq(rec.version.lo, 1u);
+    world_close(&w);
+}
+
+/* A tombstone yields to a higher version, never to the event that it buried. */
+Test(reconcile, a_late_event_does_not_undo_a_burial)
+{
+    static const char arn[] = "arn:aws:ecs:us-east-1:111122223333:task/other/late";
+    struct world w;
+    struct record rec;
+    world_open(&w, 1, 1);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0 && world_queued(&w) == 0);
+    world_event(&w, json_str(w.ready, "cluster_arn"), arn, 6, "RUNNING");
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    intake_refresh_task(w.intake, NULL, arn);
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "gone"));
+    world_event(&w, json_str(w.ready, "cluster_arn"), arn, 6, "RUNNING");
+    UNTIL(&w, world_queued(&w) == 0);
+    cr_assert_str_eq(world_row(&w, RECORD_TASK, arn, NULL), "gone");
+    world_event(&w, json_str(w.ready, "cluster_arn"), arn, 7, "RUNNING");
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    (void)world_row(&w, RECORD_TASK, arn, &rec);
+    cr_assert_eq(rec.version.hi, 7u);
+    cr_assert_eq(rec.version.lo, 0u);
+    world_close(&w);
+}
+
+static void bury(struct world *w, const char *arn)
+{
+    struct record rec;
+    (void)world_row(w, RECORD_TASK, arn, &rec);
+    rec.key = arn;
+    rec.value = NULL;
+    rec.value_len = 0;
+    rec.deleted = true;
+    rec.version.lo |= 1;
+    cr_assert_eq(rows_apply(w->rows, &rec, 1, NULL, NULL), 0);
+    UNTIL(w, world_is(w, RECORD_TASK, arn, "gone"));
+}
+
+Test(reconcile, what_lives_comes_back_and_what_is_over_does_not)
+{
+    struct world w;
+    struct record rec;
+    char arn[400], args[512];
+    world_open(&w, 1, 1);
+    no_events(&w);
+    world_lead(&w);
+    world_start_task(&w, 0, arn);
+    while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
+        reconcile(&w);
+    bury(&w, arn);
+    reconcile(&w);
+    cr_assert_str_eq(world_row(&w, RECORD_TASK, arn, &rec), "RUNNING");
+    cr_assert_eq(rec.version.lo, 2u, "the next generation");
+    snprintf(args, sizeof args, "{\"task\":\"%s\"}", arn);
+    world_tell(&w, "kill-task", args);
+    while (!world_is(&w, RECORD_TASK, arn, "STOPPED"))
+        reconcile(&w);
+    bury(&w, arn); /* as the reaper does; ECS shows it for another hour */
+    reconcile(&w);
+    cr_assert_str_eq(world_row(&w, RECORD_TASK, arn, &rec), "gone");
+    world_close(&w);
+}
+
+Test(reconcile, a_deregistered_instance_is_not_active_any_more)
+{
+    struct world w;
+    char args[512];
+    world_open(&w, 3, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    const char *arn = world_instance(&w, 1, "arn");
+    cr_assert(world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
+    snprintf(args, sizeof args, "{\"instance\":\"%s\",\"force\":true}", arn);
+    world_tell(&w, "deregister", args);
+    reconcile(&w);
+    UNTIL(&w, !world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
+    cr_assert(world_is(&w, RECORD_INSTANCE, world_instance(&w, 0, "arn"), "ACTIVE"));
+    world_close(&w);
+}
+
+Test(reconcile, goes_on_through_faults)
+{
+    static const char *const faults[] = {
+        "{\"mode\":\"throttle\",\"operation\":\"ListTasks\",\"count\":2}",
+        "{\"mode\":\"error\",\"status\":500,\"operation\":\"DescribeClusters\",\"count\":1}",
+        "{\"mode\":\"reset\",\"operation\":\"ListContainerInstances\",\"count\":2}",
+        "{\"mode\":\"truncate\",\"operation\":\"DescribeContainerInstances\",\"count\":2}",
+        "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\",\"operation\":"
+        "\"ListTasks\",\"count\":1}",
+    };
+    struct world w;
+    world_open(&w, 120, 1);
+    no_events(&w);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        world_tell(&w, "fault", faults[i]);
+    world_lead(&w);
+    UNTIL(&w, w.failed > 0);
+    cr_assert_eq(w.reconciled, 0u);
+    cr_assert_neq(intake_trouble(w.intake)[0], '\0');
+    UNTIL(&w, w.reconciled > 0); /* by itself */
+    cr_assert_eq(w.rows_when_reconciled, 120u);
+    world_close(&w);
+}
+
+Test(reconcile, a_cluster_that_is_not_there)
+{
+    struct world w;
+    world_open(&w, 2, 1);
+    no_events(&w);
+    w.options.queue = json_str(w.ready, "queue_url");
+    w.options.clusters = "nowhere";
+    world_lead(&w);
+    UNTIL(&w, w.failed > 0);
+    cr_assert_neq(strstr(intake_trouble(w.intake), "nowhere"), NULL, "%s",
+                  intake_trouble(w.intake));
+    world_drop_intake(&w);
+    w.options.clusters = "nowhere, own"; /* does not keep the other waiting, but is told */
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    cr_assert_eq(world_count(&w, RECORD_INSTANCE), 2u);
+    cr_assert_neq(strstr(intake_trouble(w.intake), "nowhere"), NULL);
+    world_drop_intake(&w);
+    w.options.clusters = "all";
+    w.reconciled = 0;
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    cr_assert_str_eq(intake_trouble(w.intake), "");
+    world_close(&w);
+}
+
+Test(refresh, describes_what_it_is_asked_for_and_survives_nonsense)
+{
+    struct world w;
+    char arn[400];
+    world_open(&w, 2, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    world_start_task(&w, 0, arn);
+    intake_refresh_task(w.intake, NULL, "");
+    intake_refresh_task(w.intake, NULL, "rm -rf");
+    intake_refresh_task(w.intake, NULL, "arn:aws:s3:::bucket");
+    intake_refresh_instance(w.intake, "other", "arn:aws:ecs:us-east-1:1:container-instance/o/x");
+    cr_assert_eq(world_figure(&w, "reconcile", "waiting"), 1, "only what may be an ARN");
+    while (!world_is(&w, RECORD_TASK, arn, "RUNNING")) {
+        intake_refresh_task(w.intake, NULL, arn);
+        UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0);
+        uv_run(&w.loop, UV_RUN_ONCE);
+    }
+    world_close(&w);
+}
+
+/* Before the reconcile has resolved the cluster's name, a hint comes with it. */
+Test(refresh, rows_carry_the_clusters_arn)
+{
+    struct world w;
+    struct store_txn *txn;
+    uint64_t n = 0;
+    world_open(&w, 2, 1);
+    no_events(&w);
+    world_tell(&w, "fault",
+               "{\"mode\":\"delay\",\"ms\":400,\"operation\":\"DescribeClusters\",\"count\":1}");
+    world_lead(&w);
+    intake_refresh_instance(w.intake, NULL, world_instance(&w, 1, "arn"));
+    UNTIL(&w, world_is(&w, RECORD_INSTANCE, world_instance(&w, 1, "arn"), "ACTIVE"));
+    cr_assert_eq(w.reconciled, 0u);
+    cr_assert_eq(store_read_begin(w.store, &txn), 0);
+    cr_assert_eq(
+        store_count(txn, RECORD_INSTANCE, ROW_CLUSTER, json_str(w.ready, "cluster_arn"), &n), 0);
+    store_read_end(txn);
+    cr_assert_eq(n, 1u);
+    world_close(&w);
+}
+
+Test(local, the_own_ecs_agent_gives_hints)
+{
+    struct world w;
+    char arn[400];
+    world_open(&w, 2, 1);
+    no_events(&w);
+    w.options.ecs_agent_endpoint = world_instance(&w, 0, "ecs_agent");
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    world_start_task(&w, 0, arn);
+    UNTIL(&w, w.hints > 0);
+    cr_assert_str_eq(w.hint, arn);
+    intake_refresh_task(w.intake, NULL, w.hint);
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    world_close(&w);
+}
