@@ -157,6 +157,29 @@ Test(swim, paused_members_are_degraded_not_failed_and_fail_nobody)
     world_fini();
 }
 
+/* Degraded lasts half a minute, because the host answers: it must not hide that the process ended.
+ */
+Test(swim, a_member_killed_while_degraded_is_marked_in_bounded_time)
+{
+    static const unsigned counts[] = {5, 32};
+    for (unsigned k = 0; k < 2; k++) {
+        world_init(counts[k], 11, 0);
+        world_run(10000);
+        world.node[3].state = PAUSED;
+        world_run(6000);
+        cr_assert_gt(world.degraded, 0);
+        cr_assert_eq(world.failures, 0);
+        uint64_t start = world.now_ms;
+        world.node[3].state = KILLED;
+        world_run(6000);
+        for (unsigned i = 0; i < counts[k]; i++)
+            cr_assert(i == 3 || world.node[i].failed_at[3] > start,
+                      "%u members: %u never marked it", counts[k], i);
+        cr_assert_eq(world.failures_of_running, 0);
+        world_fini();
+    }
+}
+
 Test(swim, a_partition_heals)
 {
     world_init(32, 13, 0);
