@@ -28,6 +28,7 @@ struct imds_get {
     char path[512];
     bool secret;
     bool token_renewed; /* a 401 has been met with a new token */
+    uint64_t token_id;  /* of the token it was sent with */
     unsigned attempts;
     uint64_t due_ms;
     imds_done_fn done;
@@ -41,6 +42,7 @@ struct imds {
     bool disabled;
     char token[256];
     uint64_t token_until_ms;
+    uint64_t token_id; /* counts tokens */
     struct xfer_op *token_op;
     unsigned token_attempts;
     struct list waiting; /* for a token or for their time to try again */
@@ -109,7 +111,8 @@ static void on_get(void *arg, const struct xfer_result *r)
     if (token_refused || (is_transient(r) && g->attempts < ATTEMPTS)) {
         if (token_refused) {
             g->token_renewed = true;
-            m->token_until_ms = 0;
+            if (g->token_id == m->token_id) /* else another answer has had it renewed already */
+                m->token_until_ms = 0;
         }
         g->due_ms = clock_mono_ms() + (token_refused ? 0 : RETRY_MS);
         list_remove(&g->node);
@@ -137,6 +140,7 @@ static void on_token(void *arg, const struct xfer_result *r)
         memcpy(m->token, r->body, n);
         m->token[n] = '\0';
         m->token_until_ms = clock_mono_ms() + TOKEN_RENEW_MS;
+        m->token_id++;
         m->token_attempts = 0;
         wake(m, 0);
         return;
@@ -197,6 +201,7 @@ static void get_send(struct imds_get *g)
                              .max_body = ANSWER_MAX,
                              .secret = g->secret};
     g->attempts++;
+    g->token_id = m->token_id;
     list_remove(&g->node);
     g->op = xfer_start(m->xfer, &spec, on_get, g);
     explicit_bzero(token, sizeof token);
