@@ -295,11 +295,11 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
 /* Callbacks may end any command meanwhile: each is taken from a list of its own. */
 void commands_retry(struct agent *a)
 {
-    struct list todo;
-    list_init(&todo);
+    struct list copy;
+    list_init(&copy);
     for (struct list *node; (node = list_pop(&a->commands)) != NULL;)
-        list_push(&todo, node);
-    for (struct list *node; (node = list_pop(&todo)) != NULL;) {
+        list_push(&copy, node);
+    for (struct list *node; (node = list_pop(&copy)) != NULL;) {
         list_push(&a->commands, node);
         try_command(LIST_OF(node, struct command, link));
     }

@@ -118,7 +118,7 @@ static int class_byte(struct compiler *c, unsigned *ret)
 
 static int class_body(struct compiler *c)
 {
-    uint8_t index;
+    uint8_t index = 0;
     int rv = new_class(c, &index);
     if (rv)
         return rv;
@@ -182,7 +182,7 @@ static int escape(struct compiler *c)
     char letter = c->text[c->at];
     uint8_t bits[32] = {0};
     if (class_named(bits, letter)) {
-        uint8_t index;
+        uint8_t index = 0;
         int rv = new_class(c, &index);
         if (rv)
             return rv;
@@ -260,7 +260,7 @@ static int read_number(struct compiler *c, unsigned *ret)
 /* {m}, {m,}, {m,n}: the code of the atom is written out again as often as needed. */
 static int repeat(struct compiler *c, size_t start)
 {
-    unsigned least, most;
+    unsigned least = 0, most = 0;
     bool unbounded = false;
     int rv = read_number(c, &least);
     if (rv)

@@ -203,7 +203,7 @@ static int parse_time(struct parser *p, size_t at, const char *text, int64_t *re
 static int value(struct parser *p, struct select_node *node)
 {
     struct select *sel = p->sel;
-    size_t at, len;
+    size_t at = 0, len = 0;
     int rv = value_text(p, node->op == SELECT_LIKE, &at, &len);
     if (rv)
         return rv;
@@ -216,7 +216,7 @@ static int value(struct parser *p, struct select_node *node)
     sel->values[index] = keep(p, &p->text[at], len);
     const char *text = &sel->texts[sel->values[index]];
     if (node->op == SELECT_LIKE) {
-        size_t bad;
+        size_t bad = 0;
         if (sel->pattern_count == SELECT_PATTERNS_MAX)
             return errmsg_set(p->e, ERR_TOOBIG, "position %zu: more than %d regular expressions",
                               at + 1, SELECT_PATTERNS_MAX);
@@ -357,7 +357,7 @@ static int term(struct parser *p, uint16_t *ret)
     int rv;
     p->depth++;
     if (take_word(p, "not") || take_sign(p, "!")) {
-        uint16_t node;
+        uint16_t node = 0;
         rv = new_node(p, &node);
         if (!rv)
             rv = term(p, &p->sel->nodes[node].left);
@@ -383,13 +383,13 @@ static int chain(struct parser *p, bool is_or, uint16_t *ret)
         skip_blanks(p);
         if (!take_sign(p, is_or ? "||" : "&&") && !take_word(p, is_or ? "or" : "and"))
             return 0;
-        uint16_t node;
+        uint16_t node = 0;
         rv = new_node(p, &node);
         if (rv)
             return rv;
         p->sel->nodes[node].kind = is_or ? SELECT_OR : SELECT_AND;
         p->sel->nodes[node].left = *ret;
-        uint16_t right;
+        uint16_t right = 0;
         rv = is_or ? chain(p, false, &right) : term(p, &right);
         p->sel->nodes[node].right = rv ? 0 : right;
         *ret = node;
