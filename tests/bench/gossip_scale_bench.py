@@ -41,13 +41,20 @@ def wait_whole(agents, seconds=60):
     wait_for("all to see all", seconds, lambda: all(sees(a, len(agents)) for a in agents), 0.5)
 
 
+def last_of(agent, names):
+    """When the agent first held the last of these members to be alive; it logs itself, too."""
+    first = {}
+    for t, _, member in events(agent, {"member_alive"}):
+        first.setdefault(member, t)
+    return max(first[name] for name in names)
+
+
 def mass_start(c):
     for a in c.agents:
         a.start()
     last = time.time()
     wait_whole(c.agents)
-    done = [sorted(t for t, _, _ in events(a, {"member_alive"}))[len(c.agents) - 2]
-            for a in c.agents]
+    done = [last_of(a, {name_of(b) for b in c.agents}) for a in c.agents]
     put("gossip_scale", "mass_start_after_last_start", max(0.0, (max(done) - last) * 1000), "ms",
         hosts=HOSTS)
 
@@ -60,10 +67,9 @@ def newcomer(c):
     wait_whole(c.agents)
     first = min(t for t, e, m in events(a, {"member_alive"}))
     seen = [min(t for t, e, m in events(b, {"member_alive"}) if m == name_of(a)) for b in old]
-    own = sorted(t for t, _, _ in events(a, {"member_alive"}))
-    start = min([first] + seen)  # the moment it said hello, but for a trip or two
+    start = min([first] + seen)  # its gossip began: not the start of its process
     put("gossip_scale", "newcomer_seen_by_all", (max(seen) - start) * 1000, "ms", hosts=HOSTS)
-    put("gossip_scale", "newcomer_sees_all", (own[len(old) - 1] - start) * 1000, "ms", hosts=HOSTS)
+    put("gossip_scale", "newcomer_sees_all", (last_of(a, {name_of(b) for b in old}) - start) * 1000, "ms", hosts=HOSTS)
 
 
 def kills(c):
@@ -153,4 +159,5 @@ def main():
         kills(c)
 
 
-main()
+if __name__ == "__main__":
+    main()
