@@ -139,8 +139,12 @@ Test(poll, a_batch_stored_after_leadership_went_stays_in_the_queue)
         intake_lead(w.intake, i % 2 == 0, ++w.term);
         uv_run(&w.loop, UV_RUN_ONCE);
     }
-    world_event(&w, json_str(w.ready, "cluster_arn"), TASK("c"), 1, "RUNNING");
-    UNTIL(&w, world_is(&w, RECORD_TASK, TASK("c"), "RUNNING"));
+    /* SQS may give some messages to the polls that were just cancelled, and keep them back then. */
+    for (uint64_t v = 1; !world_is(&w, RECORD_TASK, TASK("c"), "RUNNING"); v++) {
+        world_event(&w, json_str(w.ready, "cluster_arn"), TASK("c"), v, "RUNNING");
+        for (unsigned turn = 0; turn < 20; turn++)
+            uv_run(&w.loop, UV_RUN_ONCE);
+    }
     world_close(&w);
 }
 
