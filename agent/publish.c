@@ -135,13 +135,11 @@ static void publish_facts(struct agent *a, const char *state, const char *troubl
     snprintf(facts.why, sizeof facts.why, "%s", trouble);
     facts.applied_term = a->term;
     if (a->raft != NULL) {
-        json_t *status = raft_uv_status(a->raft);
-        facts.applied_index = (uint64_t)json_int_or(status, "applied_index", 0);
-        int64_t config_index = json_int_or(status, "config_index", 0);
+        int64_t config_index = (int64_t)raft_uv_config_index(a->raft);
+        facts.applied_index = raft_uv_applied_index(a->raft);
         if (config_index != a->config_index)
             publish_dirty(a, API_DOC_LEADER); /* who votes is asked for when it changes */
         a->config_index = config_index;
-        json_decref(status);
     }
     api_set_facts(a->api, &facts);
 }

@@ -398,6 +398,16 @@ uint64_t raft_uv_leader(const struct raft_uv *r)
     return step_leader(r);
 }
 
+uint64_t raft_uv_applied_index(const struct raft_uv *r)
+{
+    return r->applied;
+}
+
+uint64_t raft_uv_config_index(const struct raft_uv *r)
+{
+    return r->core.config.index;
+}
+
 uint64_t raft_uv_term(const struct raft_uv *r)
 {
     return step_is_server(r) || r->known_term < r->core.term ? r->core.term : r->known_term;

@@ -76,6 +76,8 @@ int raft_uv_barrier(struct raft_uv *r, raft_uv_done_fn done, void *arg) MUST_CHE
 bool raft_uv_may_act(const struct raft_uv *r);
 uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-voters learn it too) */
 uint64_t raft_uv_term(const struct raft_uv *r);
+uint64_t raft_uv_applied_index(const struct raft_uv *r);
+uint64_t raft_uv_config_index(const struct raft_uv *r); /* of the newest configuration */
 /* Expect may become known later (from the ECS instance list). */
 void raft_uv_set_expect(struct raft_uv *r, unsigned expect);
 /* This agent is about to go (or stays after all): leadership is given away, a spare is promoted,
