@@ -17,6 +17,8 @@
 #include "agent/base/ensure.h"
 #include "agent/base/log.h"
 
+#define OWN_INSTANCE_TICKS (1000 / TICK_MS) /* how often the own instance's row is looked for */
+
 static uint64_t random_u64(void)
 {
     uint64_t v = 0;
@@ -56,6 +58,10 @@ static void on_tick(uv_timer_t *timer)
         commands_retry(a);
     offers_tick(a);
     reap_tick(a);
+    if (++a->own_ticks >= OWN_INSTANCE_TICKS) {
+        a->own_ticks = 0;
+        flow_own_instance(a);
+    }
     propagate_tick(a->propagate);
 }
 

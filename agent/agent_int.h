@@ -95,6 +95,7 @@ struct agent {
     uint64_t term;
     uint64_t leader;      /* num, 0: none */
     int64_t config_index; /* of raft's configuration, as last published */
+    unsigned own_ticks;   /* since the last look for the own instance's row */
     bool reconciled;      /* in this leadership */
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
@@ -145,6 +146,7 @@ int flow_get_record(void *arg, uint64_t key_hash,
 void flow_on_reconciled(void *arg, int err);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_census(void *arg, unsigned agents);
+void flow_own_instance(struct agent *a);
 void flow_on_notice(void *arg, const char *text);
 
 /* offers.c: applied intent -> rows. */

@@ -184,6 +184,20 @@ void flow_on_hint(void *arg, const char *cluster, const char *task_arn)
         LOG(LOG_DEBUG, "hint_not_sent", err_text(err), LS("task", task_arn));
 }
 
+/* This instance registered, and its event is late or lost: the leader is told where to look. */
+void flow_own_instance(struct agent *a)
+{
+    struct store_txn *txn = NULL;
+    struct store_row row;
+    const char *arn = a->identity.instance_arn;
+    if (arn[0] == '\0' || a->intake == NULL || store_read_begin(a->store, &txn) != 0)
+        return;
+    int err = store_get_ref(txn, RECORD_INSTANCE, arn, strlen(arn), &row);
+    store_read_end(txn);
+    if (err == ERR_NOTFOUND)
+        flow_on_hint(a, NULL, arn);
+}
+
 void flow_on_census(void *arg, unsigned agents)
 {
     struct agent *a = arg;

@@ -16,6 +16,9 @@
 
 #define FACT "identity"
 #define ROUND_MS 1000
+/* A container instance registers within a minute or two of its boot, or there is none. */
+#define SOON_ROUND_MS 2000
+#define SOON_ROUNDS 150
 #define SLOW_ROUND_MS 10000
 #define HTTP_TIMEOUT_MS 1000
 /* Rounds without metadata before the host name stands in for the instance id. */
@@ -148,7 +151,8 @@ static void end_round(struct identity_search *s)
     explain(s);
     bool now_known = s->found.id[0] != '\0' && s->found.cluster[0] != '\0';
     bool complete = now_known && s->found.instance_arn[0] != '\0' && s->found.zone[0] != '\0';
-    uv_timer_start(&s->timer, on_timer, now_known ? SLOW_ROUND_MS : ROUND_MS, 0);
+    uint64_t later_ms = s->rounds < SOON_ROUNDS ? SOON_ROUND_MS : SLOW_ROUND_MS;
+    uv_timer_start(&s->timer, on_timer, now_known ? later_ms : ROUND_MS, 0);
     if (complete && s->known)
         uv_timer_stop(&s->timer);
     if (now_known) {
