@@ -60,6 +60,7 @@ Test(reconcile, buries_what_ecs_has_forgotten)
     no_events(&w);
     world_tell(&w, "set", "{\"stopped_retention_ms\":1}");
     world_lead(&w);
+    UNTIL(&w, w.reconciled > 0); /* so that no other run is under way below */
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
         reconcile(&w);
@@ -126,6 +127,7 @@ Test(reconcile, what_lives_comes_back_and_what_is_over_does_not)
     world_open(&w, 1, 1);
     no_events(&w);
     world_lead(&w);
+    UNTIL(&w, w.reconciled > 0); /* so that no other run is under way below */
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
         reconcile(&w);
