@@ -181,7 +181,9 @@ static void on_ecs_agent(void *arg, int err, int status, const char *body, size_
         const char *cluster = json_str_or(j, "Cluster", "");
         const char *arn = json_str_or(j, "ContainerInstanceArn", "");
         s->agent_answered = true;
-        if (s->found.cluster[0] == '\0')
+        /* Before what an earlier life of the data directory knew: the instance may have moved. */
+        bool configured = s->options.config->cluster[0] != '\0';
+        if (cluster[0] != '\0' && (s->found.cluster[0] == '\0' || (!configured && !s->known)))
             copy(s->found.cluster, sizeof s->found.cluster, cluster, strlen(cluster));
         if (arn[0] != '\0')
             copy(s->found.instance_arn, sizeof s->found.instance_arn, arn, strlen(arn));
@@ -204,6 +206,11 @@ static void on_instance_id(void *arg, int err, int status, const char *body, siz
     char id[AGENT_ID_MAX] = "";
     take(id, sizeof id, err, status, body, len);
     bool configured = s->options.config->id[0] != '\0';
+    if (id[0] != '\0' && !configured && s->known && strcmp(s->found.id, id) != 0)
+        LOG(LOG_ERROR, "identity_wrong",
+            "this agent runs under the id of another instance, from which its data directory was "
+            "copied: restart bloxd",
+            LS("runs_as", s->found.id), LS("is", id));
     if (id[0] != '\0' && !configured && !s->known) {
         if (s->found.id[0] != '\0' && strcmp(s->found.id, id) != 0) {
             LOG(LOG_WARN, "identity_moved", "this data directory belonged to another instance",

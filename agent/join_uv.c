@@ -218,9 +218,15 @@ static void list_attributes(struct join *j)
                             &options, on_list, j);
 }
 
+/* An agent outside of the cluster's instances has nothing to publish its address on. */
+static bool lacks_address(const struct join *j)
+{
+    return !j->published && j->identity.instance_arn[0] != '\0';
+}
+
 static bool census_due(const struct join *j, uint64_t now)
 {
-    if (alone(j) || !j->listed || !j->published)
+    if (alone(j) || !j->listed || lacks_address(j))
         return true;
     return j->leading && now - j->last_census_ms >= LEADER_CENSUS_MS;
 }
@@ -242,7 +248,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void arm(struct join *j)
 {
-    bool waiting = alone(j) || (j->options.config->gossip_join_ecs && !j->published);
+    bool waiting = alone(j) || (j->options.config->gossip_join_ecs && lacks_address(j));
     uint64_t delay = SETTLED_MS;
     if (waiting) {
         delay = j->backoff_ms + prng_below(&j->prng, j->backoff_ms / 2 + 1);
