@@ -157,18 +157,24 @@ static void refuse_lookup(struct daemons *d, struct command *c, const struct aws
     }
 }
 
+/* A lookup ended: the owner, or NULL (and the command freed) if nobody waits for it any more. */
+static struct daemons *resume(struct command *c)
+{
+    c->op.call = NULL;
+    struct daemons *d = op_resume(&c->op);
+    if (!d || c->done)
+        return d;
+    json_decref(c->json);
+    op_free(&c->op);
+    return NULL;
+}
+
 static void on_cluster(void *arg, const struct aws_result *result)
 {
     struct command *c = arg;
-    c->op.call = NULL;
-    struct daemons *d = op_resume(&c->op);
-    if (!d || !c->done) {
-        if (d) {
-            json_decref(c->json);
-            op_free(&c->op);
-        }
+    struct daemons *d = resume(c);
+    if (!d)
         return;
-    }
     const char *name = json_str_or(c->json, "cluster", d->cluster);
     if (result->err) {
         refuse_lookup(d, c, result, "cluster", name);
@@ -192,15 +198,9 @@ static void on_cluster(void *arg, const struct aws_result *result)
 static void on_definition(void *arg, const struct aws_result *result)
 {
     struct command *c = arg;
-    c->op.call = NULL;
-    struct daemons *d = op_resume(&c->op);
-    if (!d || !c->done) {
-        if (d) {
-            json_decref(c->json);
-            op_free(&c->op);
-        }
+    struct daemons *d = resume(c);
+    if (!d)
         return;
-    }
     const char *name = json_str_or(c->json, "taskDefinition", "");
     if (result->err) {
         refuse_lookup(d, c, result, "taskDefinition", name);
