@@ -322,7 +322,7 @@ static int purge_row(void *arg, const struct store_row *row)
     int64_t age = g->now_unix_ms - rec->observed_unix_ms;
     if (age > -KEEP_MS && age < KEEP_MS)
         return 0;
-    if (store_purge(g->agent->store, rec->kind, rec->key, rec->key_len, purged, NULL) != 0)
+    if (store_purge(g->agent->store, rec, purged, NULL) != 0)
         return 1; /* the rest in the next round */
     return ++g->count == PURGE_MAX;
 }

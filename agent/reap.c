@@ -90,7 +90,7 @@ static void purge(struct agent *a, const struct reap_walk *w)
         if (p == NULL)
             return;
         *p = (struct purge){a, record_key_hash(rec->kind, rec->key, rec->key_len), rec->version};
-        if (store_purge(a->store, rec->kind, rec->key, rec->key_len, purged, p) != 0) {
+        if (store_purge(a->store, rec, purged, p) != 0) {
             free(p);
             return;
         }

@@ -108,19 +108,19 @@ int store_apply(struct store *s, const struct record *records, size_t count, sto
     return post(s, &s->state_queue, op);
 }
 
-int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
-                void (*done)(void *arg, int err), void *arg)
+int store_purge(struct store *s, const struct record *target, void (*done)(void *arg, int err),
+                void *arg)
 {
     struct carve c;
-    struct record target = {.kind = kind};
-    if (kind == 0 || kind >= RECORD_KIND_END || key_len == 0 || key_len > RECORD_KEY_MAX)
+    if (!record_fits(target))
         return ERR_BADPARAM;
-    struct op *op = op_new(OP_PURGE, key_len, &c);
+    struct op *op = op_new(OP_PURGE, target->key_len, &c);
     if (op == NULL)
         return ERR_NOMEM;
-    op->target = target;
-    op->target.key = carve_copy(&c, key, key_len);
-    op->target.key_len = (uint16_t)key_len;
+    op->target = *target;
+    op->target.key = carve_copy(&c, target->key, target->key_len);
+    op->target.value = NULL;
+    op->target.value_len = 0;
     op->done = done;
     op->arg = arg;
     return post(s, &s->state_queue, op);

@@ -85,14 +85,20 @@ int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_u
     return 0;
 }
 
-int store_rows_purge(struct store *s, MDB_txn *txn, const struct record *target)
+int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op)
 {
+    const struct record *target = &op->target;
     uint8_t bytes[ROW_KEY_MAX];
     struct store_row old;
     MDB_val key = {row_key(target->kind, target->key, target->key_len, bytes), bytes};
     int rc = old_row(s, txn, &key, &old);
+    op->outcome = 0;
     if (rc == MDB_NOTFOUND)
         return 0;
+    if (rc == 0 && record_is_newer(old.record.version, target->version)) {
+        op->outcome = ERR_VERSION;
+        return 0;
+    }
     if (rc != 0 || (rc = changes_del(s, txn, old.index)) != 0 ||
         (rc = index_update(s, txn, &old.record, NULL)) != 0)
         return rc;

@@ -77,10 +77,11 @@ typedef void (*store_apply_fn)(void *arg, int err, const struct record *records,
  * posting. Errors: ERR_BUSY (queue full: try again after a completion), ERR_NOMEM. */
 int store_apply(struct store *s, const struct record *records, size_t count, store_apply_fn done,
                 void *arg) MUST_CHECK;
-/* Remove rows for good (reaping tombstones, dropping test records); same versions rules do not
- * apply. */
-int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
-                void (*done)(void *arg, int err), void *arg) MUST_CHECK;
+/* Removes a row for good (reaping tombstones, dropping test records), unless by then a newer
+ * version than target's is stored: done is told ERR_VERSION. Only target's kind, key and version
+ * are looked at. */
+int store_purge(struct store *s, const struct record *target, void (*done)(void *arg, int err),
+                void *arg) MUST_CHECK;
 /* Keep a message that could not be understood (capped ring of 1,000, oldest dropped). */
 int store_poison(struct store *s, const char *why, const void *data, size_t len) MUST_CHECK;
 

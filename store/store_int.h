@@ -114,6 +114,7 @@ struct op {
     struct list link;
     enum op_type type;
     int err;
+    int outcome; /* ERR_VERSION: a purge met a newer row; nothing was wrong */
     size_t bytes;
     void *arg;
     void (*done)(void *arg, int err);
@@ -121,7 +122,7 @@ struct op {
     struct record *records;
     struct store_change *changes;
     size_t count;
-    struct record target; /* OP_PURGE: kind and key */
+    struct record target; /* OP_PURGE: kind, key, version */
     const char *name;     /* OP_POISON: why; OP_FACT: name */
     const void *data;
     size_t len;
@@ -245,7 +246,7 @@ int prints_del(struct store *s, MDB_txn *txn, const struct record *rec);
 
 /* rows.c (writer) */
 int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
-int store_rows_purge(struct store *s, MDB_txn *txn, const struct record *target);
+int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op);
 int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
 int store_rows_open(struct store *s, struct errmsg *e);
 int store_rows_save_head(struct store *s, MDB_txn *txn);

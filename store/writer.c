@@ -61,7 +61,7 @@ static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t n
     case OP_APPLY:
         return store_rows_apply(s, txn, op, now);
     case OP_PURGE:
-        return store_rows_purge(s, txn, &op->target);
+        return store_rows_purge(s, txn, op);
     case OP_POISON:
         return store_rows_poison(s, txn, op, now);
     case OP_LOG:
@@ -153,8 +153,10 @@ static bool is_disk_error(int err)
 
 static void finish(struct store *s, struct list *ops, int err)
 {
-    for (struct list *at = ops->next; at != ops; at = at->next)
-        LIST_OF(at, struct op, link)->err = err;
+    for (struct list *at = ops->next; at != ops; at = at->next) {
+        struct op *op = LIST_OF(at, struct op, link);
+        op->err = err != 0 ? err : op->outcome;
+    }
     if (err == 0)
         for (struct list *at = ops->next; at != ops; at = at->next)
             atomic_fetch_add(&s->writes, 1);

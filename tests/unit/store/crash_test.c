@@ -254,9 +254,12 @@ Test(crash, a_full_map_refuses_writes_and_recovers)
     fix_reopen(&f);
     cr_assert(!f.report.state_quarantined);
     cr_assert_eq(f.report.rows, (uint64_t)stored);
-    for (int i = 0; i < 3; i++)
-        cr_assert_eq(fix_purge(&f, RECORD_TEST, (snprintf(key, sizeof key, "blob/%d", i), key)), 0);
-    struct record rec = blob_of(9999, key);
+    struct record rec;
+    for (int i = 0; i < 3; i++) {
+        rec = blob_of(i, key);
+        cr_assert_eq(fix_purge(&f, &rec), 0);
+    }
+    rec = blob_of(9999, key);
     cr_assert_eq(fix_apply(&f, &rec, 1), 0);
     cr_assert_eq(store_health(f.s), 0);
     fix_fini(&f);

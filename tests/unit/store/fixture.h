@@ -156,10 +156,10 @@ static inline int fix_fact(struct fix *f, const char *name, const char *text)
     return f->err;
 }
 
-static inline int fix_purge(struct fix *f, uint8_t kind, const char *key)
+static inline int fix_purge(struct fix *f, const struct record *target)
 {
     f->pending++;
-    int err = store_purge(f->s, kind, key, strlen(key), fix_done, f);
+    int err = store_purge(f->s, target, fix_done, f);
     if (err != 0) {
         f->pending--;
         return err;

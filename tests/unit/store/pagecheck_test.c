@@ -51,7 +51,8 @@ static void make(struct fix *f)
     cr_assert_eq(fix_apply(f, &rec, 1), 0);
     for (int i = 0; i < 200; i += 3) {
         snprintf(key, sizeof key, "task/%d", i);
-        cr_assert_eq(fix_purge(f, RECORD_TASK, key), 0);
+        struct record gone = rec_of(RECORD_TASK, key, 1, NULL);
+        cr_assert_eq(fix_purge(f, &gone), 0);
     }
     fix_close(f);
     buf_fini(&value);

@@ -108,7 +108,8 @@ Test(rows, what_cannot_be_stored_is_refused_at_once)
     bad[3].value_len = RECORD_VALUE_MAX + 1;
     for (size_t i = 0; i < 4; i++)
         cr_assert_eq(store_apply(f.s, &bad[i], 1, fix_applied, &f), ERR_BADPARAM);
-    cr_assert_eq(store_purge(f.s, RECORD_TASK, "", 0, fix_done, &f), ERR_BADPARAM);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_eq(store_purge(f.s, &bad[i], fix_done, &f), ERR_BADPARAM);
     cr_assert_eq(store_index(f.s, 0), 0u);
     fix_fini(&f);
 }
@@ -228,8 +229,9 @@ Test(rows, purge_leaves_nothing)
     buf_init(&value, 1 << 20);
     apply_task(&f, "a", 7, "c1", "RUNNING");
     apply_task(&f, "b", 7, "c1", "RUNNING");
-    cr_assert_eq(fix_purge(&f, RECORD_TASK, "a"), 0);
-    cr_assert_eq(fix_purge(&f, RECORD_TASK, "nobody"), 0);
+    struct record a = rec_of(RECORD_TASK, "a", 7, NULL), nobody = rec_of(RECORD_TASK, "no", 7, NULL);
+    cr_assert_eq(fix_purge(&f, &a), 0);
+    cr_assert_eq(fix_purge(&f, &nobody), 0);
     struct store_txn *t;
     struct store_row row;
     struct key_list k = {0};
@@ -243,6 +245,37 @@ Test(rows, purge_leaves_nothing)
     cr_assert_eq(fix_count(&f, RECORD_TASK, ROW_CLUSTER, "c1"), 1u);
     apply_task(&f, "a", 1, "c1", "RUNNING"); /* versions start afresh */
     cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), 2u);
+    buf_fini(&value);
+    fix_fini(&f);
+}
+
+/* A tombstone is to be dropped, and the writer has the resource's next life before that. */
+Test(rows, purge_spares_a_newer_row)
+{
+    struct fix f;
+    struct store_txn *t;
+    struct store_row row;
+    fix_open(&f);
+    buf_init(&value, 1 << 20);
+    struct record gone = rec_of(RECORD_TASK, "a", 7, NULL);
+    gone.deleted = true;
+    gone.version.lo = 1;
+    cr_assert_eq(fix_apply(&f, &gone, 1), 0);
+    struct record back = task_of(&value, "a", 7, "c1", "RUNNING", "web");
+    back.version.lo = 2;
+    f.pending = 2;
+    cr_assert_eq(store_apply(f.s, &back, 1, fix_applied, &f), 0);
+    cr_assert_eq(store_purge(f.s, &gone, fix_done, &f), 0);
+    fix_wait(&f);
+    cr_assert_eq(f.err, ERR_VERSION);
+    cr_assert_eq(store_read_begin(f.s, &t), 0);
+    cr_assert_eq(store_get_ref(t, RECORD_TASK, "a", 1, &row), 0);
+    cr_assert(!row.record.deleted);
+    cr_assert_eq(row.record.version.lo, 2u);
+    store_read_end(t);
+    cr_assert_eq(fix_purge(&f, &back), 0);
+    cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), 0u);
+    cr_assert_eq(store_health(f.s), 0);
     buf_fini(&value);
     fix_fini(&f);
 }
@@ -273,17 +306,18 @@ Test(rows, a_snapshot_does_not_move)
 Test(rows, poison_is_a_bounded_ring)
 {
     struct fix f;
+    struct record x = rec_of(RECORD_TASK, "x", 1, NULL);
     fix_open(&f);
     for (int i = 0; i < 1100; i++)
         cr_assert_eq(store_poison(f.s, "not JSON", "{", 1), 0);
-    cr_assert_eq(fix_purge(&f, RECORD_TASK, "x"), 0); /* behind all of them */
+    cr_assert_eq(fix_purge(&f, &x), 0); /* behind all of them */
     struct store_stats stats;
     store_stats(f.s, &stats);
     cr_assert_eq(stats.poison, 1000u);
     fix_close(&f);
     fix_reopen(&f);
     cr_assert_eq(store_poison(f.s, "again", "", 0), 0);
-    cr_assert_eq(fix_purge(&f, RECORD_TASK, "x"), 0);
+    cr_assert_eq(fix_purge(&f, &x), 0);
     store_stats(f.s, &stats);
     cr_assert_eq(stats.poison, 1000u);
     fix_fini(&f);
