@@ -3,7 +3,9 @@
  * The fields are taken out once, where the row is born, so that the store, the
  * API's filters and the scheduler need no JSON parser to select rows.
  *
- * Bytes: field count u8; per field: tag u8, length varint, bytes; then the JSON text. */
+ * Bytes: field count u8; per field: tag u8, length varint, bytes; then the JSON text. A text that
+ * stands in the JSON is not written twice: its tag is ROW_SPAN | field, its bytes are two varints,
+ * where in the JSON it begins and its length. */
 #ifndef BLOX_BASE_ROW_H
 #define BLOX_BASE_ROW_H
 
@@ -34,6 +36,8 @@ enum row_field {
 #undef X
         ROW_FIELD_END = 13
 };
+
+#define ROW_SPAN 0x80u
 
 struct row_text {
     const char *data; /* borrowed, not NUL-terminated; NULL: absent */

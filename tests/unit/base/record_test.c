@@ -136,3 +136,42 @@ Test(row, unknown_columns_are_skipped)
     cr_assert(row_field_is(&out, ROW_STATUS, "up"));
     cr_assert_eq(out.json.len, 2u);
 }
+
+Test(row, a_text_in_the_json_is_not_repeated)
+{
+    static const char json[] =
+        "{\"clusterArn\":\"arn:aws:ecs:r:1:cluster/main\",\"status\":\"UP\"}";
+    struct row row = {0};
+    struct row out;
+    struct buf b;
+    row_set(&row, ROW_CLUSTER, "arn:aws:ecs:r:1:cluster/main");
+    row_set(&row, ROW_STATUS, "UP");
+    row_set(&row, ROW_FAMILY, "not-in-there");
+    row.json = (struct row_text){json, sizeof json - 1};
+    buf_init(&b, 1000);
+    cr_assert_eq(row_encode(&row, &b), 0);
+    cr_assert_leq(b.len, row.json.len + 1 + 4 + 4 + 14);
+    cr_assert_eq(row_decode(b.data, b.len, &out), 0);
+    cr_assert(row_field_is(&out, ROW_CLUSTER, "arn:aws:ecs:r:1:cluster/main"));
+    cr_assert(out.field[ROW_CLUSTER].data > out.json.data, "it is the JSON's");
+    cr_assert(row_field_is(&out, ROW_STATUS, "UP"));
+    cr_assert(row_field_is(&out, ROW_FAMILY, "not-in-there"));
+    cr_assert_eq(out.json.len, row.json.len);
+    buf_fini(&b);
+}
+
+Test(row, spans_outside_the_json_are_malformed)
+{
+    struct row out;
+    uint8_t bytes[] = {1, ROW_SPAN | ROW_STATUS, 2, 0, 2, '{', '}'};
+    cr_assert_eq(row_decode(bytes, sizeof bytes, &out), 0);
+    cr_assert(row_field_is(&out, ROW_STATUS, "{}"));
+    for (uint8_t at = 0; at < 5; at++)
+        for (uint8_t len = 0; len < 5; len++) {
+            bytes[3] = at;
+            bytes[4] = len;
+            cr_assert_eq(row_decode(bytes, sizeof bytes, &out), at + len <= 2 ? 0 : ERR_MALFORMED);
+        }
+    bytes[2] = 1; /* the length is missing */
+    cr_assert_eq(row_decode(bytes, sizeof bytes, &out), ERR_MALFORMED);
+}

@@ -229,7 +229,8 @@ Test(rows, purge_leaves_nothing)
     buf_init(&value, 1 << 20);
     apply_task(&f, "a", 7, "c1", "RUNNING");
     apply_task(&f, "b", 7, "c1", "RUNNING");
-    struct record a = rec_of(RECORD_TASK, "a", 7, NULL), nobody = rec_of(RECORD_TASK, "no", 7, NULL);
+    struct record a = rec_of(RECORD_TASK, "a", 7, NULL),
+                  nobody = rec_of(RECORD_TASK, "no", 7, NULL);
     cr_assert_eq(fix_purge(&f, &a), 0);
     cr_assert_eq(fix_purge(&f, &nobody), 0);
     struct store_txn *t;
