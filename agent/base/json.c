@@ -92,9 +92,9 @@ int json_write(const json_t *value, struct buf *out)
     return 0;
 }
 
-/* Length of the valid UTF-8 sequence at p, 0 if there is none. */
-static size_t utf8_length(const unsigned char *p, size_t left)
+size_t json_utf8_length(const char *text, size_t left)
 {
+    const unsigned char *p = (const unsigned char *)text;
     static const uint32_t lowest[5] = {0, 0, 0x80, 0x800, 0x10000};
     size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc2 ? 2 : 0;
     if (n == 0 || n > left || p[0] > 0xf4)
@@ -116,7 +116,7 @@ int json_write_string(struct buf *out, const char *text, size_t len)
     const unsigned char *p = (const unsigned char *)text;
     buf_putc(out, '"');
     for (size_t i = 0; i < len;) {
-        size_t n = utf8_length(p + i, len - i);
+        size_t n = json_utf8_length(text + i, len - i);
         if (n == 0) {
             buf_puts(out, "\xef\xbf\xbd");
             i++;

@@ -34,5 +34,7 @@ void json_set_bool(json_t *obj, const char *key, bool value);
 int json_write(const json_t *value, struct buf *out);
 /* text as a JSON string with its quotes, without making a json_t. Invalid UTF-8 becomes U+FFFD. */
 int json_write_string(struct buf *out, const char *text, size_t len);
+/* Length of the valid UTF-8 sequence at text, 0 if there is none. */
+size_t json_utf8_length(const char *text, size_t left);
 
 #endif
