@@ -2,6 +2,7 @@
 #include "agent/aws/answer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/aws/retry.h"
@@ -73,11 +74,25 @@ static void read_error(struct answer *a, int status, const char *error_type, boo
                  a->code[0] == '\0' ? "" : ", ", a->code);
 }
 
+/* A copy, because the answer outlives the transfer. */
+static int read_tape(struct answer *a, const char *body, size_t len, struct errmsg *e)
+{
+    a->text = malloc(len + 1);
+    if (a->text == NULL)
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    memcpy(a->text, body, len);
+    return tape_parse(&a->tape, a->text, len, e);
+}
+
 void answer_read(struct answer *a, int status, const char *body, size_t len, const char *error_type,
-                 bool xml)
+                 enum answer_form form)
 {
     struct errmsg e = {0};
+    bool xml = form == ANSWER_XML;
     *a = (struct answer){0};
+    if (form == ANSWER_TAPE && status >= 200 && status < 300 && len > 0 &&
+        read_tape(a, body, len, &e) == 0 && tape_is(&a->tape, 0, TAPE_OBJECT))
+        return;
     a->body = parse(body, len, xml, &e);
     if (status < 200 || status >= 300) {
         read_error(a, status, error_type, xml);
@@ -90,12 +105,14 @@ void answer_read(struct answer *a, int status, const char *body, size_t len, con
     a->err = ERR_UPSTREAM;
     snprintf(a->message, sizeof a->message, "the answer is not %s: %.160s",
              xml ? "XML" : "a JSON object", e.text);
-    json_decref(a->body);
-    a->body = NULL;
+    answer_fini(a);
 }
 
 void answer_fini(struct answer *a)
 {
     json_decref(a->body);
     a->body = NULL;
+    tape_fini(&a->tape);
+    free(a->text);
+    a->text = NULL;
 }

@@ -8,18 +8,23 @@
 
 #include "agent/base/err.h"
 #include "agent/base/json.h"
+#include "agent/base/tape.h"
+
+enum answer_form { ANSWER_JSON, ANSWER_TAPE, ANSWER_XML };
 
 struct answer {
     int err;       /* 0 if the service did what was asked */
     bool broken;   /* a 2xx whose body cannot be read: it may have been done all the same */
     char code[96]; /* "ThrottlingException" */
     char message[256];
-    json_t *body; /* owned; NULL if it was not JSON */
+    json_t *body;     /* owned; NULL if it was not JSON */
+    struct tape tape; /* of ANSWER_TAPE, instead of body, if it did what was asked */
+    char *text;       /* under the tape */
 };
 
-/* error_type: header x-amzn-ErrorType or "". xml: STS. */
+/* error_type: header x-amzn-ErrorType or "". ANSWER_XML is STS's form. */
 void answer_read(struct answer *a, int http_status, const char *body, size_t len,
-                 const char *error_type, bool xml);
+                 const char *error_type, enum answer_form form);
 void answer_fini(struct answer *a);
 /* "com.amazonaws.ecs#ClientException:http://..." -> "ClientException". */
 void answer_cut_code(const char *raw, char *out, size_t cap);

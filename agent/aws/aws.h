@@ -11,6 +11,7 @@
 
 #include "agent/base/err.h"
 #include "agent/base/json.h"
+#include "agent/base/tape.h"
 
 struct uv_loop_s;
 struct aws;
@@ -45,16 +46,17 @@ struct aws_result {
     bool ambiguous;  /* the request may have taken effect although err != 0 */
     char code[96];   /* "ThrottlingException" (namespace and ":..." cut off) */
     char message[256];
-    const json_t *body; /* answer of a success; also of an error if it was JSON; else NULL */
+    const json_t *body;      /* answer of a success; also of an error if it was JSON; else NULL */
+    const struct tape *tape; /* with options.tape: answer of a success, instead of body */
     unsigned attempts;
 };
 typedef void (*aws_done_fn)(void *arg, const struct aws_result *result);
 
 struct aws_call_options {
     uint64_t timeout_ms; /* of one attempt; 0: 10 s (long polls: WaitTimeSeconds + 10 s is added) */
+    bool tape;           /* read a large answer as a tape, in a tenth of the time */
     bool once;           /* never send again once the request may have taken effect (StartTask) */
     enum aws_priority priority;
-    const char *queue_url; /* SQS: nothing more than the body's QueueUrl; kept for logs */
 };
 
 /* params is stolen. done runs exactly once, never before aws_call returns. options may be NULL.

@@ -43,6 +43,7 @@ struct aws_call {
     size_t body_len;
     uint64_t timeout_ms;
     enum aws_priority priority;
+    bool tape; /* how the answer is to be read */
     struct retry_state retry;
     unsigned attempts; /* over all pages */
     bool ambiguous;

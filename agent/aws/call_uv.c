@@ -76,6 +76,7 @@ void call_deliver(struct aws_call *c)
         .ambiguous = c->err != 0 && c->ambiguous,
         .attempts = c->attempts,
         .body = c->answer.body,
+        .tape = &c->answer.tape,
     };
     json_t *joined = NULL;
     if (c->err == 0 && c->items_key != NULL) {
@@ -305,7 +306,10 @@ static void read_failure(struct aws_call *c, const struct xfer_result *r)
 
 static void read_answer(struct aws_call *c, const struct xfer_result *r)
 {
-    answer_read(&c->answer, r->status, r->body, r->body_len, r->error_type, c->service == AWS_STS);
+    answer_read(&c->answer, r->status, r->body, r->body_len, r->error_type,
+                c->service == AWS_STS ? ANSWER_XML
+                : c->tape             ? ANSWER_TAPE
+                                      : ANSWER_JSON);
     c->err = c->answer.err;
     if (r->status >= 300 && r->status < 400)
         snprintf(c->answer.message, sizeof c->answer.message,
@@ -380,6 +384,7 @@ static struct aws_call *make_call(struct aws *a, enum aws_service service, const
     c->params = params == NULL ? json_object() : params;
     c->timeout_ms = attempt_timeout_ms(service, c->params, o);
     c->priority = o->priority;
+    c->tape = o->tape;
     c->retry.once = o->once;
     c->done = done;
     c->arg = arg;

@@ -241,7 +241,7 @@ static void on_sts(void *arg, const struct xfer_result *r)
         fail(f, r->why);
         return;
     }
-    answer_read(&a, r->status, r->body, r->body_len, r->error_type, true);
+    answer_read(&a, r->status, r->body, r->body_len, r->error_type, ANSWER_XML);
     int err = a.err;
     if (err == 0)
         err = creds_from_json(&f->creds, a.body, CREDS_STS, "STS", &e);

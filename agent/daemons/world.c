@@ -38,21 +38,60 @@ uint64_t world_version(struct record_version v)
     return (v.hi << 16) | (v.lo & 0xffff);
 }
 
-/* Rows have RFC 3339 texts; numbers are ECS's own epoch seconds. */
-static int64_t time_of(const json_t *obj, const char *key)
+/* A row's JSON, and the texts that are taken out of it. */
+struct reading {
+    struct tape tape;
+    char *texts; /* as long as the JSON, so that all of its texts fit */
+    size_t used, size;
+};
+
+/* What cannot be read gives nothing, here and below. */
+static void read_open(struct reading *r, const struct row *row)
 {
-    const json_t *value = json_object_get(obj, key);
+    *r = (struct reading){.size = row->json.len + 1};
+    tape_init(&r->tape);
+    r->texts = malloc(r->size);
+    if (!r->texts || tape_parse(&r->tape, row->json.data, row->json.len, NULL) != 0)
+        r->tape.count = 0;
+}
+
+static void read_close(struct reading *r)
+{
+    tape_fini(&r->tape);
+    free(r->texts);
+}
+
+static const char *read_text(struct reading *r, uint32_t node)
+{
+    char *at = r->texts + r->used;
+    if (!tape_text(&r->tape, node, at, r->size - r->used))
+        return NULL;
+    r->used += strlen(at) + 1;
+    return at;
+}
+
+static const char *read_member(struct reading *r, uint32_t object, const char *name)
+{
+    return read_text(r, tape_get(&r->tape, object, name));
+}
+
+/* Rows have RFC 3339 texts; numbers are ECS's own epoch seconds. */
+static int64_t read_time(struct reading *r, const char *name)
+{
+    uint32_t node = tape_get(&r->tape, 0, name);
+    const char *text = read_text(r, node);
     int64_t unix_ms;
-    if (json_is_string(value) && clock_parse_rfc3339(json_string_value(value), &unix_ms) == 0)
-        return unix_ms;
-    return json_is_number(value) ? (int64_t)(json_number_value(value) * 1000) : 0;
+    if (text)
+        return clock_parse_rfc3339(text, &unix_ms) == 0 ? unix_ms : 0;
+    return (int64_t)(tape_real(&r->tape, node) * 1000);
 }
 
 static int put_instance(struct daemons *d, const char *arn, const struct record *rec,
                         const struct row *row, struct model_instance **ret)
 {
     struct texts texts;
-    json_t *json = json_parse_lenient(row->json.data, row->json.len, NULL);
+    struct reading r;
+    read_open(&r, row);
     struct model_attribute attributes[MODEL_ATTRIBUTES_MAX];
     struct model_instance_row out = {
         .arn = arn,
@@ -60,24 +99,22 @@ static int put_instance(struct daemons *d, const char *arn, const struct record 
         .status = text_of(&texts, row, ROW_STATUS),
         .ec2_id = text_of(&texts, row, ROW_EC2_INSTANCE),
         .zone = text_of(&texts, row, ROW_ZONE),
-        .agent_version = json_str(json_obj(json, "versionInfo"), "agentVersion"),
+        .agent_version = read_member(&r, tape_get(&r.tape, 0, "versionInfo"), "agentVersion"),
         .connected = row_field_is(row, ROW_CONNECTED, "true"),
         .version = world_version(rec->version),
-        .registered_unix_ms = time_of(json, "registeredAt"),
-        .running_tasks = json_int_or(json, "runningTasksCount", 0),
+        .registered_unix_ms = read_time(&r, "registeredAt"),
         .attributes = attributes,
     };
-    size_t i;
-    const json_t *item;
-    json_array_foreach(json_arr(json, "attributes"), i, item)
-    {
-        const char *name = json_str(item, "name");
+    (void)tape_int(&r.tape, tape_get(&r.tape, 0, "runningTasksCount"), &out.running_tasks);
+    uint32_t list = tape_get(&r.tape, 0, "attributes");
+    for (uint32_t i = tape_first(&r.tape, list); i != TAPE_NONE; i = tape_next(&r.tape, list, i)) {
+        const char *name = read_member(&r, i, "name");
         if (name && out.attribute_count < MODEL_ATTRIBUTES_MAX)
             attributes[out.attribute_count++] =
-                (struct model_attribute){name, json_str(item, "value")};
+                (struct model_attribute){name, read_member(&r, i, "value")};
     }
     int rv = model_put_instance(&d->model, &out, daemons_now(d), ret);
-    json_decref(json);
+    read_close(&r);
     return rv;
 }
 
@@ -95,18 +132,18 @@ static int put_task(struct daemons *d, const char *arn, const struct record *rec
         .desired = text_of(&texts, row, ROW_DESIRED),
         .version = world_version(rec->version),
     };
-    json_t *json = NULL;
+    struct reading r = {0};
     /* Of other tasks only place, group and life are asked for: no need to parse them. */
     if (out.group && strncmp(out.group, PLAN_GROUP_PREFIX, sizeof PLAN_GROUP_PREFIX - 1) == 0) {
-        json = json_parse_lenient(row->json.data, row->json.len, NULL);
-        out.created_unix_ms = time_of(json, "createdAt");
-        out.started_unix_ms = time_of(json, "startedAt");
-        out.stopped_unix_ms = time_of(json, "stoppedAt");
-        out.stop_code = json_str(json, "stopCode");
-        out.reason = json_str(json, "stoppedReason");
+        read_open(&r, row);
+        out.created_unix_ms = read_time(&r, "createdAt");
+        out.started_unix_ms = read_time(&r, "startedAt");
+        out.stopped_unix_ms = read_time(&r, "stoppedAt");
+        out.stop_code = read_member(&r, 0, "stopCode");
+        out.reason = read_member(&r, 0, "stoppedReason");
     }
     int rv = model_put_task(&d->model, &out, daemons_now(d), ret);
-    json_decref(json);
+    read_close(&r);
     return rv;
 }
 

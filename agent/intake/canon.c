@@ -1,160 +1,298 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * Values are written as they are met; one that turns out to say nothing (null, an empty list, a
+ * time that cannot be read) is taken back by cutting the text where it began. */
 #include "agent/intake/canon.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/json.h"
 
-struct context {
+/* What the name of a member says about its value. */
+enum trait {
+    TIME = 1,
+    UNORDERED = 2,   /* a list of which ECS does not say that its order means anything */
+    STAYS_EMPTY = 4, /* required by the schemas: kept though it be empty */
+    NUMBER = 8,      /* "cpu": "null" is in AWS's own samples */
+    ENVIRONMENT = 16,
+    RESOURCES = 32,
+    AGENTS = 64
+};
+
+/* A member of an object, or an element of a list by the name it is sorted under. */
+struct item {
+    const char *name; /* in the text, a literal, or owned if its node is escaped */
+    uint32_t len;
+    uint32_t name_node; /* TAPE_NONE: a literal */
+    uint32_t value;     /* TAPE_NONE: the cluster's ARN */
+};
+
+struct canon {
+    const struct tape *t;
+    struct buf *out;
     bool keep_values;
+    const char *cluster_arn;
+    struct item *items; /* a stack: each open container has a range of it */
+    size_t count, cap;
     int err;
 };
 
-static bool is_one_of(const char *name, const char *const *names)
+static unsigned traits_of(const char *name, size_t len)
 {
-    for (; *names != NULL; names++) {
-        if (strcmp(name, *names) == 0)
-            return true;
+    static const struct {
+        const char *name;
+        unsigned traits;
+    } table[] = {
+        {"connectivityAt", TIME},
+        {"createdAt", TIME},
+        {"executionStoppedAt", TIME},
+        {"lastStartedAt", TIME},
+        {"lastStatusChange", TIME},
+        {"lastUpdated", TIME},
+        {"pullStartedAt", TIME},
+        {"pullStoppedAt", TIME},
+        {"registeredAt", TIME},
+        {"startedAt", TIME},
+        {"stoppedAt", TIME},
+        {"stoppingAt", TIME},
+        {"updatedAt", TIME},
+        {"attachments", UNORDERED | STAYS_EMPTY},
+        {"attributes", UNORDERED | STAYS_EMPTY},
+        {"containerOverrides", UNORDERED | STAYS_EMPTY},
+        {"containers", UNORDERED | STAYS_EMPTY},
+        {"details", UNORDERED},
+        {"environment", UNORDERED | ENVIRONMENT},
+        {"managedAgents", UNORDERED | AGENTS},
+        {"overrides", STAYS_EMPTY},
+        {"registeredResources", UNORDERED | STAYS_EMPTY | RESOURCES},
+        {"remainingResources", UNORDERED | STAYS_EMPTY | RESOURCES},
+        {"stringSetValue", UNORDERED},
+        {"tags", UNORDERED},
+        {"cpu", NUMBER},
+        {"memory", NUMBER},
+        {"memoryReservation", NUMBER},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (table[i].name[0] == name[0] && strlen(table[i].name) == len &&
+            memcmp(table[i].name, name, len) == 0)
+            return table[i].traits;
     }
-    return false;
-}
-
-/* ---- times ------------------------------------------------------------------------ */
-
-static bool is_time(const char *name)
-{
-    static const char *const names[] = {
-        "connectivityAt",   "createdAt",   "executionStoppedAt", "lastStartedAt",
-        "lastStatusChange", "lastUpdated", "pullStartedAt",      "pullStoppedAt",
-        "registeredAt",     "startedAt",   "stoppedAt",          "stoppingAt",
-        "updatedAt",        NULL};
-    return is_one_of(name, names);
-}
-
-/* A time that cannot be read is left out: no reader could do anything with it. */
-static json_t *copy_time(const json_t *value)
-{
-    const double seconds_max = 253402300799.0; /* the end of year 9999 */
-    int64_t ms = 0;
-    if (json_is_string(value)) {
-        if (clock_parse_rfc3339(json_string_value(value), &ms) != 0)
-            return NULL;
-    } else if (json_is_number(value)) {
-        double seconds = json_number_value(value);
-        if (!(seconds >= 0 && seconds <= seconds_max))
-            return NULL;
-        ms = (int64_t)(seconds * 1000.0 + 0.5);
-    } else {
-        return NULL;
-    }
-    if (ms < 0 || (double)ms > seconds_max * 1000.0)
-        return NULL;
-    char text[CLOCK_TEXT_MAX];
-    return json_string(clock_format_unix_ms(ms, text));
-}
-
-/* ---- arrays ------------------------------------------------------------------------- */
-
-/* What names an element of a list, in order of preference. */
-static const char *name_of(const json_t *element)
-{
-    static const char *const names[] = {"name", "key", "id", "type", "containerArn", NULL};
-    if (json_is_string(element))
-        return json_string_value(element);
-    for (size_t i = 0; names[i] != NULL; i++) {
-        const char *text = json_str(element, names[i]);
-        if (text != NULL)
-            return text;
-    }
-    return "";
-}
-
-struct place {
-    json_t *element;
-    size_t index;
-};
-
-/* Elements of one name keep their order. */
-static int by_name(const void *a, const void *b)
-{
-    const struct place *x = a;
-    const struct place *y = b;
-    int order = strcmp(name_of(x->element), name_of(y->element));
-    if (order != 0)
-        return order;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* Lists of which ECS does not say that their order means anything. A command's does. */
-static bool is_unordered(const char *name)
-{
-    static const char *const names[] = {"attachments",
-                                        "attributes",
-                                        "containerOverrides",
-                                        "containers",
-                                        "details",
-                                        "environment",
-                                        "managedAgents",
-                                        "registeredResources",
-                                        "remainingResources",
-                                        "stringSetValue",
-                                        "tags",
-                                        NULL};
-    return is_one_of(name, names);
-}
-
-static int sort_array(json_t **array)
-{
-    size_t n = json_array_size(*array);
-    struct place *places = calloc(n + 1, sizeof *places);
-    json_t *sorted = json_array();
-    if (places != NULL && sorted != NULL) {
-        for (size_t i = 0; i < n; i++)
-            places[i] = (struct place){.element = json_array_get(*array, i), .index = i};
-        qsort(places, n, sizeof *places, by_name);
-        for (size_t i = 0; i < n; i++)
-            json_array_append(sorted, places[i].element);
-    }
-    free(places);
-    if (json_array_size(sorted) != n) {
-        json_decref(sorted);
-        return ERR_NOMEM;
-    }
-    json_decref(*array);
-    *array = sorted;
     return 0;
 }
 
-/* ---- objects ------------------------------------------------------------------------- */
+/* ---- items ------------------------------------------------------------------------- */
 
-/* What the schemas require is kept though it be empty. */
-static bool stays_empty(const char *name)
+static struct item *push(struct canon *c, const char *name, size_t len, uint32_t value)
 {
-    static const char *const names[] = {
-        "containers",         "overrides",   "containerOverrides", "registeredResources",
-        "remainingResources", "attachments", "attributes",         NULL};
-    return is_one_of(name, names);
+    if (c->count == c->cap) {
+        size_t cap = c->cap == 0 ? 128 : c->cap * 2;
+        struct item *items = realloc(c->items, cap * sizeof *items);
+        if (items == NULL) {
+            c->err = ERR_NOMEM;
+            return NULL;
+        }
+        c->items = items;
+        c->cap = cap;
+    }
+    struct item *item = &c->items[c->count++];
+    *item = (struct item){name, (uint32_t)len, TAPE_NONE, value};
+    return item;
 }
 
-static bool is_empty(const json_t *value)
+/* Under the text of a string node. */
+static struct item *push_named(struct canon *c, uint32_t name, uint32_t value)
 {
-    return (json_is_array(value) && json_array_size(value) == 0) ||
-           (json_is_object(value) && json_object_size(value) == 0);
+    const struct tape_node *n = &c->t->nodes[name];
+    struct item *item = push(c, c->t->text + n->at, n->len, value);
+    if (item == NULL)
+        return NULL;
+    item->name_node = name;
+    if (n->escaped) {
+        struct buf text;
+        size_t len = 0;
+        buf_init(&text, SIZE_MAX / 4);
+        buf_put(&text, "", 0); /* so that there is memory even for none */
+        if (tape_put_text(c->t, name, &text) != 0) {
+            buf_fini(&text);
+            c->count--;
+            c->err = ERR_NOMEM;
+            return NULL;
+        }
+        item->name = buf_steal(&text, &len);
+        item->len = (uint32_t)len;
+    }
+    return item;
 }
 
-/* "cpu": "null" is in AWS's own samples. */
-static bool is_absent(const char *name, const json_t *value)
+static void pop_to(struct canon *c, size_t count)
 {
-    static const char *const numbers[] = {"cpu", "memory", "memoryReservation", NULL};
-    if (json_is_null(value))
-        return true;
-    return is_one_of(name, numbers) && json_is_string(value) &&
-           strcmp(json_string_value(value), "null") == 0;
+    while (c->count > count) {
+        struct item *item = &c->items[--c->count];
+        if (item->name_node != TAPE_NONE && c->t->nodes[item->name_node].escaped)
+            free((char *)(uintptr_t)item->name);
+    }
+}
+
+/* Those of one name keep their order. */
+static int by_name(const void *a, const void *b)
+{
+    const struct item *x = a;
+    const struct item *y = b;
+    int order = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
+    if (order == 0)
+        order = (x->len > y->len) - (x->len < y->len);
+    return order != 0 ? order : (x->value > y->value) - (x->value < y->value);
+}
+
+static void sort_from(struct canon *c, size_t first)
+{
+    struct item *items = c->items + first;
+    size_t n = c->count - first;
+    if (n > 12) {
+        qsort(items, n, sizeof *items, by_name);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct item item = items[i];
+        size_t k = i;
+        for (; k > 0 && by_name(&items[k - 1], &item) > 0; k--)
+            items[k] = items[k - 1];
+        items[k] = item;
+    }
+}
+
+static bool same_name(const struct item *a, const struct item *b)
+{
+    return a->len == b->len && memcmp(a->name, b->name, a->len) == 0;
+}
+
+static bool is(const struct item *item, const char *name)
+{
+    return item->len == strlen(name) && memcmp(item->name, name, item->len) == 0;
+}
+
+/* ---- what an element is sorted under ------------------------------------------------- */
+
+static const char *const naming[] = {"name", "key", "id", "type", "containerArn", NULL};
+
+static void push_element(struct canon *c, uint32_t element)
+{
+    uint32_t name = tape_is(c->t, element, TAPE_STRING) ? element : TAPE_NONE;
+    for (size_t i = 0; name == TAPE_NONE && naming[i] != NULL; i++) {
+        uint32_t found = tape_get(c->t, element, naming[i]);
+        name = tape_is(c->t, found, TAPE_STRING) ? found : TAPE_NONE;
+    }
+    if (name == TAPE_NONE)
+        push(c, "", 0, element);
+    else
+        push_named(c, name, element);
+}
+
+/* As it will be found when it is redacted once more. */
+static void push_redacted_element(struct canon *c, uint32_t element)
+{
+    uint32_t name = tape_get(c->t, element, "name");
+    bool other = tape_is(c->t, element, TAPE_STRING);
+    if (tape_is(c->t, name, TAPE_STRING)) {
+        push_named(c, name, element);
+        return;
+    }
+    for (size_t i = 0; !other && naming[i] != NULL; i++) {
+        uint32_t found = tape_get(c->t, element, naming[i]);
+        other = found != TAPE_NONE && !tape_is(c->t, found, TAPE_NULL);
+    }
+    other = other || (element < c->t->count && c->t->nodes[element].type < TAPE_STRING);
+    push(c, CANON_REDACTED, other ? sizeof CANON_REDACTED - 1 : 0, element);
+}
+
+/* ---- values ---------------------------------------------------------------------------- */
+
+/* A time that cannot be read is left out: no reader could do anything with it. */
+static bool put_time(struct canon *c, uint32_t node)
+{
+    const double seconds_max = 253402300799.0; /* the end of year 9999 */
+    char text[64];
+    int64_t ms = 0;
+    if (tape_is(c->t, node, TAPE_STRING)) {
+        if (!tape_text(c->t, node, text, sizeof text) || clock_parse_rfc3339(text, &ms) != 0)
+            return false;
+    } else if (tape_is(c->t, node, TAPE_INTEGER) || tape_is(c->t, node, TAPE_REAL)) {
+        double seconds = tape_real(c->t, node);
+        if (!(seconds >= 0 && seconds <= seconds_max))
+            return false;
+        ms = (int64_t)(seconds * 1000.0 + 0.5);
+    } else {
+        return false;
+    }
+    if (ms < 0 || (double)ms > seconds_max * 1000.0)
+        return false;
+    char time[CLOCK_TEXT_MAX];
+    buf_putc(c->out, '"');
+    buf_puts(c->out, clock_format_unix_ms(ms, time));
+    buf_putc(c->out, '"');
+    return true;
+}
+
+static bool put_value(struct canon *c, unsigned traits, uint32_t node, unsigned depth);
+
+static void put_name(struct canon *c, const struct item *item)
+{
+    if (item->name_node != TAPE_NONE) {
+        tape_put_scalar(c->t, item->name_node, c->out);
+    } else {
+        buf_putc(c->out, '"');
+        buf_put(c->out, item->name, item->len);
+        buf_putc(c->out, '"');
+    }
+    buf_putc(c->out, ':');
+}
+
+static void cut(struct buf *out, size_t len)
+{
+    if (out->err != 0)
+        return;
+    out->len = len;
+    out->data[len] = '\0';
+}
+
+static bool put_redacted(struct canon *c, uint32_t node, unsigned depth);
+
+/* The sorted items from first on, as members. */
+static void put_members(struct canon *c, size_t first, bool redact, unsigned depth)
+{
+    size_t end = c->count;
+    sort_from(c, first);
+    buf_putc(c->out, '{');
+    size_t start = c->out->len;
+    for (size_t i = first; i < end && c->err == 0; i++) {
+        struct item item = c->items[i]; /* the stack may move */
+        size_t before = c->out->len;
+        bool kept = true;
+        if (i + 1 < end && same_name(&item, &c->items[i + 1]))
+            continue; /* the last of one name counts */
+        if (before > start)
+            buf_putc(c->out, ',');
+        put_name(c, &item);
+        if (item.value == TAPE_NONE)
+            json_write_string(c->out, c->cluster_arn, strlen(c->cluster_arn));
+        else if (!redact)
+            kept = put_value(c, traits_of(item.name, item.len), item.value, depth + 1);
+        else if (is(&item, "name") && tape_is(c->t, item.value, TAPE_STRING))
+            tape_put_scalar(c->t, item.value, c->out);
+        else if (!tape_is(c->t, item.value, TAPE_NULL))
+            buf_puts(c->out, "\"" CANON_REDACTED "\"");
+        else
+            kept = false;
+        if (!kept)
+            cut(c->out, before);
+    }
+    buf_putc(c->out, '}');
+    pop_to(c, first);
 }
 
 /* A resource has one value, that of its type; the API sends zeros for the three others. */
-static bool is_other_value(const json_t *object, const char *name)
+static bool is_other_value(const struct canon *c, uint32_t object, const struct item *item)
 {
     static const struct {
         const char *type, *name;
@@ -162,140 +300,120 @@ static bool is_other_value(const json_t *object, const char *name)
                   {"LONG", "longValue"},
                   {"DOUBLE", "doubleValue"},
                   {"STRINGSET", "stringSetValue"}};
-    const char *type = json_str(object, "type");
-    if (type == NULL || json_str(object, "name") == NULL)
-        return false;
+    uint32_t type = tape_get(c->t, object, "type");
     bool known = false;
-    bool is_value = false;
-    bool own = false;
+    bool other = false;
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        known = known || strcmp(type, values[i].type) == 0;
-        if (strcmp(name, values[i].name) == 0) {
-            is_value = true;
-            own = strcmp(type, values[i].type) == 0;
-        }
+        bool its = tape_equals(c->t, type, values[i].type);
+        known = known || its;
+        other = other || (is(item, values[i].name) && !its);
     }
-    return known && is_value && !own;
+    return known && other && tape_is(c->t, tape_get(c->t, object, "name"), TAPE_STRING);
 }
 
-static json_t *copy_value(struct context *c, const char *name, const json_t *value, int depth);
+static void put_object(struct canon *c, unsigned traits, uint32_t object, unsigned depth)
+{
+    static const char status[] = "lastStatus";
+    size_t first = c->count;
+    const struct tape_node *nodes = c->t->nodes;
+    for (uint32_t i = object + 1; i < nodes[object].after && c->err == 0; i = nodes[i + 1].after) {
+        const struct item *item = push_named(c, i, i + 1);
+        if (item == NULL)
+            return;
+        if ((traits & RESOURCES) != 0 && is_other_value(c, object, item)) {
+            pop_to(c, c->count - 1);
+        } else if ((traits & AGENTS) != 0 && is(item, "status")) {
+            pop_to(c, c->count - 1); /* events call it so */
+            if (tape_get(c->t, object, status) == TAPE_NONE)
+                push(c, status, sizeof status - 1, i + 1);
+        }
+    }
+    if (depth == 0 && c->cluster_arn != NULL &&
+        !tape_is(c->t, tape_get(c->t, object, "clusterArn"), TAPE_STRING))
+        push(c, "clusterArn", strlen("clusterArn"), TAPE_NONE);
+    put_members(c, first, false, depth);
+}
+
+/* Elements in order, or sorted by what names them. */
+static void put_array(struct canon *c, unsigned traits, uint32_t array, bool redact, unsigned depth)
+{
+    size_t first = c->count;
+    for (uint32_t i = tape_first(c->t, array); i != TAPE_NONE && c->err == 0;
+         i = tape_next(c->t, array, i)) {
+        if (redact && !tape_is(c->t, i, TAPE_NULL))
+            push_redacted_element(c, i);
+        else if (!redact && (traits & UNORDERED) != 0)
+            push_element(c, i);
+        else if (!redact)
+            push(c, "", 0, i);
+    }
+    size_t end = c->count;
+    sort_from(c, first);
+    buf_putc(c->out, '[');
+    size_t start = c->out->len;
+    for (size_t i = first; i < end && c->err == 0; i++) {
+        size_t before = c->out->len;
+        uint32_t element = c->items[i].value;
+        if (before > start)
+            buf_putc(c->out, ',');
+        if (!(redact ? put_redacted(c, element, depth + 1)
+                     : put_value(c, traits, element, depth + 1)))
+            cut(c->out, before);
+    }
+    buf_putc(c->out, ']');
+    pop_to(c, first);
+}
 
 /* Whatever shape an environment comes in, only names survive. */
-static json_t *copy_redacted(struct context *c, const json_t *value, int depth)
+static bool put_redacted(struct canon *c, uint32_t node, unsigned depth)
 {
     if (depth > CANON_DEPTH_MAX) {
-        c->err = ERR_TOOBIG;
-        return NULL;
+        c->err = ERR_MALFORMED;
+    } else if (tape_is(c->t, node, TAPE_OBJECT)) {
+        size_t first = c->count;
+        const struct tape_node *nodes = c->t->nodes;
+        for (uint32_t i = node + 1; i < nodes[node].after && c->err == 0; i = nodes[i + 1].after)
+            push_named(c, i, i + 1);
+        put_members(c, first, true, depth);
+    } else if (tape_is(c->t, node, TAPE_ARRAY)) {
+        put_array(c, 0, node, true, depth);
+    } else {
+        buf_puts(c->out, "\"" CANON_REDACTED "\"");
     }
-    if (json_is_object(value)) {
-        json_t *copy = json_object();
-        const char *name;
-        json_t *member;
-        json_object_foreach((json_t *)value, name, member)
-        {
-            bool is_name = strcmp(name, "name") == 0 && json_is_string(member);
-            if (is_name)
-                json_object_set(copy, name, member);
-            else if (!json_is_null(member))
-                json_object_set_new(copy, name, json_string(CANON_REDACTED));
-        }
-        return copy;
-    }
-    if (json_is_array(value)) {
-        json_t *copy = json_array();
-        for (size_t i = 0; i < json_array_size(value); i++) {
-            const json_t *element = json_array_get(value, i);
-            if (!json_is_null(element))
-                json_array_append_new(copy, copy_redacted(c, element, depth + 1));
-        }
-        if (copy != NULL && sort_array(&copy) != 0)
-            c->err = ERR_NOMEM;
-        return copy;
-    }
-    return json_string(CANON_REDACTED);
+    return true;
 }
 
-static json_t *copy_array(struct context *c, const char *name, const json_t *array, int depth)
+/* False: it says nothing, leave it out. traits: of the member, or of the list it is in. */
+static bool put_value(struct canon *c, unsigned traits, uint32_t node, unsigned depth)
 {
-    json_t *copy = json_array();
-    for (size_t i = 0; i < json_array_size(array) && c->err == 0; i++) {
-        json_t *element = copy_value(c, name, json_array_get(array, i), depth + 1);
-        if (element != NULL)
-            json_array_append_new(copy, element);
-    }
-    if (copy == NULL)
-        c->err = ERR_NOMEM;
-    else if (is_unordered(name) && sort_array(&copy) != 0)
-        c->err = ERR_NOMEM;
-    return copy;
-}
-
-static json_t *copy_object(struct context *c, const char *list, const json_t *object, int depth)
-{
-    json_t *copy = json_object();
-    const char *name;
-    json_t *member;
-    bool is_agent = strcmp(list, "managedAgents") == 0;
-    bool is_resource =
-        strcmp(list, "registeredResources") == 0 || strcmp(list, "remainingResources") == 0;
-    json_object_foreach((json_t *)object, name, member)
-    {
-        if (c->err != 0)
-            break;
-        if (is_resource && is_other_value(object, name))
-            continue;
-        const char *as = name;
-        if (is_agent && strcmp(name, "status") == 0) { /* events call it so */
-            if (json_object_get(object, "lastStatus") != NULL)
-                continue;
-            as = "lastStatus";
-        }
-        json_t *value = copy_value(c, name, member, depth + 1);
-        if (value != NULL && json_object_set_new(copy, as, value) != 0)
-            c->err = ERR_NOMEM;
-    }
-    if (copy == NULL)
-        c->err = ERR_NOMEM;
-    return copy;
-}
-
-/* New reference; NULL: leave it out (or c->err). name: of the member, or of the list it is in. */
-static json_t *copy_value(struct context *c, const char *name, const json_t *value, int depth)
-{
-    json_t *copy;
+    size_t before = c->out->len;
+    uint8_t type = c->t->nodes[node].type;
     if (depth > CANON_DEPTH_MAX) {
-        c->err = ERR_TOOBIG;
-        return NULL;
+        c->err = ERR_MALFORMED;
+        return false;
     }
-    if (is_absent(name, value))
-        return NULL;
-    if (is_time(name))
-        return copy_time(value);
-    if (strcmp(name, "environment") == 0 && !c->keep_values)
-        copy = copy_redacted(c, value, depth);
-    else if (json_is_object(value))
-        copy = copy_object(c, name, value, depth);
-    else if (json_is_array(value))
-        copy = copy_array(c, name, value, depth);
+    if (type == TAPE_NULL || ((traits & NUMBER) != 0 && tape_equals(c->t, node, "null")))
+        return false;
+    if ((traits & TIME) != 0)
+        return put_time(c, node);
+    if ((traits & ENVIRONMENT) != 0 && !c->keep_values)
+        put_redacted(c, node, depth);
+    else if (type == TAPE_OBJECT)
+        put_object(c, traits, node, depth);
+    else if (type == TAPE_ARRAY)
+        put_array(c, traits, node, false, depth);
     else
-        copy = json_copy((json_t *)value);
-    if (copy != NULL && is_empty(copy) && !stays_empty(name)) {
-        json_decref(copy);
-        return NULL;
-    }
-    return copy;
+        tape_put_scalar(c->t, node, c->out);
+    bool empty = type >= TAPE_ARRAY && c->out->len == before + 2;
+    return !empty || (traits & STAYS_EMPTY) != 0;
 }
 
-json_t *canon_copy(const json_t *object, bool keep_values, int *ret_err)
+int canon_write(const struct tape *t, uint32_t object, bool keep_values, const char *cluster_arn,
+                struct buf *out)
 {
-    struct context c = {.keep_values = keep_values};
-    json_t *copy = copy_object(&c, "", object, 0);
-    if (copy == NULL && c.err == 0)
-        c.err = ERR_NOMEM;
-    if (c.err != 0) {
-        json_decref(copy);
-        copy = NULL;
-    }
-    *ret_err = c.err;
-    return copy;
+    struct canon c = {.t = t, .out = out, .keep_values = keep_values, .cluster_arn = cluster_arn};
+    put_object(&c, 0, object, 0);
+    pop_to(&c, 0);
+    free(c.items);
+    return c.err != 0 ? c.err : out->err;
 }

@@ -8,13 +8,18 @@
 
 #include <stdbool.h>
 
-#include "agent/base/json.h"
+#include "agent/base/buf.h"
+#include "agent/base/err.h"
+#include "agent/base/tape.h"
 
 #define CANON_DEPTH_MAX 24 /* ECS nests 5 deep */
 #define CANON_REDACTED "[redacted]"
 
-/* A canonical copy (new reference). NULL: out of memory, or nested too deeply (ERR_TOOBIG). Values
- * of every "environment" are replaced unless keep_values. */
-json_t *canon_copy(const json_t *object, bool keep_values, int *ret_err);
+/* Appends the object in canonical form: members sorted, no space. Values of every "environment" are
+ * replaced unless keep_values. cluster_arn (may be NULL) becomes its clusterArn if it has none: a
+ * container instance in an answer has none. Errors: ERR_MALFORMED (nested too deeply), ERR_NOMEM,
+ * the buffer's. */
+int canon_write(const struct tape *t, uint32_t object, bool keep_values, const char *cluster_arn,
+                struct buf *out) MUST_CHECK;
 
 #endif

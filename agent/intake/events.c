@@ -18,11 +18,15 @@ void events_row_init(struct events_row *row)
 {
     *row = (struct events_row){.outcome = EVENTS_IGNORED};
     buf_init(&row->memory, MEMORY_MAX);
+    buf_init(&row->inner, MEMORY_MAX * 4);
+    tape_init(&row->tape);
 }
 
 void events_row_fini(struct events_row *row)
 {
     buf_fini(&row->memory);
+    buf_fini(&row->inner);
+    tape_fini(&row->tape);
 }
 
 static void reset(struct events_row *row)
@@ -124,57 +128,105 @@ static bool is_arn_of(const char *arn, const char *type)
     return at != NULL && at[strlen(type)] != '\0';
 }
 
+/* One object on its way to a row. */
+struct taking {
+    const struct tape *t;
+    uint32_t object;
+    const struct events_options *options;
+    const char *cluster_arn; /* what it was asked with, if it does not say itself */
+    bool needs_version;      /* of an event: without one it cannot be ordered */
+    char arn[ARN_MAX + 1];
+    char cluster[ARN_MAX + 1];
+    struct row row;
+    char escaped[ROW_FIELD_END][TEXT_MAX + 1]; /* of columns that stand with escapes */
+    char family[TEXT_MAX + 1];
+};
+
 /* Texts of the wrong length are in the JSON, not in a field that is searched by. */
-static void set_field(struct row *row, enum row_field field, const char *text)
+static void set_field(struct taking *k, enum row_field field, uint32_t node)
 {
-    bool fits = text != NULL && text[0] != '\0' && strlen(text) <= TEXT_MAX;
-    row_set(row, field, fits ? text : NULL);
+    if (!tape_is(k->t, node, TAPE_STRING))
+        return;
+    const struct tape_node *n = &k->t->nodes[node];
+    struct row_text text = {k->t->text + n->at, n->len};
+    if (n->escaped) {
+        if (!tape_text(k->t, node, k->escaped[field], TEXT_MAX + 1))
+            return;
+        text = (struct row_text){k->escaped[field], strlen(k->escaped[field])};
+    }
+    if (text.len > 0 && text.len <= TEXT_MAX)
+        k->row.field[field] = text;
+}
+
+static void set_member(struct taking *k, enum row_field field, const char *name)
+{
+    set_field(k, field, tape_get(k->t, k->object, name));
+}
+
+/* ECS's number; some emulators write it as text. */
+static bool read_version(const struct taking *k, uint64_t *ret)
+{
+    char text[24];
+    int64_t number;
+    uint32_t node = tape_get(k->t, k->object, "version");
+    *ret = 0;
+    if (tape_int(k->t, node, &number)) {
+        *ret = (uint64_t)number;
+        return number >= 0;
+    }
+    if (tape_text(k->t, node, text, sizeof text) && text[0] != '\0') {
+        *ret = strtoull(text, NULL, 10);
+        return strspn(text, "0123456789") == strlen(text) && *ret <= INT64_MAX;
+    }
+    return !k->needs_version && (node == TAPE_NONE || tape_is(k->t, node, TAPE_NULL));
 }
 
 /* Key, version and cluster, which every row must have. False: said why. */
-static bool take_identity(const json_t *object, const char *arn_member, const char *arn_type,
-                          const struct events_options *options, struct events_row *ret)
+static bool take_identity(struct taking *k, const char *arn_member, const char *arn_type,
+                          struct events_row *ret)
 {
-    const char *arn = json_str(object, arn_member);
-    const char *cluster = json_str(object, "clusterArn");
-    const json_t *version = json_object_get(object, "version");
-    if (arn == NULL) {
+    const struct tape *t = k->t;
+    uint32_t arn = tape_get(t, k->object, arn_member);
+    uint32_t cluster = tape_get(t, k->object, "clusterArn");
+    if (!tape_is(t, cluster, TAPE_STRING) && k->cluster_arn != NULL)
+        snprintf(k->cluster, sizeof k->cluster, "%s", k->cluster_arn);
+    if (!tape_is(t, arn, TAPE_STRING)) {
         say(ret, EVENTS_POISON, "%s is missing or not text", arn_member);
-    } else if (!is_arn_of(arn, arn_type)) {
+    } else if (!tape_text(t, arn, k->arn, sizeof k->arn) || !is_arn_of(k->arn, arn_type)) {
         say(ret, EVENTS_POISON, "%s is not such an ARN", arn_member);
-    } else if (cluster == NULL) {
+    } else if (!tape_is(t, cluster, TAPE_STRING) && k->cluster_arn == NULL) {
         say(ret, EVENTS_POISON, "clusterArn is missing or not text");
-    } else if (!is_arn_of(cluster, ":cluster/")) {
+    } else if ((tape_is(t, cluster, TAPE_STRING) &&
+                !tape_text(t, cluster, k->cluster, sizeof k->cluster)) ||
+               !is_arn_of(k->cluster, ":cluster/")) {
         say(ret, EVENTS_POISON, "clusterArn is not such an ARN");
-    } else if (!events_keeps_cluster(options, cluster)) {
-        say(ret, EVENTS_FOREIGN, "cluster %s is not kept here", cluster);
-    } else if (!json_is_integer(version) || json_integer_value(version) < 0) {
+    } else if (!events_keeps_cluster(k->options, k->cluster)) {
+        say(ret, EVENTS_FOREIGN, "cluster %s is not kept here", k->cluster);
+    } else if (!read_version(k, &ret->record.version.hi)) {
         say(ret, EVENTS_POISON, "version is missing or not a whole number");
     } else {
-        ret->record.version.hi = (uint64_t)json_integer_value(version);
+        k->row.field[ROW_CLUSTER] = (struct row_text){k->cluster, strlen(k->cluster)};
         return true;
     }
     return false;
 }
 
 /* Writes key and row into memory, then points the record at them. */
-static void finish(struct events_row *ret, uint8_t kind, const char *arn, struct row *row,
-                   const json_t *canonical)
+static void finish(struct taking *k, struct events_row *ret, uint8_t kind)
 {
-    char *text = json_dumps(canonical, JSON_COMPACT | JSON_SORT_KEYS);
-    if (text == NULL) {
-        say(ret, EVENTS_POISON, "out of memory");
-        return;
-    }
-    row->json = (struct row_text){.data = text, .len = strlen(text)};
-    size_t key_len = strlen(arn);
-    buf_put(&ret->memory, arn, key_len);
-    int err = row_encode(row, &ret->memory);
-    free(text);
+    size_t key_len = strlen(k->arn);
+    buf_put(&ret->memory, k->arn, key_len);
+    int err = row_encode(&k->row, &ret->memory); /* the JSON follows */
+    if (err == 0)
+        err = canon_write(k->t, k->object, k->options->keep_override_values, k->cluster_arn,
+                          &ret->memory);
     size_t value_len = ret->memory.len - key_len;
     if (err != 0 || value_len > RECORD_VALUE_MAX) {
         buf_clear(&ret->memory);
-        say(ret, EVENTS_POISON, "%s", err == ERR_NOMEM ? "out of memory" : "larger than 512 KiB");
+        say(ret, EVENTS_POISON, "%s",
+            err == ERR_NOMEM       ? "out of memory"
+            : err == ERR_MALFORMED ? "nested too deeply"
+                                   : "larger than 512 KiB");
         return;
     }
     ret->record.kind = kind;
@@ -185,213 +237,221 @@ static void finish(struct events_row *ret, uint8_t kind, const char *arn, struct
     ret->outcome = EVENTS_ROW;
 }
 
-static json_t *canonical_of(const json_t *object, const struct events_options *options,
-                            struct events_row *ret)
-{
-    int err;
-    json_t *copy = canon_copy(object, options->keep_override_values, &err);
-    if (copy == NULL)
-        say(ret, EVENTS_POISON, "%s", err == ERR_TOOBIG ? "nested too deeply" : "out of memory");
-    return copy;
-}
-
 /* ".../family:17" -> family and revision; either may be absent in what AWS shows. */
-static void set_definition(struct row *row, const char *arn, char family[TEXT_MAX + 1])
+static void set_definition(struct taking *k)
 {
-    if (arn == NULL)
+    char arn[TEXT_MAX + 1];
+    if (!tape_text(k->t, tape_get(k->t, k->object, "taskDefinitionArn"), arn, sizeof arn))
         return;
     const char *slash = strrchr(arn, '/');
-    const char *name = slash == NULL ? arn : slash + 1;
-    const char *colon = strrchr(name, ':');
-    size_t len = colon == NULL ? strlen(name) : (size_t)(colon - name);
-    if (len == 0 || len > TEXT_MAX)
+    snprintf(k->family, sizeof k->family, "%s", slash == NULL ? arn : slash + 1);
+    const char *colon = strrchr(k->family, ':');
+    size_t len = colon == NULL ? strlen(k->family) : (size_t)(colon - k->family);
+    if (len == 0)
         return;
-    memcpy(family, name, len);
-    family[len] = '\0';
-    set_field(row, ROW_FAMILY, family);
+    k->row.field[ROW_FAMILY] = (struct row_text){k->family, len};
     if (colon != NULL && colon[1] != '\0' && strspn(colon + 1, "0123456789") == strlen(colon + 1))
-        set_field(row, ROW_REVISION, colon + 1);
+        row_set(&k->row, ROW_REVISION, colon + 1);
 }
 
-static void set_environment(struct row *row, const char *group)
+static void set_environment(struct taking *k)
 {
     static const char prefix[] = "daemon:";
-    if (group == NULL || strncmp(group, prefix, sizeof prefix - 1) != 0)
-        return;
-    const char *name = group + sizeof prefix - 1;
-    if (name[0] != '\0' && strlen(name) <= ENVIRONMENT_NAME_MAX)
-        row_set(row, ROW_ENVIRONMENT, name);
+    const size_t n = sizeof prefix - 1;
+    const struct row_text *group = &k->row.field[ROW_GROUP];
+    if (group->len > n && group->len - n <= ENVIRONMENT_NAME_MAX &&
+        memcmp(group->data, prefix, n) == 0)
+        k->row.field[ROW_ENVIRONMENT] = (struct row_text){group->data + n, group->len - n};
 }
 
-static void parse_task(const json_t *task, const struct events_options *options,
-                       struct events_row *ret)
+static void take_task(struct taking *k, struct events_row *ret)
 {
-    json_t *copy = canonical_of(task, options, ret);
-    if (copy == NULL)
+    if (!take_identity(k, "taskArn", ":task/", ret))
         return;
-    const char *status = json_str(copy, "lastStatus");
-    if (!take_identity(copy, "taskArn", ":task/", options, ret)) {
-        json_decref(copy);
-        return;
-    }
-    if (status == NULL || status[0] == '\0') {
+    set_member(k, ROW_STATUS, "lastStatus");
+    if (k->row.field[ROW_STATUS].data == NULL) {
         say(ret, EVENTS_POISON, "lastStatus is missing or not text");
-        json_decref(copy);
         return;
     }
-    struct row row = {0};
-    char family[TEXT_MAX + 1];
-    set_field(&row, ROW_CLUSTER, json_str(copy, "clusterArn"));
-    set_field(&row, ROW_STATUS, status);
-    set_field(&row, ROW_DESIRED, json_str(copy, "desiredStatus"));
-    set_field(&row, ROW_INSTANCE, json_str(copy, "containerInstanceArn")); /* none on Fargate */
-    set_definition(&row, json_str(copy, "taskDefinitionArn"), family);
-    set_field(&row, ROW_STARTED_BY, json_str(copy, "startedBy"));
-    set_field(&row, ROW_GROUP, json_str(copy, "group"));
-    set_environment(&row, json_str(copy, "group"));
-    set_field(&row, ROW_ZONE, json_str(copy, "availabilityZone"));
-    finish(ret, RECORD_TASK, json_str(copy, "taskArn"), &row, copy);
-    json_decref(copy);
+    set_member(k, ROW_DESIRED, "desiredStatus");
+    set_member(k, ROW_INSTANCE, "containerInstanceArn"); /* none on Fargate */
+    set_definition(k);
+    set_member(k, ROW_STARTED_BY, "startedBy");
+    set_member(k, ROW_GROUP, "group");
+    set_environment(k);
+    set_member(k, ROW_ZONE, "availabilityZone");
+    finish(k, ret, RECORD_TASK);
 }
 
-static const char *attribute(const json_t *object, const char *name)
+static uint32_t attribute(const struct taking *k, const char *name)
 {
-    const json_t *attributes = json_arr(object, "attributes");
-    for (size_t i = 0; i < json_array_size(attributes); i++) {
-        const json_t *one = json_array_get(attributes, i);
-        const char *its = json_str(one, "name");
-        if (its != NULL && strcmp(its, name) == 0)
-            return json_str(one, "value"); /* many have none */
+    uint32_t attributes = tape_get(k->t, k->object, "attributes");
+    for (uint32_t i = tape_first(k->t, attributes); i != TAPE_NONE;
+         i = tape_next(k->t, attributes, i)) {
+        if (tape_equals(k->t, tape_get(k->t, i, "name"), name))
+            return tape_get(k->t, i, "value"); /* many have none */
     }
-    return NULL;
+    return TAPE_NONE;
 }
 
-static void parse_instance(const json_t *instance, const char *cluster_arn,
-                           const struct events_options *options, struct events_row *ret)
+static void take_instance(struct taking *k, struct events_row *ret)
 {
-    json_t *copy = canonical_of(instance, options, ret);
-    if (copy == NULL)
+    if (!take_identity(k, "containerInstanceArn", ":container-instance/", ret))
         return;
-    if (json_str(copy, "clusterArn") == NULL && cluster_arn != NULL) /* a Describe has none */
-        json_set_str(copy, "clusterArn", cluster_arn);
-    const char *status = json_str(copy, "status");
-    if (!take_identity(copy, "containerInstanceArn", ":container-instance/", options, ret)) {
-        json_decref(copy);
-        return;
-    }
-    if (status == NULL || status[0] == '\0') {
+    set_member(k, ROW_STATUS, "status");
+    if (k->row.field[ROW_STATUS].data == NULL) {
         say(ret, EVENTS_POISON, "status is missing or not text");
-        json_decref(copy);
         return;
     }
-    struct row row = {0};
-    const json_t *connected = json_object_get(copy, "agentConnected");
-    set_field(&row, ROW_CLUSTER, json_str(copy, "clusterArn"));
-    set_field(&row, ROW_STATUS, status);
-    set_field(&row, ROW_EC2_INSTANCE, json_str(copy, "ec2InstanceId"));
-    set_field(&row, ROW_ZONE, attribute(copy, "ecs.availability-zone"));
-    if (json_is_boolean(connected))
-        row_set(&row, ROW_CONNECTED, json_is_true(connected) ? "true" : "false");
-    finish(ret, RECORD_INSTANCE, json_str(copy, "containerInstanceArn"), &row, copy);
-    json_decref(copy);
+    uint32_t connected = tape_get(k->t, k->object, "agentConnected");
+    set_member(k, ROW_EC2_INSTANCE, "ec2InstanceId");
+    set_field(k, ROW_ZONE, attribute(k, "ecs.availability-zone"));
+    if (tape_is(k->t, connected, TAPE_TRUE) || tape_is(k->t, connected, TAPE_FALSE))
+        row_set(&k->row, ROW_CONNECTED, tape_is(k->t, connected, TAPE_TRUE) ? "true" : "false");
+    finish(k, ret, RECORD_INSTANCE);
+}
+
+void events_take_task(const struct tape *t, uint32_t task, const struct events_options *options,
+                      struct events_row *ret)
+{
+    struct taking k = {.t = t, .object = task, .options = options};
+    reset(ret);
+    if (tape_is(t, task, TAPE_OBJECT))
+        take_task(&k, ret);
+    else
+        say(ret, EVENTS_POISON, "the task is not an object");
+}
+
+void events_take_instance(const struct tape *t, uint32_t instance, const char *cluster_arn,
+                          const struct events_options *options, struct events_row *ret)
+{
+    struct taking k = {.t = t, .object = instance, .options = options, .cluster_arn = cluster_arn};
+    reset(ret);
+    if (tape_is(t, instance, TAPE_OBJECT))
+        take_instance(&k, ret);
+    else
+        say(ret, EVENTS_POISON, "the container instance is not an object");
+}
+
+/* Node 0 of ret->tape, over text that the caller frees afterwards; NULL: said why. */
+static char *retell(const json_t *json, struct events_row *ret)
+{
+    struct errmsg e = {{0}};
+    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (text == NULL || tape_parse(&ret->tape, text, strlen(text), &e) != 0)
+        ret->tape.count = 0; /* then it is not an object either */
+    return text;
 }
 
 void events_from_task(const json_t *task, const struct events_options *options,
                       struct events_row *ret)
 {
-    reset(ret);
-    if (json_is_object(task))
-        parse_task(task, options, ret);
-    else
-        say(ret, EVENTS_POISON, "the task is not an object");
+    char *text = retell(task, ret);
+    events_take_task(&ret->tape, 0, options, ret);
+    free(text);
 }
 
 void events_from_instance(const json_t *instance, const char *cluster_arn,
                           const struct events_options *options, struct events_row *ret)
 {
-    reset(ret);
-    if (json_is_object(instance))
-        parse_instance(instance, cluster_arn, options, ret);
-    else
-        say(ret, EVENTS_POISON, "the container instance is not an object");
+    char *text = retell(instance, ret);
+    events_take_instance(&ret->tape, 0, cluster_arn, options, ret);
+    free(text);
 }
 
 /* ---- the envelope ------------------------------------------------------------------------ */
 
-static void parse_detail(const json_t *envelope, const struct events_options *options,
-                         struct events_row *ret)
+static void parse_detail(const struct tape *t, uint32_t envelope,
+                         const struct events_options *options, struct events_row *ret)
 {
-    const char *source = json_str(envelope, "source");
-    const char *time = json_str(envelope, "time");
-    const json_t *detail = json_obj(envelope, "detail");
-    if (time != NULL && clock_parse_rfc3339(time, &ret->event_unix_ms) != 0)
+    char source[64] = "?";
+    char time[64];
+    struct taking k = {.t = t,
+                       .object = tape_get(t, envelope, "detail"),
+                       .options = options,
+                       .needs_version = true};
+    if (!tape_text(t, tape_get(t, envelope, "time"), time, sizeof time) ||
+        clock_parse_rfc3339(time, &ret->event_unix_ms) != 0)
         ret->event_unix_ms = 0;
-    if (source == NULL || strcmp(source, "aws.ecs") != 0) {
-        say(ret, EVENTS_IGNORED, "comes from %s, not from aws.ecs", source == NULL ? "?" : source);
+    if (!tape_equals(t, tape_get(t, envelope, "source"), "aws.ecs")) {
+        (void)tape_text(t, tape_get(t, envelope, "source"), source, sizeof source);
+        say(ret, EVENTS_IGNORED, "comes from %s, not from aws.ecs", source);
         return;
     }
     bool is_task = strcmp(ret->kind, "ECS Task State Change") == 0;
     bool is_instance = strcmp(ret->kind, "ECS Container Instance State Change") == 0;
-    if (!is_task && !is_instance) {
+    if (!is_task && !is_instance)
         say(ret, EVENTS_IGNORED, "this kind of event makes no row");
-        return;
-    }
-    if (detail == NULL)
+    else if (!tape_is(t, k.object, TAPE_OBJECT))
         say(ret, EVENTS_POISON, "detail is missing or not an object");
     else if (is_task)
-        parse_task(detail, options, ret);
+        take_task(&k, ret);
     else
-        parse_instance(detail, NULL, options, ret);
+        take_instance(&k, ret);
 }
 
-/* An SNS notification (its Message is the event as text), or the event itself. */
-static json_t *unwrap(json_t *body, struct errmsg *e)
+/* Parses into ret->tape the event itself, or what an SNS notification has as its Message. */
+static int unwrap(const char *body, size_t len, struct events_row *ret, struct errmsg *e)
 {
-    const char *type = json_str(body, "Type");
-    const char *message = json_str(body, "Message");
-    if (type == NULL || strcmp(type, "Notification") != 0 || message == NULL)
-        return json_incref(body);
-    return json_parse_lenient(message, strlen(message), e);
+    struct tape *t = &ret->tape;
+    int err = tape_parse(t, body, len, e);
+    uint32_t message = tape_get(t, 0, "Message");
+    if (err != 0 || !tape_is(t, message, TAPE_STRING) ||
+        !tape_equals(t, tape_get(t, 0, "Type"), "Notification"))
+        return err;
+    buf_clear(&ret->inner);
+    err = tape_put_text(t, message, &ret->inner);
+    return err != 0
+               ? errmsg_set(e, err, "%s", err_text(err))
+               : tape_parse(t, ret->inner.data == NULL ? "" : ret->inner.data, ret->inner.len, e);
+}
+
+/* Copies what fits of a text, in whole characters. */
+static bool cut_text(const struct tape *t, uint32_t node, char *out, size_t cap)
+{
+    struct buf text;
+    bool is_text = tape_is(t, node, TAPE_STRING);
+    buf_init(&text, MEMORY_MAX);
+    out[0] = '\0';
+    if (is_text && tape_put_text(t, node, &text) == 0 && text.data != NULL)
+        cut(out, cap, text.data);
+    buf_fini(&text);
+    return is_text;
 }
 
 void events_parse(const char *body, size_t len, const struct events_options *options,
                   struct events_row *ret)
 {
     struct errmsg e = {{0}};
+    const struct tape *t = &ret->tape;
     reset(ret);
-    json_t *outer = json_parse_lenient(body, len, &e);
-    json_t *envelope = outer == NULL ? NULL : unwrap(outer, &e);
-    const char *kind = json_str(envelope, "detail-type");
-    if (envelope == NULL) {
-        char *near = strstr(e.text, " near "); /* what follows is the body's, perhaps a secret */
-        if (near != NULL)
-            *near = '\0';
+    uint32_t kind = TAPE_NONE;
+    if (unwrap(body, len, ret, &e) != 0)
         say(ret, EVENTS_POISON, "not JSON: %s", e.text);
-    } else if (!json_is_object(envelope)) {
+    else if (!tape_is(t, 0, TAPE_OBJECT))
         say(ret, EVENTS_POISON, "not a JSON object");
-    } else if (kind == NULL) {
+    else if (!tape_is(t, kind = tape_get(t, 0, "detail-type"), TAPE_STRING))
         say(ret, EVENTS_POISON, "detail-type is missing or not text");
-    } else {
-        cut(ret->kind, sizeof ret->kind, kind);
-        parse_detail(envelope, options, ret);
-    }
-    json_decref(envelope);
-    json_decref(outer);
+    else if (tape_text(t, kind, ret->kind, sizeof ret->kind) ||
+             cut_text(t, kind, ret->kind, sizeof ret->kind))
+        parse_detail(t, 0, options, ret);
 }
 
 int events_scrub(const char *body, size_t len, struct buf *out)
 {
     struct errmsg e = {{0}};
-    int err = 0;
-    json_t *outer = json_parse_lenient(body, len, &e);
-    json_t *inner = outer == NULL ? NULL : unwrap(outer, &e);
-    json_t *copy = json_is_object(inner) ? canon_copy(inner, false, &err) : NULL;
-    if (copy != NULL)
-        err = json_write(copy, out);
+    struct events_row row;
+    size_t before = out->len;
+    events_row_init(&row);
+    int err = unwrap(body, len, &row, &e);
+    if (err == 0 && tape_is(&row.tape, 0, TAPE_OBJECT))
+        err = canon_write(&row.tape, 0, false, NULL, out);
     else
+        err = ERR_MALFORMED;
+    if (err == ERR_MALFORMED) {
+        out->len = before;
         err = buf_printf(out, "%zu bytes that are not readable as an event", len);
-    json_decref(copy);
-    json_decref(inner);
-    json_decref(outer);
+    }
+    events_row_fini(&row);
     return err;
 }

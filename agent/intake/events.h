@@ -18,6 +18,7 @@
 #include "agent/base/err.h"
 #include "agent/base/json.h"
 #include "agent/base/record.h"
+#include "agent/base/tape.h"
 
 enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON };
 
@@ -34,6 +35,8 @@ struct events_row {
     struct record record;  /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
                               are the caller's to set */
     struct buf memory;
+    struct tape tape; /* while parsing */
+    struct buf inner; /* an event that came as text within another */
 };
 
 /* Initialise once; may be parsed into again and again. */
@@ -43,7 +46,12 @@ void events_row_fini(struct events_row *row);
 void events_parse(const char *body, size_t len, const struct events_options *options,
                   struct events_row *ret);
 /* One object of DescribeTasks / StartTask ("tasks") or DescribeContainerInstances
- * ("containerInstances"). */
+ * ("containerInstances"). Some emulators of ECS give no version: then it is 0 here. */
+void events_take_task(const struct tape *t, uint32_t task, const struct events_options *options,
+                      struct events_row *ret);
+void events_take_instance(const struct tape *t, uint32_t instance, const char *cluster_arn,
+                          const struct events_options *options, struct events_row *ret);
+/* The same of parsed answers. */
 void events_from_task(const json_t *task, const struct events_options *options,
                       struct events_row *ret);
 void events_from_instance(const json_t *instance, const char *cluster_arn,

@@ -16,13 +16,15 @@
 
 #define POLLERS_MAX 16       /* long polls in flight; grows while batches come full */
 #define POLL_WAIT_SECONDS 20 /* SQS's longest */
-#define REFRESH_MAX 20000    /* rows waiting to be described; more are left to the reconcile */
-#define DESCRIBES_MAX 4      /* describe calls of one reconcile in flight */
+#define SQS_MESSAGE_MAX (1u << 20)
+#define RECEIPT_MAX 2048u /* SQS's handles are about 400 characters, some emulators' longer */
+#define REFRESH_MAX 20000 /* rows waiting to be described; more are left to the reconcile */
+#define DESCRIBES_MAX 4   /* describe calls of one reconcile in flight */
 
 struct poller {
     struct intake *intake;
     struct aws_call *call;
-    bool busy; /* from receive to delete */
+    bool busy; /* from receive to commit */
     uint64_t failures;
     uv_timer_t timer; /* pause after a failure */
 };
@@ -61,6 +63,12 @@ struct intake {
 
     struct poller pollers[POLLERS_MAX];
     unsigned poller_target;
+    unsigned deletes;         /* DeleteMessageBatch in flight */
+    unsigned delete_failures; /* in a row */
+    /* What one receive is parsed into, from its messages' bodies one after the other. */
+    struct events_row parsed[SQS_BATCH];
+    struct record records[SQS_BATCH];
+    struct buf body;
     struct aws_call *queue_call; /* GetQueueUrl */
     uv_timer_t queue_timer;
 
@@ -109,11 +117,12 @@ void reconcile_stop(struct intake *in);
 void refresh_init(struct intake *in);
 void refresh_stop(struct intake *in);
 
-/* Describe answers ("tasks" or "containerInstances", with "failures") -> rows. *ret_news says how
- * many are newer than what is stored; if there are any, done runs when they are committed or
- * refused (counted as a call: done ends with intake_call_ended). Errors: rows_apply's. */
-int refresh_take(struct intake *in, const char *cluster, const json_t *body, store_apply_fn done,
-                 void *arg, size_t *ret_news) MUST_CHECK;
+/* A Describe answer ("tasks" or "containerInstances", with "failures") to the ARNs that were asked
+ * for -> rows. *ret_news says how many are newer than what is stored; if there are any, done runs
+ * when they are committed or refused (counted as a call: done ends with intake_call_ended). Errors:
+ * rows_apply's. */
+int refresh_take(struct intake *in, const char *cluster, const struct tape *t, const json_t *asked,
+                 store_apply_fn done, void *arg, size_t *ret_news) MUST_CHECK;
 
 void local_init(struct intake *in);
 void local_stop(struct intake *in);

@@ -2,7 +2,8 @@
  * The queue: several long polls in flight; a batch is deleted only after its rows are committed
  * and handed to gossip, so a crash anywhere costs a redelivery and never an event.
  *
- * The life of a poller: receive -> parse -> rows_apply -> DeleteMessageBatch -> receive. */
+ * The life of a poller: receive -> parse -> rows_apply -> receive. The batch goes on by itself from
+ * there: DeleteMessageBatch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,27 +13,21 @@
 #include "agent/intake/intake_int.h"
 
 #define POLLERS_IDLE 2
+#define DELETES_MAX 24 /* in flight; then pollers wait for one to end */
 #define QUEUE_RETRY_MS 5000
 
-/* One received batch; owns the answer while its rows are on their way. */
+/* What was received at once; lives until its messages are deleted. */
 struct batch {
     struct poller *poller;
     uint64_t generation;
-    json_t *messages;
-    struct events_row rows[SQS_BATCH];
-    struct record records[SQS_BATCH];
-    size_t count;         /* of records */
-    bool keep[SQS_BATCH]; /* this message stays in the queue */
-    size_t poison;
+    json_t *entries; /* of DeleteMessageBatch */
 };
 
 static void receive(struct poller *p);
 
 static void batch_free(struct batch *b)
 {
-    for (size_t i = 0; i < SQS_BATCH; i++)
-        events_row_fini(&b->rows[i]);
-    json_decref(b->messages);
+    json_decref(b->entries);
     free(b);
 }
 
@@ -58,65 +53,60 @@ static void pause_then_receive(struct poller *p)
         uv_timer_start(&p->timer, on_pause_over, ms / 2 + prng_below(&in->prng, ms), 0);
 }
 
+/* The idle pollers among those that are wanted. */
+static void feed(struct intake *in)
+{
+    for (unsigned i = 0; in->leading && !in->stopping && i < in->poller_target; i++) {
+        struct poller *p = &in->pollers[i];
+        if (in->deletes < DELETES_MAX && !p->busy && !uv_is_active((uv_handle_t *)&p->timer))
+            receive(p);
+    }
+}
+
 static void next(struct poller *p)
 {
-    struct intake *in = p->intake;
-    unsigned number = (unsigned)(p - in->pollers);
     p->busy = false;
-    if (in->leading && number < in->poller_target)
-        receive(p);
+    if (p->intake->delete_failures > 0) /* what is received would come again and again */
+        pause_then_receive(p);
+    else
+        feed(p->intake);
 }
 
 static void on_deleted(void *arg, const struct aws_result *r)
 {
     struct batch *b = arg;
-    struct poller *p = b->poller;
-    struct intake *in = p->intake;
-    p->call = NULL;
+    struct intake *in = b->poller->intake;
+    bool again = in->generation == b->generation;
+    in->deletes--;
     if (r->err == 0) {
         /* An entry that failed comes again after its visibility time-out: a duplicate, no harm. */
-        in->deleted += (int64_t)json_array_size(json_arr(r->body, "Successful"));
-        p->failures = 0;
+        in->deleted += tape_length(r->tape, tape_get(r->tape, 0, "Successful"));
+        in->delete_failures = 0;
     } else if (r->err != ERR_CANCELED) {
+        in->delete_failures++;
         snprintf(in->queue_trouble, sizeof in->queue_trouble, "cannot delete from the queue: %s %s",
                  r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
     }
     batch_free(b);
-    if (r->err == 0)
-        next(p);
-    else
-        pause_then_receive(p);
+    if (again)
+        feed(in);
     intake_call_ended(in);
 }
 
 static void delete_batch(struct batch *b)
 {
-    struct poller *p = b->poller;
-    struct intake *in = p->intake;
-    json_t *entries = json_array();
-    size_t i;
-    json_t *message;
-    json_array_foreach(b->messages, i, message)
-    {
-        char id[16];
-        if (i >= SQS_BATCH || b->keep[i])
-            continue;
-        snprintf(id, sizeof id, "m%zu", i);
-        json_array_append_new(entries, json_pack("{s:s, s:s}", "Id", id, "ReceiptHandle",
-                                                 json_str_or(message, "ReceiptHandle", "")));
-    }
-    bool none = json_array_size(entries) == 0;
-    json_t *params = json_pack("{s:s, s:o}", "QueueUrl", in->queue_url, "Entries", entries);
-    if (none)
-        json_decref(params);
-    p->call = none || params == NULL ? NULL
-                                     : aws_call(in->options.aws, AWS_SQS, "DeleteMessageBatch",
-                                                params, NULL, on_deleted, b);
-    if (p->call != NULL) {
+    struct intake *in = b->poller->intake;
+    static const struct aws_call_options options = {.tape = true};
+    json_t *params =
+        json_array_size(b->entries) == 0
+            ? NULL
+            : json_pack("{s:s, s:O}", "QueueUrl", in->queue_url, "Entries", b->entries);
+    if (params != NULL && aws_call(in->options.aws, AWS_SQS, "DeleteMessageBatch", params, &options,
+                                   on_deleted, b) != NULL) {
         in->calls_open++;
+        in->deletes++;
     } else {
-        batch_free(b);
-        pause_then_receive(p);
+        batch_free(b); /* nothing to delete, or no memory: they come again */
     }
 }
 
@@ -132,20 +122,22 @@ static void on_applied(void *arg, int err, const struct record *records,
         in->duplicates += !changes[i].applied;
         metric_add(changes[i].applied ? &intake_events_rows : &intake_events_duplicate, 1);
     }
-    if (err != 0 || !current(p, b->generation)) {
+    if (err != 0 || !current(p, b->generation) || json_array_size(b->entries) == 0) {
         /* Not stored, or another leads now: the messages stay in the queue. */
         batch_free(b);
         pause_then_receive(p);
     } else {
         delete_batch(b);
+        next(p);
     }
     intake_call_ended(in);
 }
 
-static void note_lag(struct intake *in, const json_t *message, int64_t now)
+static void note_lag(struct intake *in, const struct tape *t, uint32_t message, int64_t now)
 {
-    const char *sent = json_str(json_obj(message, "Attributes"), "SentTimestamp");
-    if (sent != NULL) {
+    char sent[24];
+    uint32_t attributes = tape_get(t, message, "Attributes");
+    if (tape_text(t, tape_get(t, attributes, "SentTimestamp"), sent, sizeof sent)) {
         int64_t at = strtoll(sent, NULL, 10);
         in->lag_ms = now > at ? now - at : 0;
     }
@@ -170,62 +162,90 @@ static bool keep_poison(struct intake *in, const char *why, const char *body)
     return true;
 }
 
-static void parse_message(struct batch *b, size_t i, const json_t *message, int64_t now)
+/* Counts the message; a row goes to records. False: it stays in the queue. */
+static bool take_message(struct intake *in, const char *body, size_t len, struct events_row *row,
+                         int64_t now)
 {
-    struct intake *in = b->poller->intake;
     struct events_options options = intake_events_options(in);
-    struct events_row *row = &b->rows[i];
-    const char *body = json_str_or(message, "Body", "");
-    note_lag(in, message, now);
-    events_parse(body, strlen(body), &options, row);
+    events_parse(body, len, &options, row);
     switch (row->outcome) {
     case EVENTS_ROW:
-        b->records[b->count] = row->record;
-        b->records[b->count].source = SOURCE_EVENT;
-        b->records[b->count].observed_unix_ms = now;
-        b->records[b->count].term = in->term;
-        b->count++;
-        break;
+        row->record.source = SOURCE_EVENT;
+        row->record.observed_unix_ms = now;
+        row->record.term = in->term;
+        return true;
     case EVENTS_IGNORED:
         in->ignored++;
         metric_add(&intake_events_ignored, 1);
-        LOG(LOG_DEBUG, "event_ignored", row->why, LS("kind", row->kind));
-        break;
+        return true;
     case EVENTS_FOREIGN:
         in->foreign++;
         metric_add(&intake_events_foreign, 1);
-        break;
+        return true;
     case EVENTS_POISON:
-        b->keep[i] = !keep_poison(in, row->why, body);
-        b->poison++;
-        break;
+        return keep_poison(in, row->why, body);
     }
+    return false;
 }
 
-/* Takes a reference to the messages. */
-static void take_messages(struct poller *p, json_t *messages)
+/* "m3" and the receipt handle. */
+static void add_entry(struct batch *b, size_t i, const struct tape *t, uint32_t message)
+{
+    char id[16];
+    char handle[RECEIPT_MAX];
+    snprintf(id, sizeof id, "m%zu", i);
+    if (!tape_text(t, tape_get(t, message, "ReceiptHandle"), handle, sizeof handle))
+        return;
+    json_t *entry = json_object();
+    json_set_str(entry, "Id", id);
+    json_set_str(entry, "ReceiptHandle", handle);
+    json_array_append_new(b->entries, entry);
+}
+
+/* Returns how many rows the messages became: in->records, which borrow from in->parsed. */
+static size_t parse_messages(struct batch *b, const struct tape *t, uint32_t messages)
+{
+    struct intake *in = b->poller->intake;
+    int64_t now = clock_unix_ms();
+    size_t count = 0;
+    size_t i = 0;
+    for (uint32_t at = tape_first(t, messages); at != TAPE_NONE && i < SQS_BATCH;
+         at = tape_next(t, messages, at), i++) {
+        uint32_t body = tape_get(t, at, "Body");
+        struct events_row *row = &in->parsed[count];
+        note_lag(in, t, at, now);
+        buf_clear(&in->body);
+        if (tape_is(t, body, TAPE_STRING) && tape_put_text(t, body, &in->body) != 0)
+            continue; /* no memory */
+        if (take_message(in, in->body.data == NULL ? "" : in->body.data, in->body.len, row, now))
+            add_entry(b, i, t, at);
+        if (row->outcome == EVENTS_ROW)
+            in->records[count++] = row->record;
+    }
+    in->received += (int64_t)i;
+    return count;
+}
+
+static void take_messages(struct poller *p, const struct tape *t, uint32_t messages)
 {
     struct intake *in = p->intake;
-    int64_t now = clock_unix_ms();
     struct batch *b = calloc(1, sizeof *b);
-    if (b == NULL) {
+    if (b == NULL || (b->entries = json_array()) == NULL) {
+        free(b);
         pause_then_receive(p);
         return;
     }
     b->poller = p;
     b->generation = in->generation;
-    b->messages = json_incref(messages);
-    for (size_t i = 0; i < SQS_BATCH; i++)
-        events_row_init(&b->rows[i]);
-    for (size_t i = 0; i < json_array_size(messages) && i < SQS_BATCH; i++)
-        parse_message(b, i, json_array_get(messages, i), now);
-    in->received += (int64_t)json_array_size(messages);
-    if (b->count == 0 && b->poison == 0) {
+    int64_t poison = in->poison;
+    size_t count = parse_messages(b, t, messages);
+    if (count == 0 && poison == in->poison && json_array_size(b->entries) > 0) {
         delete_batch(b);
+        next(p);
         return;
     }
     /* Without rows, too: the store keeps order, so its answer says that the poison is kept. */
-    if (rows_apply(in->options.rows, b->records, b->count, on_applied, b) == 0) {
+    if (rows_apply(in->options.rows, in->records, count, on_applied, b) == 0) {
         in->calls_open++;
     } else {
         batch_free(b);
@@ -237,9 +257,8 @@ static void take_messages(struct poller *p, json_t *messages)
 static void adapt(struct intake *in, size_t received)
 {
     if (received >= SQS_BATCH && in->poller_target < POLLERS_MAX) {
-        struct poller *p = &in->pollers[in->poller_target++];
-        if (!p->busy && !uv_is_active((uv_handle_t *)&p->timer))
-            receive(p);
+        in->poller_target++;
+        feed(in);
     } else if (received == 0 && in->poller_target > POLLERS_IDLE) {
         in->poller_target--;
     }
@@ -260,15 +279,16 @@ static void on_received(void *arg, const struct aws_result *r)
                  r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
         pause_then_receive(p);
     } else {
-        json_t *messages = json_arr(r->body, "Messages");
-        size_t n = json_array_size(messages);
-        in->queue_trouble[0] = '\0';
+        uint32_t messages = tape_get(r->tape, 0, "Messages");
+        size_t n = tape_length(r->tape, messages);
+        if (in->delete_failures == 0)
+            in->queue_trouble[0] = '\0';
         p->failures = 0;
-        adapt(in, n);
         if (n > 0)
-            take_messages(p, messages);
+            take_messages(p, r->tape, messages);
         else
             next(p);
+        adapt(in, n);
     }
     intake_call_ended(in);
 }
@@ -279,7 +299,7 @@ static void receive(struct poller *p)
     json_t *params = json_pack("{s:s, s:i, s:i, s:[s]}", "QueueUrl", in->queue_url,
                                "MaxNumberOfMessages", SQS_BATCH, "WaitTimeSeconds",
                                POLL_WAIT_SECONDS, "MessageSystemAttributeNames", "SentTimestamp");
-    struct aws_call_options options = {.queue_url = in->queue_url};
+    static const struct aws_call_options options = {.tape = true};
     p->busy = true;
     p->call =
         aws_call(in->options.aws, AWS_SQS, "ReceiveMessage", params, &options, on_received, p);
@@ -292,10 +312,8 @@ static void receive(struct poller *p)
 static void start_pollers(struct intake *in)
 {
     in->poller_target = POLLERS_IDLE;
-    for (unsigned i = 0; i < in->poller_target; i++) {
-        if (!in->pollers[i].busy)
-            receive(&in->pollers[i]);
-    }
+    in->delete_failures = 0;
+    feed(in);
 }
 
 static void on_queue_timer(uv_timer_t *timer)
@@ -328,6 +346,9 @@ static void on_queue_url(void *arg, const struct aws_result *r)
 void poll_init(struct intake *in)
 {
     intake_handle(in, &in->queue_timer);
+    buf_init(&in->body, SQS_MESSAGE_MAX);
+    for (size_t i = 0; i < SQS_BATCH; i++)
+        events_row_init(&in->parsed[i]);
     for (unsigned i = 0; i < POLLERS_MAX; i++) {
         in->pollers[i].intake = in;
         intake_handle(in, &in->pollers[i].timer);
@@ -364,4 +385,9 @@ void poll_stop(struct intake *in)
         if (in->pollers[i].call != NULL)
             aws_cancel(in->pollers[i].call);
     }
+    for (size_t i = 0; i < SQS_BATCH; i++) { /* a follower parses nothing */
+        events_row_fini(&in->parsed[i]);
+        events_row_init(&in->parsed[i]);
+    }
+    buf_fini(&in->body);
 }

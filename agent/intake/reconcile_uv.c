@@ -39,6 +39,7 @@ enum step {
 struct slot {
     struct reconcile *reconcile;
     struct aws_call *call;
+    json_t *arns; /* asked for */
     bool busy;
 };
 
@@ -306,6 +307,8 @@ static void list_tasks(struct reconcile *rc, const char *desired)
 
 static void slot_free(struct slot *slot)
 {
+    json_decref(slot->arns);
+    slot->arns = NULL;
     slot->busy = false;
     slot->reconcile->in_flight--;
 }
@@ -334,7 +337,8 @@ static void on_described(void *arg, const struct aws_result *r)
     size_t news = 0;
     slot->call = NULL;
     if (usable(rc, r, "describe")) {
-        int err = refresh_take(rc->intake, cluster_of(rc), r->body, on_applied, slot, &news);
+        int err =
+            refresh_take(rc->intake, cluster_of(rc), r->tape, slot->arns, on_applied, slot, &news);
         if (err != 0)
             fail(rc, err, "the store refuses rows");
     }
@@ -358,22 +362,24 @@ static struct slot *free_slot(struct reconcile *rc)
 static void describe_some(struct reconcile *rc, struct slot *slot)
 {
     struct intake *in = rc->intake;
-    struct aws_call_options options = {.priority = AWS_RESYNC};
+    struct aws_call_options options = {.priority = AWS_RESYNC, .tape = true};
     bool tasks = rc->arn_at >= rc->instances;
     size_t end = tasks ? json_array_size(rc->arns) : rc->instances;
     json_t *arns = json_array();
     for (size_t n = 0; n < ECS_DESCRIBE_BATCH && rc->arn_at < end; n++)
         json_array_append(arns, json_array_get(rc->arns, rc->arn_at++));
     json_t *params = json_pack("{s:s, s:o}", "cluster", cluster_of(rc),
-                               tasks ? "tasks" : "containerInstances", arns);
+                               tasks ? "tasks" : "containerInstances", json_incref(arns));
     slot->call = params == NULL ? NULL
                                 : aws_call(in->options.aws, AWS_ECS,
                                            tasks ? "DescribeTasks" : "DescribeContainerInstances",
                                            params, &options, on_described, slot);
     if (slot->call == NULL) {
+        json_decref(arns);
         fail(rc, ERR_NOMEM, "this agent");
         return;
     }
+    slot->arns = arns;
     slot->busy = true;
     rc->in_flight++;
     in->calls_open++;

@@ -92,48 +92,74 @@ struct taking {
     size_t count;
 };
 
-/* Sets the generation (record.h): a resource that ECS shows although we buried it at this version
- * comes back with the next even number; but one that is over was buried rightly, ECS only shows it
- * for some time longer. Returns false for what is not newer. */
-static bool is_news(struct intake *in, struct record *rec, const char *key)
+/* ECS raises the version with each change, so one version is one state. Emulators of ECS have no
+ * version at all, or one that stays; then what counts to anyone decides. */
+static bool is_other_state(const struct record *stored, const struct record *rec)
 {
-    struct stored stored;
-    if (intake_stored(in, rec->kind, key, &stored) != 0)
+    static const enum row_field fields[] = {ROW_STATUS, ROW_DESIRED, ROW_CONNECTED};
+    struct row a;
+    struct row b;
+    if (rec->version.hi == 0 && (stored->value_len != rec->value_len ||
+                                 memcmp(stored->value, rec->value, rec->value_len) != 0))
         return true;
-    if (stored.header.deleted && stored.header.version.hi == rec->version.hi) {
-        if (intake_is_over(rec))
-            return false;
-        rec->version.lo = stored.header.version.lo + 1;
+    if (row_decode(stored->value, stored->value_len, &a) != 0 ||
+        row_decode(rec->value, rec->value_len, &b) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        const struct row_text *x = &a.field[fields[i]];
+        const struct row_text *y = &b.field[fields[i]];
+        if (x->len != y->len || (x->len > 0 && memcmp(x->data, y->data, x->len) != 0))
+            return true;
     }
-    return record_is_newer(rec->version, stored.header.version);
+    return false;
 }
 
-static void take_row(struct taking *t, struct events_row *row)
+/* Sets the generation (record.h): a resource that ECS shows although we buried it at this version
+ * comes back with the next even number, and so does one that shows another state at the version
+ * that we have; but one that is over was buried rightly, ECS only shows it for some time longer. */
+static bool is_newer(const struct record *stored, struct record *rec)
 {
-    char key[RECORD_KEY_MAX + 1];
-    struct record rec = row->record;
-    if (row->outcome != EVENTS_ROW) {
-        if (row->outcome == EVENTS_POISON)
-            LOG(LOG_WARN, "describe_odd", row->why, LS("kind", row->kind));
-        return;
+    if (stored->version.hi == rec->version.hi) {
+        if (stored->deleted ? intake_is_over(rec) : !is_other_state(stored, rec))
+            return false;
+        rec->version.lo = (stored->version.lo | 1) + 1;
     }
-    memcpy(key, rec.key, rec.key_len);
-    key[rec.key_len] = '\0';
+    return record_is_newer(rec->version, stored->version);
+}
+
+/* False for what is not newer than our own row. */
+static bool is_news(struct intake *in, struct record *rec)
+{
+    struct store_txn *txn = NULL;
+    struct store_row row;
+    if (store_read_begin(in->options.store, &txn) != 0)
+        return true;
+    bool news = store_get_ref(txn, rec->kind, rec->key, rec->key_len, &row) != 0 ||
+                is_newer(&row.record, rec);
+    store_read_end(txn);
+    return news;
+}
+
+static void take_row(struct taking *k, struct events_row *row)
+{
+    if (row->outcome == EVENTS_POISON)
+        LOG(LOG_WARN, "describe_odd", row->why, LS("kind", row->kind));
+    if (row->outcome != EVENTS_ROW)
+        return;
+    struct record rec = row->record;
     rec.source = SOURCE_RECONCILE;
     rec.observed_unix_ms = clock_unix_ms();
-    rec.term = t->intake->term;
-    if (is_news(t->intake, &rec, key))
-        t->records[t->count++] = rec;
+    rec.term = k->intake->term;
+    if (is_news(k->intake, &rec))
+        k->records[k->count++] = rec;
 }
 
-static void take_missing(struct taking *t, const char *cluster, const json_t *failure)
+static void take_missing(struct taking *k, const char *cluster, const char *arn)
 {
-    struct intake *in = t->intake;
+    struct intake *in = k->intake;
     struct stored stored;
-    const char *arn = json_str_or(failure, "arn", "");
     uint8_t kind = is_task(arn) ? RECORD_TASK : RECORD_INSTANCE;
-    if (strcmp(json_str_or(failure, "reason", ""), "MISSING") != 0 || arn[0] == '\0' ||
-        strlen(arn) > RECORD_KEY_MAX || intake_stored(in, kind, arn, &stored) != 0 ||
+    if (strlen(arn) > RECORD_KEY_MAX || intake_stored(in, kind, arn, &stored) != 0 ||
         stored.header.deleted || stored.over) /* what is over is kept for its time (reap) */
         return;
     /* By the own clock: the origin's may be ahead by hours. */
@@ -144,7 +170,7 @@ static void take_missing(struct taking *t, const char *cluster, const json_t *fa
         return;
     }
     struct record rec = stored.header;
-    rec.key = arn; /* lives in the answer, which store_apply outlives by copying */
+    rec.key = arn; /* lives in the question, which store_apply outlives by copying */
     rec.key_len = (uint16_t)strlen(arn);
     rec.value_len = 0;
     rec.deleted = true;
@@ -152,13 +178,15 @@ static void take_missing(struct taking *t, const char *cluster, const json_t *fa
     rec.source = SOURCE_RECONCILE;
     rec.observed_unix_ms = clock_unix_ms();
     rec.term = in->term;
-    t->records[t->count++] = rec;
+    k->records[k->count++] = rec;
 }
 
 /* Rows carry the cluster's ARN; a hint may come with its name, before that was resolved. */
-static const char *arn_of_cluster(const char *cluster, const json_t *instance, char out[ARN_MAX])
+static const char *arn_of_cluster(const char *cluster, const struct tape *t, uint32_t instance,
+                                  char out[ARN_MAX])
 {
-    const char *arn = json_str_or(instance, "containerInstanceArn", "");
+    char arn[ARN_MAX] = "";
+    (void)tape_text(t, tape_get(t, instance, "containerInstanceArn"), arn, sizeof arn);
     const char *at = strstr(arn, ":container-instance/");
     if (strncmp(cluster, "arn:", 4) == 0 || at == NULL)
         return cluster;
@@ -166,51 +194,77 @@ static const char *arn_of_cluster(const char *cluster, const json_t *instance, c
     return n > 0 && n < ARN_MAX ? out : cluster;
 }
 
-static void take_all(struct taking *t, const char *cluster, const json_t *tasks,
-                     const json_t *instances, const json_t *failures)
+static uint32_t with_arn(const struct tape *t, uint32_t list, const char *member, const char *arn)
 {
-    struct events_options options = intake_events_options(t->intake);
-    size_t task_count = json_array_size(tasks);
-    char arn[ARN_MAX];
-    for (size_t i = 0; i < task_count; i++) {
-        events_from_task(json_array_get(tasks, i), &options, &t->rows[i]);
-        take_row(t, &t->rows[i]);
+    for (uint32_t i = tape_first(t, list); i != TAPE_NONE; i = tape_next(t, list, i)) {
+        if (tape_equals(t, tape_get(t, i, member), arn))
+            return i;
     }
-    for (size_t i = 0; i < json_array_size(instances); i++) {
-        const json_t *instance = json_array_get(instances, i);
-        struct events_row *row = &t->rows[task_count + i];
-        events_from_instance(instance, arn_of_cluster(cluster, instance, arn), &options, row);
-        take_row(t, row);
-    }
-    for (size_t i = 0; i < json_array_size(failures); i++)
-        take_missing(t, cluster, json_array_get(failures, i));
+    return TAPE_NONE;
 }
 
-int refresh_take(struct intake *in, const char *cluster, const json_t *body, store_apply_fn done,
-                 void *arg, size_t *ret_news)
+/* ECS names what it does not have among the failures; some emulators just leave it out. */
+static bool is_missing(const struct tape *t, const char *arn)
 {
-    const json_t *tasks = json_arr(body, "tasks");
-    const json_t *instances = json_arr(body, "containerInstances");
-    const json_t *failures = json_arr(body, "failures");
-    size_t n = json_array_size(tasks) + json_array_size(instances);
-    struct taking t = {.intake = in};
+    bool task = is_task(arn);
+    uint32_t shown = tape_get(t, 0, task ? "tasks" : "containerInstances");
+    uint32_t failure = with_arn(t, tape_get(t, 0, "failures"), "arn", arn);
+    if (failure != TAPE_NONE)
+        return tape_equals(t, tape_get(t, failure, "reason"), "MISSING");
+    return with_arn(t, shown, task ? "taskArn" : "containerInstanceArn", arn) == TAPE_NONE;
+}
+
+static void take_all(struct taking *k, const char *cluster, const struct tape *t,
+                     const json_t *asked)
+{
+    struct events_options options = intake_events_options(k->intake);
+    uint32_t tasks = tape_get(t, 0, "tasks");
+    uint32_t instances = tape_get(t, 0, "containerInstances");
+    struct events_row *row = k->rows;
+    char arn[ARN_MAX];
+    for (uint32_t i = tape_first(t, tasks); i != TAPE_NONE; i = tape_next(t, tasks, i), row++) {
+        events_take_task(t, i, &options, row);
+        take_row(k, row);
+    }
+    for (uint32_t i = tape_first(t, instances); i != TAPE_NONE;
+         i = tape_next(t, instances, i), row++) {
+        events_take_instance(t, i, arn_of_cluster(cluster, t, i, arn), &options, row);
+        take_row(k, row);
+    }
+    if (tape_length(t, tasks) + tape_length(t, instances) >= json_array_size(asked))
+        return;
+    size_t i;
+    json_t *one;
+    json_array_foreach(asked, i, one)
+    {
+        if (is_missing(t, json_string_value(one)))
+            take_missing(k, cluster, json_string_value(one));
+    }
+}
+
+int refresh_take(struct intake *in, const char *cluster, const struct tape *t, const json_t *asked,
+                 store_apply_fn done, void *arg, size_t *ret_news)
+{
+    size_t n = tape_length(t, tape_get(t, 0, "tasks")) +
+               tape_length(t, tape_get(t, 0, "containerInstances"));
+    struct taking k = {.intake = in};
     int err = 0;
-    t.rows = calloc(n + 1, sizeof *t.rows);
-    t.records = calloc(n + json_array_size(failures) + 1, sizeof *t.records);
-    bool memory = t.rows != NULL && t.records != NULL;
+    k.rows = calloc(n + 1, sizeof *k.rows);
+    k.records = calloc(n + json_array_size(asked) + 1, sizeof *k.records);
+    bool memory = k.rows != NULL && k.records != NULL;
     for (size_t i = 0; memory && i < n; i++)
-        events_row_init(&t.rows[i]);
+        events_row_init(&k.rows[i]);
     if (memory)
-        take_all(&t, cluster, tasks, instances, failures);
-    if (t.count > 0)
-        err = rows_apply(in->options.rows, t.records, t.count, done, arg);
-    if (t.count > 0 && err == 0)
+        take_all(&k, cluster, t, asked);
+    if (k.count > 0)
+        err = rows_apply(in->options.rows, k.records, k.count, done, arg);
+    if (k.count > 0 && err == 0)
         in->calls_open++;
     for (size_t i = 0; memory && i < n; i++)
-        events_row_fini(&t.rows[i]);
-    free(t.rows);
-    free(t.records);
-    *ret_news = err == 0 ? t.count : 0;
+        events_row_fini(&k.rows[i]);
+    free(k.rows);
+    free(k.records);
+    *ret_news = err == 0 ? k.count : 0;
     return memory ? err : ERR_NOMEM;
 }
 
@@ -259,25 +313,14 @@ static void on_applied(void *arg, int err, const struct record *records,
     describe_end(d);
 }
 
-/* The cluster was deleted, and all that was in it. */
-static json_t *all_missing(const struct describe *d)
-{
-    json_t *failures = json_array();
-    size_t i;
-    json_t *arn;
-    json_array_foreach(d->arns, i, arn)
-        json_array_append_new(failures, json_pack("{s:O, s:s}", "arn", arn, "reason", "MISSING"));
-    return json_pack("{s:o}", "failures", failures);
-}
-
 /* Returns true if rows are on their way: on_applied ends the describe. */
-static bool take_answer(struct describe *d, const json_t *body)
+static bool take_answer(struct describe *d, const struct tape *t)
 {
     struct intake *in = d->intake;
     size_t news = 0;
     in->refresh.failures = 0;
     in->describe_trouble[0] = '\0';
-    if (refresh_take(in, d->cluster, body, on_applied, d, &news) != 0)
+    if (refresh_take(in, d->cluster, t, d->arns, on_applied, d, &news) != 0)
         again(d);
     return news > 0;
 }
@@ -287,9 +330,8 @@ static bool take_error(struct describe *d, const struct aws_result *r)
     struct intake *in = d->intake;
     bool waits = false;
     if (strcmp(r->code, "ClusterNotFoundException") == 0) {
-        json_t *body = all_missing(d);
-        waits = take_answer(d, body);
-        json_decref(body);
+        static const struct tape nothing; /* all that was in it went with the cluster */
+        waits = take_answer(d, &nothing);
     } else if (r->err == ERR_BADPARAM || r->err == ERR_NOTFOUND) {
         /* A refusal of the request itself would come again for ever. */
         LOG(LOG_WARN, "describe_refused", r->message, LS("code", r->code),
@@ -310,7 +352,7 @@ static void on_described(void *arg, const struct aws_result *r)
     bool waits = false;
     d->call = NULL;
     if (current(d))
-        waits = r->err == 0 ? take_answer(d, r->body) : take_error(d, r);
+        waits = r->err == 0 ? take_answer(d, r->tape) : take_error(d, r);
     if (waits)
         intake_call_ended(in); /* the rows count as a call of their own */
     else
@@ -354,7 +396,7 @@ static struct describe *gather(struct intake *in)
 
 static bool describe(struct intake *in)
 {
-    struct aws_call_options options = {.priority = AWS_REPAIR};
+    struct aws_call_options options = {.priority = AWS_REPAIR, .tape = true};
     struct describe *d = gather(in);
     if (d == NULL)
         return false;

@@ -31,11 +31,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const int statuses[] = {200, 400, 403, 404, 429, 500, 503, 0};
     if (size == 0)
         return 0;
-    bool xml = (data[0] & 8) != 0;
+    enum answer_form form = (data[0] & 8) != 0 ? ANSWER_XML
+                            : size % 2 == 0    ? ANSWER_TAPE
+                                               : ANSWER_JSON;
     const char *text = (const char *)data + 1;
     const char *type = (data[0] & 16) != 0 ? "com.amazonaws.ecs#ClientException:http://x/" : "";
     struct answer a;
-    answer_read(&a, statuses[data[0] & 7], text, size - 1, type, xml);
+    answer_read(&a, statuses[data[0] & 7], text, size - 1, type, form);
     ENSURE(a.err <= 0);
     ENSURE(strnlen(a.code, sizeof a.code) < sizeof a.code);
     ENSURE(strnlen(a.message, sizeof a.message) < sizeof a.message);

@@ -373,7 +373,10 @@ Test(formats, mutated_input_never_crashes)
                       : profiles_parse(&p, exact, len,
                                        i % 2 == 0 ? PROFILE_CONFIG : PROFILE_CREDENTIALS, "f", &e);
         cr_assert_leq(err, 0);
-        answer_read(&a, i % 2 == 0 ? 200 : 400, exact, len, "", kind == 1);
+        answer_read(&a, i % 2 == 0 ? 200 : 400, exact, len, "",
+                    kind == 1                 ? ANSWER_XML
+                    : kind == 0 && i % 3 == 0 ? ANSWER_TAPE
+                                              : ANSWER_JSON);
         answer_fini(&a);
         profiles_fini(&p);
         free(exact);

@@ -118,6 +118,47 @@ Test(events, an_instance_row_has_its_columns)
     events_row_fini(&r);
 }
 
+/* As emulators of ECS answer, and writers of JSON that escape more than they must. */
+Test(events, versions_and_texts_as_emulators_write_them)
+{
+    const struct {
+        const char *task;
+        enum events_outcome outcome;
+        uint64_t version;
+    } cases[] = {
+        {"{\"taskArn\":\"arn:aws:ecs:r:1:task/t\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\","
+         "\"lastStatus\":\"RUNNING\"}",
+         EVENTS_ROW, 0},
+        {"{\"taskArn\":\"arn:aws:ecs:r:1:task\\/t\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster\\/c\","
+         "\"lastStatus\":\"R\\u0055NNING\",\"version\":\"12\"}",
+         EVENTS_ROW, 12},
+        {"{\"taskArn\":\"arn:aws:ecs:r:1:task/t\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\","
+         "\"lastStatus\":\"RUNNING\",\"version\":\"1.1\"}",
+         EVENTS_POISON, 0},
+    };
+    struct events_row r;
+    events_row_init(&r);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *task = json_parse(cases[i].task, strlen(cases[i].task), NULL);
+        events_from_task(task, &all, &r);
+        cr_assert_eq(r.outcome, cases[i].outcome, "case %zu: %s", i, r.why);
+        cr_assert_eq(r.record.version.hi, cases[i].version);
+        json_decref(task);
+        if (cases[i].outcome != EVENTS_ROW)
+            continue;
+        struct tape t;
+        tape_init(&t);
+        cr_assert_eq(tape_parse(&t, cases[i].task, strlen(cases[i].task), NULL), 0);
+        events_take_task(&t, 0, &all, &r);
+        cr_assert_eq(r.record.key_len, strlen("arn:aws:ecs:r:1:task/t"));
+        cr_assert(field_is(&r, ROW_CLUSTER, "arn:aws:ecs:r:1:cluster/c"));
+        cr_assert(field_is(&r, ROW_STATUS, "RUNNING"));
+        cr_assert_null(odd_row(&r, &all));
+        tape_fini(&t);
+    }
+    events_row_fini(&r);
+}
+
 /* A body around a detail, for the cases below. */
 static void parse_detail(struct events_row *r, const struct events_options *options,
                          const char *kind, const char *detail)
