@@ -68,6 +68,14 @@ bool sync_is_bulk(const struct sync *s)
     return s->phase != SYNC_IDLE && s->moved > SYNC_BULK_ROWS;
 }
 
+/* Whoever began it: both sides compared, so neither has to begin before the next period. */
+void sync_agreed(struct sync *s, uint64_t now_ms)
+{
+    s->stats.in_sync_ms = now_ms;
+    if (s->phase == SYNC_IDLE && s->soon == 0)
+        s->due_ms = now_ms + period(s);
+}
+
 static void enter(struct sync *s, uint64_t now_ms, enum sync_phase phase)
 {
     s->phase = phase;

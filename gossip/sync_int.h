@@ -49,6 +49,7 @@ static inline bool sync_bit(const uint64_t *bits, uint32_t i)
     return (bits[i / 64] >> (i % 64) & 1) != 0;
 }
 
+void sync_agreed(struct sync *s, uint64_t now_ms);
 void sync_header(struct wbuf *w, enum sync_message type, uint32_t session);
 
 /* One leaf's list of prints as ROWS and WANT carry it. */

@@ -86,7 +86,7 @@ static int serve_root(struct sync *s, uint64_t now_ms, uint32_t session, struct 
     if (b->bad || rbuf_left(b) > 0)
         return ERR_MALFORMED;
     if (root == s->root) {
-        s->stats.in_sync_ms = now_ms;
+        sync_agreed(s, now_ms);
         sync_header(reply, SYNC_SAME, session);
         return 0;
     }

@@ -234,9 +234,9 @@ Test(sync, equal_members_exchange_two_small_packets)
     struct traffic t = {0};
     uint64_t now = 0;
     talk(a, b, &now, 100000, &t);
-    /* Both ways, 92 bytes of headers and seal on each: at most 50 B/s for one of the two. */
-    cr_assert_leq((t.bytes + 92 * t.messages) / 2, 50 * 100);
-    cr_assert_gt(a->sync.stats.same, 10);
+    /* Both ways, 92 bytes of headers and seal on each. Either side's session serves both. */
+    cr_assert_leq((t.bytes + 92 * t.messages) / 2, 25 * 100);
+    cr_assert_gt(a->sync.stats.same + b->sync.stats.same, 15);
     cr_assert_gt(a->sync.stats.in_sync_ms, 0);
     cr_assert_eq(a->loaded + b->loaded, 0);
     end(a);
