@@ -70,6 +70,8 @@ static void on_timer(uv_timer_t *timer)
         swim_suspicious(g->swim, node_now(g), look_at, g->out);
     swim_tick(g->swim, node_now(g), g->out);
     node_perform(g, NULL, NULL);
+    if (!g->closing)
+        tcp_tick(g, node_now(g));
 }
 
 static void arm(struct gossip_node *g)
@@ -282,10 +284,10 @@ void gossip_destroy(struct gossip_node *g, void (*done)(void *arg), void *arg)
     g->closed_arg = arg;
     call_close(g);
     tcp_close_all(g);
-    uv_handle_t *handles[] = {(uv_handle_t *)&g->udp,         (uv_handle_t *)&g->listener,
-                              (uv_handle_t *)&g->timer,       (uv_handle_t *)&g->stream_timer,
-                              (uv_handle_t *)&g->call_timer,  (uv_handle_t *)&g->join_timer,
-                              (uv_handle_t *)&g->leave_timer, (uv_handle_t *)&g->local_idle};
+    uv_handle_t *handles[] = {(uv_handle_t *)&g->udp,        (uv_handle_t *)&g->listener,
+                              (uv_handle_t *)&g->timer,      (uv_handle_t *)&g->call_timer,
+                              (uv_handle_t *)&g->join_timer, (uv_handle_t *)&g->leave_timer,
+                              (uv_handle_t *)&g->local_idle};
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++)
         uv_close(handles[i], on_handle_closed);
 }
@@ -316,14 +318,13 @@ static int init_handles(struct gossip_node *g)
     if (rc != 0)
         return ERR_IO; /* only bad flags can fail; nothing is registered with the loop yet */
     uv_timer_init(g->loop, &g->timer);
-    uv_timer_init(g->loop, &g->stream_timer);
     uv_timer_init(g->loop, &g->call_timer);
     uv_timer_init(g->loop, &g->join_timer);
     uv_timer_init(g->loop, &g->leave_timer);
     uv_idle_init(g->loop, &g->local_idle);
-    g->udp.data = g->listener.data = g->timer.data = g->stream_timer.data = g;
+    g->udp.data = g->listener.data = g->timer.data = g;
     g->call_timer.data = g->join_timer.data = g->leave_timer.data = g->local_idle.data = g;
-    g->open_handles = 8;
+    g->open_handles = 7;
     return 0;
 }
 

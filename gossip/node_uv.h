@@ -21,6 +21,7 @@
 #define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
 #define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
 #define STREAM_HANDSHAKE_MS 5000u
+#define STREAM_LOOK_MS 1000u  /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u /* a TCP check without result says nothing */
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
 #define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */
@@ -85,7 +86,6 @@ struct gossip_node {
     uv_udp_t udp;
     uv_tcp_t listener;
     uv_timer_t timer; /* the swim core's deadline */
-    uv_timer_t stream_timer;
     uv_timer_t call_timer;
     uv_timer_t join_timer;
     uv_timer_t leave_timer;
@@ -106,6 +106,7 @@ struct gossip_node {
     } handler[CHANNEL_COUNT];
 
     struct list streams;
+    uint64_t streams_ms; /* when they are looked at again */
     unsigned outgoing, incoming, checks;
     struct list local; /* messages to ourselves */
     size_t local_bytes;
@@ -162,6 +163,9 @@ int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel
 int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, if it can be */
 void tcp_check(struct gossip_node *g, const struct swim_member *m);
 void tcp_member_gone(struct gossip_node *g, uint64_t num);
+/* Ends what was idle too long, connects to those we observe. Called whenever the core's timer
+ * fires: at least every few seconds, and no wake of its own. */
+void tcp_tick(struct gossip_node *g, uint64_t now);
 void tcp_close_all(struct gossip_node *g);
 void tcp_key_used(struct gossip_node *g); /* connections under other keys end when they are empty */
 void tcp_key_removed(struct gossip_node *g, const uint8_t key_id[4]); /* those under it end now */

@@ -319,7 +319,8 @@ uint64_t swim_probe_deadline(const struct swim *s)
         return due;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         due = swim_min(due, s->ring[i].due_ms);
-    return swim_min(due, swim_min(s->random_ms, s->dead_ms));
+    due = swim_min(due, s->random_ms);
+    return s->count > s->live ? swim_min(due, s->dead_ms) : due; /* nobody dead, nobody to ping */
 }
 
 void swim_probe_reset(struct swim *s)

@@ -86,11 +86,12 @@ static void hold_observed(struct gossip_node *g)
     }
 }
 
-static void on_stream_timer(uv_timer_t *timer)
+void tcp_tick(struct gossip_node *g, uint64_t now)
 {
-    struct gossip_node *g = timer->data;
-    uint64_t now = node_now(g);
     struct list *next;
+    if (now < g->streams_ms)
+        return;
+    g->streams_ms = now + STREAM_LOOK_MS;
     hold_observed(g);
     for (struct list *at = g->streams.next; at != &g->streams; at = next) {
         struct stream *t = LIST_OF(at, struct stream, link);
@@ -522,8 +523,6 @@ int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct 
     int rc = uv_tcp_bind(&g->listener, (const struct sockaddr *)bind, 0);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&g->listener, 256, on_connection);
-    if (rc == 0)
-        rc = uv_timer_start(&g->stream_timer, on_stream_timer, 1000, 1000);
     if (rc == 0)
         return 0;
     char text[WIRE_ADDR_TEXT];
