@@ -362,6 +362,12 @@ static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
     }
 }
 
+uint64_t hello_asks_at(const struct raft_uv *r)
+{
+    uint64_t stale_ms = r->known_ms + LEADER_STALE_MS;
+    return r->refresh_at < stale_ms ? r->refresh_at : stale_ms;
+}
+
 void hello_tick(struct raft_uv *r, uint64_t now_ms)
 {
     boot_time(r, now_ms);

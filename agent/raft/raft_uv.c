@@ -28,6 +28,16 @@ static void finish_transfer(struct raft_uv *r, int err)
         done(r->transfer_arg, err);
 }
 
+/* An agent outside that knows the leader has nothing to look at until it asks for it again. */
+static uint64_t next_tick(const struct raft_uv *r, uint64_t now_ms)
+{
+    uint64_t asks_at = hello_asks_at(r);
+    bool rests = !step_is_server(r) && r->known_leader != 0 && !r->starting && !r->boot_writing &&
+                 r->superseded == 0 && !step_in_conflict(r, now_ms) && r->held_first == NULL &&
+                 r->snapshot_index == 0;
+    return rests && asks_at > now_ms + TICK_MS ? asks_at : now_ms + TICK_MS;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct raft_uv *r = timer->data;
@@ -37,10 +47,10 @@ static void on_timer(uv_timer_t *timer)
     if (r->quiet != QUIET_NO)
         return; /* armed again when that is over */
     if (now_ms >= r->tick_at && !r->closing) {
-        r->tick_at = now_ms + TICK_MS;
         step_flush(r);
         hello_tick(r, now_ms);
         pilot_tick(r, now_ms);
+        r->tick_at = next_tick(r, now_ms);
         if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
             finish_transfer(r, ERR_TIMEOUT);
         if (r->snapshot_index != 0 && now_ms > r->snapshot_used_ms + 30000) {
@@ -57,6 +67,8 @@ void raft_uv_arm(struct raft_uv *r)
     uint64_t now_ms = clock_mono_ms(), due = raft_deadline(&r->core);
     if (r->closing || r->quiet != QUIET_NO)
         return;
+    if (next_tick(r, now_ms) < r->tick_at)
+        r->tick_at = next_tick(r, now_ms); /* it rests no longer */
     if (r->superseded != 0)
         due = r->tick_at; /* the core rests */
     if (r->tick_at < due)
@@ -132,6 +144,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         return;
     if (kind == FRAME_HELLO) {
         hello_recv(r, from, data, len);
+        raft_uv_arm(r);
         return;
     }
     if (kind == FRAME_BOOT) {
@@ -427,6 +440,7 @@ void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
     }
     if (r->closing)
         return;
+    raft_uv_arm(r); /* if the leader went */
     /* One that comes back may still be of the cluster before the recovery: it hears so before it
      * can be elected. */
     if (m->state == MEMBER_ALIVE && !m->self && r->cluster_id != 0 && r->former_count > 0)

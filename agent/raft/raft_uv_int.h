@@ -121,6 +121,7 @@ bool step_in_conflict(const struct raft_uv *r, uint64_t now_ms);
 
 /* hello.c */
 void hello_tick(struct raft_uv *r, uint64_t now_ms);
+uint64_t hello_asks_at(const struct raft_uv *r); /* outside, knowing a leader: when it asks again */
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
 void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
 void hello_announce(struct raft_uv *r); /* a leader tells some members; they pass it on */
