@@ -20,6 +20,9 @@
 #define SOON_ROUND_MS 2000
 #define SOON_ROUNDS 150
 #define SLOW_ROUND_MS 10000
+/* Instance metadata is there from the boot on, or never. */
+#define METADATA_ROUNDS 10
+#define METADATA_EVERY 30 /* rounds, then */
 #define HTTP_TIMEOUT_MS 1000
 /* Rounds without metadata before the host name stands in for the instance id. */
 #define ROUNDS_FOR_ID 2
@@ -33,6 +36,7 @@ struct identity_search {
     bool known;
     bool agent_answered;
     bool stopping;
+    char saved[1024]; /* the fact as it was written last */
     char trouble[256];
     void (*done)(void *arg);
     void *done_arg;
@@ -64,10 +68,13 @@ static void save(struct identity_search *s)
     json_set_str(j, "zone", s->found.zone);
     json_set_str(j, "address", s->found.address);
     json_set_str(j, "lifecycle", s->found.lifecycle);
-    buf_init(&b, 4096);
-    if (json_write(j, &b) == 0 &&
-        store_fact_put(s->options.store, FACT, b.data, b.len, NULL, NULL) != 0)
-        LOG_MSG(LOG_WARN, "identity_not_saved", "the next start will ask again");
+    buf_init(&b, sizeof s->saved - 1);
+    if (json_write(j, &b) == 0 && (strlen(s->saved) != b.len || memcmp(s->saved, b.data, b.len))) {
+        if (store_fact_put(s->options.store, FACT, b.data, b.len, NULL, NULL) != 0)
+            LOG_MSG(LOG_WARN, "identity_not_saved", "the next start will ask again");
+        else
+            copy(s->saved, sizeof s->saved, b.data, b.len);
+    }
     buf_fini(&b);
     json_decref(j);
 }
@@ -96,6 +103,7 @@ static void load(struct identity_search *s)
     copy(s->found.instance_arn, sizeof s->found.instance_arn, arn, strlen(arn));
     const char *lifecycle = json_str_or(j, "lifecycle", "");
     copy(s->found.lifecycle, sizeof s->found.lifecycle, lifecycle, strlen(lifecycle));
+    copy(s->saved, sizeof s->saved, text, len);
     json_decref(j);
 }
 
@@ -152,6 +160,8 @@ static void end_round(struct identity_search *s)
     bool now_known = s->found.id[0] != '\0' && s->found.cluster[0] != '\0';
     bool complete = now_known && s->found.instance_arn[0] != '\0' && s->found.zone[0] != '\0';
     uint64_t later_ms = s->rounds < SOON_ROUNDS ? SOON_ROUND_MS : SLOW_ROUND_MS;
+    if (s->options.config->ecs_agent_endpoint[0] == '\0' && s->rounds >= METADATA_ROUNDS)
+        later_ms = (uint64_t)METADATA_EVERY * SLOW_ROUND_MS; /* there is nobody else to ask */
     uv_timer_start(&s->timer, on_timer, now_known ? later_ms : ROUND_MS, 0);
     if (complete && s->known)
         uv_timer_stop(&s->timer);
@@ -262,10 +272,13 @@ static void start_round(struct identity_search *s)
         if (aws_http_get(s->options.aws, url, HTTP_TIMEOUT_MS, on_ecs_agent, s) != 0)
             s->pending--;
     }
-    ask(s, "instance-id", on_instance_id);
-    ask(s, "placement/availability-zone", on_zone);
-    ask(s, "local-ipv4", on_address);
-    ask(s, "instance-life-cycle", on_lifecycle);
+    bool alone = c->ecs_agent_endpoint[0] == '\0';
+    if (alone || s->rounds < METADATA_ROUNDS || s->rounds % METADATA_EVERY == 0) {
+        ask(s, "instance-id", on_instance_id);
+        ask(s, "placement/availability-zone", on_zone);
+        ask(s, "local-ipv4", on_address);
+        ask(s, "instance-life-cycle", on_lifecycle);
+    }
     answer_came(s);
 }
 
