@@ -17,8 +17,6 @@
 #include "agent/base/ensure.h"
 #include "agent/base/log.h"
 
-#define OWN_INSTANCE_TICKS (1000 / TICK_MS) /* how often the own instance's row is looked for */
-
 static uint64_t random_u64(void)
 {
     uint64_t v = 0;
@@ -50,19 +48,15 @@ static void on_write_async(uv_async_t *async)
     commands_take(async->data);
 }
 
-static void on_tick(uv_timer_t *timer)
+static void want(void *arg)
 {
-    struct agent *a = timer->data;
-    publish_tick(a);
-    if (!list_is_empty(&a->commands))
-        commands_retry(a);
-    offers_tick(a);
-    reap_tick(a);
-    if (++a->own_ticks >= OWN_INSTANCE_TICKS) {
-        a->own_ticks = 0;
-        flow_own_instance(a);
-    }
-    propagate_tick(a->propagate);
+    struct agent *a = arg;
+    uv_async_send(&a->want_async);
+}
+
+static void on_want_async(uv_async_t *async)
+{
+    publish_asked(async->data);
 }
 
 /* ---- leadership ------------------------------------------------------------------------ */
@@ -72,6 +66,7 @@ void agent_lead_changed(struct agent *a)
     bool leading = a->role == RAFT_UV_LEADER && !a->stopping;
     a->reconciled = false;
     a->compare_intent = leading;
+    agent_busy(a);
     /* The scheduler first, so that it never sees a reconcile of a leadership it does not know. Each
      * may be missing: a part that could not start, or one that is being stopped. */
     if (a->daemons != NULL)
@@ -290,6 +285,7 @@ static void on_identity(void *arg, const struct identity *found)
     }
     publish_dirty(a, API_DOC_AGENT);
     publish_dirty(a, API_DOC_MEMBERS);
+    agent_busy(a);
 }
 
 static void on_more_identity(void *arg, const struct identity *found)
@@ -299,6 +295,7 @@ static void on_more_identity(void *arg, const struct identity *found)
     if (a->join != NULL)
         join_identity(a->join, found);
     publish_dirty(a, API_DOC_AGENT);
+    agent_busy(a);
 }
 
 /* ---- start, first half ------------------------------------------------------------------ */
@@ -362,6 +359,7 @@ static int start_api(struct agent *a, struct errmsg *e)
         .threads = (unsigned)c->api_threads,
         .arg = a,
         .submit = commands_submit,
+        .want = want,
     };
     return api_start(&a->api, &options, e);
 }
@@ -370,12 +368,14 @@ static void init_handles(struct agent *a)
 {
     uv_async_init(a->loop, &a->store_async, on_store_async);
     uv_async_init(a->loop, &a->write_async, on_write_async);
+    uv_async_init(a->loop, &a->want_async, on_want_async);
     uv_timer_init(a->loop, &a->tick);
     a->store_async.data = a;
     a->write_async.data = a;
+    a->want_async.data = a;
     a->tick.data = a;
-    a->handles_open = 3;
-    uv_timer_start(&a->tick, on_tick, 0, TICK_MS);
+    a->handles_open = 4;
+    agent_tick_start(a);
 }
 
 /* The process is going to end. Closing the store spares the next start the checks after a crash. */
@@ -422,7 +422,8 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
         err = start_api(a, e);
     if (err != 0)
         return start_failed(a, err);
-    publish_tick(a);
+    publish_watch_mark(a);
+    publish_all(a);
     struct identity_options options = {
         .loop = loop,
         .aws = a->aws,

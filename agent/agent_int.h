@@ -80,9 +80,10 @@ struct agent {
     /* From other threads. */
     uv_async_t store_async; /* the writer has completions */
     uv_async_t write_async; /* the API has writes */
+    uv_async_t want_async;  /* the API has readers of what is old */
     pthread_mutex_t writes_lock;
     struct list writes; /* of struct command, not yet seen by the loop */
-    uv_timer_t tick;    /* publishes, retries held commands, reaps */
+    uv_timer_t tick;    /* tick.c */
 
     struct list commands; /* under way */
     size_t command_count;
@@ -95,14 +96,13 @@ struct agent {
     uint64_t term;
     uint64_t leader;      /* num, 0: none */
     int64_t config_index; /* of raft's configuration, as last published */
-    unsigned own_ticks;   /* since the last look for the own instance's row */
+    bool own_found;       /* the own instance's row */
+    uint64_t own_due_ms;  /* when it is looked for */
     bool reconciled;      /* in this leadership */
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
     bool dirty[API_DOC_COUNT];
-    uint64_t mark_seen_ms; /* publish.c: when a reconcile was heard of, 0: never */
-    uint64_t mark_index;   /* of the settings when they were looked at last */
-    bool mark_looked;
+    uint64_t mark_seen_ms;             /* publish.c: when a reconcile was heard of, 0: never */
     struct members_page *members_page; /* being rendered */
     struct reap_walk *reap;            /* under way */
     uint64_t reap_due_ms;
@@ -121,7 +121,10 @@ struct agent {
     void *done_arg;
 };
 
+/* tick.c: what the loop looks at by itself. */
 #define TICK_MS 200
+void agent_tick_start(struct agent *a);
+void agent_busy(struct agent *a); /* something waits for the tick: soon, not when it is at rest */
 
 /* agent.c */
 void agent_lead_changed(struct agent *a);
@@ -146,7 +149,8 @@ int flow_get_record(void *arg, uint64_t key_hash,
 void flow_on_reconciled(void *arg, int err);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_census(void *arg, unsigned agents);
-void flow_own_instance(struct agent *a);
+/* Is the own instance's row there? Otherwise the leader gets a hint. */
+bool flow_own_instance(struct agent *a);
 void flow_on_notice(void *arg, const char *text);
 
 /* offers.c: applied intent -> rows. */
@@ -165,7 +169,10 @@ void commands_free_all(struct agent *a); /* at the end: those that were forgotte
 
 /* publish.c */
 void publish_dirty(struct agent *a, enum api_doc doc);
-void publish_tick(struct agent *a);
+void publish_all(struct agent *a);
+void publish_asked(struct agent *a); /* what API threads asked for */
+void publish_watch_mark(struct agent *a);
+void publish_completeness(struct agent *a); /* complete_unix_ms as of now */
 /* One sentence on what is wrong, most important first; "" if nothing. */
 void publish_trouble(struct agent *a, char *out, size_t size);
 
@@ -173,11 +180,13 @@ void publish_trouble(struct agent *a, char *out, size_t size);
 void publish_reconciled(struct agent *a);
 
 /* members.c */
-void members_tick(struct agent *a, bool due);
+void members_page_begin(struct agent *a);
+bool members_page_slice(struct agent *a); /* true: there is more of it */
 void members_fini(struct agent *a);
 
 /* reap.c */
 void reap_tick(struct agent *a);
+uint64_t reap_wait_ms(const struct agent *a); /* until it has something to do */
 void reap_fini(struct agent *a);
 
 #endif

@@ -203,6 +203,7 @@ static void start(struct command *c)
     struct agent *a = c->agent;
     struct intent_result r = {0};
     list_push(&a->commands, &c->link);
+    agent_busy(a);
     c->deadline_ms = uv_now(a->loop) + HOLD_MS;
     if (++a->command_count > COMMANDS_MAX) {
         finish_error(c, ERR_BUSY, "too many writes are under way at this agent; retry later");

@@ -152,6 +152,7 @@ void flow_on_reconciled(void *arg, int err)
     a->reconciled = true;
     a->complete_unix_ms = clock_unix_ms();
     a->compare_intent = true;
+    agent_busy(a);
     publish_reconciled(a);
     if (a->daemons != NULL)
         daemons_reconciled(a->daemons);
@@ -176,6 +177,7 @@ void flow_on_hint(void *arg, const char *cluster, const char *task_arn)
     }
     /* With an empty store all tasks differ; told by thousands of agents that start together, that
      * would be a storm. A difference that stays is told again later. */
+    publish_completeness(a);
     if (a->leader == 0 || a->complete_unix_ms == 0)
         return;
     int err = gossip_call(a->gossip, a->leader, CALL_HINT, task_arn, strlen(task_arn), 5000,
@@ -185,17 +187,18 @@ void flow_on_hint(void *arg, const char *cluster, const char *task_arn)
 }
 
 /* This instance registered, and its event is late or lost: the leader is told where to look. */
-void flow_own_instance(struct agent *a)
+bool flow_own_instance(struct agent *a)
 {
     struct store_txn *txn = NULL;
     struct store_row row;
     const char *arn = a->identity.instance_arn;
     if (arn[0] == '\0' || a->intake == NULL || store_read_begin(a->store, &txn) != 0)
-        return;
+        return true; /* nothing to look for */
     int err = store_get_ref(txn, RECORD_INSTANCE, arn, strlen(arn), &row);
     store_read_end(txn);
     if (err == ERR_NOTFOUND)
         flow_on_hint(a, NULL, arn);
+    return err != ERR_NOTFOUND;
 }
 
 void flow_on_census(void *arg, unsigned agents)

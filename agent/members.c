@@ -8,7 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
-#define SLICE 250 /* members a tick */
+#define SLICE 250 /* members in one turn of the loop */
 #define PAGE_MAX (16u << 20)
 
 /* A page under way. Members may come and go between two slices, so it goes by their numbers. */
@@ -63,10 +63,11 @@ static void page_free(struct agent *a)
     a->members_page = NULL;
 }
 
-static void page_begin(struct agent *a)
+void members_page_begin(struct agent *a)
 {
     size_t count = a->gossip == NULL ? 0 : gossip_count(a->gossip);
-    struct members_page *page = calloc(1, sizeof *page + count * sizeof page->nums[0]);
+    struct members_page *page =
+        a->members_page == NULL ? calloc(1, sizeof *page + count * sizeof page->nums[0]) : NULL;
     if (page == NULL)
         return;
     buf_init(&page->text, PAGE_MAX);
@@ -77,10 +78,12 @@ static void page_begin(struct agent *a)
     a->members_page = page;
 }
 
-static void page_slice(struct agent *a)
+bool members_page_slice(struct agent *a)
 {
     struct members_page *page = a->members_page;
     uint64_t now = clock_mono_ms();
+    if (page == NULL)
+        return false;
     for (size_t n = 0; n < SLICE && page->at < page->count; n++) {
         const struct gossip_member *m =
             a->gossip == NULL ? NULL : gossip_find(a->gossip, page->nums[page->at]);
@@ -94,19 +97,12 @@ static void page_slice(struct agent *a)
         json_decref(j);
     }
     if (page->at < page->count)
-        return;
+        return true;
     buf_puts(&page->text, "]}");
     if (page->text.err == 0)
         api_publish(a->api, API_DOC_MEMBERS, page->text.data, page->text.len);
     page_free(a);
-}
-
-void members_tick(struct agent *a, bool due)
-{
-    if (due && a->members_page == NULL)
-        page_begin(a);
-    if (a->members_page != NULL)
-        page_slice(a);
+    return false;
 }
 
 void members_fini(struct agent *a)

@@ -112,10 +112,12 @@ static void put(struct agent *a, const struct record *records, size_t count)
     if (o == NULL) {
         LOG_MSG(LOG_WARN, "intent_not_told", "too much waits for the store already");
         a->compare_intent = true;
+        agent_busy(a);
         return;
     }
     list_push(&a->offers, &o->link);
     a->offer_count++;
+    agent_busy(a);
     post(o);
 }
 

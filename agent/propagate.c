@@ -14,7 +14,7 @@
 #define TIMEOUT_MAX_MS 30000
 #define REPORTS_MAX 25u /* one a tick: five seconds */
 #define KEEP_MS 60000
-#define PURGE_EVERY_TICKS (10000 / TICK_MS)
+#define PURGE_EVERY_US 10000000u
 #define PURGE_MAX 1000u /* in one round */
 
 /* Datagrams on the channel of calls; 1 and 2 are requests and answers, on streams only. */
@@ -41,7 +41,7 @@ struct propagate {
     struct agent *agent;
     struct tally tally;
     struct measurement m;
-    unsigned ticks;
+    uint64_t purge_us; /* when old test records are looked for again */
 };
 
 static uint64_t now_us(void)
@@ -160,6 +160,7 @@ static void report(struct propagate *p, struct tally_run *r)
         return;
     }
     r->reports++;
+    agent_busy(p->agent);
     send_note(p, r->origin, NOTE_HAVE_ALL, r->run, now - r->done_us);
 }
 
@@ -294,6 +295,7 @@ void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn
     int err = list_targets(p);
     if (err == 0)
         err = make_records(p);
+    agent_busy(p->agent);
     p->m.due_us = p->m.start_us + (uint64_t)timeout_ms * 1000;
     if (err != 0)
         end(p, err, "the store takes no test records now; try again");
@@ -339,6 +341,19 @@ static void purge_old(struct agent *a)
     store_read_end(txn);
 }
 
+static bool is_unheard(const struct tally_run *r)
+{
+    return r->origin != 0 && r->have == r->count && !r->acknowledged && r->reports < REPORTS_MAX;
+}
+
+bool propagate_is_busy(const struct propagate *p)
+{
+    bool busy = p != NULL && p->m.done != NULL;
+    for (size_t i = 0; p != NULL && i < TALLY_RUNS_MAX; i++)
+        busy = busy || is_unheard(&p->tally.run[i]);
+    return busy;
+}
+
 void propagate_tick(struct propagate *p)
 {
     if (p == NULL || p->agent->gossip == NULL)
@@ -346,12 +361,13 @@ void propagate_tick(struct propagate *p)
     if (p->m.done != NULL && now_us() >= p->m.due_us)
         end(p, 0, NULL); /* the answer names those that are missing */
     for (size_t i = 0; i < TALLY_RUNS_MAX; i++) {
-        struct tally_run *r = &p->tally.run[i];
-        if (r->origin != 0 && r->have == r->count && !r->acknowledged && r->reports < REPORTS_MAX)
-            report(p, r);
+        if (is_unheard(&p->tally.run[i]))
+            report(p, &p->tally.run[i]);
     }
-    if (++p->ticks % PURGE_EVERY_TICKS == 0)
+    if (now_us() >= p->purge_us) {
+        p->purge_us = now_us() + PURGE_EVERY_US;
         purge_old(p->agent);
+    }
 }
 
 void propagate_stop(struct propagate *p)

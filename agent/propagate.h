@@ -20,8 +20,9 @@ void propagate_destroy(struct propagate *p); /* may be NULL */
  * and a full store are reported through it as well. */
 typedef void (*propagate_done_fn)(void *arg, const struct intent_result *result);
 void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn done, void *arg);
-/* Every TICK_MS: repeats reports, ends a run whose time is up, drops old test records. */
+/* Repeats reports, ends a run whose time is up, drops old test records. */
 void propagate_tick(struct propagate *p);
+bool propagate_is_busy(const struct propagate *p); /* wants every tick; p may be NULL */
 /* Ends the run under way with ERR_CLOSED. */
 void propagate_stop(struct propagate *p);
 

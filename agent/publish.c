@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the loop thread knows, as documents that API threads serve: agent, members, leader,
- * and the facts behind every answer's headers. Rebuilt when something changed, at most once
- * a tick, and every few seconds for the figures in them. */
+ * and the facts behind every answer's headers. Rendered when somebody reads them and something
+ * changed, or when the figures in them are some seconds old. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +14,8 @@
 void publish_dirty(struct agent *a, enum api_doc doc)
 {
     a->dirty[doc] = true;
+    if (a->api != NULL)
+        api_stale(a->api, doc);
 }
 
 static void put_time(json_t *j, const char *key, int64_t unix_ms)
@@ -84,24 +86,32 @@ void publish_reconciled(struct agent *a)
         LOG_MSG(LOG_WARN, "mark_not_stored", "others learn of the next reconcile");
 }
 
-static void look_for_mark(struct agent *a)
+static void on_rows(void *arg, const struct record *records, const struct store_change *changes,
+                    size_t count)
+{
+    struct agent *a = arg;
+    (void)changes;
+    for (size_t i = 0; i < count && a->mark_seen_ms == 0; i++)
+        if (records[i].kind == RECORD_SETTING && records[i].key_len == sizeof MARK - 1 &&
+            memcmp(records[i].key, MARK, sizeof MARK - 1) == 0)
+            a->mark_seen_ms = clock_mono_ms();
+}
+
+void publish_watch_mark(struct agent *a)
 {
     struct store_txn *txn = NULL;
     struct store_row row;
-    uint64_t index = store_index(a->store, RECORD_SETTING);
-    if (a->mark_seen_ms != 0 || (a->mark_index == index && a->mark_looked) ||
-        store_read_begin(a->store, &txn) != 0)
+    rows_listen(a->rows, on_rows, a);
+    if (store_read_begin(a->store, &txn) != 0)
         return;
     if (store_get_ref(txn, RECORD_SETTING, MARK, sizeof MARK - 1, &row) == 0)
         a->mark_seen_ms = clock_mono_ms();
     store_read_end(txn);
-    a->mark_looked = true;
-    a->mark_index = index;
 }
 
 /* A follower is as complete as its last exchange that found no difference with a peer, once the
  * cluster has been reconciled at all. */
-static void update_completeness(struct agent *a)
+void publish_completeness(struct agent *a)
 {
     struct records_stats stats;
     if (a->records == NULL)
@@ -111,7 +121,6 @@ static void update_completeness(struct agent *a)
             a->complete_unix_ms = clock_unix_ms();
         return;
     }
-    look_for_mark(a);
     records_stats(a->records, &stats);
     if (a->mark_seen_ms != 0 && stats.last_in_sync_mono_ms >= a->mark_seen_ms)
         a->complete_unix_ms =
@@ -184,6 +193,8 @@ static json_t *gossip_json(struct agent *a)
     json_set_int(j, "alive", (int64_t)gossip_alive_count(a->gossip));
     json_set_int(j, "health", (int64_t)g.health);
     json_set_int(j, "bytes_sent", (int64_t)(g.bytes_sent + g.stream_bytes_sent));
+    json_set_int(j, "datagrams_sent", (int64_t)g.datagrams_sent);
+    json_set_int(j, "datagrams_received", (int64_t)g.datagrams_received);
     json_set_int(j, "bytes_received", (int64_t)(g.bytes_received + g.stream_bytes_received));
     json_set_int(j, "rejected", (int64_t)g.rejected);
     json_set_int(j, "replayed", (int64_t)g.replayed);
@@ -230,8 +241,12 @@ static void publish_leader(struct agent *a)
     publish_json(a, API_DOC_LEADER, j);
 }
 
-static bool due(struct agent *a, enum api_doc doc, uint64_t now, uint64_t every_ms)
+static bool is_due(struct agent *a, enum api_doc doc)
 {
+    uint64_t now = clock_mono_ms();
+    uint64_t every_ms = REFRESH_MS;
+    if (doc == API_DOC_MEMBERS && a->gossip != NULL)
+        every_ms += 2 * (uint64_t)gossip_count(a->gossip);
     if (!a->dirty[doc] && now - a->published_ms[doc] < every_ms && a->published_ms[doc] != 0)
         return false;
     a->dirty[doc] = false;
@@ -239,20 +254,41 @@ static bool due(struct agent *a, enum api_doc doc, uint64_t now, uint64_t every_
     return true;
 }
 
-void publish_tick(struct agent *a)
+static void publish(struct agent *a, unsigned wanted)
 {
     char trouble[256];
-    uint64_t now = clock_mono_ms();
-    update_completeness(a);
+    publish_completeness(a);
     publish_trouble(a, trouble, sizeof trouble);
     const char *state = state_of(a, trouble);
     publish_facts(a, state, trouble);
-    if (due(a, API_DOC_AGENT, now, REFRESH_MS))
-        publish_agent(a, state, trouble);
-    if (due(a, API_DOC_LEADER, now, REFRESH_MS))
-        publish_leader(a);
-    /* The page of a large cluster is made over several ticks, and less often. */
-    size_t members = a->gossip == NULL ? 0 : gossip_count(a->gossip);
-    members_tick(a, a->members_page == NULL &&
-                        due(a, API_DOC_MEMBERS, now, REFRESH_MS + 2 * (uint64_t)members));
+    for (unsigned doc = 0; doc < API_DOC_COUNT; doc++) {
+        if ((wanted & 1u << doc) == 0)
+            continue;
+        if (!is_due(a, doc))
+            api_confirm(a->api, doc);
+        else if (doc == API_DOC_AGENT)
+            publish_agent(a, state, trouble);
+        else if (doc == API_DOC_LEADER)
+            publish_leader(a);
+        else
+            members_page_begin(a);
+    }
+}
+
+void publish_all(struct agent *a)
+{
+    publish(a, (1u << API_DOC_COUNT) - 1);
+    while (members_page_slice(a))
+        ;
+}
+
+/* A page under way is what those who ask meanwhile get. */
+void publish_asked(struct agent *a)
+{
+    if (a->api == NULL)
+        return;
+    unsigned wanted = api_wanted(a->api);
+    publish(a, a->members_page == NULL ? wanted : wanted & ~(1u << API_DOC_MEMBERS));
+    if (members_page_slice(a))
+        uv_async_send(&a->want_async); /* the rest of a large page after the loop's other work */
 }

@@ -177,6 +177,12 @@ void reap_tick(struct agent *a)
     slice(a);
 }
 
+uint64_t reap_wait_ms(const struct agent *a)
+{
+    uint64_t now = clock_mono_ms();
+    return a->reap != NULL || now >= a->reap_due_ms ? 0 : a->reap_due_ms - now;
+}
+
 void reap_fini(struct agent *a)
 {
     free(a->reap);

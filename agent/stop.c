@@ -42,6 +42,7 @@ static void stop_store(struct agent *a)
     uv_close((uv_handle_t *)&a->tick, stop_finished);
     uv_close((uv_handle_t *)&a->store_async, stop_finished);
     uv_close((uv_handle_t *)&a->write_async, stop_finished);
+    uv_close((uv_handle_t *)&a->want_async, stop_finished);
 }
 
 /* ---- the last writes ------------------------------------------------------------------
@@ -219,7 +220,7 @@ void agent_stop(struct agent *a, void (*done)(void *arg), void *arg)
     a->done = done;
     a->done_arg = arg;
     LOG_MSG(LOG_INFO, "stopping", "");
-    publish_tick(a);
+    publish_all(a);
     if (a->role == RAFT_UV_LEADER && a->raft != NULL) {
         agent_lead_changed(a); /* stops acting before the leadership goes */
         if (raft_uv_transfer(a->raft, NULL, NULL) == 0) {

@@ -46,6 +46,8 @@ struct api_options {
     void *arg;
     /* Any API thread: take the write to the loop thread (queue + uv_async). */
     void (*submit)(void *arg, struct api_write *write);
+    /* Any API thread: a reader waits for what is published to be renewed. NULL: nobody does. */
+    void (*want)(void *arg);
 };
 
 int api_start(struct api **ret, const struct api_options *options, struct errmsg *e) MUST_CHECK;
@@ -54,6 +56,12 @@ uint16_t api_port(const struct api *a);
 
 /* Any thread; text is copied. */
 void api_publish(struct api *a, enum api_doc doc, const char *json, size_t len);
+/* Documents are rendered when they are read: bits 1 << enum api_doc of those that were asked for
+ * since the last call; then api_set_facts(), and for each bit api_publish() or, if it would be the
+ * same, api_confirm(). */
+unsigned api_wanted(struct api *a);
+void api_confirm(struct api *a, enum api_doc doc);
+void api_stale(struct api *a, enum api_doc doc); /* readers shall not take the old one any more */
 
 /* What every answer's headers and /health say. Any thread. */
 struct api_facts {

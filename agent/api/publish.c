@@ -4,12 +4,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-int publish_init(struct publish *p)
+#include "agent/base/clock.h"
+
+#define FACTS API_DOC_COUNT
+
+int publish_init(struct publish *p, void (*want)(void *arg), void *arg)
 {
+    pthread_condattr_t attr;
     memset(p, 0, sizeof *p);
+    p->want = want;
+    p->want_arg = arg;
     snprintf(p->facts.state, sizeof p->facts.state, "starting");
-    return pthread_mutex_init(&p->lock, NULL) == 0 ? 0 : ERR_NOMEM;
+    if (pthread_mutex_init(&p->lock, NULL) != 0)
+        return ERR_NOMEM;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    int rc = pthread_cond_init(&p->renewed, &attr);
+    pthread_condattr_destroy(&attr);
+    return rc == 0 ? 0 : ERR_NOMEM;
 }
 
 void publish_release(void *doc)
@@ -23,7 +37,34 @@ void publish_fini(struct publish *p)
 {
     for (size_t i = 0; i < API_DOC_COUNT; i++)
         publish_release(p->docs[i]);
+    pthread_cond_destroy(&p->renewed);
     pthread_mutex_destroy(&p->lock);
+}
+
+/* Under the lock. */
+static void renewed(struct publish *p, unsigned slot)
+{
+    p->made_ms[slot] = clock_mono_ms();
+    p->stale[slot] = false;
+    pthread_cond_broadcast(&p->renewed);
+}
+
+/* Under the lock: has what is old renewed, if the loop has time for it. */
+static void refresh(struct publish *p, unsigned slot)
+{
+    uint64_t now_ms = clock_mono_ms(), made_ms = p->made_ms[slot];
+    uint64_t age_ms = made_ms == 0 ? PUBLISH_OLD_MS : now_ms - made_ms;
+    uint64_t until = now_ms + PUBLISH_WAIT_MS;
+    struct timespec ts = {.tv_sec = (time_t)(until / 1000),
+                          .tv_nsec = (long)(until % 1000) * 1000000};
+    if (p->want == NULL || age_ms < PUBLISH_FRESH_MS)
+        return;
+    p->wanted |= 1u << slot;
+    p->want(p->want_arg);
+    if (age_ms < PUBLISH_OLD_MS && !p->stale[slot])
+        return;
+    while (p->made_ms[slot] == made_ms && pthread_cond_timedwait(&p->renewed, &p->lock, &ts) == 0)
+        ;
 }
 
 void publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len)
@@ -37,13 +78,38 @@ void publish_put(struct publish *p, enum api_doc doc, const char *json, size_t l
     pthread_mutex_lock(&p->lock);
     struct publish_doc *old = p->docs[doc];
     p->docs[doc] = fresh;
+    renewed(p, doc);
     pthread_mutex_unlock(&p->lock);
     publish_release(old);
+}
+
+void publish_confirm(struct publish *p, enum api_doc doc)
+{
+    pthread_mutex_lock(&p->lock);
+    renewed(p, doc);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void publish_stale(struct publish *p, enum api_doc doc)
+{
+    pthread_mutex_lock(&p->lock);
+    p->stale[doc] = p->stale[FACTS] = true;
+    pthread_mutex_unlock(&p->lock);
+}
+
+unsigned publish_wanted(struct publish *p)
+{
+    pthread_mutex_lock(&p->lock);
+    unsigned wanted = p->wanted;
+    p->wanted = 0;
+    pthread_mutex_unlock(&p->lock);
+    return wanted;
 }
 
 struct publish_doc *publish_get(struct publish *p, enum api_doc doc)
 {
     pthread_mutex_lock(&p->lock);
+    refresh(p, doc);
     struct publish_doc *d = p->docs[doc];
     if (d != NULL)
         atomic_fetch_add(&d->refs, 1);
@@ -55,12 +121,14 @@ void publish_set_facts(struct publish *p, const struct api_facts *facts)
 {
     pthread_mutex_lock(&p->lock);
     p->facts = *facts;
+    renewed(p, FACTS);
     pthread_mutex_unlock(&p->lock);
 }
 
 void publish_facts(struct publish *p, struct api_facts *ret)
 {
     pthread_mutex_lock(&p->lock);
+    refresh(p, FACTS);
     *ret = p->facts;
     pthread_mutex_unlock(&p->lock);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the loop thread publishes for any request to read: documents and facts. A reader copies a
- * pointer under a lock and holds a reference, so neither side waits for the other's work. */
+ * pointer under a lock and holds a reference. Nothing is rendered that nobody reads: a reader that
+ * finds something old asks the loop for it and waits for a moment, then takes what there is. */
 #ifndef BLOX_AGENT_API_PUBLISH_H
 #define BLOX_AGENT_API_PUBLISH_H
 
@@ -16,15 +17,28 @@ struct publish_doc {
     char data[];
 };
 
+#define PUBLISH_FRESH_MS 200u /* so young, it is served as it is */
+#define PUBLISH_OLD_MS 500u   /* from this age on, or once it is stale, a reader waits */
+#define PUBLISH_WAIT_MS 100u  /* at most: the loop may be busy, its probes come first */
+
 struct publish {
     pthread_mutex_t lock;
+    pthread_cond_t renewed;
+    void (*want)(void *arg); /* any thread: api_wanted() says what; NULL: nobody renews */
+    void *want_arg;
+    unsigned wanted;                         /* bit: what was asked for since */
+    uint64_t made_ms[API_DOC_COUNT + 1];     /* or found to be as it was; the last: facts */
+    bool stale[API_DOC_COUNT + 1];           /* the loop knows better already */
     struct publish_doc *docs[API_DOC_COUNT]; /* NULL: nothing yet */
     struct api_facts facts;
 };
 
-int publish_init(struct publish *p) MUST_CHECK;
+int publish_init(struct publish *p, void (*want)(void *arg), void *arg) MUST_CHECK;
 void publish_fini(struct publish *p);
 void publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len);
+void publish_confirm(struct publish *p, enum api_doc doc); /* looked at: it is still right */
+void publish_stale(struct publish *p, enum api_doc doc);   /* it and the facts have changed */
+unsigned publish_wanted(struct publish *p);                /* takes the bits: 1 << enum api_doc */
 struct publish_doc *publish_get(struct publish *p, enum api_doc doc); /* NULL, or release it */
 void publish_release(void *doc);
 void publish_set_facts(struct publish *p, const struct api_facts *facts);

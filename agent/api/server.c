@@ -351,10 +351,11 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
         free(a);
         return err;
     }
-    if (publish_init(&a->publish) != 0 || writes_init(&a->writes) != 0)
+    if (publish_init(&a->publish, options->want, options->arg) != 0 || writes_init(&a->writes) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
     if (err == 0)
-        err = waiters_start(&a->waiters, a->store, on_tick, a, e);
+        err = waiters_start(&a->waiters, a->store, a->auth.token_file[0] == '\0' ? NULL : on_tick,
+                            a, e);
     if (err == 0)
         err = add_listeners(a, options, e);
     if (err != 0) {
@@ -398,6 +399,21 @@ uint16_t api_port(const struct api *a)
 void api_publish(struct api *a, enum api_doc doc, const char *json, size_t len)
 {
     publish_put(&a->publish, doc, json, len);
+}
+
+unsigned api_wanted(struct api *a)
+{
+    return publish_wanted(&a->publish);
+}
+
+void api_confirm(struct api *a, enum api_doc doc)
+{
+    publish_confirm(&a->publish, doc);
+}
+
+void api_stale(struct api *a, enum api_doc doc)
+{
+    publish_stale(&a->publish, doc);
 }
 
 void api_set_facts(struct api *a, const struct api_facts *facts)

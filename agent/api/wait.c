@@ -10,8 +10,9 @@
 #include "agent/base/clock.h"
 #include "agent/base/limits.h"
 
-/* Clients that went away, the token file: looked at this often. */
+/* Clients that went away, the token file: looked at this often, if there are any. */
 #define TICK_MS 2000
+#define REST_MS 3600000
 
 uint64_t waiters_index(struct store *store, uint32_t kinds)
 {
@@ -63,7 +64,8 @@ static void wake_gone(struct waiters *w)
 
 static uint64_t next_deadline(const struct waiters *w, uint64_t tick_ms)
 {
-    uint64_t at = tick_ms;
+    bool rests = w->tick == NULL && list_is_empty(&w->waiting);
+    uint64_t at = rests ? tick_ms + REST_MS : tick_ms;
     for (const struct list *n = w->waiting.next; n != &w->waiting; n = n->next) {
         const struct waiter *wt = LIST_OF(n, struct waiter, node);
         at = wt->deadline_ms < at ? wt->deadline_ms : at;
@@ -80,16 +82,16 @@ static void *timekeeper(void *arg)
         uint64_t until = next_deadline(w, tick_ms);
         struct timespec ts = {.tv_sec = (time_t)(until / 1000),
                               .tv_nsec = (long)(until % 1000) * 1000000};
-        int rc = 0;
-        while (!w->stop && atomic_load(&w->changed) == 0 && rc == 0)
-            rc = pthread_cond_timedwait(&w->wake, &w->lock, &ts);
+        if (!w->stop && atomic_load(&w->changed) == 0)
+            (void)pthread_cond_timedwait(&w->wake, &w->lock, &ts);
         uint64_t now_ms = clock_mono_ms();
         wake_due(w, atomic_exchange(&w->changed, 0), now_ms);
         if (now_ms >= tick_ms) {
             wake_gone(w);
             tick_ms = now_ms + TICK_MS;
             pthread_mutex_unlock(&w->lock);
-            w->tick(w->tick_arg);
+            if (w->tick != NULL)
+                w->tick(w->tick_arg);
             pthread_mutex_lock(&w->lock);
         }
     }

@@ -41,7 +41,7 @@ struct waiters {
     struct list waiting;
     size_t polls;            /* long polls under way */
     _Atomic int streams;     /* open streams, waiting or not */
-    void (*tick)(void *arg); /* every few seconds on the thread */
+    void (*tick)(void *arg); /* every few seconds on the thread; NULL: none */
     void *tick_arg;
 };
 

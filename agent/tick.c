@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the loop looks at by itself, with one timer: every TICK_MS while something waits for it,
+ * seldom otherwise, because an agent at rest shall wake for its probes only. Whoever leaves
+ * something to the tick calls agent_busy(). */
+#include "agent/agent_int.h"
+#include "agent/base/clock.h"
+
+#define REST_MS 10000u
+#define OWN_INSTANCE_MS 1000u /* while its row is not there */
+
+static void on_tick(uv_timer_t *timer);
+
+static void arm(struct agent *a)
+{
+    uint64_t now = clock_mono_ms(), wait = REST_MS, reap = reap_wait_ms(a);
+    bool offers = !list_is_empty(&a->offers) || (a->compare_intent && a->role == RAFT_UV_LEADER);
+    if (reap < wait)
+        wait = reap;
+    if (!a->own_found && a->own_due_ms < now + wait)
+        wait = a->own_due_ms > now ? a->own_due_ms - now : 0;
+    if (!list_is_empty(&a->commands) || offers || propagate_is_busy(a->propagate) || wait < TICK_MS)
+        wait = TICK_MS;
+    uv_timer_start(&a->tick, on_tick, wait, 0);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    uint64_t now = clock_mono_ms();
+    if (!list_is_empty(&a->commands))
+        commands_retry(a);
+    offers_tick(a);
+    reap_tick(a);
+    if (now >= a->own_due_ms) {
+        a->own_found = flow_own_instance(a);
+        a->own_due_ms = now + (a->own_found ? REST_MS / 2 : OWN_INSTANCE_MS);
+    }
+    propagate_tick(a->propagate);
+    arm(a);
+}
+
+void agent_tick_start(struct agent *a)
+{
+    uv_timer_start(&a->tick, on_tick, 0, 0);
+}
+
+void agent_busy(struct agent *a)
+{
+    if (a->stopping || uv_timer_get_due_in(&a->tick) <= TICK_MS)
+        return; /* stopping has the timer for its own */
+    uv_timer_start(&a->tick, on_tick, TICK_MS, 0);
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""An agent at rest wakes for its probes only, and still answers with what is true now."""
+import os
+import time
+
+from harness import Cluster, check, run, wait_for
+
+AGENTS = 8  # leader, four voters, a spare: two have no raft to do
+SECONDS = 10
+# 2.3 probes a second each way, with their answers, are 7; sync and asking for the leader one more.
+WAKES_MAX = 14
+
+
+def wakes(agent):
+    task = f"/proc/{agent.process.p.pid}/task"
+    total = 0
+    for thread in os.listdir(task):
+        with open(f"{task}/{thread}/status", encoding="ascii") as f:
+            total += next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt"))
+    return total
+
+
+def alive(agent):
+    return sum(m["state"] == "alive" for m in agent.items("members"))
+
+
+def test():
+    with Cluster(agents=AGENTS, cloud=False) as c:
+        c.start()
+        wait_for("all to see all", 30, lambda: all(alive(a) == AGENTS for a in c.agents))
+        time.sleep(25)  # voters are chosen; metadata that is not there is asked for less
+        before = [wakes(a) for a in c.agents]
+        time.sleep(SECONDS)
+        rates = sorted((wakes(a) - b) / SECONDS for a, b in zip(c.agents, before))
+        print("wakes a second:", *rates)
+        check(rates[1] < WAKES_MAX, f"agents without a vote wake {rates[:2]} times a second")
+        # Nobody read anything for a while, and now something changes: the next answer has it.
+        victim = c.agents.pop()
+        name = victim.get("/v2/agent")["id"]
+        victim.kill()
+        wait_for("the failure", 20, lambda: any(
+            line.get("event") == "member_failed" and line.get("member") == name
+            for line in c.agents[0].log_lines()))
+        check(alive(c.agents[0]) == AGENTS - 1, "an old list of members was served")
+
+
+run(test)
