@@ -7,6 +7,20 @@
 #include "agent/base/hash.h"
 #include "gossip/swim_int.h"
 
+/* The first deadlines, spread by chance: agents start together. */
+void swim_begin(struct swim *s, uint64_t now_ms)
+{
+    uint64_t start = prng_below(&s->prng, SWIM_RING_PERIOD_MS / SWIM_RINGS);
+    for (unsigned i = 0; i < SWIM_RINGS; i++) {
+        s->ring[i].slot = SWIM_NONE;
+        s->ring[i].due_ms = now_ms + start + i * SWIM_RING_PERIOD_MS / SWIM_RINGS;
+    }
+    s->random_ms = now_ms + prng_below(&s->prng, SWIM_RANDOM_PERIOD_MS);
+    s->dead_ms = now_ms + prng_below(&s->prng, SWIM_DEAD_PING_MS);
+    s->reap_ms = now_ms + 60 * 1000;
+    s->promised_ms = swim_deadline(s);
+}
+
 void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms)
 {
     ENSURE(s->count == 0);
@@ -25,15 +39,7 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     ENSURE(m != NULL);
     m->m.self = true;
     s->self = swim_slot_of(s, m);
-    uint64_t start = prng_below(&s->prng, SWIM_RING_PERIOD_MS / SWIM_RINGS);
-    for (unsigned i = 0; i < SWIM_RINGS; i++) {
-        s->ring[i].slot = SWIM_NONE;
-        s->ring[i].due_ms = now_ms + start + i * SWIM_RING_PERIOD_MS / SWIM_RINGS;
-    }
-    s->random_ms = now_ms + prng_below(&s->prng, SWIM_RANDOM_PERIOD_MS);
-    s->dead_ms = now_ms + prng_below(&s->prng, SWIM_DEAD_PING_MS);
-    s->reap_ms = now_ms + 60 * 1000;
-    s->promised_ms = swim_deadline(s);
+    swim_begin(s, now_ms);
 }
 
 const struct swim_member *swim_self(const struct swim *s)
@@ -55,11 +61,17 @@ uint64_t swim_deadline(const struct swim *s)
     return swim_min(swim_min(due, s->reap_ms), swim_watch_deadline(s));
 }
 
+void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by)
+{
+    s->health = (uint32_t)swim_min(SWIM_HEALTH_MAX, s->health + by);
+    s->worse_ms = now_ms;
+}
+
 /* This process did not run for a while: what it missed says nothing about others. Its open probes
  * are dropped, suspicions get the lost time back, and it accuses nobody until late acks are in. */
 static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
 {
-    s->health = (uint32_t)swim_min(SWIM_HEALTH_MAX, s->health + 1 + late_ms / 2000);
+    swim_worse(s, now_ms, 1 + late_ms / 2000);
     s->quiet_ms = now_ms + SWIM_QUIET_MS;
     swim_probe_reset(s);
     for (uint32_t i = 0; i < s->count && s->watched > 0; i++) {
@@ -79,6 +91,10 @@ static void enter(struct swim *s, uint64_t now_ms)
         s->now_us = now_ms * 1000;
     if (s->promised_ms != 0 && now_ms > s->promised_ms && now_ms - s->promised_ms > SWIM_PAUSE_MS)
         wake(s, now_ms, now_ms - s->promised_ms);
+    if (s->health > 0 && now_ms >= s->worse_ms + SWIM_HEALTHIER_MS) {
+        s->worse_ms = now_ms;
+        s->health--;
+    }
 }
 
 /* News goes out in the step that brought it. */

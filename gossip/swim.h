@@ -40,11 +40,13 @@
 #define SWIM_SUSPECT_MAX_MS 6000u
 #define SWIM_SUSPECT_PAIR_MS 1500u /* two members: nobody else could confirm */
 #define SWIM_SUSPECT_HEARD_MS 500u /* a death claimed of a member that we hold to be alive */
+#define SWIM_TALKS_MS 3000u    /* a suspect that was heard so lately is not buried by the hearer */
 #define SWIM_STALLED_MS 30000u /* the host answers, the process does not: degraded for so long */
 #define SWIM_HEALTH_MAX 8u
-#define SWIM_HEALTH_SILENT 6u /* from here on this member accuses nobody */
-#define SWIM_PAUSE_MS 400u    /* a timer so late means that this process was not running */
-#define SWIM_QUIET_MS 1500u   /* after a pause: accuse nobody, let late acks arrive */
+#define SWIM_HEALTH_SILENT 6u   /* from here on this member accuses nobody */
+#define SWIM_HEALTHIER_MS 3000u /* without trouble: one better, even if nobody is left to ack */
+#define SWIM_PAUSE_MS 400u      /* a timer so late means that this process was not running */
+#define SWIM_QUIET_MS 1500u     /* after a pause: accuse nobody, let late acks arrive */
 
 /* Spread. */
 #define SWIM_FANOUT 3u
@@ -105,13 +107,13 @@ struct swim_member {
     uint64_t since_ms;            /* suspected or failed since */
     uint64_t due_ms;              /* suspicion ends */
     uint64_t from[WIRE_FROM_MAX]; /* who suspects */
-    uint64_t ring_ms[SWIM_RINGS]; /* last ping of each of our observers (own slot only) */
     struct swim_trace trace;
     uint32_t rttvar_us;
     uint16_t at;         /* place in order[] */
     uint16_t queue_next; /* spread queue */
     uint16_t dirty_next;
     uint8_t from_count;
+    uint8_t looked; /* once more before an unconfirmed suspicion ends */
     uint8_t strong; /* death was claimed by another: no further confirmation needed */
     uint8_t sent;   /* times spread */
     uint8_t queued; /* 0 no, 1 fresh, 2 again */
@@ -157,6 +159,7 @@ struct swim {
     struct prng prng;
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
+    uint64_t worse_ms; /* when its health last became worse, or better by itself */
     uint32_t seq;
     uint32_t health;
     uint16_t self;

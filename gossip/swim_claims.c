@@ -11,6 +11,7 @@ static void clear_suspicion(struct swim_member *m)
 {
     m->from_count = 0;
     m->strong = 0;
+    m->looked = 0;
     m->due_ms = 0;
     m->since_ms = 0;
 }
@@ -40,8 +41,8 @@ static void about_self(struct swim *s, uint64_t now_ms, const struct wire_update
         return;
     }
     /* Lifeguard: being suspected hints that we are slow ourselves. */
-    if (u->state == MEMBER_SUSPECT && s->health < SWIM_HEALTH_MAX)
-        s->health++;
+    if (u->state == MEMBER_SUSPECT)
+        swim_worse(s, now_ms, 1);
     swim_raise(s, now_ms, u->incarnation + 1);
 }
 
@@ -238,7 +239,8 @@ static void claim_failed(struct swim *s, uint64_t now_ms, struct swim_member *m,
     }
     bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
     bool suspect = m->m.state == MEMBER_SUSPECT && !newer;
-    if (suspect && !m->strong && silent && now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
+    if (suspect && !m->strong && silent && now_ms >= s->quiet_ms &&
+        now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
         bury(s, now_ms, m, m->m.incarnation, SWIM_CAUSE_CLAIMED, by);
         return;
     }
@@ -352,13 +354,21 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
 {
     bool sick = now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT;
     /* Never bury on our own what still talks to us: it has not heard of the suspicion yet. */
-    if (sick || m->m.heard_mono_ms > m->since_ms) {
+    bool talks = m->m.heard_mono_ms > m->since_ms && now_ms - m->m.heard_mono_ms < SWIM_TALKS_MS;
+    if (sick || talks) {
         m->due_ms = now_ms + 500;
         swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
         return;
     }
     if (m->m.state == MEMBER_DEGRADED) {
         become_suspect(s, now_ms, m, m->m.incarnation, true, swim_me(s)->m.num, out);
+        return;
+    }
+    /* Nobody joined us in it: it may never have heard of it (a partition that healed meanwhile). */
+    if (!m->looked && !m->strong && m->from_count <= need(s)) {
+        m->looked = 1;
+        m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
         return;
     }
     bury(s, now_ms, m, m->m.incarnation, SWIM_CAUSE_TIMEOUT, 0);

@@ -28,6 +28,10 @@ static inline uint32_t swim_others(const struct swim *s)
     return s->live - (s->leaving_ms == 0 ? 1 : 0);
 }
 
+/* swim.c */
+void swim_begin(struct swim *s, uint64_t now_ms);
+void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by); /* local health */
+
 /* swim_members.c */
 struct swim_member *swim_get(struct swim *s, uint64_t num);
 struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_update *u,

@@ -151,15 +151,19 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
     p->due_ms = p->started_ms + SWIM_LATE_MS;
     if (p->kind == PROBE_DEAD || !swim_is_live(m->m.state))
         return;
-    /* Helpers that stay silent altogether say that the trouble is near us (LHA-Probe's nacks). */
-    if (p->helpers > 0 && p->nacks == 0 && s->health < SWIM_HEALTH_MAX)
-        s->health++;
+    /* Helpers that stay silent altogether say that the trouble is near us (LHA-Probe's nacks); a
+     * refused connection ends the probe before they could answer. */
+    if (p->helpers > 0 && p->nacks == 0 && p->check != CHECK_REFUSED)
+        swim_worse(s, now_ms, 1);
     /* Any packet of its since the probe began is as good as an ack. */
     if (m->m.heard_mono_ms > p->started_ms)
         return;
     if (now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT)
         return;
     bool stalled = p->check == CHECK_CONNECTED;
+    /* Whoever takes our connections may be another life of it, which our packets do not reach. */
+    if (stalled && out->hellos < SWIM_HELLOS_MAX)
+        out->hello[out->hellos++] = m->m.num;
     if (stalled && m->m.state == MEMBER_DEGRADED)
         return;
     if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The simulators with many seeds, one process per core: sim.sh [SEEDS]. Prints what each did; fails
-# on any violation (the seed is in its output; raft_sim --seed S --trace tells it as a story).
+# on any violation (the seed is in its output; raft_sim or swim_sim --seed S --trace tells the story).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seeds=${1:-10000}
@@ -24,6 +24,18 @@ for ((i = 0; i < cores; i++)); do
   wait "${pids[$i]}" || failed=1
   echo "raft, seeds $((first + i * share)) to $((first + (i + 1) * share - 1)):"
   tail -n 20 "$dir/raft.$i" | sed 's/^/  /'
+done
+
+# Membership.
+pids=()
+share=$(((seeds + cores - 1) / cores))
+for ((i = 0; i < cores; i++)); do
+  "$bin/swim_sim" --seeds "$share" --first $((first + i * share)) >"$dir/swim.$i" 2>&1 &
+  pids+=($!)
+done
+for ((i = 0; i < cores; i++)); do
+  wait "${pids[$i]}" || failed=1
+  sed 's/^/  swim: /' "$dir/swim.$i"
 done
 
 # The record cores: the bounded suite, each of its runs with other seeds.

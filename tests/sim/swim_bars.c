@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What docs/benchmarks.md says of membership in simulation: each measurement begins with a cluster
+ * (formed at once, or starting), does one thing, and prints what came of it. */
+#include "tests/sim/swim_bars.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/sim/grab.h"
+
+#define S_US UINT64_C(1000000)
+
+struct tally {
+    uint64_t *failed_us; /* victim by victim: time of the last survivor's verdict */
+    uint32_t *failed_by; /* how many survivors hold it failed */
+    uint32_t *pairs_us;  /* each survivor's time */
+    size_t pair_count, pair_cap;
+    uint32_t false_failures, failures, suspicions, degraded, dead_unseen;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+static int by_value32(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void changed(void *arg, struct world *w, uint32_t viewer, uint32_t about,
+                    const struct swim_change *c)
+{
+    struct tally *t = arg;
+    const struct world_node *n = &w->node[about];
+    (void)viewer;
+    if (c->member->m.state == c->before)
+        return;
+    t->suspicions += c->member->m.state == MEMBER_SUSPECT;
+    t->degraded += c->member->m.state == MEMBER_DEGRADED;
+    if (c->member->m.state != MEMBER_FAILED)
+        return;
+    t->failures++;
+    if (n->life == LIFE_UP) {
+        const struct net_host *h = &w->net.host[about];
+        bool disturbed = h->stopped || h->starved || n->disturbed_us + 10 * S_US > w->net.now_us;
+        t->false_failures += n->disturbed_us == 0 || !disturbed;
+        return;
+    }
+    uint64_t took = w->net.now_us - n->life_us;
+    t->failed_us[about] = took;
+    t->failed_by[about]++;
+    if (t->pair_count < t->pair_cap)
+        t->pairs_us[t->pair_count++] = (uint32_t)took;
+}
+
+static struct world *begin(const struct bars *b, struct tally *t, bool formed)
+{
+    struct world *w = grab(1, sizeof *w);
+    *t = (struct tally){0};
+    t->failed_us = grab(b->nodes, sizeof *t->failed_us);
+    t->failed_by = grab(b->nodes, sizeof *t->failed_by);
+    t->pair_cap = (size_t)b->victims * b->nodes;
+    t->pairs_us = grab(t->pair_cap, sizeof *t->pairs_us);
+    world_init(w, b->nodes, &b->net, b->seed);
+    w->hooks = (struct world_hooks){t, changed};
+    if (formed)
+        world_form(w);
+    return w;
+}
+
+static void end(struct world *w, struct tally *t)
+{
+    world_fini(w);
+    free(w);
+    free(t->failed_us);
+    free(t->failed_by);
+    free(t->pairs_us);
+}
+
+static void reset_counts(struct world *w)
+{
+    for (uint32_t i = 0; i < w->nodes; i++)
+        w->node[i].packets = w->node[i].bytes = w->node[i].stream_bytes = w->node[i].steps =
+            w->node[i].cross_bytes = 0;
+}
+
+struct sums {
+    double packets, bytes, stream, cross, most_packets, steps;
+};
+static struct sums rates(const struct world *w, uint64_t us)
+{
+    struct sums r = {0};
+    double s = (double)us / 1e6, n = w->nodes;
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        const struct world_node *k = &w->node[i];
+        r.packets += (double)k->packets / s / n;
+        r.bytes += (double)k->bytes / s / n;
+        r.stream += (double)k->stream_bytes / s / n;
+        r.cross += (double)k->cross_bytes / s / n;
+        r.steps += (double)k->steps / s / n;
+        if ((double)k->packets / s > r.most_packets)
+            r.most_packets = (double)k->packets / s;
+    }
+    return r;
+}
+
+/* Bars 1, 3 and 10: nothing happens; then hosts vanish one by one. */
+int bars_detect(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    world_run(w, 10 * S_US);
+    for (uint32_t v = 0; v < b->victims; v++) {
+        world_run(w, w->net.now_us + b->every_us / 2 + prng_below(&w->prng, b->every_us));
+        uint32_t victim;
+        do
+            victim = (uint32_t)prng_below(&w->prng, w->nodes);
+        while (w->node[victim].life != LIFE_UP);
+        world_end(w, victim, b->killed ? LIFE_KILLED : LIFE_VANISHED);
+    }
+    world_run(w, w->net.now_us + 20 * S_US);
+    uint64_t *last = grab(b->victims, sizeof *last);
+    uint32_t n = 0, missed = 0;
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        if (w->node[i].life == LIFE_UP)
+            continue;
+        last[n++] = t.failed_us[i];
+        missed += t.failed_by[i] + b->victims < w->nodes;
+    }
+    qsort(last, n, sizeof *last, by_value);
+    qsort(t.pairs_us, t.pair_count, sizeof *t.pairs_us, by_value32);
+    printf("detect: %u nodes, %u vanish, loss %.2f: the last survivor knows p50 %.0f p90 %.0f p99 "
+           "%.0f p99.9 %.0f max %.0f ms; each survivor p50 %.0f p99 %.0f p99.9 %.0f ms; not marked "
+           "by all %u, false failures %u\n",
+           w->nodes, b->victims, b->net.loss, (double)last[n / 2] / 1e3,
+           (double)last[n * 9 / 10] / 1e3, (double)last[n * 99 / 100] / 1e3,
+           (double)last[n * 999 / 1000] / 1e3, (double)last[n - 1] / 1e3,
+           (double)t.pairs_us[t.pair_count / 2] / 1e3,
+           (double)t.pairs_us[t.pair_count * 99 / 100] / 1e3,
+           (double)t.pairs_us[t.pair_count * 999 / 1000] / 1e3, missed, t.false_failures);
+    free(last);
+    end(w, &t);
+    return 0;
+}
+
+int bars_quiet(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    world_run(w, 10 * S_US);
+    reset_counts(w);
+    clock_t cpu = clock();
+    uint64_t from = w->net.now_us, events = w->net.events;
+    world_run(w, from + b->duration_us);
+    double spent = (double)(clock() - cpu) / CLOCKS_PER_SEC;
+    struct sums r = rates(w, w->net.now_us - from);
+    printf("quiet: %u nodes, %.1f h, loss %.2f: %.2f packets/s, %.0f B/s each (streams %.0f, to "
+           "other zones %.0f, most %.2f packets/s); suspicions %u, failures %u; CPU %.1f us a "
+           "second and node in %.2f steps (%.2f us per event)\n",
+           w->nodes, (double)b->duration_us / 3.6e9, b->net.loss, r.packets, r.bytes, r.stream,
+           r.cross, r.most_packets, t.suspicions, t.failures,
+           spent * 1e6 / w->nodes / ((double)b->duration_us / 1e6), r.steps,
+           spent * 1e6 / (double)(w->net.events - events));
+    bool bad = t.failures > 0 || !world_agrees(w);
+    end(w, &t);
+    return bad;
+}

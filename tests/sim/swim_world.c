@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/swim_world.h"
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "gossip/swim_int.h"
+#include "tests/sim/grab.h"
+
+#define EPOCH_STEP (UINT64_C(1) << 20)
+#define JOIN_WAIT_MIN_US 100000u /* as gossip/join_uv.c */
+#define JOIN_WAIT_MAX_US 8000000u
+#define JOIN_SLOW_US 30000000u
+#define JOIN_SYNCS 2u
+#define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
+#define SYN_AGAIN_US 1000000u /* a lost SYN */
+#define WALL_SECONDS UINT64_C(1700000000)
+
+enum type { TYPE_SWIM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
+
+void world_tell(struct world *w, const char *format, ...)
+{
+    va_list args;
+    if (w->story == NULL)
+        return;
+    fprintf(w->story, "%12.6f  ", (double)w->net.now_us / 1e6);
+    va_start(args, format);
+    vfprintf(w->story, format, args);
+    va_end(args);
+    fputc('\n', w->story);
+}
+
+/* ---- who is who ---- */
+
+static void name_of(uint32_t i, char id[AGENT_ID_MAX])
+{
+    snprintf(id, AGENT_ID_MAX, "i-%017" PRIx64, hash_mix(i + UINT64_C(1)) >> 4);
+}
+
+uint32_t world_find(const struct world *w, uint64_t num)
+{
+    for (uint32_t at = (uint32_t)num & w->index_mask; w->index[at] != 0;
+         at = (at + 1) & w->index_mask)
+        if (w->node[w->index[at] - 1].num == num)
+            return w->index[at] - 1;
+    return UINT32_MAX;
+}
+
+/* ---- sending ---- */
+
+static void count(struct world *w, uint32_t from, uint32_t to, size_t bytes, bool stream)
+{
+    struct world_node *n = &w->node[from];
+    n->packets += !stream;
+    n->bytes += stream ? 0 : bytes;
+    n->stream_bytes += stream ? bytes : 0;
+    n->cross_bytes += w->net.host[from].zone != w->net.host[to].zone ? bytes : 0;
+}
+
+static void send_packet(struct world *w, uint32_t me, const struct swim_packet *p, uint32_t reply,
+                        uint64_t reply_epoch)
+{
+    struct world_node *n = &w->node[me];
+    uint32_t to = reply;
+    uint64_t epoch = reply_epoch;
+    if (p->to != 0) {
+        const struct swim_member *m = swim_find(n->s, p->to);
+        to = world_find(w, p->to);
+        if (m == NULL || m->m.self || to == UINT32_MAX)
+            return;
+        epoch = m->epoch;
+    }
+    count(w, me, to, p->len + SEAL_BYTES, p->stream);
+    if (w->packets_told)
+        world_tell(w, "%u -> %u: type %u, %u bytes", me, to, p->data[0], p->len);
+    struct net_event ev = {
+        .type = TYPE_SWIM, .from = me, .node = to, .len = p->len, .a = n->epoch, .b = epoch};
+    net_send(&w->net, &ev, p->data, SEAL_BYTES, p->stream);
+}
+
+static void send_hello(struct world *w, uint32_t from, uint32_t to, const struct wire_join *j)
+{
+    uint8_t packet[WIRE_JOIN_LEN];
+    size_t len = wire_put_join(j, packet);
+    ENSURE(len <= WIRE_JOIN_LEN);
+    if (w->packets_told)
+        world_tell(w, "%u -> %u: %s", from, to, j->type == WIRE_JOIN ? "join" : "welcome");
+    count(w, from, to, len + SEAL_BYTES, false);
+    struct net_event ev = {.type = TYPE_HELLO,
+                           .from = from,
+                           .node = to,
+                           .len = (uint32_t)len,
+                           .a = w->node[from].epoch};
+    net_send(&w->net, &ev, packet, SEAL_BYTES, false);
+}
+
+static void send_join(struct world *w, uint32_t me, uint32_t to)
+{
+    struct wire_join j = {.type = WIRE_JOIN};
+    memcpy(j.nonce, &w->node[me].epoch, sizeof w->node[me].epoch);
+    swim_self_update(w->node[me].s, &j.self);
+    j.self.state = MEMBER_ALIVE;
+    send_hello(w, me, to, &j);
+}
+
+/* A connection attempt: the kernel of a stopped process accepts, that of a killed one refuses. */
+static void check(struct world *w, uint32_t me, uint64_t num)
+{
+    uint32_t to = world_find(w, num);
+    if (to == UINT32_MAX || w->node[to].life == LIFE_VANISHED || !net_reaches(&w->net, me, to) ||
+        !net_reaches(&w->net, to, me))
+        return;
+    const struct net_profile *p = &w->net.profile;
+    uint64_t way = w->net.host[me].zone == w->net.host[to].zone ? p->latency_us : p->cross_us;
+    bool lost = prng_unit(&w->prng) < 2 * p->loss;
+    struct net_event ev = {.at_us = w->net.now_us + 2 * way + (lost ? SYN_AGAIN_US : 0),
+                           .type = TYPE_CHECK,
+                           .node = me,
+                           .a = num,
+                           .b = w->node[me].epoch};
+    net_at(&w->net, &ev, NULL);
+}
+
+/* ---- performing ---- */
+
+static void drain_changes(struct world *w, uint32_t me)
+{
+    static const char *const names[] = {"new", "alive", "degraded", "suspect", "failed", "left"};
+    struct world_node *n = &w->node[me];
+    struct swim_change c;
+    uint64_t raised;
+    if (swim_take_raised(n->s, &raised)) {
+        n->incarnation = raised;
+        n->greatest = raised > n->greatest ? raised : n->greatest;
+    }
+    while (swim_next_change(n->s, &c)) {
+        uint32_t about = world_find(w, c.member->m.num);
+        ENSURE(about != UINT32_MAX);
+        if (c.member->m.state != c.before)
+            world_tell(w, "%u holds %u: %s -> %s, incarnation %" PRIu64 ", cause %d, from %d", me,
+                       about, names[c.before], names[c.member->m.state], c.member->m.incarnation,
+                       (int)c.cause, c.from == 0 ? -1 : (int)world_find(w, c.from));
+        if (w->hooks.changed != NULL)
+            w->hooks.changed(w->hooks.arg, w, me, about, &c);
+    }
+}
+
+static void arm(struct world *w, uint32_t me)
+{
+    struct world_node *n = &w->node[me];
+    uint64_t due_ms = swim_deadline(n->s);
+    if (due_ms == UINT64_MAX)
+        return;
+    uint64_t due = due_ms <= WORLD_START_MS ? 0 : (due_ms - WORLD_START_MS) * 1000;
+    due = due < w->net.now_us ? w->net.now_us : due;
+    if (n->timer_us <= due)
+        return;
+    n->timer_us = due;
+    net_at(&w->net,
+           &(struct net_event){.at_us = due, .type = TYPE_TIMER, .node = me, .b = n->epoch}, NULL);
+}
+
+static void perform(struct world *w, uint32_t me, uint32_t reply, uint64_t reply_epoch)
+{
+    struct swim_out *out = &w->out;
+    w->node[me].steps++;
+    for (size_t i = 0; i < out->count; i++)
+        send_packet(w, me, &out->packet[i], reply, reply_epoch);
+    for (size_t i = 0; i < out->checks; i++)
+        check(w, me, out->check[i]);
+    for (size_t i = 0; i < out->hellos; i++) {
+        uint32_t to = world_find(w, out->hello[i]);
+        if (to != UINT32_MAX)
+            send_join(w, me, to);
+    }
+    out->count = out->checks = out->hellos = 0;
+    drain_changes(w, me);
+    arm(w, me);
+}
+
+void world_step(struct world *w, uint32_t i)
+{
+    perform(w, i, i, 0);
+}
+
+/* ---- joining ---- */
+
+static void answer_join(struct world *w, uint32_t me, const struct net_event *ev,
+                        const struct wire_join *join)
+{
+    const struct gossip_member *other;
+    struct world_node *n = &w->node[me];
+    struct wire_join welcome = {.type = WIRE_WELCOME};
+    if (swim_self(n->s)->m.state == MEMBER_LEFT)
+        return;
+    memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
+    welcome.refusal = swim_admit(n->s, &join->self, &other);
+    if (other != NULL) {
+        welcome.known_state = other->state;
+        welcome.known_incarnation = other->incarnation;
+        welcome.known_epoch = swim_find(n->s, other->num)->epoch;
+    }
+    swim_self_update(n->s, &welcome.self);
+    send_hello(w, me, ev->from, &welcome);
+}
+
+static void take_welcome(struct world *w, uint32_t me, const struct net_event *ev,
+                         const struct wire_join *welcome)
+{
+    struct world_node *n = &w->node[me];
+    uint64_t nonce;
+    memcpy(&nonce, welcome->nonce, sizeof nonce);
+    if (nonce != n->epoch || welcome->refusal != WIRE_ACCEPTED)
+        return;
+    bool seed = false;
+    for (unsigned k = 0; k < WORLD_SEEDS; k++) {
+        if (n->seed[k] != ev->from)
+            continue;
+        seed = true;
+        n->seeds_answered |= (uint8_t)(1u << k);
+    }
+    if (welcome->known_state != 0 && welcome->known_epoch > n->epoch) {
+        n->epoch = welcome->known_epoch + 1;
+        swim_set_epoch(n->s, n->epoch);
+        n->timer_us = NET_FAR; /* timers carry the session that armed them */
+    }
+    bool sync = !seed || n->synced < JOIN_SYNCS;
+    if (sync && seed)
+        n->synced++;
+    swim_welcome(n->s, world_ms(w), welcome, ev->a, sync, &w->out);
+    perform(w, me, ev->from, ev->a);
+}
+
+/* Asks the seeds that did not answer; again soon while alone, rarely afterwards. */
+static void try_seeds(struct world *w, uint32_t me)
+{
+    struct world_node *n = &w->node[me];
+    if (n->s->live <= 1 && n->join_gap_us > JOIN_WAIT_MIN_US * 4) {
+        n->seeds_answered = 0; /* the agent asks ECS anew who there is */
+        world_seeds(w, me);
+    }
+    for (unsigned k = 0; k < WORLD_SEEDS; k++)
+        if ((n->seeds_answered >> k & 1) == 0 && n->seed[k] != me)
+            send_join(w, me, n->seed[k]);
+    uint64_t gap = n->s->live > 1 ? JOIN_SLOW_US : n->join_gap_us;
+    n->join_gap_us = n->join_gap_us * 2 < JOIN_WAIT_MAX_US ? n->join_gap_us * 2 : JOIN_WAIT_MAX_US;
+    gap += hash_mix(n->num ^ n->join_gap_us) % (gap / 4 + 1);
+    if (n->seeds_answered != (1u << WORLD_SEEDS) - 1)
+        net_at(&w->net,
+               &(struct net_event){
+                   .at_us = w->net.now_us + gap, .type = TYPE_JOIN, .node = me, .b = n->epoch},
+               NULL);
+}
+
+/* ---- receiving ---- */
+
+static void receive(struct world *w, struct net_event *ev)
+{
+    struct world_node *n = &w->node[ev->node];
+    struct wire_join join;
+    if (n->s == NULL || n->life != LIFE_UP)
+        return;
+    if (ev->type == TYPE_HELLO) {
+        ENSURE(wire_get_join(ev->bytes, ev->len, &join) == 0);
+        if (join.type == WIRE_JOIN)
+            answer_join(w, ev->node, ev, &join);
+        else
+            take_welcome(w, ev->node, ev, &join);
+        return;
+    }
+    if (ev->b != n->epoch)
+        return; /* meant for another life: it does not open */
+    if (ev->type == TYPE_SWIM) {
+        const struct swim_member *m = swim_find(n->s, w->node[ev->from].num);
+        if (m != NULL && ev->a < m->epoch)
+            return; /* of the sender's earlier life: the seal's window refuses it */
+        ENSURE(swim_recv(n->s, world_ms(w), w->node[ev->from].num, ev->a, ev->bytes, ev->len,
+                         &w->out) == 0);
+        perform(w, ev->node, ev->from, ev->a);
+    } else if (ev->type == TYPE_CHECK) {
+        uint32_t about = world_find(w, ev->a);
+        enum swim_check result = w->node[about].life == LIFE_UP ? CHECK_CONNECTED : CHECK_REFUSED;
+        if (w->node[about].life == LIFE_VANISHED)
+            return;
+        swim_checked(n->s, world_ms(w), ev->a, result, &w->out);
+        perform(w, ev->node, ev->node, 0);
+    } else if (ev->type == TYPE_TIMER) {
+        if (ev->at_us < n->timer_us)
+            return;
+        n->timer_us = NET_FAR;
+        if (swim_deadline(n->s) <= world_ms(w))
+            swim_tick(n->s, world_ms(w), &w->out);
+        perform(w, ev->node, ev->node, 0);
+    } else {
+        try_seeds(w, ev->node);
+    }
+}
+
+void world_run(struct world *w, uint64_t until_us)
+{
+    struct net_event ev;
+    while (net_next(&w->net, until_us, &ev)) {
+        swim_clock(w->node[ev.node].s, WORLD_START_MS * 1000 + w->net.now_us);
+        receive(w, &ev);
+        net_done(&w->net, &ev);
+    }
+}
+
+/* ---- lives ---- */
+
+static size_t image_size(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (sizeof(struct swim) + page - 1) / page * page;
+}
+
+static void forget(struct world *w, uint32_t i)
+{
+    if (w->node[i].s != NULL)
+        ENSURE(munmap(w->node[i].s, image_size()) == 0);
+    w->node[i].s = NULL;
+}
+
+static struct swim *map(int fd)
+{
+    int flags = MAP_PRIVATE | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+    struct swim *s = mmap(NULL, image_size(), PROT_READ | PROT_WRITE, flags, fd, 0);
+    ENSURE(s != MAP_FAILED);
+    return s;
+}
+
+static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
+{
+    const struct world_node *n = &w->node[i];
+    static char id[AGENT_ID_MAX];
+    name_of(i, id);
+    *ret = (struct swim_options){
+        .id = id, .incarnation = n->incarnation, .epoch = n->epoch, .seed = prng_next(&w->prng)};
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&ret->addr;
+    in->sin_family = AF_INET;
+    in->sin_port = htons(7381);
+    in->sin_addr.s_addr = htonl(0x0a000000u + i + 1);
+    snprintf(ret->meta.zone, sizeof ret->meta.zone, "eu-west-1%c", 'a' + w->net.host[i].zone);
+    snprintf(ret->meta.version, sizeof ret->meta.version, "1.0.0");
+    ret->meta.api_port = 7380;
+}
+
+static void come_up(struct world *w, uint32_t i)
+{
+    struct world_node *n = &w->node[i];
+    n->life = LIFE_UP;
+    n->leaving = false;
+    n->life_us = w->net.now_us;
+    n->timer_us = NET_FAR;
+    net_go_on(&w->net, i);
+}
+
+void world_seeds(struct world *w, uint32_t i)
+{
+    for (unsigned k = 0; k < WORLD_SEEDS; k++)
+        w->node[i].seed[k] = (uint32_t)prng_below(&w->prng, w->nodes);
+}
+
+void world_start(struct world *w, uint32_t i, enum disk disk)
+{
+    struct world_node *n = &w->node[i];
+    struct swim_options o;
+    forget(w, i);
+    n->epoch = disk == DISK_CLOCK ? n->epoch - EPOCH_STEP / 2 : n->epoch + EPOCH_STEP;
+    uint64_t wall = WALL_SECONDS + w->net.now_us / 1000000;
+    n->incarnation++;
+    if (disk == DISK_OLD)
+        n->incarnation = n->incarnation > 3 ? n->incarnation - 3 : 1;
+    if (disk == DISK_LOST)
+        n->incarnation = wall;
+    n->greatest = n->incarnation > n->greatest ? n->incarnation : n->greatest;
+    n->born = n->incarnation;
+    world_tell(w, "%u starts, incarnation %" PRIu64, i, n->incarnation);
+    n->seeds_answered = n->synced = 0;
+    n->join_gap_us = JOIN_WAIT_MIN_US;
+    come_up(w, i);
+    n->s = map(-1);
+    options_of(w, i, &o);
+    swim_init(n->s, &o, world_ms(w));
+    world_step(w, i);
+    try_seeds(w, i);
+}
+
+void world_end(struct world *w, uint32_t i, enum life how)
+{
+    struct world_node *n = &w->node[i];
+    n->life = (uint8_t)how;
+    n->life_us = w->net.now_us;
+    net_off(&w->net, i);
+    world_tell(w, "%u %s", i, how == LIFE_KILLED ? "is killed" : "vanishes");
+}
+
+void world_leave(struct world *w, uint32_t i)
+{
+    world_tell(w, "%u leaves", i);
+    w->node[i].leaving = true;
+    swim_leave(w->node[i].s, world_ms(w), &w->out);
+    world_step(w, i);
+}
+
+/* ---- a formed cluster ---- */
+
+/* Node 0 is told of all others in pages of a list, and what it would pass on is thrown away. */
+static void make_image(struct world *w, struct swim *s)
+{
+    struct swim_options o;
+    struct swim_change c;
+    options_of(w, 0, &o);
+    swim_init(s, &o, world_ms(w));
+    for (uint32_t i = 1; i < w->nodes; i++) {
+        uint8_t page[WIRE_UPDATE_MAX + 1];
+        struct wbuf b;
+        options_of(w, i, &o);
+        struct wire_update u = {.state = MEMBER_ALIVE,
+                                .num = w->node[i].num,
+                                .incarnation = o.incarnation,
+                                .has_body = true,
+                                .epoch = o.epoch,
+                                .addr = o.addr,
+                                .meta = o.meta};
+        memcpy(u.id, o.id, sizeof u.id);
+        wbuf_init(&b, page, sizeof page);
+        wire_put_head(&b, &(struct wire_head){.type = WIRE_SYNC});
+        wire_put_update(&b, &u);
+        ENSURE(swim_recv(s, world_ms(w), w->node[i == 1 ? 2 : 1].num, o.epoch, page, b.len,
+                         &w->out) == 0);
+        w->out.count = w->out.checks = w->out.hellos = 0;
+    }
+    while (swim_next_change(s, &c))
+        ;
+}
+
+static void become(struct swim *s, uint64_t num, uint64_t seed, uint64_t now_ms)
+{
+    struct swim_member *m = swim_get(s, num);
+    swim_me(s)->m.self = false;
+    m->m.self = true;
+    s->self = swim_slot_of(s, m);
+    prng_seed(&s->prng, seed);
+    s->rings_stale = true;
+    swim_begin(s, now_ms);
+}
+
+void world_form(struct world *w)
+{
+    w->image_fd = memfd_create("swim", MFD_CLOEXEC);
+    ENSURE(w->image_fd >= 0 && ftruncate(w->image_fd, (off_t)image_size()) == 0);
+    w->image = mmap(NULL, image_size(), PROT_READ | PROT_WRITE, MAP_SHARED, w->image_fd, 0);
+    ENSURE(w->image != MAP_FAILED);
+    make_image(w, w->image);
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        struct world_node *n = &w->node[i];
+        n->s = map(w->image_fd);
+        come_up(w, i);
+        become(n->s, n->num, prng_next(&w->prng), world_ms(w));
+        arm(w, i);
+    }
+}
+
+/* ---- judging ---- */
+
+uint32_t world_wrong(const struct world *w)
+{
+    uint32_t wrong = 0, up = 0;
+    uint64_t nums = 0;
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
+            continue;
+        up++;
+        nums += hash_mix(w->node[i].num ^ swim_self(w->node[i].s)->m.incarnation);
+    }
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        const struct swim *s = w->node[i].s;
+        uint32_t alive = 0;
+        uint64_t held = 0;
+        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
+            continue;
+        for (uint32_t k = 0; k < s->count; k++) {
+            const struct swim_member *m = &s->slot[s->order[k]];
+            if (m->m.state != MEMBER_ALIVE)
+                continue;
+            alive++;
+            held += hash_mix(m->m.num ^ m->m.incarnation);
+        }
+        wrong += alive != up || held != nums;
+    }
+    return wrong;
+}
+
+bool world_agrees(const struct world *w)
+{
+    return world_wrong(w) == 0;
+}
+
+/* ---- beginning and end ---- */
+
+void world_init(struct world *w, uint32_t nodes, const struct net_profile *p, uint64_t seed)
+{
+    *w = (struct world){.nodes = nodes, .image_fd = -1};
+    net_init(&w->net, nodes, p, hash_mix(seed));
+    prng_seed(&w->prng, hash_mix(seed + 1));
+    w->node = grab(nodes, sizeof *w->node);
+    w->index_mask = 63;
+    while (w->index_mask < 2 * nodes)
+        w->index_mask = w->index_mask * 2 + 1;
+    w->index = grab(w->index_mask + UINT64_C(1), sizeof *w->index);
+    for (uint32_t i = 0; i < nodes; i++) {
+        char id[AGENT_ID_MAX];
+        name_of(i, id);
+        struct world_node *n = &w->node[i];
+        n->num = hash_str(id);
+        n->epoch = EPOCH_STEP * 1000;
+        n->incarnation = 1;
+        n->timer_us = NET_FAR;
+        uint32_t at = (uint32_t)n->num & w->index_mask;
+        while (w->index[at] != 0)
+            at = (at + 1) & w->index_mask;
+        w->index[at] = i + 1;
+        world_seeds(w, i);
+        net_off(&w->net, i);
+    }
+}
+
+void world_fini(struct world *w)
+{
+    for (uint32_t i = 0; i < w->nodes; i++)
+        forget(w, i);
+    if (w->image != NULL)
+        munmap(w->image, image_size());
+    if (w->image_fd >= 0)
+        close(w->image_fd);
+    net_fini(&w->net);
+    free(w->node);
+    free(w->index);
+}
