@@ -7,6 +7,8 @@
 
 #include "agent/base/ensure.h"
 
+#define SCAN_AHEAD_BYTES 4096u
+
 int store_read_begin(struct store *s, struct store_txn **ret)
 {
     pthread_mutex_lock(&s->pool_lock);
@@ -89,33 +91,43 @@ static int deliver(const struct store_query *q, const struct store_row *row, sto
     return fn(arg, row);
 }
 
+/* Rows lie all over the file, and waiting for memory is most of what a scan costs: while one row is
+ * looked at, the next one's bytes are on their way. */
+static int fetch_row(MDB_cursor *cursor, MDB_val *key, MDB_val *val, MDB_cursor_op op)
+{
+    int rc = mdb_cursor_get(cursor, key, val, op);
+    for (size_t at = 0; rc == 0 && at < val->mv_size && at < SCAN_AHEAD_BYTES; at += 64)
+        __builtin_prefetch((const char *)val->mv_data + at);
+    return rc;
+}
+
 static int scan_rows(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
                      void *arg)
 {
     uint8_t bytes[ROW_KEY_MAX];
     MDB_cursor *cursor;
-    MDB_val val;
     size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
-    MDB_val key = {row_key(q->kind, q->after_key == NULL ? "" : q->after_key, after_len, bytes),
-                   bytes};
+    MDB_val ahead = {row_key(q->kind, q->after_key == NULL ? "" : q->after_key, after_len, bytes),
+                     bytes};
+    MDB_val ahead_val;
     int rc = mdb_cursor_open(txn->txn, txn->store->rows, &cursor);
     if (rc != 0)
         return store_err(rc);
     int err = 0;
-    for (rc = mdb_cursor_get(cursor, &key, &val, MDB_SET_RANGE); rc == 0;
-         rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) {
+    rc = fetch_row(cursor, &ahead, &ahead_val, MDB_SET_RANGE);
+    while (rc == 0 && err == 0) {
         struct store_row row;
+        MDB_val key = ahead, val = ahead_val;
         if (key.mv_size == 0 || *(const uint8_t *)key.mv_data != q->kind)
             break;
+        rc = fetch_row(cursor, &ahead, &ahead_val, MDB_NEXT);
         if (after_len > 0 && key.mv_size == after_len + 1 &&
             memcmp((const char *)key.mv_data + 1, q->after_key, after_len) == 0)
             continue;
-        if (row_read(&key, &val, &row) != 0) {
+        if (row_read(&key, &val, &row) == 0)
+            err = deliver(q, &row, fn, arg);
+        else
             store_want_repair(txn->store, "a row is damaged");
-            continue;
-        }
-        if ((err = deliver(q, &row, fn, arg)) != 0)
-            break;
     }
     mdb_cursor_close(cursor);
     if (err != 0)
