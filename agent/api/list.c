@@ -1,253 +1,309 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api/list.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/api/problem.h"
 #include "agent/api/v1.h"
+#include "agent/api/v2.h"
 #include "agent/base/clock.h"
 
-#define PIECE_BYTES (48u * 1024)
+#define FIRST_BYTES (48u * 1024) /* a list that fits has its length told in the answer's head */
+/* Room for what follows the last item: the token (a key of 400 bytes as base64), the index. */
+#define TAIL_BYTES 1024u
 /* A client that reads slower than this gets the rest from a newer snapshot: an old one would keep
- * every page that changed since. */
+ * every page that changed since. Lists in pages are short, and promise one moment. */
 #define SNAPSHOT_MS_MAX 5000
 
 struct list_stream {
-    struct store *store;
+    struct api *api;
     struct store_txn *txn;
     uint64_t txn_began_ms;
     struct list_spec spec;
-    size_t best; /* filter that is read from an index, or filter_count */
-    char last_key[RECORD_KEY_MAX + 1];
-    uint16_t last_key_len;
+    struct filter_plan plan;
+    struct sort_heap *heap; /* sorted lists: the page's rows */
+    size_t heap_at;
+    struct sort_place last; /* the last item put */
     uint64_t count;
-    char index[48];
-    struct buf out;
-    size_t out_pos;
+    char index[V2_INDEX_MAX];
+    struct buf *out; /* where items go now: the connection's memory, or buf */
+    struct buf buf;  /* the first piece, and items larger than the connection's memory */
+    size_t buf_pos;
+    bool full; /* out has no room for the next item */
     bool more; /* the limit ended it */
     bool done;
 };
 
-/* -- filters ------------------------------------------------------------------- */
+/* -- items --------------------------------------------------------------------- */
 
-int list_add_filter(struct list_spec *spec, enum row_field field, const char *value)
+static bool is_asked_for(struct list_stream *s, const struct store_row *row, struct row *fields)
 {
-    if (spec->filter_count == LIST_FILTERS_MAX || strlen(value) >= LIST_VALUE_MAX)
-        return ERR_TOOBIG;
-    struct list_filter *f = &spec->filters[spec->filter_count++];
-    f->field = field;
-    f->cluster_name = false;
-    memcpy(f->value, value, strlen(value) + 1);
-    return 0;
+    return row->record.key_len <= RECORD_KEY_MAX &&
+           row_decode(row->record.value, row->record.value_len, fields) == 0 &&
+           filter_matches(&s->spec.filter, fields) &&
+           (s->spec.query == NULL || query_matches(s->spec.query, s->txn, row, fields));
 }
 
-int list_add_cluster(struct list_spec *spec, const char *value, bool reduce)
+static int put_item(struct list_stream *s, const struct store_row *row, const struct row *fields)
 {
-    const char *name = strstr(value, ":cluster/");
-    bool is_arn = strncmp(value, "arn:", 4) == 0 && name != NULL;
-    int err = list_add_filter(spec, ROW_CLUSTER, is_arn && reduce ? name + 9 : value);
-    if (err == 0)
-        spec->filters[spec->filter_count - 1].cluster_name = !is_arn || reduce;
-    return err;
-}
-
-static bool cluster_is(struct row_text arn, const char *name)
-{
-    size_t len = strlen(name);
-    if (arn.data == NULL || arn.len < len)
-        return false;
-    const char *end = arn.data + arn.len - len;
-    return memcmp(end, name, len) == 0 && (arn.len == len || end[-1] == '/');
-}
-
-bool list_matches(const struct list_spec *spec, const struct store_row *row,
-                  const struct row *fields)
-{
-    size_t prefix = strlen(spec->key_prefix);
-    if (prefix > 0 &&
-        (row->record.key_len < prefix || memcmp(row->record.key, spec->key_prefix, prefix) != 0))
-        return false;
-    for (size_t i = 0; i < spec->filter_count; i++) {
-        const struct list_filter *f = &spec->filters[i];
-        if (f->cluster_name ? !cluster_is(fields->field[f->field], f->value)
-                            : !row_field_is(fields, f->field, f->value))
-            return false;
+    struct buf *out = s->out;
+    size_t before = out->len;
+    if (s->count > 0)
+        buf_putc(out, ',');
+    int err = s->spec.chosen.count > 0 ? chosen_put(out, row, fields, &s->spec.chosen)
+                                       : s->spec.emit(out, row, fields);
+    if (out->err == ERR_TOOBIG && before > 0) { /* again in the next piece */
+        out->len = before;
+        out->err = 0;
+        s->full = true;
+        return 1;
     }
-    return true;
-}
-
-static bool is_indexed(const struct list_filter *f)
-{
-    static const enum row_field fields[] = {ROW_CLUSTER,     ROW_STATUS, ROW_INSTANCE,
-                                            ROW_FAMILY,      ROW_GROUP,  ROW_STARTED_BY,
-                                            ROW_ENVIRONMENT, ROW_ZONE,   ROW_EC2_INSTANCE};
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i] == f->field)
-            return !f->cluster_name;
-    return false;
-}
-
-/* The filter with the fewest rows behind it. An index that holds more than half of the rows costs
- * more than reading them all in order. */
-static size_t most_selective(struct store_txn *txn, const struct list_spec *spec)
-{
-    size_t best = spec->filter_count;
-    uint64_t total = 0, fewest;
-    if (store_count(txn, spec->kind, 0, NULL, &total) != 0)
-        total = UINT64_MAX;
-    fewest = total / 2 + 1;
-    for (size_t i = 0; i < spec->filter_count; i++) {
-        uint64_t n;
-        const struct list_filter *f = &spec->filters[i];
-        if (is_indexed(f) && store_count(txn, spec->kind, f->field, f->value, &n) == 0 &&
-            n < fewest) {
-            fewest = n;
-            best = i;
-        }
+    if (err == ERR_MALFORMED && out->err == 0) {
+        out->len = before; /* one odd row never breaks a list */
+        return 0;
     }
-    return best;
+    if (err != 0 || out->err != 0)
+        return err != 0 ? err : out->err;
+    s->count++;
+    s->full = out == &s->buf && out->len >= FIRST_BYTES;
+    return s->full;
 }
-
-/* -- pieces -------------------------------------------------------------------- */
 
 static int on_row(void *arg, const struct store_row *row)
 {
     struct list_stream *s = arg;
     struct row fields;
-    if (row->record.key_len > RECORD_KEY_MAX ||
-        row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
-        !list_matches(&s->spec, row, &fields))
+    if (!is_asked_for(s, row, &fields))
         return 0;
     if (s->spec.limit > 0 && s->count == s->spec.limit) {
         s->more = true;
         return 1;
     }
-    size_t before = s->out.len;
-    if (s->count > 0)
-        buf_putc(&s->out, ',');
-    int err = s->spec.emit(&s->out, row, &fields);
-    if (err == ERR_MALFORMED && s->out.err == 0) {
-        s->out.len = before; /* one odd row never breaks a list */
-        return 0;
+    uint64_t before = s->count;
+    int ret = put_item(s, row, &fields);
+    if (s->count > before) {
+        memcpy(s->last.key, row->record.key, row->record.key_len);
+        s->last.key_len = row->record.key_len;
     }
-    if (err != 0 || s->out.err != 0)
-        return err != 0 ? err : s->out.err;
-    s->count++;
-    memcpy(s->last_key, row->record.key, row->record.key_len);
-    s->last_key_len = row->record.key_len;
-    return s->out.len >= PIECE_BYTES ? 1 : 0;
+    return ret;
 }
 
-static int read_piece(struct list_stream *s)
+static int scan(struct list_stream *s, store_scan_fn fn, const struct sort_place *after)
+{
+    struct store_query q = {.kind = s->spec.kind,
+                            .field = s->plan.field,
+                            .value = s->plan.text,
+                            .after_key = after->key_len > 0 ? after->key : NULL,
+                            .after_key_len = after->key_len};
+    return s->plan.none ? 0 : store_scan(s->txn, &q, fn, s);
+}
+
+/* -- sorted lists -------------------------------------------------------------- */
+
+static int on_place(void *arg, const struct store_row *row)
+{
+    struct list_stream *s = arg;
+    struct row fields;
+    struct sort_place place;
+    if (!is_asked_for(s, row, &fields))
+        return 0;
+    sort_place_of(&s->spec.sort, row, &fields, &place);
+    sort_heap_add(s->heap, &place);
+    return 0;
+}
+
+static int sort_rows(struct list_stream *s)
+{
+    static const struct sort_place start = {.rank = 0};
+    s->heap = sort_heap_new(&s->spec.sort, &s->spec.at.last, (size_t)s->spec.limit + 1);
+    if (s->heap == NULL)
+        return ERR_NOMEM;
+    int err = scan(s, on_place, &start);
+    sort_heap_finish(s->heap);
+    return err;
+}
+
+static int put_sorted(struct list_stream *s)
+{
+    while (s->heap_at < s->heap->count) {
+        const struct sort_place *place = &s->heap->places[s->heap_at];
+        struct store_row row;
+        struct row fields;
+        uint64_t before = s->count;
+        int ret = 0;
+        if (s->count == s->spec.limit) {
+            s->more = true;
+            return 0;
+        }
+        if (store_get_ref(s->txn, s->spec.kind, place->key, place->key_len, &row) == 0 &&
+            row_decode(row.record.value, row.record.value_len, &fields) == 0)
+            ret = put_item(s, &row, &fields);
+        if (ret < 0 || (ret == 1 && s->count == before))
+            return ret < 0 ? ret : 0;
+        s->heap_at++;
+        s->last = *place;
+        if (ret == 1)
+            return 0;
+    }
+    return 0;
+}
+
+/* -- pieces -------------------------------------------------------------------- */
+
+static void end_snapshot(struct list_stream *s)
+{
+    if (s->txn != NULL && s->spec.at.snapshot != 0)
+        pages_keep(&s->api->pages, s->spec.at.snapshot, s->txn);
+    else if (s->txn != NULL)
+        store_read_end(s->txn);
+    s->txn = NULL;
+}
+
+static void put_tail(struct list_stream *s)
+{
+    s->done = true;
+    s->out->max += TAIL_BYTES;
+    buf_puts(s->out, "]");
+    if (s->spec.with_token && s->more) {
+        struct token t = {.query = s->spec.query_id, .last = s->last};
+        if (s->spec.at.snapshot == 0)
+            s->spec.at.snapshot = pages_number(&s->api->pages);
+        t.snapshot = s->spec.at.snapshot;
+        buf_puts(s->out, ",\"next_token\":\"");
+        token_encode(&t, s->out);
+        buf_putc(s->out, '"');
+    }
+    if (s->spec.with_token)
+        buf_printf(s->out, ",\"index\":\"%s\"", s->index);
+    buf_puts(s->out, "}\n");
+    end_snapshot(s);
+}
+
+/* Items into out until it is full or the list ends. */
+static int read_piece(struct list_stream *s, struct buf *out)
 {
     uint64_t now_ms = clock_mono_ms();
-    if (s->txn != NULL && now_ms - s->txn_began_ms > SNAPSHOT_MS_MAX) {
-        store_read_end(s->txn);
-        s->txn = NULL;
-    }
+    if (s->txn != NULL && !s->spec.with_token && now_ms - s->txn_began_ms > SNAPSHOT_MS_MAX)
+        end_snapshot(s);
     if (s->txn == NULL) {
-        int err = store_read_begin(s->store, &s->txn);
+        int err = store_read_begin(s->api->store, &s->txn);
         if (err != 0)
             return err;
         s->txn_began_ms = now_ms;
     }
-    struct store_query q = {.kind = s->spec.kind,
-                            .after_key = s->last_key_len > 0 ? s->last_key : NULL,
-                            .after_key_len = s->last_key_len};
-    if (s->best < s->spec.filter_count) {
-        q.field = s->spec.filters[s->best].field;
-        q.value = s->spec.filters[s->best].value;
-    }
-    size_t before = s->out.len;
-    int err = store_scan(s->txn, &q, on_row, s);
+    s->out = out;
+    s->full = false;
+    int err = s->heap != NULL ? put_sorted(s) : scan(s, on_row, &s->last);
     if (err != 0)
         return err;
-    if (s->out.len < PIECE_BYTES || s->more || s->out.len == before) {
-        s->done = true;
-        buf_puts(&s->out, "]");
-        if (s->spec.with_token && s->more) {
-            buf_puts(&s->out, ",\"next_token\":\"");
-            list_token_encode(s->last_key, s->last_key_len, &s->out);
-            buf_putc(&s->out, '"');
-        }
-        if (s->spec.with_token)
-            buf_printf(&s->out, ",\"index\":\"%s\"", s->index);
-        buf_puts(&s->out, "}\n");
-        store_read_end(s->txn);
-        s->txn = NULL;
-    }
-    return s->out.err;
+    if (!s->full)
+        put_tail(s);
+    return out->err;
 }
 
 static void stream_free(void *arg)
 {
     struct list_stream *s = arg;
-    if (s->txn != NULL)
-        store_read_end(s->txn);
-    buf_fini(&s->out);
+    end_snapshot(s);
+    query_free(s->spec.query);
+    free(s->heap);
+    buf_fini(&s->buf);
     free(s);
+}
+
+static ssize_t give_buf(struct list_stream *s, char *data, size_t max)
+{
+    size_t n = s->buf.len - s->buf_pos < max ? s->buf.len - s->buf_pos : max;
+    memcpy(data, s->buf.data + s->buf_pos, n);
+    s->buf_pos += n;
+    if (s->buf_pos == s->buf.len) {
+        buf_fini(&s->buf);
+        s->buf_pos = 0;
+    }
+    return (ssize_t)n;
 }
 
 static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
 {
     struct list_stream *s = arg;
+    struct buf direct;
     (void)pos;
-    if (s->out_pos == s->out.len) {
-        if (s->done)
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        buf_clear(&s->out);
-        s->out_pos = 0;
-        if (read_piece(s) != 0)
+    if (s->buf.len > 0)
+        return give_buf(s, data, max);
+    if (s->done)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (max > 2 * TAIL_BYTES) {
+        buf_over(&direct, data, max);
+        direct.max -= TAIL_BYTES;
+        int err = read_piece(s, &direct);
+        if (err == 0 && direct.len > 0)
+            return (ssize_t)direct.len;
+        if (err != 0 && err != ERR_TOOBIG)
             return MHD_CONTENT_READER_END_WITH_ERROR; /* a cut list must not look whole */
     }
-    size_t n = s->out.len - s->out_pos < max ? s->out.len - s->out_pos : max;
-    memcpy(data, s->out.data + s->out_pos, n);
-    s->out_pos += n;
-    return (ssize_t)n;
+    /* An item larger than the connection's memory. */
+    if (read_piece(s, &s->buf) != 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    return give_buf(s, data, max);
 }
+
+/* -- the answer ---------------------------------------------------------------- */
 
 static enum MHD_Result refuse(struct request *r, struct list_stream *s, int err)
 {
     stream_free(s);
     if (r->is_v1)
         return v1_error(r, 500, V1_INTERNAL);
+    if (err == ERR_NOTFOUND)
+        return problem_replyf(r, "page-expired",
+                              "the moment that this list was read at is no longer kept");
     return problem_reply(r, &(struct problem){.err = err});
 }
 
-static struct list_stream *stream_new(struct request *r, const struct list_spec *spec,
-                                      const char *index)
+static struct list_stream *stream_new(struct request *r, const struct list_spec *spec)
 {
     struct list_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->store = r->api->store;
+    s->api = r->api;
     s->spec = *spec;
-    buf_init(&s->out, PIECE_BYTES + RECORD_VALUE_MAX * 2);
-    snprintf(s->index, sizeof s->index, "%s", index == NULL ? "" : index);
-    s->last_key_len = (uint16_t)strlen(spec->after_key);
-    memcpy(s->last_key, spec->after_key, s->last_key_len);
-    buf_puts(&s->out, "{\"items\":[");
+    s->last = spec->at.last;
+    buf_init(&s->buf, FIRST_BYTES + RECORD_VALUE_MAX * 2);
     return s;
 }
 
-enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, const char *type,
-                           const char *index)
+static int begin(struct request *r, struct list_stream *s)
 {
-    struct answer a = {.status = 200, .type = type, .index = index};
-    struct list_stream *s = stream_new(r, spec, index);
-    if (s == NULL)
+    int err = s->spec.at.snapshot != 0 ? pages_take(&s->api->pages, s->spec.at.snapshot, &s->txn)
+                                       : store_read_begin(s->api->store, &s->txn);
+    if (err != 0)
+        return err;
+    s->txn_began_ms = clock_mono_ms();
+    /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
+    if (s->spec.with_token)
+        v2_index(r, store_txn_index(s->txn, s->spec.kind), s->index);
+    err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, &s->plan);
+    if (err == 0 && s->spec.sort.member[0] != '\0')
+        err = sort_rows(s);
+    buf_puts(&s->buf, "{\"items\":[");
+    return err != 0 ? err : read_piece(s, &s->buf);
+}
+
+enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, const char *type)
+{
+    struct answer a = {.status = 200, .type = type};
+    struct list_stream *s = stream_new(r, spec);
+    if (s == NULL) {
+        query_free(spec->query);
         return MHD_NO;
-    int err = store_read_begin(s->store, &s->txn);
+    }
+    int err = begin(r, s);
     if (err != 0)
         return refuse(r, s, err);
-    s->txn_began_ms = clock_mono_ms();
-    s->best = most_selective(s->txn, &s->spec);
-    if ((err = read_piece(s)) != 0)
-        return refuse(r, s, err);
+    a.index = s->index;
     if (s->done) { /* it fits: one answer with its length */
-        a.body = &s->out;
+        a.body = &s->buf;
         enum MHD_Result ret = reply(r, &a);
         stream_free(s);
         return ret;
@@ -257,44 +313,4 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     if (a.ready == NULL)
         return refuse(r, s, ERR_NOMEM);
     return reply(r, &a);
-}
-
-/* -- tokens -------------------------------------------------------------------- */
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-int list_token_encode(const char *key, size_t len, struct buf *out)
-{
-    for (size_t i = 0; i < len; i += 3) {
-        uint32_t v = 0;
-        size_t n = len - i < 3 ? len - i : 3;
-        for (size_t j = 0; j < 3; j++)
-            v = v << 8 | (j < n ? (uint8_t)key[i + j] : 0);
-        for (size_t j = 0; j <= n; j++)
-            buf_putc(out, digits[v >> (18 - 6 * j) & 63]);
-    }
-    return out->err;
-}
-
-int list_token_decode(const char *token, char *out, size_t cap)
-{
-    size_t n = 0;
-    uint32_t v = 0;
-    unsigned bits = 0;
-    for (; *token != '\0'; token++) {
-        const char *d = strchr(digits, *token);
-        if (d == NULL)
-            return ERR_BADPARAM;
-        v = v << 6 | (uint32_t)(d - digits);
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            char c = (char)(v >> bits & 255);
-            if (n + 1 >= cap || c == '\0')
-                return ERR_BADPARAM;
-            out[n++] = c;
-        }
-    }
-    out[n] = '\0';
-    return n == 0 ? ERR_BADPARAM : 0;
 }

@@ -82,3 +82,26 @@ const char *request_param(const struct request *r, const char *name)
             return r->params[i].value;
     return NULL;
 }
+
+const char *request_keep(struct request *r, const char *text)
+{
+    for (size_t i = 0; i < REQUEST_KEPT; i++) {
+        if (r->kept[i] == NULL)
+            return r->kept[i] = strdup(text);
+        if (strcmp(r->kept[i], text) == 0)
+            return r->kept[i];
+    }
+    return NULL;
+}
+
+void request_set_case(struct request *r, const char *name, bool upper)
+{
+    const char *value = request_param(r, name);
+    for (; value != NULL && *value != '\0'; value++) {
+        char *c = r->query + (value - r->query); /* params point into it */
+        if (upper && *c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 'a' + 'A');
+        else if (!upper && *c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+    }
+}

@@ -20,7 +20,7 @@
 #define STOP_DRAIN_MS 300
 /* Headers, and the pieces of chunked answers. libmicrohttpd touches all of it, so this is what an
  * idle watcher costs; larger pieces did not make lists faster. */
-#define CONNECTION_MEMORY (10u * 1024)
+#define CONNECTION_MEMORY (64u * 1024)
 
 void reply_register_metrics(void);
 
@@ -68,6 +68,8 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
     if (r->phase >= PHASE_READY)
         atomic_fetch_sub(&r->api->in_flight, 1);
     buf_fini(&r->body);
+    for (size_t i = 0; i < REQUEST_KEPT; i++)
+        free(r->kept[i]);
     free(r);
 }
 
@@ -330,6 +332,7 @@ static void on_tick(void *arg)
 {
     struct api *a = arg;
     auth_reload(&a->auth);
+    pages_tick(&a->pages);
 }
 
 int api_start(struct api **ret, const struct api_options *options, struct errmsg *e)
@@ -351,11 +354,11 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
         free(a);
         return err;
     }
-    if (publish_init(&a->publish, options->want, options->arg) != 0 || writes_init(&a->writes) != 0)
+    if (publish_init(&a->publish, options->want, options->arg) != 0 ||
+        writes_init(&a->writes) != 0 || pages_init(&a->pages, a->store) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
     if (err == 0)
-        err = waiters_start(&a->waiters, a->store, a->auth.token_file[0] == '\0' ? NULL : on_tick,
-                            a, e);
+        err = waiters_start(&a->waiters, a->store, on_tick, a, a->auth.token_file[0] != '\0', e);
     if (err == 0)
         err = add_listeners(a, options, e);
     if (err != 0) {
@@ -385,6 +388,7 @@ void api_stop(struct api *a)
     if (a->socket_path[0] != '\0')
         (void)unlink(a->socket_path);
     waiters_fini(&a->waiters);
+    pages_fini(&a->pages);
     writes_fini(&a->writes);
     publish_fini(&a->publish);
     auth_fini(&a->auth);

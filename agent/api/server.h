@@ -16,6 +16,7 @@
 
 #include "agent/api/api.h"
 #include "agent/api/auth.h"
+#include "agent/api/pages.h"
 #include "agent/api/publish.h"
 #include "agent/api/wait.h"
 #include "agent/api/writes.h"
@@ -25,6 +26,7 @@
 #define API_LISTENERS_MAX 8
 #define API_PARAMS_MAX 24
 #define API_URI_MAX 4096
+#define REQUEST_KEPT 2
 
 struct api_listener {
     struct api *api;
@@ -46,6 +48,7 @@ struct api {
     struct auth auth;
     struct publish publish;
     struct waiters waiters;
+    struct pages pages;
     struct writes writes;
     uint64_t request_prefix;
     _Atomic uint64_t request_count;
@@ -82,14 +85,19 @@ struct request {
     struct buf body;
     uint64_t id;
     uint64_t start_us;
-    struct waiter waiter;    /* while it waits for a change */
-    struct write_call *call; /* while a write is under way, and its answer */
+    struct waiter waiter;     /* while it waits for a change */
+    struct write_call *call;  /* while a write is under way, and its answer */
+    char *kept[REQUEST_KEPT]; /* request_keep */
 };
 
 /* The value of a header, or NULL. */
 const char *request_header(const struct request *r, const char *name);
 /* The first value of a parameter, or NULL. */
 const char *request_param(const struct request *r, const char *name);
+/* A copy that lives as long as the request; the same one for the same text. NULL: no memory. */
+const char *request_keep(struct request *r, const char *text);
+/* A parameter's value in upper or lower case from now on. */
+void request_set_case(struct request *r, const char *name, bool upper);
 
 /* One answer: fill in, then reply(). */
 struct answer {

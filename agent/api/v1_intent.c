@@ -79,10 +79,10 @@ static enum MHD_Result list_environments(struct request *r)
         return ret;
     const char *cluster = request_param(r, "cluster");
     if (cluster != NULL && cluster[0] != '\0') {
-        if (!v1_is_cluster(cluster) || list_add_cluster(&spec, cluster, true) != 0)
+        if (!v1_is_cluster(cluster) || filter_add_cluster(&spec.filter, cluster, true) != 0)
             return v1_error(r, 400, "Invalid cluster ARN or name");
     }
-    return list_reply(r, &spec, V1_JSON, NULL);
+    return list_reply(r, &spec, V1_JSON);
 }
 
 /* Newest first: keys are random, so the rows are put in order of their creation. */

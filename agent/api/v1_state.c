@@ -23,16 +23,16 @@ static const char *find_status(const char *text, const char *const *known)
     return NULL;
 }
 
-static int add_filters(struct list_spec *spec, const char *status, const char *cluster,
+static int add_filters(struct filter *spec, const char *status, const char *cluster,
                        const char *started_by)
 {
     int err = 0;
     if (status != NULL)
-        err = list_add_filter(spec, ROW_STATUS, status);
+        err = filter_add(spec, ROW_STATUS, status);
     if (err == 0 && cluster != NULL)
-        err = list_add_cluster(spec, cluster, true);
+        err = filter_add_cluster(spec, cluster, true);
     if (err == 0 && started_by != NULL)
-        err = list_add_filter(spec, ROW_STARTED_BY, started_by);
+        err = filter_add(spec, ROW_STARTED_BY, started_by);
     return err;
 }
 
@@ -61,11 +61,11 @@ enum MHD_Result v1_list(struct request *r, uint8_t kind)
     if (cluster != NULL && !v1_is_cluster(cluster))
         return v1_error(r, 400, "Invalid cluster ARN or name");
     struct list_spec spec = {.kind = kind, .emit = tasks ? v1_put_task : v1_put_instance};
-    if (add_filters(&spec, status, cluster, filter_value(r, "startedBy")) != 0)
+    if (add_filters(&spec.filter, status, cluster, filter_value(r, "startedBy")) != 0)
         /* Nothing is that long, so nothing matches. */
         return reply(r,
                      &(struct answer){.status = 200, .type = V1_JSON, .text = "{\"items\":[]}\n"});
-    return list_reply(r, &spec, V1_JSON, NULL);
+    return list_reply(r, &spec, V1_JSON);
 }
 
 enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
@@ -80,7 +80,7 @@ enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
         return v1_error(r, 500, V1_INTERNAL);
     struct store_row row;
     struct row fields;
-    struct list_spec in_cluster = {.kind = kind};
+    struct filter in_cluster = {.count = 0};
     struct buf b;
     buf_init(&b, 2 * RECORD_VALUE_MAX);
     char cluster[CLUSTER_NAME_MAX + 1];
@@ -88,8 +88,8 @@ enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
     cluster[cluster_len] = '\0';
     bool found = store_get_ref(txn, kind, arn, strlen(arn), &row) == 0 && !row.record.deleted &&
                  row_decode(row.record.value, row.record.value_len, &fields) == 0 &&
-                 list_add_cluster(&in_cluster, cluster, true) == 0 &&
-                 list_matches(&in_cluster, &row, &fields) &&
+                 filter_add_cluster(&in_cluster, cluster, true) == 0 &&
+                 filter_matches(&in_cluster, &fields) &&
                  (tasks ? v1_put_task : v1_put_instance)(&b, &row, &fields) == 0;
     store_read_end(txn);
     if (!found) {
@@ -163,6 +163,7 @@ static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
     }
     wt->seen = s->next - 1;
     wt->deadline_ms = clock_mono_ms() + STREAM_WAIT_MS;
+    waiters_give_back(data, max);
     if (waiters_wait(&s->r->api->waiters, wt) != 0)
         return MHD_CONTENT_READER_END_OF_STREAM;
     return 0;

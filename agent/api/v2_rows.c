@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Lists and single rows of /v2, with filters, paging and long polls. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "agent/api/find.h"
 #include "agent/api/item.h"
 #include "agent/api/list.h"
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
+#include "agent/base/hash.h"
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 1000
@@ -26,6 +26,40 @@ static enum MHD_Result bad_param(struct request *r, const char *name, const char
 
 /* -- long polls -------------------------------------------------------------------- */
 
+/* What a poll waits for: changes of one row, or of rows that its list may show. */
+struct interest {
+    const struct filter *filter; /* NULL: any */
+    const char *key;             /* NULL: any */
+    bool news;
+};
+
+static int on_change(void *arg, const struct store_row *row)
+{
+    struct interest *i = arg;
+    struct row fields;
+    if (i->key != NULL)
+        i->news = row->record.key_len == strlen(i->key) &&
+                  memcmp(row->record.key, i->key, row->record.key_len) == 0;
+    else /* what a deleted row was, nobody knows */
+        i->news = row->record.deleted || i->filter == NULL ||
+                  row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
+                  filter_may_have_matched(i->filter, &fields);
+    return i->news;
+}
+
+/* Did something of interest change since *seen? If not, *seen moves to the snapshot looked at. */
+static bool has_news(struct request *r, uint8_t kind, struct interest *i, uint64_t *seen)
+{
+    struct store_txn *txn;
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return true;
+    int err = store_changes(txn, kind, *seen + 1, on_change, i);
+    if (err == 0 && !i->news)
+        *seen = store_txn_index(txn, kind);
+    store_read_end(txn);
+    return err != 0 || i->news;
+}
+
 static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen)
 {
     uint64_t wait_ms = WAIT_MS_DEFAULT;
@@ -37,7 +71,8 @@ static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen
     r->waiter.conn = r->conn;
     r->waiter.kinds = 1u << kind;
     r->waiter.seen = seen;
-    r->waiter.deadline_ms = clock_mono_ms() + wait_ms + spread_ms;
+    if (r->waiter.deadline_ms == 0)
+        r->waiter.deadline_ms = clock_mono_ms() + wait_ms + spread_ms;
     r->waiter.is_poll = true;
     int err = waiters_wait(&r->api->waiters, &r->waiter);
     if (err == 0)
@@ -45,35 +80,37 @@ static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen
     return problem_reply(r, &(struct problem){.err = err});
 }
 
-/* Handles index= and wait=. true: *ret is the answer (or it waits). */
-static bool long_poll(struct request *r, uint8_t kind, enum MHD_Result *ret)
+/* Handles index= and wait=. filter or key: of the rows that the answer may show. true: *ret is the
+ * answer (or it waits). */
+static bool long_poll(struct request *r, uint8_t kind, const struct filter *filter, const char *key,
+                      enum MHD_Result *ret)
 {
     const char *text = request_param(r, "index");
+    struct interest interest = {.filter = filter, .key = key};
     char index[V2_INDEX_MAX];
     uint64_t seen;
     bool same;
-    if (r->waiter.why == WOKEN_TIME) {
-        *ret =
-            reply(r, &(struct answer){.status = 304, .index = v2_index(r, r->waiter.seen, index)});
-        return true;
-    }
     if (r->waiter.why == WOKEN_STOP) {
         *ret = problem_replyf(r, "not-ready", "this agent is stopping");
         return true;
     }
-    if (text == NULL || text[0] == '\0' || strcmp(text, "0") == 0 ||
-        r->waiter.why == WOKEN_CHANGE) {
-        if (text == NULL && request_param(r, "wait") != NULL) {
-            *ret = bad_param(r, "wait", "\"wait\" needs \"index\": the index of your last answer");
-            return true;
-        }
-        return false;
+    if (text == NULL && request_param(r, "wait") != NULL) {
+        *ret = bad_param(r, "wait", "\"wait\" needs \"index\": the index of your last answer");
+        return true;
     }
+    if (text == NULL || text[0] == '\0' || strcmp(text, "0") == 0)
+        return false;
     if (v2_parse_index(r, text, &seen, &same) != 0) {
         *ret = bad_param(r, "index", "\"index\" must be a Blox-Index that this agent gave");
         return true;
     }
-    if (!same || store_index(r->api->store, kind) > seen)
+    if (r->waiter.why == WOKEN_TIME) {
+        *ret = reply(r, &(struct answer){.status = 304, .index = v2_index(r, seen, index)});
+        return true;
+    }
+    if (r->waiter.why == WOKEN_CHANGE)
+        seen = r->waiter.seen; /* up to there nothing was of interest */
+    if (!same || (store_index(r->api->store, kind) > seen && has_news(r, kind, &interest, &seen)))
         return false;
     *ret = start_wait(r, kind, seen);
     return true;
@@ -95,6 +132,9 @@ static const char *const row_params[] = {"cluster",
                                          "next_token",
                                          "agent_connected",
                                          "ec2_instance_id",
+                                         "filter",
+                                         "fields",
+                                         "sort",
                                          "index",
                                          "wait",
                                          "consistency",
@@ -116,198 +156,218 @@ static const struct {
                {"agent_connected", ROW_CONNECTED, false},
                {"ec2_instance_id", ROW_EC2_INSTANCE, false}};
 
-static void set_case(char *text, bool upper)
-{
-    for (; *text != '\0'; text++) {
-        if (upper && *text >= 'a' && *text <= 'z')
-            *text = (char)(*text - 'a' + 'A');
-        else if (!upper && *text >= 'A' && *text <= 'Z')
-            *text = (char)(*text - 'A' + 'a');
-    }
-}
-
-/* Finds the key of an instance or task by ARN, short id or EC2 id, of a deployment by its id. */
-struct key_search {
-    const char *suffix; /* "/ID" */
-    size_t suffix_len;
-    char key[RECORD_KEY_MAX + 1];
-};
-
-static int on_key(void *arg, const struct store_row *row)
-{
-    struct key_search *k = arg;
-    size_t len = row->record.key_len;
-    if (len > RECORD_KEY_MAX ||
-        (k->suffix != NULL && (len < k->suffix_len || memcmp(row->record.key + len - k->suffix_len,
-                                                             k->suffix, k->suffix_len) != 0)))
-        return 0;
-    memcpy(k->key, row->record.key, len);
-    k->key[len] = '\0';
-    return 1;
-}
-
-/* A short id is the end of its ARN, and one cluster's ARNs share what stands before it: put behind
- * the first row's beginning it is found at once; if not, all keys are looked through. */
-static int find_key(struct store_txn *txn, uint8_t kind, const char *id, struct key_search *k)
-{
-    struct store_row row;
-    char suffix[RECORD_KEY_MAX + 2];
-    size_t len = strlen(id);
-    memset(k, 0, sizeof *k);
-    if (len == 0 || len > RECORD_KEY_MAX)
-        return ERR_NOTFOUND;
-    memcpy(k->key, id, len + 1);
-    if (kind == RECORD_ENVIRONMENT || strncmp(id, "arn:", 4) == 0 || strchr(id, '/') != NULL)
-        return 0;
-    k->key[0] = '\0';
-    if (kind == RECORD_INSTANCE && strncmp(id, "i-", 2) == 0) {
-        struct store_query q = {.kind = kind, .field = ROW_EC2_INSTANCE, .value = id};
-        int err = store_scan(txn, &q, on_key, k);
-        return err != 0 || k->key[0] != '\0' ? err : ERR_NOTFOUND;
-    }
-    int err = store_scan(txn, &(struct store_query){.kind = kind}, on_key, k);
-    if (err != 0 || k->key[0] == '\0')
-        return err != 0 ? err : ERR_NOTFOUND;
-    char *slash = strrchr(k->key, '/');
-    if (slash != NULL && (size_t)(slash - k->key) + 1 + len <= RECORD_KEY_MAX) {
-        memcpy(slash + 1, id, len + 1);
-        if (store_get_ref(txn, kind, k->key, strlen(k->key), &row) == 0 && !row.record.deleted)
-            return 0;
-    }
-    snprintf(suffix, sizeof suffix, "/%s", id);
-    *k = (struct key_search){.suffix = suffix, .suffix_len = strlen(suffix)};
-    err = store_scan(txn, &(struct store_query){.kind = kind}, on_key, k);
-    k->suffix = NULL;
-    return err != 0 || k->key[0] != '\0' ? err : ERR_NOTFOUND;
-}
-
 /* The parameter "instance" may be short, too; the rows carry the ARN. */
-static int add_instance(struct request *r, struct list_spec *spec, const char *value)
+static int add_instance(struct request *r, struct filter *f, const char *value)
 {
     struct store_txn *txn;
-    struct key_search k;
+    char key[RECORD_KEY_MAX + 1];
     int err = store_read_begin(r->api->store, &txn);
     if (err != 0)
         return err;
-    err = find_key(txn, RECORD_INSTANCE, value, &k);
+    err = find_key(txn, RECORD_INSTANCE, value, key);
     store_read_end(txn);
-    return list_add_filter(spec, ROW_INSTANCE, err == 0 ? k.key : value);
+    if (err == 0 && (value = request_keep(r, key)) == NULL)
+        return ERR_NOMEM;
+    return filter_add(f, ROW_INSTANCE, value);
 }
 
-static const char *read_filters(struct request *r, struct list_spec *spec)
+/* NULL, or the parameter that is wrong and a sentence about it. */
+static const char *read_filters(struct request *r, uint8_t kind, struct filter *f,
+                                const char **ret_detail)
 {
     const char *value;
-    bool observed = spec->kind == RECORD_INSTANCE || spec->kind == RECORD_TASK;
+    bool observed = kind == RECORD_INSTANCE || kind == RECORD_TASK;
+    *ret_detail = "too many filters";
     if ((value = request_param(r, "cluster")) != NULL && value[0] != '\0' &&
-        list_add_cluster(spec, value, false) != 0)
+        filter_add_cluster(f, value, false) != 0)
         return "cluster";
     if ((value = request_param(r, "instance")) != NULL && value[0] != '\0' &&
-        add_instance(r, spec, value) != 0)
+        add_instance(r, f, value) != 0)
         return "instance";
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
         value = request_param(r, filters[i].name);
         if (value == NULL || value[0] == '\0')
             continue;
+        *ret_detail = "\"agent_connected\" must be true or false";
         if (filters[i].field == ROW_CONNECTED && strcmp(value, "true") != 0 &&
             strcmp(value, "false") != 0)
             return filters[i].name;
-        if (list_add_filter(spec, filters[i].field, value) != 0)
+        *ret_detail = "too many filters";
+        if (filter_add(f, filters[i].field, value) != 0)
             return filters[i].name;
         if (filters[i].upper)
-            set_case(spec->filters[spec->filter_count - 1].value, observed);
+            request_set_case(r, filters[i].name, observed);
     }
     return NULL;
 }
 
-static int read_paging(struct request *r, struct list_spec *spec, const char **ret_bad)
+static const char *read_query(struct request *r, struct list_spec *spec, struct errmsg *e)
+{
+    const char *text = request_param(r, "filter");
+    if (text == NULL || text[0] == '\0')
+        return NULL;
+    if (spec->kind != RECORD_INSTANCE && spec->kind != RECORD_TASK)
+        errmsg_set(e, ERR_BADPARAM, "\"filter\" is for instances and tasks");
+    else if (query_new(text, &spec->query, e) == 0)
+        return NULL;
+    return "filter";
+}
+
+static const char *read_form(struct request *r, struct list_spec *spec, const char **ret_detail)
+{
+    const char *fields = request_param(r, "fields");
+    const char *sort = request_param(r, "sort");
+    *ret_detail = "\"fields\" must be 1 to 32 names of members with commas between them";
+    if (fields != NULL && chosen_parse(fields, &spec->chosen) != 0)
+        return "fields";
+    *ret_detail = "\"sort\" must be one member's name, or -NAME for the greatest first";
+    if (sort != NULL && sort_parse(sort, &spec->sort) != 0)
+        return "sort";
+    return NULL;
+}
+
+/* A token goes on with the request that it came from; limit and fields may change. */
+static uint64_t query_id(const struct request *r)
+{
+    static const char *const free_params[] = {"limit", "fields",      "next_token", "index",
+                                              "wait",  "consistency", "max_stale"};
+    uint64_t id = hash_str(r->path);
+    for (size_t i = 0; i < r->param_count; i++) {
+        bool is_free = r->params[i].value[0] == '\0';
+        for (size_t n = 0; n < sizeof free_params / sizeof free_params[0]; n++)
+            is_free = is_free || strcmp(r->params[i].name, free_params[n]) == 0;
+        if (!is_free)
+            id += hash_bytes(r->params[i].value, strlen(r->params[i].value),
+                             hash_str(r->params[i].name));
+    }
+    return id;
+}
+
+static const char *read_paging(struct request *r, struct list_spec *spec, const char **ret_detail)
 {
     const char *limit = request_param(r, "limit");
     const char *token = request_param(r, "next_token");
     spec->limit = LIMIT_DEFAULT;
-    *ret_bad = "limit";
+    spec->with_token = true;
+    spec->query_id = query_id(r);
+    *ret_detail = "\"limit\" must be a number from 1 to 1000";
     if (limit != NULL) {
         char *end;
         spec->limit = strtoull(limit, &end, 10);
         if (limit[0] < '0' || limit[0] > '9' || *end != '\0' || spec->limit < 1 ||
             spec->limit > LIMIT_MAX)
-            return ERR_BADPARAM;
+            return "limit";
     }
-    *ret_bad = "next_token";
-    if (token != NULL && token[0] != '\0')
-        return list_token_decode(token, spec->after_key, sizeof spec->after_key);
-    return 0;
+    *ret_detail = "\"next_token\" must be the one of the page before, with the same filters";
+    if (token != NULL && token[0] != '\0' &&
+        (token_decode(token, &spec->at) != 0 || spec->at.query != spec->query_id))
+        return "next_token";
+    return NULL;
 }
 
-static int put_item(struct buf *out, const struct store_row *row, const struct row *fields)
+/* Reads all parameters. true: one was wrong, and answered. */
+static bool read_list(struct request *r, struct list_spec *spec, enum MHD_Result *ret)
 {
-    return item_put(out, row, fields);
+    struct errmsg e;
+    const char *detail;
+    const char *bad = read_form(r, spec, &detail);
+    if (bad == NULL)
+        bad = read_filters(r, spec->kind, &spec->filter, &detail);
+    if (bad == NULL)
+        bad = read_paging(r, spec, &detail);
+    if (bad == NULL && (bad = read_query(r, spec, &e)) != NULL)
+        detail = e.text;
+    if (bad != NULL)
+        *ret = bad_param(r, bad, detail);
+    return bad != NULL;
+}
+
+/* No deployments, or no such environment? */
+static bool has_environment(struct request *r, const char *name)
+{
+    struct store_txn *txn;
+    struct store_row row;
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return false;
+    int err = store_get_ref(txn, RECORD_ENVIRONMENT, name, strlen(name), &row);
+    bool there = err == 0 && !row.record.deleted;
+    store_read_end(txn);
+    return there;
 }
 
 enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment)
 {
     enum MHD_Result ret;
-    const char *bad;
-    char index[V2_INDEX_MAX];
-    struct list_spec spec = {.kind = kind, .emit = put_item, .with_token = true};
-    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret) ||
-        long_poll(r, kind, &ret))
+    struct list_spec spec = {.kind = kind, .emit = item_put};
+    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret))
         return ret;
-    if ((bad = read_filters(r, &spec)) != NULL)
-        return bad_param(r, bad,
-                         strcmp(bad, "agent_connected") == 0
-                             ? "\"agent_connected\" must be true or false"
-                             : "a filter's value is too long");
-    if (read_paging(r, &spec, &bad) != 0)
-        return bad_param(r, bad,
-                         bad[0] == 'l' ? "\"limit\" must be a number from 1 to 1000"
-                                       : "\"next_token\" must be the one of the page before");
-    if (environment != NULL && list_add_filter(&spec, ROW_ENVIRONMENT, environment) != 0)
-        return problem_replyf(r, "not-found", "there is no such environment");
-    if (environment != NULL) { /* no deployments, or no such environment? */
-        struct store_txn *txn;
-        struct store_row row;
-        if (store_read_begin(r->api->store, &txn) != 0)
-            return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
-        int err = store_get_ref(txn, RECORD_ENVIRONMENT, environment, strlen(environment), &row);
-        bool gone = err != 0 || row.record.deleted;
-        store_read_end(txn);
-        if (gone)
-            return problem_replyf(r, "not-found", "there is no environment \"%.64s\"", environment);
-    }
-    /* Taken before the snapshot: at worst a change is told twice, never missed. */
-    v2_index(r, store_index(r->api->store, kind), index);
-    return list_reply(r, &spec, "application/json", index);
+    if (environment != NULL && !has_environment(r, environment))
+        return problem_replyf(r, "not-found", "there is no environment \"%.64s\"", environment);
+    if (read_list(r, &spec, &ret))
+        return ret;
+    /* The caller's text is gone when the last piece of the list is read. */
+    const char *kept = environment == NULL ? NULL : request_keep(r, environment);
+    if ((kept != NULL && filter_add(&spec.filter, ROW_ENVIRONMENT, kept) != 0) ||
+        (kept == NULL && environment != NULL))
+        ret = problem_reply(r, &(struct problem){.err = ERR_NOMEM});
+    else if (!long_poll(r, kind, &spec.filter, NULL, &ret))
+        return list_reply(r, &spec, "application/json");
+    query_free(spec.query);
+    return ret;
 }
 
 /* -- one row ----------------------------------------------------------------------- */
 
-enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
+/* The item with its ETag. */
+static int put_row(struct request *r, struct store_txn *txn, uint8_t kind, const char *key,
+                   const struct chosen *chosen, struct buf *out, char etag[V2_ETAG_MAX])
 {
-    static const char *const known[] = {"index", "wait", "consistency", "max_stale", NULL};
-    enum MHD_Result ret;
-    struct store_txn *txn;
     struct store_row row;
     struct row fields;
-    struct key_search k;
-    struct buf b;
-    char index[V2_INDEX_MAX], etag[V2_ETAG_MAX] = "";
-    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret) || long_poll(r, kind, &ret))
-        return ret;
-    v2_index(r, store_index(r->api->store, kind), index);
-    if (store_read_begin(r->api->store, &txn) != 0)
-        return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
-    buf_init(&b, 2 * RECORD_VALUE_MAX);
-    int err = find_key(txn, kind, id, &k);
-    if (err == 0)
-        err = store_get_ref(txn, kind, k.key, strlen(k.key), &row);
+    int err = store_get_ref(txn, kind, key, strlen(key), &row);
     if (err == 0 && row.record.deleted)
         err = ERR_NOTFOUND;
     if (err == 0)
         err = row_decode(row.record.value, row.record.value_len, &fields);
     if (err == 0)
-        err = item_put(&b, &row, &fields);
+        err = chosen->count > 0 ? chosen_put(out, &row, &fields, chosen)
+                                : item_put(out, &row, &fields);
     if (err == 0)
         v2_etag(r, &row, etag);
+    return err;
+}
+
+enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
+{
+    static const char *const known[] = {"index",     "wait",   "consistency",
+                                        "max_stale", "fields", NULL};
+    enum MHD_Result ret;
+    struct store_txn *txn;
+    struct chosen chosen = {.count = 0};
+    struct buf b;
+    char key[RECORD_KEY_MAX + 1], index[V2_INDEX_MAX], etag[V2_ETAG_MAX] = "";
+    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret))
+        return ret;
+    const char *fields = request_param(r, "fields");
+    if (fields != NULL && chosen_parse(fields, &chosen) != 0)
+        return bad_param(r, "fields",
+                         "\"fields\" must be 1 to 32 names of members with commas "
+                         "between them");
+    if (store_read_begin(r->api->store, &txn) != 0)
+        return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
+    int err = find_key(txn, kind, id, key);
+    if (request_param(r, "index") != NULL || request_param(r, "wait") != NULL) {
+        store_read_end(txn);
+        if (long_poll(r, kind, NULL, err == 0 ? key : NULL, &ret))
+            return ret;
+        if (store_read_begin(r->api->store, &txn) != 0)
+            return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
+        err = find_key(txn, kind, id, key);
+    }
+    v2_index(r, store_txn_index(txn, kind), index);
+    buf_init(&b, 2 * RECORD_VALUE_MAX);
+    if (err == 0)
+        err = put_row(r, txn, kind, key, &chosen, &b, etag);
     store_read_end(txn);
     if (err != 0) {
         buf_fini(&b);

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/api/filter.h"
 #include "agent/api/item.h"
-#include "agent/api/list.h"
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
 
@@ -19,7 +19,7 @@ enum watch_phase { WATCH_SNAPSHOT, WATCH_SYNCED, WATCH_LIVE, WATCH_OVER };
 
 struct watch {
     struct request *r;
-    struct list_spec filter; /* kind unused */
+    struct filter filter;
     enum watch_phase phase;
     bool sse;
     uint32_t kinds;
@@ -67,7 +67,7 @@ static int put_row(struct watch *w, const struct store_row *row, bool with_id)
         return w->out.err;
     }
     if (row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
-        !list_matches(&w->filter, row, &fields))
+        !filter_matches(&w->filter, &fields))
         return 0;
     begin_event(w, "put", kind, with_id ? row->index : 0);
     buf_puts(&w->out, ",\"item\":");
@@ -194,6 +194,7 @@ static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
     }
     wt->seen = w->next - 1;
     wt->deadline_ms = clock_mono_ms() + HEARTBEAT_MS;
+    waiters_give_back(data, max);
     if (waiters_wait(&w->r->api->waiters, wt) != 0)
         return MHD_CONTENT_READER_END_OF_STREAM;
     return 0;
@@ -302,9 +303,8 @@ enum MHD_Result v2_watch(struct request *r)
     w->sse = accept != NULL && strstr(accept, "text/event-stream") != NULL;
     if (parse_kinds(kinds == NULL ? "instance,task,environment,deployment" : kinds, &w->kinds) != 0)
         bad = "\"kinds\" is a list like instance,task,environment,deployment";
-    else if ((cluster != NULL && list_add_cluster(&w->filter, cluster, false) != 0) ||
-             (environment != NULL &&
-              list_add_filter(&w->filter, ROW_ENVIRONMENT, environment) != 0))
+    else if ((cluster != NULL && filter_add_cluster(&w->filter, cluster, false) != 0) ||
+             (environment != NULL && filter_add(&w->filter, ROW_ENVIRONMENT, environment) != 0))
         bad = "a filter's value is too long";
     ret = bad == NULL ? set_start(w, &bad_index) : MHD_YES;
     if (bad == NULL && bad_index)

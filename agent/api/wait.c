@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/limits.h"
@@ -64,7 +66,7 @@ static void wake_gone(struct waiters *w)
 
 static uint64_t next_deadline(const struct waiters *w, uint64_t tick_ms)
 {
-    bool rests = w->tick == NULL && list_is_empty(&w->waiting);
+    bool rests = !w->tick_at_rest && list_is_empty(&w->waiting);
     uint64_t at = rests ? tick_ms + REST_MS : tick_ms;
     for (const struct list *n = w->waiting.next; n != &w->waiting; n = n->next) {
         const struct waiter *wt = LIST_OF(n, struct waiter, node);
@@ -90,8 +92,7 @@ static void *timekeeper(void *arg)
             wake_gone(w);
             tick_ms = now_ms + TICK_MS;
             pthread_mutex_unlock(&w->lock);
-            if (w->tick != NULL)
-                w->tick(w->tick_arg);
+            w->tick(w->tick_arg);
             pthread_mutex_lock(&w->lock);
         }
     }
@@ -112,12 +113,13 @@ static void on_change(void *arg, uint32_t kinds, uint64_t index)
 }
 
 int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,
-                  struct errmsg *e)
+                  bool tick_at_rest, struct errmsg *e)
 {
     memset(w, 0, sizeof *w);
     w->store = store;
     w->tick = tick;
     w->tick_arg = arg;
+    w->tick_at_rest = tick_at_rest;
     w->watch = -1;
     list_init(&w->waiting);
     pthread_condattr_t attr;
@@ -153,6 +155,15 @@ void waiters_fini(struct waiters *w)
 {
     pthread_cond_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
+}
+
+void waiters_give_back(char *memory, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)memory + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)memory + len) / page * page;
+    if (to > from)
+        (void)madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 int waiters_wait(struct waiters *w, struct waiter *wt)

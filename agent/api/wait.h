@@ -41,12 +41,13 @@ struct waiters {
     struct list waiting;
     size_t polls;            /* long polls under way */
     _Atomic int streams;     /* open streams, waiting or not */
-    void (*tick)(void *arg); /* every few seconds on the thread; NULL: none */
+    void (*tick)(void *arg); /* every few seconds on the thread */
     void *tick_arg;
+    bool tick_at_rest; /* also while nothing changes and nobody waits */
 };
 
 int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,
-                  struct errmsg *e) MUST_CHECK;
+                  bool tick_at_rest, struct errmsg *e) MUST_CHECK;
 /* Wake all, and let nobody wait any more. */
 void waiters_stop(struct waiters *w);
 void waiters_fini(struct waiters *w);
@@ -55,6 +56,9 @@ void waiters_fini(struct waiters *w);
  * too many long polls. ERR_CLOSED: the server stops. 0: suspended, wt->why says why it came back.
  */
 int waiters_wait(struct waiters *w, struct waiter *wt) MUST_CHECK;
+/* Of a stream that is about to wait: the connection's memory that it was given to write to, whose
+ * bytes nobody needs, goes back to the kernel until the next change. */
+void waiters_give_back(char *memory, size_t len);
 /* Highest change of any of the kinds. */
 uint64_t waiters_index(struct store *store, uint32_t kinds);
 

@@ -14,6 +14,12 @@ void buf_init(struct buf *b, size_t max)
     *b = (struct buf){.max = max};
 }
 
+void buf_over(struct buf *b, void *memory, size_t size)
+{
+    ENSURE(size > 0);
+    *b = (struct buf){.data = memory, .cap = size, .max = size - 1};
+}
+
 void buf_fini(struct buf *b)
 {
     free(b->data);

@@ -16,6 +16,8 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max);
+/* Over the caller's memory, of which the last byte is for the NUL; never freed nor moved. */
+void buf_over(struct buf *b, void *memory, size_t size);
 void buf_fini(struct buf *b); /* frees; the buffer may be used again */
 void buf_clear(struct buf *b);
 int buf_put(struct buf *b, const void *data, size_t len);

@@ -9,7 +9,9 @@
 
 #define USAGE                                                                                      \
     "get instances|tasks|environments|deployments [ID] [--status S] [--cluster C] [--instance I]"  \
-    "\n         [--family F] [--environment E] [--started-by D] [-o table|wide|json]"
+    "\n         [--family F] [--group G] [--environment E] [--started-by D] [--zone Z]"            \
+    "\n         [--filter CLUSTER-QUERY] [--sort [-]MEMBER] [--fields A,B...] [-o "                \
+    "table|wide|json]"
 
 static void family_revision(struct cli_table *t, const json_t *row)
 {
@@ -160,24 +162,41 @@ static void print_rows(const struct cli *cli, const struct kind *k, const json_t
     cli_table_fini(&t);
 }
 
-static int get_one(struct cli *cli, const struct kind *k, const char *id)
+/* The members that were asked for, in that order, whatever they hold. */
+static void print_fields(const char *fields, const json_t *rows)
 {
-    struct cli_answer a;
-    char path[1200];
-    char *escaped = curl_easy_escape(NULL, id, 0);
-    snprintf(path, sizeof path, "/v2/%s/%s", k->name, escaped == NULL ? "" : escaped);
-    curl_free(escaped);
-    cli_request(cli, "GET", path, NULL, &a);
-    int code = cli_failed(cli, &a);
-    if (code == 0 && cli->output == CLI_JSON) {
-        cli_print_json(a.body);
-    } else if (code == 0) {
-        json_t *rows = json_pack("[O]", a.body);
-        print_rows(cli, k, rows);
-        json_decref(rows);
+    struct cli_table t;
+    char *copy = strdup(fields), *rest = NULL;
+    const char *names[CLI_COLUMNS_MAX];
+    size_t columns = 0, i;
+    json_t *row;
+    for (char *name = strtok_r(copy, ",", &rest); name != NULL && columns < CLI_COLUMNS_MAX;
+         name = strtok_r(NULL, ",", &rest))
+        names[columns++] = name;
+    cli_table_init(&t, names, columns);
+    json_array_foreach(rows, i, row)
+    {
+        for (size_t c = 0; c < columns; c++) {
+            const json_t *value = json_object_get(row, names[c]);
+            char *text = json_is_string(value)
+                             ? strdup(json_string_value(value))
+                             : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+            cli_table_add(&t, text);
+            free(text);
+        }
     }
-    cli_answer_fini(&a);
-    return code;
+    cli_table_print(&t);
+    cli_table_fini(&t);
+    free(copy);
+}
+
+static void print_any(const struct cli *cli, const struct kind *k, const char *fields,
+                      const json_t *rows)
+{
+    if (fields == NULL)
+        print_rows(cli, k, rows);
+    else
+        print_fields(fields, rows);
 }
 
 static void add_filter(struct buf *path, const char *name, const char *value)
@@ -190,23 +209,50 @@ static void add_filter(struct buf *path, const char *name, const char *value)
     curl_free(escaped);
 }
 
+static int get_one(struct cli *cli, const struct kind *k, const char *id, const char *fields)
+{
+    struct cli_answer a;
+    struct buf path;
+    char *escaped = curl_easy_escape(NULL, id, 0);
+    buf_init(&path, 1u << 16);
+    buf_printf(&path, "/v2/%s/%s", k->name, escaped == NULL ? "" : escaped);
+    curl_free(escaped);
+    add_filter(&path, "fields", fields);
+    cli_request(cli, "GET", path.data, NULL, &a);
+    buf_fini(&path);
+    int code = cli_failed(cli, &a);
+    if (code == 0 && cli->output == CLI_JSON) {
+        cli_print_json(a.body);
+    } else if (code == 0) {
+        json_t *rows = json_pack("[O]", a.body);
+        print_any(cli, k, fields, rows);
+        json_decref(rows);
+    }
+    cli_answer_fini(&a);
+    return code;
+}
+
+/* As options and as parameters; the last one also says what to print. */
+#define FILTERS 11
+static const char *const params[FILTERS] = {"status", "cluster",     "instance",   "family",
+                                            "group",  "environment", "started_by", "zone",
+                                            "filter", "sort",        "fields"};
+
 static int get_many(struct cli *cli, const struct kind *k, const char *const *filters)
 {
-    static const char *const names[] = {"status", "cluster",     "instance",
-                                        "family", "environment", "started_by"};
     struct buf path;
     json_t *items = NULL;
     buf_init(&path, 1u << 16);
     buf_printf(&path, "/v2/%s", k->name);
-    for (size_t i = 0; i < 6; i++)
-        add_filter(&path, names[i], filters[i]);
+    for (size_t i = 0; i < FILTERS; i++)
+        add_filter(&path, params[i], filters[i]);
     int code = cli_get_all(cli, path.data, &items);
     if (code == 0 && cli->output == CLI_JSON) {
         json_t *all = json_pack("{s:O}", "items", items);
         cli_print_json(all);
         json_decref(all);
     } else if (code == 0) {
-        print_rows(cli, k, items);
+        print_any(cli, k, filters[FILTERS - 1], items);
     }
     json_decref(items);
     buf_fini(&path);
@@ -215,14 +261,19 @@ static int get_many(struct cli *cli, const struct kind *k, const char *const *fi
 
 int cli_get(struct cli *cli, int argc, char **argv)
 {
-    const char *filters[6] = {0};
+    const char *filters[FILTERS] = {0};
     const char *what[2] = {0};
     const struct cli_option options[] = {{.name = "--status", .value = &filters[0]},
                                          {.name = "--cluster", .value = &filters[1]},
                                          {.name = "--instance", .value = &filters[2]},
                                          {.name = "--family", .value = &filters[3]},
-                                         {.name = "--environment", .value = &filters[4]},
-                                         {.name = "--started-by", .value = &filters[5]},
+                                         {.name = "--group", .value = &filters[4]},
+                                         {.name = "--environment", .value = &filters[5]},
+                                         {.name = "--started-by", .value = &filters[6]},
+                                         {.name = "--zone", .value = &filters[7]},
+                                         {.name = "--filter", .value = &filters[8]},
+                                         {.name = "--sort", .value = &filters[9]},
+                                         {.name = "--fields", .value = &filters[10]},
                                          {0}};
     int n = cli_parse(cli, argc, argv, options, what, 2, USAGE);
     if (n < 0)
@@ -232,5 +283,6 @@ int cli_get(struct cli *cli, int argc, char **argv)
         fprintf(stderr, "blox: get what? usage: blox %s\n", USAGE);
         return 2;
     }
-    return what[1] != NULL ? get_one(cli, k, what[1]) : get_many(cli, k, filters);
+    return what[1] != NULL ? get_one(cli, k, what[1], filters[FILTERS - 1])
+                           : get_many(cli, k, filters);
 }

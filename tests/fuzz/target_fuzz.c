@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/list.h"
 #include "agent/api/server.h"
 #include "agent/api/span.h"
+#include "agent/api/token.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "tests/fuzz/fuzz.h"
@@ -33,16 +33,21 @@ static void check_target(const char *text, size_t len)
 
 static void check_token(const char *text)
 {
-    char key[RECORD_KEY_MAX + 1], again[RECORD_KEY_MAX + 1];
+    struct token token, again;
     int64_t when;
     (void)clock_parse_rfc3339(text, &when);
-    if (list_token_decode(text, key, sizeof key) != 0)
+    if (token_decode(text, &token) != 0)
         return;
     struct buf out;
     buf_init(&out, 4096);
-    ENSURE(list_token_encode(key, strlen(key), &out) == 0);
-    ENSURE(list_token_decode(out.data, again, sizeof again) == 0);
-    ENSURE(strcmp(key, again) == 0);
+    ENSURE(token_encode(&token, &out) == 0);
+    ENSURE(token_decode(out.data, &again) == 0);
+    ENSURE(token.snapshot == again.snapshot && token.query == again.query);
+    ENSURE(token.last.key_len == again.last.key_len);
+    ENSURE(memcmp(token.last.key, again.last.key, token.last.key_len) == 0);
+    ENSURE(token.last.rank == again.last.rank && token.last.number == again.last.number);
+    ENSURE(token.last.text_len == again.last.text_len);
+    ENSURE(memcmp(token.last.text, again.last.text, token.last.text_len) == 0);
     buf_fini(&out);
 }
 

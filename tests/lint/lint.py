@@ -24,7 +24,7 @@ ARROWS = {
     "gossip/": ("gossip/", "agent/base/"),
     "scheduler/": ("scheduler/", "agent/base/"),
     "agent/aws/": ("agent/aws/", "agent/base/"),
-    "agent/api/": ("agent/api/", "agent/base/", "store/"),
+    "agent/api/": ("agent/api/", "agent/base/", "store/", "scheduler/"),
     "agent/intent/": ("agent/intent/", "agent/base/", "store/"),
     "agent/rows/": ("agent/rows/", "agent/base/", "store/", "gossip/records.h"),
     "agent/raft/": ("agent/raft/", "agent/base/", "store/", "gossip/"),

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api/filter.h"
+
+#include <string.h>
+
+#define CLUSTERS_MAX 256u /* clusters looked through for a name */
+
+int filter_add(struct filter *f, enum row_field field, const char *value)
+{
+    if (f->count == FILTER_TESTS_MAX)
+        return ERR_TOOBIG;
+    f->tests[f->count++] = (struct filter_test){.field = field, .value = value};
+    return 0;
+}
+
+int filter_add_cluster(struct filter *f, const char *value, bool reduce)
+{
+    const char *name = strstr(value, ":cluster/");
+    bool is_arn = strncmp(value, "arn:", 4) == 0 && name != NULL;
+    int err = filter_add(f, ROW_CLUSTER, is_arn && reduce ? name + 9 : value);
+    if (err == 0)
+        f->tests[f->count - 1].cluster_name = !is_arn || reduce;
+    return err;
+}
+
+static bool cluster_is(struct row_text arn, const char *name)
+{
+    size_t len = strlen(name);
+    if (arn.data == NULL || arn.len < len)
+        return false;
+    const char *end = arn.data + arn.len - len;
+    return memcmp(end, name, len) == 0 && (arn.len == len || end[-1] == '/');
+}
+
+static bool test_holds(const struct filter_test *t, const struct row *fields)
+{
+    return t->cluster_name ? cluster_is(fields->field[t->field], t->value)
+                           : row_field_is(fields, t->field, t->value);
+}
+
+bool filter_matches(const struct filter *f, const struct row *fields)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (!test_holds(&f->tests[i], fields))
+            return false;
+    return true;
+}
+
+bool filter_may_have_matched(const struct filter *f, const struct row *fields)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        enum row_field field = f->tests[i].field;
+        bool changes = field == ROW_STATUS || field == ROW_DESIRED || field == ROW_CONNECTED;
+        if (!changes && !test_holds(&f->tests[i], fields))
+            return false;
+    }
+    return true;
+}
+
+/* -- plans ------------------------------------------------------------------------- */
+
+/* The one cluster of that name among the rows: few clusters have many rows each. */
+struct cluster_search {
+    const char *name;
+    unsigned seen, found;
+    char arn[RECORD_KEY_MAX + 1];
+};
+
+static int on_cluster(void *arg, const char *text, size_t len, uint64_t rows)
+{
+    struct cluster_search *c = arg;
+    (void)rows;
+    if (c->seen++ == CLUSTERS_MAX)
+        return 1;
+    if (!cluster_is((struct row_text){text, len}, c->name) || len > RECORD_KEY_MAX)
+        return 0;
+    c->found++;
+    memcpy(c->arn, text, len);
+    c->arn[len] = '\0';
+    return 0;
+}
+
+/* The text to look up for a test; NULL: it cannot be looked up. */
+static const char *text_to_find(const struct filter_test *t, struct store_txn *txn, uint8_t kind,
+                                struct cluster_search *c, bool *ret_none)
+{
+    if (!t->cluster_name)
+        return t->value;
+    *c = (struct cluster_search){.name = t->value};
+    if (store_values(txn, kind, ROW_CLUSTER, on_cluster, c) != 0 || c->seen > CLUSTERS_MAX)
+        return NULL;
+    *ret_none = c->found == 0;
+    return c->found == 1 ? c->arn : NULL;
+}
+
+int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind,
+                struct filter_plan *ret)
+{
+    struct cluster_search cluster;
+    uint64_t total;
+    *ret = (struct filter_plan){.field = 0};
+    if (f->count == 0)
+        return 0;
+    int err = store_count(txn, kind, 0, NULL, &total);
+    if (err != 0)
+        total = UINT64_MAX; /* a damaged count is being repaired; reading all is right, too */
+    /* An index that holds more than half of the rows costs more than reading them all in order. */
+    uint64_t fewest = total / 2 + 1;
+    for (size_t i = 0; i < f->count && !ret->none; i++) {
+        const struct filter_test *t = &f->tests[i];
+        uint64_t n;
+        const char *text = text_to_find(t, txn, kind, &cluster, &ret->none);
+        if (text == NULL || store_count(txn, kind, t->field, text, &n) != 0 || n >= fewest ||
+            strlen(text) > RECORD_KEY_MAX)
+            continue; /* ERR_BADPARAM: this field has no index */
+        fewest = n;
+        ret->field = t->field;
+        memcpy(ret->text, text, strlen(text) + 1);
+    }
+    return 0;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api/query.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/api/span.h"
+#include "agent/base/clock.h"
+#include "agent/base/hash.h"
+#include "agent/base/json.h"
+#include "scheduler/select.h"
+
+#define TASKS_MAX 500u /* of one instance, looked at for task:group */
+#define GROUP_MAX 256u
+#define TEXT_BYTES (64u * 1024) /* of one instance: 256 attributes and more */
+#define ANSWERS 4096u           /* instances whose answer is remembered while tasks are listed */
+
+/* One task of an instance, as far as task:group asks. */
+struct group_task {
+    struct model_task task;
+    _Alignas(struct model_name) char group[sizeof(struct model_name) + GROUP_MAX];
+};
+
+struct query {
+    struct select select;
+    bool asks_tasks; /* has a test of task:group */
+    char text[TEXT_BYTES];
+    size_t text_len;
+    struct model_attribute attributes[MODEL_ATTRIBUTES_MAX];
+    struct group_task *tasks;
+    size_t task_count;
+    struct {
+        uint64_t hash; /* of the instance's ARN; 0: free */
+        bool matches;
+    } answers[ANSWERS];
+};
+
+int query_new(const char *text, struct query **ret, struct errmsg *e)
+{
+    struct query *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return errmsg_set(e, ERR_NOMEM, "no memory for the filter");
+    int err = select_parse(&q->select, text, NULL, e);
+    q->asks_tasks = strstr(text, "task:group") != NULL;
+    if (err == 0 && q->asks_tasks && (q->tasks = calloc(TASKS_MAX, sizeof *q->tasks)) == NULL)
+        err = errmsg_set(e, ERR_NOMEM, "no memory for the filter");
+    if (err != 0) {
+        query_free(q);
+        return err;
+    }
+    *ret = q;
+    return 0;
+}
+
+void query_free(struct query *q)
+{
+    if (q != NULL)
+        free(q->tasks);
+    free(q);
+}
+
+/* ---- an instance as the language sees it ------------------------------------------- */
+
+/* A copy with its NUL, good until the next instance; NULL if there is no text or no room. */
+static const char *keep(struct query *q, const char *data, size_t len)
+{
+    if (data == NULL || len >= TEXT_BYTES - q->text_len)
+        return NULL;
+    char *at = q->text + q->text_len;
+    memcpy(at, data, len);
+    at[len] = '\0';
+    q->text_len += len + 1;
+    return at;
+}
+
+/* A JSON string's text. Escapes are rare and go the long way. */
+static const char *keep_string(struct query *q, struct span s)
+{
+    if (!span_is_text(s))
+        return NULL;
+    if (memchr(s.data, '\\', s.len) == NULL)
+        return keep(q, s.data + 1, s.len - 2);
+    json_t *text = json_loadb(s.data, s.len, JSON_DECODE_ANY, NULL);
+    const char *copy = keep(q, json_string_value(text), json_string_length(text));
+    json_decref(text);
+    return copy;
+}
+
+static const char *keep_field(struct query *q, const struct row *fields, enum row_field field)
+{
+    const char *text = keep(q, fields->field[field].data, fields->field[field].len);
+    return text == NULL ? "" : text;
+}
+
+static int64_t time_of(struct query *q, struct span s)
+{
+    int64_t unix_ms = 0;
+    const char *text = keep_string(q, s);
+    if (text != NULL && clock_parse_rfc3339(text, &unix_ms) == 0)
+        return unix_ms;
+    return text == NULL ? (int64_t)(span_double_or(s, 0) * 1000) : 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct model_attribute *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static size_t read_attributes(struct query *q, struct span array)
+{
+    static const struct span_name names[] = {SPAN_NAME("name"), SPAN_NAME("value")};
+    struct span element, member[2];
+    size_t n = 0;
+    for (size_t at = 0; n < MODEL_ATTRIBUTES_MAX && span_element(array, &at, &element);) {
+        span_pick(element, names, 2, member);
+        const char *name = keep_string(q, member[0]);
+        if (name != NULL)
+            q->attributes[n++] = (struct model_attribute){name, keep_string(q, member[1])};
+    }
+    qsort(q->attributes, n, sizeof q->attributes[0], by_name);
+    return n;
+}
+
+static int on_task(void *arg, const struct store_row *row)
+{
+    struct query *q = arg;
+    struct row fields;
+    char status[32];
+    if (q->task_count == TASKS_MAX)
+        return 1;
+    if (row_decode(row->record.value, row->record.value_len, &fields) != 0)
+        return 0;
+    struct row_text group = fields.field[ROW_GROUP], text = fields.field[ROW_STATUS];
+    if (group.data == NULL || group.len >= GROUP_MAX || text.len >= sizeof status)
+        return 0;
+    struct group_task *t = &q->tasks[q->task_count];
+    struct model_name *name = (struct model_name *)(void *)t->group;
+    memcpy(name->text, group.data, group.len);
+    name->text[group.len] = '\0';
+    if (text.len > 0)
+        memcpy(status, text.data, text.len);
+    status[text.len] = '\0';
+    t->task = (struct model_task){.group = name,
+                                  .status = model_task_status_parse(status),
+                                  .wanted = !row_field_is(&fields, ROW_DESIRED, "STOPPED"),
+                                  .next = q->task_count > 0 ? &t[-1].task : NULL};
+    q->task_count++;
+    return 0;
+}
+
+static bool instance_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
+                             const struct row *fields)
+{
+    static const struct span_name names[] = {SPAN_NAME("attributes"), SPAN_NAME("registeredAt"),
+                                             SPAN_NAME("runningTasksCount"),
+                                             SPAN_NAME("versionInfo")};
+    struct span m[4];
+    q->text_len = 0;
+    q->task_count = 0;
+    span_pick((struct span){fields->json.data, fields->json.len}, names, 4, m);
+    const char *agent_version = keep_string(q, span_get(m[3], "agentVersion"));
+    const char *arn = keep(q, row->record.key, row->record.key_len);
+    struct store_query tasks = {.kind = RECORD_TASK, .field = ROW_INSTANCE, .value = arn};
+    if (q->asks_tasks && arn != NULL && store_scan(txn, &tasks, on_task, q) != 0)
+        q->task_count = 0;
+    struct model_instance inst = {.connected = row_field_is(fields, ROW_CONNECTED, "true"),
+                                  .arn = arn,
+                                  .ec2_id = keep_field(q, fields, ROW_EC2_INSTANCE),
+                                  .zone = keep_field(q, fields, ROW_ZONE),
+                                  .agent_version = agent_version == NULL ? "" : agent_version,
+                                  .registered_unix_ms = time_of(q, m[1]),
+                                  .running_tasks = span_int_or(m[2], 0),
+                                  .attributes = q->attributes,
+                                  .attribute_count = read_attributes(q, m[0]),
+                                  .others =
+                                      q->task_count > 0 ? &q->tasks[q->task_count - 1].task : NULL};
+    return select_match(&q->select, &inst, NULL);
+}
+
+/* ---- rows -------------------------------------------------------------------------- */
+
+static bool task_matches(struct query *q, struct store_txn *txn, const struct row *fields)
+{
+    struct row_text arn = fields->field[ROW_INSTANCE];
+    struct store_row row;
+    struct row instance;
+    if (arn.data == NULL)
+        return false;
+    uint64_t hash = hash_bytes(arn.data, arn.len, 1) | 1;
+    size_t at = (hash >> 1) % ANSWERS;
+    if (q->answers[at].hash != hash) {
+        bool matches = store_get_ref(txn, RECORD_INSTANCE, arn.data, arn.len, &row) == 0 &&
+                       !row.record.deleted &&
+                       row_decode(row.record.value, row.record.value_len, &instance) == 0 &&
+                       instance_matches(q, txn, &row, &instance);
+        q->answers[at].hash = hash;
+        q->answers[at].matches = matches;
+    }
+    return q->answers[at].matches;
+}
+
+bool query_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
+                   const struct row *fields)
+{
+    if (row->record.kind == RECORD_INSTANCE)
+        return instance_matches(q, txn, row, fields);
+    return row->record.kind == RECORD_TASK && task_matches(q, txn, fields);
+}

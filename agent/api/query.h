@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * filter=: ECS's cluster query language on rows. Of instances it is asked itself; of tasks their
+ * instance is asked, so that "tasks on m5 instances" is one request. */
+#ifndef BLOX_AGENT_API_QUERY_H
+#define BLOX_AGENT_API_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/base/err.h"
+#include "agent/base/row.h"
+#include "store/store.h"
+
+struct query;
+
+/* ERR_BADPARAM / ERR_TOOBIG with a sentence that names the position; ERR_NOMEM. */
+int query_new(const char *text, struct query **ret, struct errmsg *e) MUST_CHECK;
+void query_free(struct query *q); /* NULL is nothing */
+/* Rows of other kinds never match. One thread at a time. */
+bool query_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
+                   const struct row *fields);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a client of /v2 asks lists for: members, order, the cluster query language, pages of one
+ * moment, and polls that only what they ask for wakes. */
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/json.h"
+#include "tests/unit/api/fixture.h"
+
+static struct fixture f;
+
+static json_t *get_json(const char *path, long status)
+{
+    struct http h = http_get(&f, path);
+    cr_assert_eq(h.status, status, "%s: %ld %s", path, h.status, h.body);
+    json_t *doc = json_parse(h.body, h.len, NULL);
+    cr_assert_not_null(doc, "%s: %s", path, h.body);
+    http_free(&h);
+    return doc;
+}
+
+/* The members of all items, one letter each: what "n" says, in the list's order. */
+static void names(const char *path, char out[64])
+{
+    size_t i, n = 0;
+    json_t *item, *doc = get_json(path, 200);
+    json_array_foreach(json_arr(doc, "items"), i, item) out[n++] = json_str_or(item, "n", "?")[0];
+    out[n] = '\0';
+    json_decref(doc);
+}
+
+static void put_instance(char name, const char *type, const char *more)
+{
+    char key[160], json[1024];
+    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%c",
+             name);
+    snprintf(json, sizeof json,
+             "{\"agentConnected\":true,\"attributes\":[{\"name\":\"ecs.instance-type\",\"value\":"
+             "\"%s\"},{\"name\":\"gp\\u0075\"}],\"clusterArn\":\"" CLUSTER "\","
+             "\"containerInstanceArn\":\"%s\",\"n\":\"%c\"%s,\"status\":\"ACTIVE\",\"version\":1,"
+             "\"versionInfo\":{\"agentVersion\":\"1.9%c.0\"}}",
+             type, key, name, more, name - 'a' + '0');
+    fixture_put(&f, RECORD_INSTANCE, key, 1, json);
+}
+
+static void put_task(char name, char instance, const char *group, const char *status, uint64_t v)
+{
+    char key[160], json[1024];
+    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:task/prod/%c", name);
+    snprintf(json, sizeof json,
+             "{\"clusterArn\":\"" CLUSTER "\",\"containerInstanceArn\":\"arn:aws:ecs:us-east-1:"
+             "111122223333:container-instance/prod/%c\",\"desiredStatus\":\"RUNNING\",\"group\":"
+             "\"%s\",\"lastStatus\":\"%s\",\"n\":\"%c\",\"taskArn\":\"%s\",\"taskDefinitionArn\":"
+             "\"arn:aws:ecs:us-east-1:111122223333:task-definition/%s:1\",\"version\":%llu}",
+             instance, group, status, name, key, group + 7, (unsigned long long)v);
+    fixture_put(&f, RECORD_TASK, key, v, json);
+}
+
+static void fill(void)
+{
+    put_instance('a', "m5.large", ",\"registeredAt\":\"2026-01-03T00:00:00.000Z\",\"k\":3");
+    put_instance('b', "c5.large", ",\"registeredAt\":\"2026-01-01T00:00:00.000Z\",\"k\":-20");
+    put_instance('c', "m5.xlarge", ",\"registeredAt\":\"2026-01-02T00:00:00.000Z\",\"k\":100");
+    put_instance('d', "t3.micro", "");
+    put_task('x', 'a', "family:web", "RUNNING", 1);
+    put_task('y', 'b', "family:web", "PENDING", 1);
+    put_task('z', 'c', "family:log", "RUNNING", 1);
+}
+
+Test(query, order_and_cluster_query_language)
+{
+    static const struct {
+        const char *path, *names;
+    } cases[] = {
+        {"/v2/instances?sort=registeredAt", "bcad"},
+        {"/v2/instances?sort=-registeredAt", "acbd"},
+        {"/v2/instances?sort=k", "bacd"},
+        {"/v2/instances?sort=-k&limit=2", "ca"},
+        {"/v2/instances?sort=-index", "dcba"},
+        {"/v2/instances?sort=-id", "dcba"},
+        {"/v2/instances?sort=status", "abcd"},
+        {"/v2/instances?filter=attribute:ecs.instance-type%20=~%20m5.*", "ac"},
+        {"/v2/instances?filter=attribute:ecs.instance-type%20=~%20m5.*&sort=-k", "ca"},
+        {"/v2/instances?filter=agentVersion%20%3E%201.91.0", "cd"},
+        {"/v2/instances?filter=attribute:gpu%20exists", "abcd"},
+        {"/v2/instances?filter=task:group%20==%20family:web", "ab"},
+        {"/v2/instances?filter=not%20task:group%20==%20family:web%20and%20agentConnected==true",
+         "cd"},
+        {"/v2/instances?filter=registeredAt%20%3E%202026-01-01T12:00:00Z", "ac"},
+        {"/v2/tasks?filter=attribute:ecs.instance-type%20=~%20m5.*", "xz"},
+        {"/v2/tasks?filter=attribute:ecs.instance-type%20=~%20m5.*&group=family:web", "x"},
+        {"/v2/tasks?cluster=prod&status=running", "xz"},
+        {"/v2/tasks?cluster=elsewhere", ""},
+    };
+    char got[64];
+    fixture_start(&f, NULL);
+    fill();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        names(cases[i].path, got);
+        cr_assert_str_eq(got, cases[i].names, "%s: %s", cases[i].path, got);
+    }
+    static const struct {
+        const char *path, *words;
+    } wrong[] = {{"/v2/instances?filter=attribute:x%20=%20=", "filter"},
+                 {"/v2/instances?filter=cpu%20==%201", "filter"},
+                 {"/v2/environments?filter=agentConnected==true", "instances and tasks"},
+                 {"/v2/instances?sort=", "sort"},
+                 {"/v2/instances?sort=a.b", "sort"},
+                 {"/v2/instances?fields=a,,b", "fields"},
+                 {"/v2/instances?fields=a%22", "fields"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct http h = http_get(&f, wrong[i].path);
+        cr_assert_eq(h.status, 400, "%s: %ld", wrong[i].path, h.status);
+        cr_assert_not_null(strstr(h.body, wrong[i].words), "%s: %s", wrong[i].path, h.body);
+        http_free(&h);
+    }
+    fixture_stop(&f);
+}
+
+Test(query, only_the_members_asked_for)
+{
+    fixture_start(&f, NULL);
+    fill();
+    json_t *doc = get_json("/v2/instances?fields=id,k,versionInfo,nothing&limit=1", 200);
+    json_t *item = json_array_get(json_arr(doc, "items"), 0);
+    cr_assert_eq(json_object_size(item), 3);
+    cr_assert_eq(json_int_or(item, "k", 0), 3);
+    cr_assert_str_eq(json_str_or(json_obj(item, "versionInfo"), "agentVersion", ""), "1.90.0");
+    json_decref(doc);
+    doc = get_json("/v2/instances/d?fields=k", 200);
+    cr_assert_eq(json_object_size(doc), 0);
+    json_decref(doc);
+    doc = get_json("/v2/tasks/x?fields=n,taskArn", 200);
+    cr_assert_eq(json_object_size(doc), 2);
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* Rows that come, go and change between the pages are not seen. */
+static void check_pages(const char *base, const char *expected)
+{
+    char path[2048], got[64] = "";
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s", base);
+    for (int page = 0;; page++) {
+        size_t i;
+        json_t *item, *doc = get_json(path, 200);
+        cr_assert_str_eq(json_str_or(doc, "index", "-") + strlen(json_str_or(doc, "index", "-")) -
+                             2,
+                         ".4", "the index is the moment's");
+        json_array_foreach(json_arr(doc, "items"), i, item) got[n++] =
+            json_str_or(item, "n", "?")[0];
+        const char *token = json_str(doc, "next_token");
+        if (token != NULL)
+            snprintf(path, sizeof path, "%s&next_token=%s", base, token);
+        json_decref(doc);
+        if (token == NULL)
+            break;
+        if (page == 0) {
+            put_instance('c', "m5.xlarge", ",\"k\":-100");
+            put_instance('e', "m5.xlarge", "");
+            fixture_delete(&f, RECORD_INSTANCE,
+                           "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/d", 1);
+        }
+    }
+    got[n] = '\0';
+    cr_assert_str_eq(got, expected, "%s: %s", base, got);
+}
+
+static void fill_instances(void)
+{
+    put_instance('a', "m5.large", ",\"k\":3");
+    put_instance('b', "c5.large", ",\"k\":-20");
+    put_instance('c', "m5.xlarge", ",\"k\":100");
+    put_instance('d', "t3.micro", "");
+}
+
+Test(query, pages_are_of_one_moment)
+{
+    fixture_start(&f, NULL);
+    fill_instances();
+    check_pages("/v2/instances?limit=1", "abcd");
+    fixture_stop(&f);
+    fixture_start(&f, NULL);
+    fill_instances();
+    check_pages("/v2/instances?limit=1&sort=-k", "cabd");
+    fixture_stop(&f);
+}
+
+Test(query, tokens_are_of_one_query_and_expire)
+{
+    char path[1024], token[1024];
+    fixture_start(&f, NULL);
+    fill();
+    json_t *doc = get_json("/v2/tasks?limit=1&group=family:web", 200);
+    snprintf(token, sizeof token, "%s", json_str_or(doc, "next_token", ""));
+    json_decref(doc);
+    snprintf(path, sizeof path, "/v2/tasks?limit=1&group=family:log&next_token=%s", token);
+    json_decref(get_json(path, 400));
+    /* A page can be asked for again. */
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "/v2/tasks?limit=1&fields=n&group=family:web&next_token=%s",
+                 token);
+        json_decref(get_json(path, 200));
+    }
+    /* As many lists are kept as there is room for; then the oldest is gone, and says so. */
+    for (int i = 0; i < 40; i++)
+        json_decref(get_json("/v2/tasks?limit=1", 200));
+    doc = get_json(path, 410);
+    cr_assert_str_eq(json_str_or(doc, "type", ""), "/v2/problems/page-expired");
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* -- polls ------------------------------------------------------------------------------- */
+
+struct poll_job {
+    pthread_t thread;
+    char path[512];
+    struct http answer;
+    _Atomic bool done;
+};
+
+static void *poll_thread(void *arg)
+{
+    struct poll_job *job = arg;
+    job->answer = http_get(&f, job->path);
+    job->done = true;
+    return NULL;
+}
+
+static void poll_start(struct poll_job *job, const char *path, const char *index)
+{
+    memset(job, 0, sizeof *job);
+    snprintf(job->path, sizeof job->path, "%s&index=%s", path, index);
+    cr_assert_eq(pthread_create(&job->thread, NULL, poll_thread, job), 0);
+}
+
+static void poll_end(struct poll_job *job, long status, const char *index)
+{
+    char value[256];
+    pthread_join(job->thread, NULL);
+    cr_assert_eq(job->answer.status, status, "%s: %ld", job->path, job->answer.status);
+    if (index != NULL)
+        cr_assert_str_eq(http_header(&job->answer, "Blox-Index", value), index);
+    http_free(&job->answer);
+}
+
+Test(query, polls_wake_for_what_they_ask_for_only)
+{
+    static const char *const paths[] = {"/v2/tasks?family=log&wait=500ms",
+                                        "/v2/tasks?group=family:log&status=RUNNING&wait=500ms",
+                                        "/v2/tasks/z?wait=500ms"};
+    char index[256];
+    struct poll_job jobs[3];
+    fixture_start(&f, NULL);
+    fill();
+    struct http h = http_get(&f, "/v2/tasks");
+    http_header(&h, "Blox-Index", index);
+    http_free(&h);
+    for (size_t i = 0; i < 3; i++)
+        poll_start(&jobs[i], paths[i], index);
+    usleep(100000);
+    put_task('x', 'a', "family:web", "STOPPED", 2);
+    for (size_t i = 0; i < 3; i++)
+        poll_end(&jobs[i], 304, index);
+    /* Asked again with the old index, what is not of interest still is not. */
+    for (size_t i = 0; i < 3; i++)
+        poll_start(&jobs[i], paths[i], index);
+    for (size_t i = 0; i < 3; i++)
+        poll_end(&jobs[i], 304, index);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(jobs[i].path, sizeof jobs[i].path, "%s", paths[i]);
+        strstr(jobs[i].path, "500ms")[0] = '9'; /* 900ms */
+        char path[512];
+        snprintf(path, sizeof path, "%s", jobs[i].path);
+        poll_start(&jobs[i], path, index);
+    }
+    usleep(100000);
+    put_task('z', 'c', "family:log", "STOPPED", 2);
+    for (size_t i = 0; i < 3; i++)
+        poll_end(&jobs[i], 200, NULL);
+    fixture_stop(&f);
+}
