@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/aws/query.h"
 #include "agent/aws/retry.h"
-#include "agent/aws/stsxml.h"
 
 void answer_cut_code(const char *raw, char *out, size_t cap)
 {
@@ -51,11 +51,14 @@ int answer_err(int status, const char *code)
     return ERR_BADPARAM;
 }
 
-static json_t *parse(const char *body, size_t len, bool xml, struct errmsg *e)
+static json_t *parse(const char *body, size_t len, enum answer_form form, struct errmsg *e)
 {
     if (len == 0)
         return json_object(); /* SQS answers some operations with nothing */
-    return xml ? stsxml_parse(body, len, e) : json_parse_lenient(body, len, e);
+    if (form == ANSWER_XML)
+        return query_parse_sts(body, len, e);
+    return form == ANSWER_SQS_XML ? query_parse_sqs(body, len, e)
+                                  : json_parse_lenient(body, len, e);
 }
 
 static void read_error(struct answer *a, int status, const char *error_type, bool xml)
@@ -88,12 +91,12 @@ void answer_read(struct answer *a, int status, const char *body, size_t len, con
                  enum answer_form form)
 {
     struct errmsg e = {0};
-    bool xml = form == ANSWER_XML;
+    bool xml = form == ANSWER_XML || form == ANSWER_SQS_XML;
     *a = (struct answer){0};
     if (form == ANSWER_TAPE && status >= 200 && status < 300 && len > 0 &&
         read_tape(a, body, len, &e) == 0 && tape_is(&a->tape, 0, TAPE_OBJECT))
         return;
-    a->body = parse(body, len, xml, &e);
+    a->body = parse(body, len, form, &e);
     if (status < 200 || status >= 300) {
         read_error(a, status, error_type, xml);
         a->err = answer_err(status, a->code);
@@ -106,6 +109,12 @@ void answer_read(struct answer *a, int status, const char *body, size_t len, con
     snprintf(a->message, sizeof a->message, "the answer is not %s: %.160s",
              xml ? "XML" : "a JSON object", e.text);
     answer_fini(a);
+}
+
+int answer_retape(struct answer *a)
+{
+    a->text = json_dumps(a->body, JSON_COMPACT);
+    return a->text == NULL ? ERR_NOMEM : tape_parse(&a->tape, a->text, strlen(a->text), NULL);
 }
 
 void answer_fini(struct answer *a)

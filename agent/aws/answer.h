@@ -10,7 +10,8 @@
 #include "agent/base/json.h"
 #include "agent/base/tape.h"
 
-enum answer_form { ANSWER_JSON, ANSWER_TAPE, ANSWER_XML };
+/* XML is STS's, SQS_XML that of an SQS which speaks no JSON. */
+enum answer_form { ANSWER_JSON, ANSWER_TAPE, ANSWER_XML, ANSWER_SQS_XML };
 
 struct answer {
     int err;       /* 0 if the service did what was asked */
@@ -22,9 +23,11 @@ struct answer {
     char *text;       /* under the tape */
 };
 
-/* error_type: header x-amzn-ErrorType or "". ANSWER_XML is STS's form. */
+/* error_type: header x-amzn-ErrorType or "". */
 void answer_read(struct answer *a, int http_status, const char *body, size_t len,
                  const char *error_type, enum answer_form form);
+/* The body as a tape, for who wants one whatever the service spoke. */
+int answer_retape(struct answer *a) MUST_CHECK;
 void answer_fini(struct answer *a);
 /* "com.amazonaws.ecs#ClientException:http://..." -> "ClientException". */
 void answer_cut_code(const char *raw, char *out, size_t cap);

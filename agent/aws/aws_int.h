@@ -43,7 +43,9 @@ struct aws_call {
     size_t body_len;
     uint64_t timeout_ms;
     enum aws_priority priority;
-    bool tape; /* how the answer is to be read */
+    bool tape;   /* how the answer is to be read */
+    bool query;  /* how the attempt was sent: a form, not JSON */
+    bool turned; /* to the other protocol, once */
     struct retry_state retry;
     unsigned attempts; /* over all pages */
     bool ambiguous;
@@ -80,7 +82,8 @@ struct aws {
     struct pace pace;
     struct retry_quota quota[AWS_SERVICES];
     struct aws_settings settings;
-    bool primed; /* Region and credentials have been looked for once */
+    bool sqs_query; /* this SQS speaks the Query protocol alone */
+    bool primed;    /* Region and credentials have been looked for once */
     struct errmsg region_trouble;
     struct imds_get *region_get;
     uint64_t region_retry_ms; /* no new question to IMDS before */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/aws/aws_int.h"
-#include "agent/aws/stsxml.h"
+#include "agent/aws/query.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/limits.h"
@@ -108,19 +108,20 @@ int aws_call_url(const struct aws *a, const struct aws_call *c, char url[ENDPOIN
         if (err != 0)
             return err;
     }
+    /* In the Query protocol the queue is the path, of whatever host. */
+    const char *queue = c->query ? strstr(json_str_or(c->params, "QueueUrl", ""), "://") : NULL;
+    const char *path = queue == NULL ? NULL : strchr(queue + 3, '/');
     size_t n = strlen(url);
-    if (n + 2 > ENDPOINT_URL_MAX)
-        return ERR_TOOBIG;
-    url[n] = '/';
-    url[n + 1] = '\0';
-    return 0;
+    int len = snprintf(url + n, ENDPOINT_URL_MAX - n, "%s", path == NULL ? "/" : path);
+    return n + (size_t)len < ENDPOINT_URL_MAX ? 0 : ERR_TOOBIG;
 }
 
 static int build_body(struct aws_call *c)
 {
     struct buf out;
     buf_init(&out, REQUEST_MAX);
-    int err = c->service == AWS_STS ? stsxml_encode(c->operation, c->params, &out)
+    int err = c->service == AWS_STS ? query_encode_sts(c->operation, c->params, &out)
+              : c->query            ? query_encode_sqs(c->operation, c->params, &out)
                                     : json_write(c->params, &out);
     if (err == 0) {
         free(c->body);
@@ -145,7 +146,7 @@ static bool start_transfer(struct aws_call *c, const char *url, const struct xfe
     struct xfer_spec spec = {
         .method = "POST",
         .url = url,
-        .headers = c->service == AWS_STS ? form : json,
+        .headers = c->service == AWS_STS || c->query ? form : json,
         .body = c->body,
         .body_len = c->body_len,
         .sign = sign,
@@ -169,6 +170,11 @@ void call_send(struct aws_call *c)
         call_move(c, CALL_WAITING);
         aws_kick(a);
         return;
+    }
+    if (c->service == AWS_SQS && c->query != a->sqs_query) {
+        c->query = a->sqs_query;
+        free(c->body);
+        c->body = NULL;
     }
     int err = aws_call_url(a, c, url, region);
     if (err == 0 && c->body == NULL)
@@ -308,9 +314,12 @@ static void read_answer(struct aws_call *c, const struct xfer_result *r)
 {
     answer_read(&c->answer, r->status, r->body, r->body_len, r->error_type,
                 c->service == AWS_STS ? ANSWER_XML
+                : c->query            ? ANSWER_SQS_XML
                 : c->tape             ? ANSWER_TAPE
                                       : ANSWER_JSON);
     c->err = c->answer.err;
+    if (c->err == 0 && c->query && c->tape)
+        c->err = answer_retape(&c->answer);
     if (r->status >= 300 && r->status < 400)
         snprintf(c->answer.message, sizeof c->answer.message,
                  "redirect (status %d) to %.120s is not followed: check the endpoint", r->status,
@@ -329,6 +338,24 @@ static void accepted(struct aws *a)
     }
 }
 
+/* An emulator of SQS from before 2023 knows no JSON and says so in some other words; one of today
+ * may know nothing else. The other protocol, then. AWS's own SQS knows both. */
+static bool speaks_otherwise(const struct aws_call *c, const struct xfer_result *r)
+{
+    return c->service == AWS_SQS && !c->turned && c->a->settings.endpoint[AWS_SQS][0] != '\0' &&
+           r->err == 0 && r->status >= 400 && r->status < 500 && c->answer.body == NULL;
+}
+
+static void turn(struct aws_call *c)
+{
+    c->turned = true;
+    c->a->sqs_query = !c->query;
+    LOG(LOG_INFO, "sqs_protocol", c->query ? "JSON from now on" : "forms and XML from now on",
+        LI("status", c->http_status));
+    call_move(c, CALL_WAITING);
+    aws_kick(c->a);
+}
+
 static void on_answer(void *arg, const struct xfer_result *r)
 {
     struct aws_call *c = arg;
@@ -344,6 +371,10 @@ static void on_answer(void *arg, const struct xfer_result *r)
                              .code = c->answer.code};
     enum retry_class class = retry_classify(&in);
     aws_count(c->a, c, c->err, class == RETRY_THROTTLED);
+    if (speaks_otherwise(c, r)) {
+        turn(c);
+        return;
+    }
     if (c->err != 0) {
         retry_or_end(c, class, r->date_unix_ms);
         return;

@@ -27,7 +27,7 @@ bool creds_are_valid(const struct creds *c, int64_t now_unix_ms);
 enum creds_form {
     CREDS_METADATA, /* IMDS and container: AccessKeyId, SecretAccessKey, Token, Expiration, Code */
     CREDS_PROCESS,  /* credential_process: Version 1, ..., SessionToken */
-    CREDS_STS       /* the flat object of stsxml_parse */
+    CREDS_STS       /* the flat object of query_parse_sts */
 };
 /* source names the origin in the error text; values never appear there. */
 int creds_from_json(struct creds *c, const json_t *obj, enum creds_form form, const char *source,

@@ -5,7 +5,7 @@
 
 #include "agent/aws/answer.h"
 #include "agent/aws/creds_int.h"
-#include "agent/aws/stsxml.h"
+#include "agent/aws/query.h"
 #include "agent/base/clock.h"
 
 #define RETRY_BASE_MS 500
@@ -262,7 +262,7 @@ static void send_sts(struct fetch *f, const char *action, json_t *params, bool s
     const char *headers[] = {"Content-Type: application/x-www-form-urlencoded; charset=utf-8",
                              NULL};
     buf_init(&body, 128u * 1024);
-    int err = params == NULL ? ERR_NOMEM : stsxml_encode(action, params, &body);
+    int err = params == NULL ? ERR_NOMEM : query_encode_sts(action, params, &body);
     creds_wipe_json(params);
     if (err == 0 && !f->o->sts(f->o->arg, url, region)) {
         buf_fini(&body);

@@ -6,7 +6,7 @@
 
 #include "agent/aws/answer.h"
 #include "agent/aws/creds.h"
-#include "agent/aws/stsxml.h"
+#include "agent/aws/query.h"
 #include "agent/base/ensure.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -15,7 +15,7 @@ static void check_credentials(const char *text, size_t len, enum creds_form form
     struct errmsg e;
     struct creds c = {0};
     json_t *obj =
-        form == CREDS_STS ? stsxml_parse(text, len, &e) : json_parse_lenient(text, len, &e);
+        form == CREDS_STS ? query_parse_sts(text, len, &e) : json_parse_lenient(text, len, &e);
     if (obj == NULL)
         return;
     if (creds_from_json(&c, obj, form, "the fuzzer", &e) == 0) {

@@ -9,7 +9,7 @@
 #include "agent/aws/curl_uv.h"
 #include "agent/aws/endpoint.h"
 #include "agent/aws/profile.h"
-#include "agent/aws/stsxml.h"
+#include "agent/aws/query.h"
 #include "agent/base/prng.h"
 
 static const char config[] = "# comment\n"
@@ -103,10 +103,10 @@ static const char sts[] =
     "<Expiration>2030-01-01T00:00:00Z</Expiration></Credentials><!-- c --><Empty/>"
     "</AssumeRoleResult></AssumeRoleResponse>\n";
 
-Test(stsxml, reads_leaves)
+Test(query, reads_leaves)
 {
     struct errmsg e = {0};
-    json_t *v = stsxml_parse(sts, sizeof sts - 1, &e);
+    json_t *v = query_parse_sts(sts, sizeof sts - 1, &e);
     cr_assert(v != NULL, "%s", e.text);
     cr_assert_str_eq(json_str(v, "AccessKeyId"), "ASIA");
     cr_assert_str_eq(json_str(v, "SecretAccessKey"), "s/e+c&<AB");
@@ -120,7 +120,7 @@ Test(stsxml, reads_leaves)
     creds_wipe_json(v);
 }
 
-Test(stsxml, refuses_what_is_no_such_answer)
+Test(query, refuses_what_is_no_such_answer)
 {
     static const char *const bad[] = {"",
                                       " ",
@@ -145,26 +145,81 @@ Test(stsxml, refuses_what_is_no_such_answer)
                                       "<>x</>"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct errmsg e = {0};
-        cr_assert(stsxml_parse(bad[i], strlen(bad[i]), &e) == NULL, "%s", bad[i]);
+        cr_assert(query_parse_sts(bad[i], strlen(bad[i]), &e) == NULL, "%s", bad[i]);
         cr_assert_neq(e.text[0], '\0');
     }
     char deep[2000] = "";
     for (size_t i = 0; i < 600; i += 3)
         memcpy(deep + i, "<a>", 4);
-    cr_assert(stsxml_parse(deep, strlen(deep), NULL) == NULL);
+    cr_assert(query_parse_sts(deep, strlen(deep), NULL) == NULL);
 }
 
-Test(stsxml, encodes_a_form)
+Test(query, sqs_answers_take_the_shape_of_its_json)
+{
+    static const char *const cases[][2] = {
+        {"<?xml version=\"1.0\"?><ReceiveMessageResponse xmlns=\"x\"><ReceiveMessageResult>"
+         "<Message><MessageId>1</MessageId><ReceiptHandle>a&#43;b=</ReceiptHandle><Body>{&quot;k"
+         "&quot;: "
+         "&lt;1&gt;}</Body><Attribute><Name>SentTimestamp</Name><Value>5</Value></Attribute>"
+         "</Message><Message><Body/></Message></ReceiveMessageResult><ResponseMetadata><RequestId>r"
+         "</RequestId></ResponseMetadata></ReceiveMessageResponse>",
+         "{\"Messages\": [{\"Attributes\": {\"SentTimestamp\": \"5\"}, \"Body\": \"{\\\"k\\\": "
+         "<1>}\", "
+         "\"MessageId\": \"1\", \"ReceiptHandle\": \"a+b=\"}, {\"Body\": \"\"}], \"RequestId\": "
+         "\"r\"}"},
+        {"<ReceiveMessageResponse><ReceiveMessageResult/></ReceiveMessageResponse>",
+         "{\"ReceiveMessageResult\": \"\"}"},
+        {"<DeleteMessageBatchResponse><DeleteMessageBatchResult><DeleteMessageBatchResultEntry><Id>"
+         "m0"
+         "</Id></DeleteMessageBatchResultEntry><BatchResultErrorEntry><Id>m1</Id><Code>X</Code>"
+         "</BatchResultErrorEntry></DeleteMessageBatchResult></DeleteMessageBatchResponse>",
+         "{\"Failed\": [{\"Code\": \"X\", \"Id\": \"m1\"}], \"Successful\": [{\"Id\": \"m0\"}]}"},
+        {"<ErrorResponse><Error><Code>C</Code><Message>words</Message></Error></ErrorResponse>",
+         "{\"Code\": \"C\", \"Message\": \"words\"}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct errmsg e = {{0}};
+        json_t *v = query_parse_sqs(cases[i][0], strlen(cases[i][0]), &e);
+        cr_assert_not_null(v, "case %zu: %s", i, e.text);
+        char *text = json_dumps(v, JSON_SORT_KEYS);
+        cr_assert_str_eq(text, cases[i][1]);
+        free(text);
+        json_decref(v);
+        for (size_t len = 0; len < strlen(cases[i][0]); len++) /* cut anywhere: no leak, no crash */
+            json_decref(query_parse_sqs(cases[i][0], len, NULL));
+    }
+}
+
+Test(query, encodes_lists_as_sqs_numbers_them)
+{
+    struct buf out;
+    json_t *params = json_pack("{s:s, s:i, s:[s], s:[{s:s, s:s}]}", "QueueUrl", "http://h/q",
+                               "MaxNumberOfMessages", 10, "MessageSystemAttributeNames",
+                               "SentTimestamp", "Entries", "Id", "m0", "ReceiptHandle", "a+b=");
+    buf_init(&out, 4096);
+    cr_assert_eq(query_encode_sqs("DeleteMessageBatch", params, &out), 0);
+    cr_assert_not_null(strstr(out.data, "Action=DeleteMessageBatch&Version=2012-11-05&"));
+    cr_assert_not_null(strstr(out.data, "&QueueUrl=http%3A%2F%2Fh%2Fq"));
+    cr_assert_not_null(strstr(out.data, "&MaxNumberOfMessages=10"));
+    cr_assert_not_null(strstr(out.data, "&AttributeName.1=SentTimestamp"));
+    cr_assert_not_null(strstr(out.data, "&DeleteMessageBatchRequestEntry.1.Id=m0"));
+    cr_assert_not_null(
+        strstr(out.data, "&DeleteMessageBatchRequestEntry.1.ReceiptHandle=a%2Bb%3D"));
+    buf_fini(&out);
+    json_decref(params);
+}
+
+Test(query, encodes_a_form)
 {
     struct buf out;
     json_t *params =
         json_pack("{s:s, s:i}", "RoleArn", "arn:x/y z&\xc3\xbc", "DurationSeconds", 900);
     buf_init(&out, 1000);
-    cr_assert_eq(stsxml_encode("AssumeRole", params, &out), 0);
+    cr_assert_eq(query_encode_sts("AssumeRole", params, &out), 0);
     cr_assert_str_eq(out.data, "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Ax%2Fy%20z%26%C3%"
                                "BC&DurationSeconds=900");
     json_object_set_new(params, "List", json_array());
-    cr_assert_eq(stsxml_encode("AssumeRole", params, &out), ERR_BADPARAM);
+    cr_assert_eq(query_encode_sts("AssumeRole", params, &out), ERR_BADPARAM);
     json_decref(params);
     buf_fini(&out);
 }

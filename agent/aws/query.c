@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/aws/stsxml.h"
+#include "agent/aws/query.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #define NAME_MAX_LEN 64
-#define DEPTH_MAX 16
+#define DEPTH_MAX 16 /* SQS's answers nest 5 deep */
 
 static void put_escaped(struct buf *out, const char *text)
 {
@@ -20,26 +21,75 @@ static void put_escaped(struct buf *out, const char *text)
     }
 }
 
-int stsxml_encode(const char *action, const json_t *params, struct buf *out)
+static int put_scalar(struct buf *out, const char *key, const json_t *value)
+{
+    buf_putc(out, '&');
+    put_escaped(out, key);
+    buf_putc(out, '=');
+    if (json_is_string(value))
+        put_escaped(out, json_string_value(value));
+    else if (json_is_integer(value))
+        buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else
+        return ERR_BADPARAM;
+    return out->err;
+}
+
+/* "Name.1=text", or "Name.1.Member=text" of objects. */
+static int put_list(struct buf *out, const char *name, const json_t *list)
+{
+    char key[160];
+    size_t i;
+    const json_t *one;
+    int err = 0;
+    json_array_foreach(list, i, one)
+    {
+        const char *member;
+        json_t *value;
+        if (!json_is_object(one)) {
+            snprintf(key, sizeof key, "%s.%zu", name, i + 1);
+            err = err == 0 ? put_scalar(out, key, one) : err;
+        }
+        json_object_foreach((json_t *)one, member, value)
+        {
+            snprintf(key, sizeof key, "%s.%zu.%s", name, i + 1, member);
+            err = err == 0 ? put_scalar(out, key, value) : err;
+        }
+    }
+    return err;
+}
+
+static int encode(const char *action, const char *version, bool lists, const json_t *params,
+                  struct buf *out)
 {
     const char *key;
     json_t *value;
+    int err = 0;
     buf_puts(out, "Action=");
     put_escaped(out, action);
-    buf_puts(out, "&Version=2011-06-15");
+    buf_printf(out, "&Version=%s", version);
     json_object_foreach((json_t *)params, key, value)
     {
-        buf_putc(out, '&');
-        put_escaped(out, key);
-        buf_putc(out, '=');
-        if (json_is_string(value))
-            put_escaped(out, json_string_value(value));
-        else if (json_is_integer(value))
-            buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        else
-            return ERR_BADPARAM;
+        char name[96];
+        snprintf(name, sizeof name, "%s",
+                 strcmp(key, "MessageSystemAttributeNames") == 0 ? "AttributeName" : key);
+        if (strcmp(key, "Entries") == 0)
+            snprintf(name, sizeof name, "%.60sRequestEntry", action);
+        if (err == 0)
+            err = lists && json_is_array(value) ? put_list(out, name, value)
+                                                : put_scalar(out, name, value);
     }
-    return out->err;
+    return err != 0 ? err : out->err;
+}
+
+int query_encode_sts(const char *action, const json_t *params, struct buf *out)
+{
+    return encode(action, "2011-06-15", false, params, out);
+}
+
+int query_encode_sqs(const char *action, const json_t *params, struct buf *out)
+{
+    return encode(action, "2012-11-05", true, params, out);
 }
 
 struct scan {
@@ -145,24 +195,68 @@ static bool tag(struct scan *s, char name[NAME_MAX_LEN], bool *ret_empty)
     return false;
 }
 
+/* An element that is one of a list, and the list's name in SQS's JSON. */
+struct group {
+    const char *parent, *name, *list;
+};
+static const struct group groups[] = {
+    {"ReceiveMessageResult", "Message", "Messages"},
+    {"DeleteMessageBatchResult", "DeleteMessageBatchResultEntry", "Successful"},
+    {"DeleteMessageBatchResult", "BatchResultErrorEntry", "Failed"},
+    {"Message", "Attribute", "Attributes"},
+};
+
 struct walk {
+    bool lists;                  /* groups count */
+    json_t *open[DEPTH_MAX + 1]; /* of each depth: where its leaves go; borrowed but for groups */
     char names[DEPTH_MAX][NAME_MAX_LEN];
     size_t depth;
     bool leaf; /* the innermost element has no child so far */
     bool seen; /* the root element has been opened */
     struct buf text;
-    json_t *out;
 };
+
+static const struct group *group_of(const struct walk *w, const char *parent, const char *name)
+{
+    for (size_t i = 0; w->lists && i < sizeof groups / sizeof groups[0]; i++) {
+        if (strcmp(groups[i].parent, parent) == 0 && strcmp(groups[i].name, name) == 0)
+            return &groups[i];
+    }
+    return NULL;
+}
+
+/* {"Name": n, "Value": v} of an attribute is a member; other groups are elements. */
+static bool close_group(struct walk *w, const struct group *g)
+{
+    json_t *outer = w->open[w->depth];
+    json_t *inner = w->open[w->depth + 1];
+    bool attribute = strcmp(g->list, "Attributes") == 0;
+    json_t *list = json_object_get(outer, g->list);
+    if (list == NULL) {
+        list = attribute ? json_object() : json_array();
+        json_object_set_new(outer, g->list, list);
+    }
+    w->open[w->depth + 1] = NULL;
+    if (!attribute)
+        return json_array_append_new(list, inner) == 0;
+    json_set_str(list, json_str_or(inner, "Name", "?"), json_str(inner, "Value"));
+    json_decref(inner);
+    return true;
+}
 
 static bool close_element(struct walk *w)
 {
     const char *name = w->names[--w->depth];
-    if (w->leaf && json_object_get(w->out, name) == NULL) {
-        const char *text = w->text.data == NULL ? "" : w->text.data;
-        if (json_object_set_new(w->out, name, json_stringn(text, w->text.len)) != 0)
-            return false;
-    }
+    const struct group *g = w->depth == 0 ? NULL : group_of(w, w->names[w->depth - 1], name);
+    json_t *out = w->open[w->depth];
+    bool leaf = w->leaf;
     w->leaf = false;
+    if (g != NULL)
+        return close_group(w, g);
+    if (leaf && json_object_get(out, name) == NULL) {
+        const char *text = w->text.data == NULL ? "" : w->text.data;
+        return json_object_set_new(out, name, json_stringn(text, w->text.len)) == 0;
+    }
     return true;
 }
 
@@ -183,6 +277,8 @@ static bool markup(struct scan *s, struct walk *w)
     if (!tag(s, name, &empty) || name[0] == '!' || w->depth >= DEPTH_MAX ||
         (w->depth == 0 && w->seen))
         return false;
+    bool group = w->depth > 0 && group_of(w, w->names[w->depth - 1], name) != NULL;
+    w->open[w->depth + 1] = group ? json_object() : w->open[w->depth];
     memcpy(w->names[w->depth++], name, sizeof name);
     w->leaf = true;
     w->seen = true;
@@ -211,18 +307,33 @@ static bool walk(struct scan *s, struct walk *w)
     return w->depth == 0 && w->seen;
 }
 
-json_t *stsxml_parse(const char *data, size_t len, struct errmsg *e)
+static json_t *parse(const char *data, size_t len, bool lists, size_t text_max, struct errmsg *e)
 {
     struct scan s = {data, data + len};
-    struct walk w = {.out = json_object()};
-    buf_init(&w.text, 64u * 1024);
-    bool ok = w.out != NULL && walk(&s, &w);
+    json_t *out = json_object();
+    struct walk w = {.lists = lists, .open = {out}};
+    buf_init(&w.text, text_max);
+    bool ok = out != NULL && walk(&s, &w);
     if (w.text.data != NULL)
         explicit_bzero(w.text.data, w.text.cap); /* it held a secret key */
     buf_fini(&w.text);
     if (ok)
-        return w.out;
-    json_decref(w.out);
+        return out;
+    for (size_t i = w.depth; i > 0; i--) { /* groups left open */
+        if (w.open[i] != w.open[i - 1])
+            json_decref(w.open[i]);
+    }
+    json_decref(out);
     errmsg_set(e, ERR_MALFORMED, "the XML is broken at byte %zu", (size_t)(s.p - data));
     return NULL;
+}
+
+json_t *query_parse_sts(const char *data, size_t len, struct errmsg *e)
+{
+    return parse(data, len, false, 64u * 1024, e);
+}
+
+json_t *query_parse_sqs(const char *data, size_t len, struct errmsg *e)
+{
+    return parse(data, len, true, 1u << 20, e);
 }
