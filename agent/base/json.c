@@ -113,23 +113,25 @@ size_t json_utf8_length(const char *text, size_t left)
 
 int json_write_string(struct buf *out, const char *text, size_t len)
 {
-    const unsigned char *p = (const unsigned char *)text;
+    size_t run = 0; /* from here on nothing needs to be changed */
     buf_putc(out, '"');
     for (size_t i = 0; i < len;) {
-        size_t n = json_utf8_length(text + i, len - i);
-        if (n == 0) {
-            buf_puts(out, "\xef\xbf\xbd");
-            i++;
-        } else if (p[i] == '"' || p[i] == '\\') {
-            buf_printf(out, "\\%c", p[i]);
-            i++;
-        } else if (p[i] < 0x20) {
-            buf_printf(out, "\\u%04x", p[i]);
-            i++;
-        } else {
-            buf_put(out, p + i, n);
+        unsigned char c = (unsigned char)text[i];
+        bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+        size_t n = plain || c < 0x80 ? 1 : json_utf8_length(text + i, len - i);
+        if (plain || (n > 1)) {
             i += n;
+            continue;
         }
+        buf_put(out, text + run, i - run);
+        if (n == 0)
+            buf_puts(out, "\xef\xbf\xbd");
+        else if (c >= 0x20)
+            buf_printf(out, "\\%c", c);
+        else
+            buf_printf(out, "\\u%04x", c);
+        run = ++i;
     }
+    buf_put(out, text + run, len - run);
     return buf_putc(out, '"');
 }

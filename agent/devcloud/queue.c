@@ -66,15 +66,18 @@ static void on_visible(struct devcloud *cloud, struct timer *timer)
 
 struct body *body_create(const char *text, size_t len)
 {
-    struct body *body = malloc(sizeof(*body) + len + 1);
+    struct buf json;
 
+    buf_init(&json, SIZE_MAX / 4);
+    struct body *body =
+        json_write_string(&json, text, len) != 0 ? NULL : malloc(sizeof(*body) + json.len + 1);
     if (body == NULL)
         abort();
     body->refs = 1;
-    body->len = len;
-    memcpy(body->text, text, len);
-    body->text[len] = '\0';
+    body->len = json.len;
+    memcpy(body->json, json.data, json.len + 1);
     md5_hex(text, len, body->md5);
+    buf_fini(&json);
     return body;
 }
 

@@ -13,9 +13,9 @@
 /* Shared by the messages of one put: a benchmark puts the same body a hundred thousand times. */
 struct body {
     size_t refs;
-    size_t len;
     char md5[MD5_HEX];
-    char text[];
+    size_t len;
+    char json[]; /* as a JSON string: it is written into answers as it is */
 };
 
 struct message {

@@ -183,7 +183,8 @@ void service_aws(struct devcloud *cloud, struct request *req)
             return;
     }
     operation->run(cloud, req);
-    if (answer_failed(&req->answer) || req->answer.wait || strcmp(req->service, "sts") == 0)
+    if (answer_failed(&req->answer) || req->answer.wait || req->answer.text.len > 0 ||
+        strcmp(req->service, "sts") == 0)
         return;
     if (req->answer.json == NULL)
         req->answer.json = json_object();
