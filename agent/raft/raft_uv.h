@@ -35,7 +35,7 @@ struct raft_uv_options {
     bool candidate;      /* role = candidate | member */
     unsigned expect;     /* form the first configuration when this many candidates are seen */
     uint64_t bootstrap_wait_ms; /* ... steadily for so long; 0: 5,000 */
-    uint64_t election_ms;       /* 0: 700 (drawn from 700-1,400) */
+    uint64_t election_ms;       /* 0: 500; see raft_options */
     uint64_t heartbeat_ms;      /* 0: 100 */
     uint64_t seed;
 
