@@ -102,6 +102,7 @@ void raft_uv_publish(struct raft_uv *r)
     r->role_told = role;
     r->term_told = term;
     r->leader_told = leader;
+    gossip_hold(r->o.gossip, step_is_server(r) ? leader : 0);
     if (r->transfer_until_ms != 0 && leader != 0 && leader != r->self.num)
         finish_transfer(r, 0);
     if (leads_now)
@@ -433,6 +434,7 @@ void raft_uv_set_expect(struct raft_uv *r, unsigned expect)
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
 {
     if (m->state == MEMBER_LEFT || m->state == MEMBER_FAILED) {
+        raft_uv_suspect(r, m->num);
         r->pilot_at = 0; /* a voter that left is replaced before its silence costs the quorum */
         if (m->num == r->known_leader)
             r->known_leader = 0;
@@ -445,6 +447,12 @@ void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
     if (m->state == MEMBER_ALIVE && !m->self && r->cluster_id != 0 && r->former_count > 0)
         hello_tell(r, m->num);
     pilot_tick(r, clock_mono_ms());
+}
+
+void raft_uv_suspect(struct raft_uv *r, uint64_t num)
+{
+    if (!r->closing)
+        step(r, &(struct raft_input){.type = RAFT_SUSPECT, .num = num});
 }
 
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)
