@@ -37,7 +37,7 @@ static uint64_t get64(const uint8_t *in)
 
 uint64_t checksum(const MDB_val *key, const void *data, size_t len)
 {
-    return hash_bytes(data, len, hash_bytes(key->mv_data, key->mv_size, STORE_FORMAT));
+    return hash_bytes(data, len, hash_bytes(key->mv_data, key->mv_size, CHECKSUM_SEED));
 }
 
 /* Heads are arrays of numbers behind a checksum. */
@@ -95,19 +95,59 @@ int log_head_decode(const MDB_val *val, struct log_head *ret)
     return err;
 }
 
-size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX])
+size_t plain_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[PLAIN_KEY_MAX])
 {
     out[0] = kind;
     memcpy(out + 1, key, key_len);
     return key_len + 1;
 }
 
-/* checksum, change index, stored ms, version hi, lo, observed ms, term, source u8, flags u8,
- * zero u16, value length u32; then the value, which must be in place already. */
-void row_header_encode(const struct record *rec, uint64_t index, int64_t stored_ms,
-                       const MDB_val *key, uint8_t *out)
+/* 32 lower-case hexadecimal digits to 16 bytes; false: it is something else. */
+static bool unhex(const char *text, size_t len, uint8_t out[16])
 {
+    if (len != 32)
+        return false;
+    for (size_t i = 0; i < 32; i++) {
+        unsigned c = (uint8_t)text[i], digit = c - '0';
+        if (digit > 9 && (digit = c - 'a' + 10) - 10 > 5)
+            return false;
+        out[i / 2] = (uint8_t)(i % 2 == 0 ? digit << 4 : out[i / 2] | digit);
+    }
+    return true;
+}
+
+size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX])
+{
+    size_t at = key_len;
+    while (at > 0 && key[at - 1] != '/')
+        at--;
+    out[0] = kind;
+    put_be64(out + 1, at == 0 ? 0 : hash_bytes(key, at, CHECKSUM_SEED));
+    out[9] = unhex(key + at, key_len - at, out + ROW_KEY_MIN);
+    if (out[9])
+        return ROW_KEY_MIN + 16;
+    memcpy(out + ROW_KEY_MIN, key + at, key_len - at);
+    return ROW_KEY_MIN + key_len - at;
+}
+
+size_t row_size(const struct record *rec, uint32_t *ret_key_at)
+{
+    const uint8_t *at = NULL;
+    if (rec->value_len > 0)
+        at = memmem(rec->value, rec->value_len, rec->key, rec->key_len);
+    *ret_key_at = at == NULL ? rec->value_len : (uint32_t)(at - rec->value);
+    return ROW_HEADER + (size_t)rec->value_len + (at == NULL ? rec->key_len : 0u);
+}
+
+/* checksum, change index, stored ms, version hi, lo, observed ms, term, source u8, deleted u8,
+ * key length u16, value length u32, key position u32; the value; the key, if it is not in there. */
+void row_write(const struct record *rec, uint64_t index, int64_t stored_ms, uint32_t key_at,
+               const MDB_val *key, MDB_val *val)
+{
+    uint8_t *out = val->mv_data;
     uint32_t len = htole32(rec->value_len);
+    uint32_t at = htole32(key_at);
+    uint16_t key_len = htole16(rec->key_len);
     put64(out + 8, index);
     put64(out + 16, (uint64_t)stored_ms);
     put64(out + 24, rec->version.hi);
@@ -116,34 +156,44 @@ void row_header_encode(const struct record *rec, uint64_t index, int64_t stored_
     put64(out + 48, rec->term);
     out[56] = rec->source;
     out[57] = rec->deleted;
-    out[58] = 0;
-    out[59] = 0;
+    memcpy(out + 58, &key_len, sizeof key_len);
     memcpy(out + 60, &len, sizeof len);
-    put64(out, checksum(key, out + 8, ROW_HEADER - 8 + rec->value_len));
+    memcpy(out + 64, &at, sizeof at);
+    if (rec->value_len > 0)
+        memcpy(out + ROW_HEADER, rec->value, rec->value_len);
+    if (key_at == rec->value_len)
+        memcpy(out + ROW_HEADER + key_at, rec->key, rec->key_len);
+    put64(out, checksum(key, out + 8, val->mv_size - 8));
 }
 
 int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret)
 {
     const uint8_t *k = key->mv_data;
     const uint8_t *p = val->mv_data;
-    uint32_t len;
-    if (key->mv_size < 2 || key->mv_size > ROW_KEY_MAX || val->mv_size < ROW_HEADER)
+    uint32_t len, at;
+    uint16_t key_len;
+    if (key->mv_size < ROW_KEY_MIN || key->mv_size > ROW_KEY_MAX || val->mv_size < ROW_HEADER)
         return ERR_CORRUPT;
+    memcpy(&key_len, p + 58, sizeof key_len);
     memcpy(&len, p + 60, sizeof len);
+    memcpy(&at, p + 64, sizeof at);
+    key_len = le16toh(key_len);
     len = le32toh(len);
-    if (val->mv_size != ROW_HEADER + (size_t)len ||
+    at = le32toh(at);
+    size_t room = val->mv_size - ROW_HEADER;
+    if (len > room || at > room || key_len == 0 || key_len > room - at ||
         get64(p) != checksum(key, p + 8, val->mv_size - 8))
         return ERR_CORRUPT;
     *ret = (struct store_row){
         .record = {.kind = k[0],
                    .source = p[56],
                    .deleted = p[57] != 0,
-                   .key_len = (uint16_t)(key->mv_size - 1),
+                   .key_len = key_len,
                    .value_len = len,
                    .version = {get64(p + 24), get64(p + 32)},
                    .observed_unix_ms = (int64_t)get64(p + 40),
                    .term = get64(p + 48),
-                   .key = (const char *)k + 1,
+                   .key = (const char *)p + ROW_HEADER + at,
                    .value = p + ROW_HEADER},
         .index = get64(p + 8),
         .stored_unix_ms = (int64_t)get64(p + 16),
@@ -197,30 +247,31 @@ struct row_text field_text(const struct row *row, unsigned field, char out[FIELD
 static const MDB_val format_key = {6, (void *)(uintptr_t) "format"};
 
 /* Format numbers outlive every layout below them: u64 checksum, u64 number, for ever. */
-int format_read(MDB_txn *txn, MDB_dbi meta, struct errmsg *e)
+int format_read(MDB_txn *txn, MDB_dbi meta, uint64_t ours, uint64_t *ret, struct errmsg *e)
 {
     MDB_val key = format_key;
     MDB_val val;
     int rc = mdb_get(txn, meta, &key, &val);
     if (rc != 0)
-        return store_err(rc);
+        return rc == MDB_NOTFOUND ? errmsg_set(e, ERR_CORRUPT, "the format record is missing")
+                                  : errmsg_set(e, store_err(rc), "%s", mdb_strerror(rc));
     const uint8_t *p = val.mv_data;
     if (val.mv_size != 16 || get64(p) != hash_bytes(p + 8, 8, 0))
         return errmsg_set(e, ERR_CORRUPT, "the format record is damaged");
-    uint64_t format = get64(p + 8);
-    if (format != STORE_FORMAT)
-        return errmsg_set(e, ERR_VERSION, "format %llu, made by %s version; this one reads %u",
-                          (unsigned long long)format,
-                          format > STORE_FORMAT ? "a newer" : "an older", STORE_FORMAT);
+    *ret = get64(p + 8);
+    if (*ret > ours || *ret == 0)
+        return errmsg_set(e, ERR_VERSION,
+                          "format %llu, made by a newer version; this one reads up to %llu",
+                          (unsigned long long)*ret, (unsigned long long)ours);
     return 0;
 }
 
-int format_write(MDB_txn *txn, MDB_dbi meta)
+int format_write(MDB_txn *txn, MDB_dbi meta, uint64_t format)
 {
     uint8_t bytes[16];
     MDB_val key = format_key;
     MDB_val val = {sizeof bytes, bytes};
-    put64(bytes + 8, STORE_FORMAT);
+    put64(bytes + 8, format);
     put64(bytes, hash_bytes(bytes + 8, 8, 0));
     return mdb_put(txn, meta, &key, &val, 0);
 }

@@ -137,18 +137,37 @@ uint64_t env_file_bytes(const struct env *env)
 
 /* ---- quarantine ---- */
 
-static void remove_quarantine(const char *dir, const char *entry)
+void env_remove(const char *dir, const char *name)
 {
     static const char *const files[] = {"data.mdb", "lock.mdb", "life"};
     char path[STORE_PATH_MAX + 320];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s/%s", dir, entry, files[i]);
+        snprintf(path, sizeof path, "%s/%s/%s", dir, name, files[i]);
         (void)unlink(path);
     }
-    snprintf(path, sizeof path, "%s/%s", dir, entry);
-    if (rmdir(path) == 0)
-        LOG(LOG_WARN, "store_quarantine_dropped", "an older quarantine was removed",
-            LS("path", path));
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    (void)rmdir(path);
+}
+
+int env_replace(const char *dir, const char *name, const char *by, struct errmsg *e)
+{
+    char ours[STORE_PATH_MAX + 32], other[STORE_PATH_MAX + 32];
+    snprintf(ours, sizeof ours, "%s/%s", dir, name);
+    snprintf(other, sizeof other, "%s/%s", dir, by);
+    if (renameat2(AT_FDCWD, other, AT_FDCWD, ours, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno == EINVAL || errno == ENOSYS) { /* a file system that cannot exchange */
+        env_remove(dir, name);
+        if (rename(other, ours) == 0)
+            return 0;
+    }
+    return errmsg_set(e, ERR_IO, "cannot put %s in place of %s: %s", other, ours, strerror(errno));
+}
+
+static void drop_quarantine(const char *dir, const char *entry)
+{
+    env_remove(dir, entry);
+    LOG(LOG_WARN, "store_quarantine_dropped", "an older quarantine was removed", LS("name", entry));
 }
 
 /* Keeps the newest of a name's quarantines: evidence must not fill the disk. Names end in the unix
@@ -166,7 +185,7 @@ static void bound_quarantines(const char *dir, const char *name, bool keep_newes
             if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
                 continue;
             if (pass == 1 && (!keep_newest || strcmp(entry->d_name, newest) != 0))
-                remove_quarantine(dir, entry->d_name);
+                drop_quarantine(dir, entry->d_name);
             else if (pass == 0 && strcmp(entry->d_name, newest) > 0)
                 snprintf(newest, sizeof newest, "%s", entry->d_name);
         }

@@ -20,11 +20,12 @@ void index_prefix(uint8_t kind, unsigned field, const void *text, size_t len, ui
 static int entry(struct store *s, MDB_txn *txn, const struct record *rec, unsigned field,
                  const struct row_text *text, bool add)
 {
-    uint8_t bytes[INDEX_PREFIX + RECORD_KEY_MAX];
-    MDB_val key = {INDEX_PREFIX + rec->key_len, bytes};
+    uint8_t bytes[INDEX_PREFIX + ROW_KEY_MAX];
     MDB_val none = {0, bytes};
+    /* The row key's kind is where the prefix will end: it comes first, then the prefix over it. */
+    size_t len = row_key(rec->kind, rec->key, rec->key_len, bytes + INDEX_PREFIX - 1);
+    MDB_val key = {INDEX_PREFIX - 1 + len, bytes};
     index_prefix(rec->kind, field, text->data, text->len, bytes);
-    memcpy(bytes + INDEX_PREFIX, rec->key, rec->key_len);
     if (add)
         return mdb_put(txn, s->index, &key, &none, 0);
     int rc = mdb_del(txn, s->index, &key, NULL);

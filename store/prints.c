@@ -38,7 +38,7 @@ static int line_read(const MDB_val *key, const MDB_val *val, uint64_t *ret_hash,
 {
     uint64_t v[3];
     const uint8_t *p = val->mv_data;
-    if (key->mv_size != 8 || val->mv_size < 24 + 2 || val->mv_size > 24 + ROW_KEY_MAX)
+    if (key->mv_size != 8 || val->mv_size < 24 + ROW_KEY_MIN || val->mv_size > 24 + ROW_KEY_MAX)
         return ERR_CORRUPT;
     memcpy(v, p, sizeof v);
     if (le64toh(v[0]) != checksum(key, p + 8, val->mv_size - 8))
@@ -96,6 +96,12 @@ int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash, struct store
         store_want_repair(txn->store, "a fingerprint is damaged");
         return ERR_NOTFOUND;
     }
-    const uint8_t *row = (const uint8_t *)val.mv_data + 24;
-    return store_get_ref(txn, row[0], (const char *)row + 1, val.mv_size - 24 - 1, ret);
+    MDB_val row_key_val = {val.mv_size - 24, (uint8_t *)val.mv_data + 24};
+    if ((rc = mdb_get(txn->txn, txn->store->rows, &row_key_val, &val)) != 0)
+        return store_err(rc);
+    if (row_read(&row_key_val, &val, ret) != 0) {
+        store_want_repair(txn->store, "a row is damaged");
+        return ERR_NOTFOUND;
+    }
+    return 0;
 }

@@ -112,7 +112,7 @@ static int put_entries(struct store *s, MDB_txn *txn, const struct store_log_wri
 static int put_intent(struct store *s, MDB_txn *txn, const struct store_log_write *w)
 {
     struct log_head *h = &s->log_head;
-    uint8_t bytes[ROW_KEY_MAX];
+    uint8_t bytes[PLAIN_KEY_MAX];
     uint8_t head[INTENT_HEADER - 8];
     int rc = 0;
     if (w->replace_intent) {
@@ -122,7 +122,7 @@ static int put_intent(struct store *s, MDB_txn *txn, const struct store_log_writ
     }
     for (size_t i = 0; i < w->intent_count && rc == 0; i++) {
         const struct store_log_intent *row = &w->intent[i];
-        MDB_val key = {row_key(row->kind, row->key, row->key_len, bytes), bytes};
+        MDB_val key = {plain_key(row->kind, row->key, row->key_len, bytes), bytes};
         put_be64(head, row->version.hi);
         put_be64(head + 8, row->version.lo);
         /* A deleted row need not be kept: its tombstone lives in state/ and at the peers. */
@@ -264,14 +264,16 @@ int log_open(struct store *s, struct errmsg *e)
         s->log_head = (struct log_head){0};
         if ((rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->log_meta)) == 0 &&
             (rc = open_tables(s, txn, MDB_CREATE)) == 0 &&
-            (rc = format_write(txn, s->log_meta)) == 0)
+            (rc = format_write(txn, s->log_meta, LOG_FORMAT)) == 0)
             rc = log_save_head(s, txn);
     } else {
-        err = format_read(txn, s->log_meta, e);
-        if (err == ERR_NOTFOUND)
-            err = errmsg_set(e, ERR_CORRUPT, "the format record is missing");
+        uint64_t format;
+        err = format_read(txn, s->log_meta, LOG_FORMAT, &format, e);
         if (err == 0 && open_tables(s, txn, 0) != 0)
             err = errmsg_set(e, ERR_CORRUPT, "a table is missing");
+        if (err == 0 && format < LOG_FORMAT && (rc = log_migrate(s, txn)) != 0)
+            err = errmsg_set(e, store_err(rc), "migration of format %llu: %s",
+                             (unsigned long long)format, mdb_strerror(rc));
         if (err == 0)
             err = verify(s, txn, e);
     }

@@ -42,6 +42,7 @@ int store_read_begin(struct store *s, struct store_txn **ret)
 void store_read_end(struct store_txn *txn)
 {
     struct store *s = txn->store;
+    past_free(txn);
     mdb_txn_reset(txn->txn);
     pthread_mutex_lock(&s->pool_lock);
     bool keep = s->pool_count < STORE_POOL;
@@ -57,6 +58,42 @@ void store_read_end(struct store_txn *txn)
     }
 }
 
+/* What a walk over rows ended with, for the caller: fn's verdict or LMDB's. */
+int scan_end(int err, int rc)
+{
+    if (err != 0)
+        return err > 0 ? 0 : err;
+    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+}
+
+int cursors_open(MDB_txn *txn, MDB_dbi first, MDB_dbi second, MDB_cursor *ret[2])
+{
+    int rc = mdb_cursor_open(txn, first, &ret[0]);
+    if (rc == 0 && (rc = mdb_cursor_open(txn, second, &ret[1])) != 0)
+        mdb_cursor_close(ret[0]);
+    return store_err(rc);
+}
+
+void cursors_close(MDB_cursor *cursors[2])
+{
+    mdb_cursor_close(cursors[1]);
+    mdb_cursor_close(cursors[0]);
+}
+
+int row_at(struct store_txn *txn, MDB_cursor *rows, const MDB_val *row_key_val, const char *from,
+           struct store_row *ret)
+{
+    MDB_val key = *row_key_val;
+    MDB_val val;
+    int rc = mdb_cursor_get(rows, &key, &val, MDB_SET);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_err(rc);
+    if (rc == 0 && row_read(row_key_val, &val, ret) == 0)
+        return 0;
+    store_want_repair(txn->store, from);
+    return ERR_NOTFOUND;
+}
+
 int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
                   struct store_row *ret)
 {
@@ -65,21 +102,32 @@ int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t k
         return ERR_NOTFOUND;
     MDB_val k = {row_key(kind, key, key_len, bytes), bytes};
     MDB_val val;
-    /* The key the caller holds may be in a buffer that dies before the snapshot, so the row's key
-     * is borrowed from the page: a lookup through a cursor yields it. */
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn->txn, txn->store->rows, &cursor);
-    if (rc != 0)
-        return store_err(rc);
-    rc = mdb_cursor_get(cursor, &k, &val, MDB_SET_KEY);
-    mdb_cursor_close(cursor);
+    if (txn->past != NULL)
+        return past_get(txn, &k, ret);
+    int rc = mdb_get(txn->txn, txn->store->rows, &k, &val);
     if (rc != 0)
         return store_err(rc);
     if (row_read(&k, &val, ret) != 0) {
         store_want_repair(txn->store, "a row is damaged");
         return ERR_NOTFOUND;
     }
-    return 0;
+    return record_has_key(&ret->record, key, key_len) ? 0 : ERR_NOTFOUND;
+}
+
+static bool key_is(const MDB_val *key, const void *bytes, size_t len)
+{
+    return key->mv_size == len && memcmp(key->mv_data, bytes, len) == 0;
+}
+
+/* Where a scan by key begins; the length of a row key that it begins behind, 0: none. */
+size_t scan_start(const struct store_query *q, uint8_t bytes[ROW_KEY_MAX], MDB_val *ret)
+{
+    size_t after = 0;
+    bytes[0] = q->kind;
+    if (q->after_key != NULL && q->after_key_len > 0)
+        after = row_key(q->kind, q->after_key, q->after_key_len, bytes);
+    *ret = (MDB_val){after == 0 ? 1 : after, bytes};
+    return after;
 }
 
 /* One row to the callback: 0, 1 to stop, or an error. */
@@ -106,10 +154,9 @@ static int scan_rows(struct store_txn *txn, const struct store_query *q, store_s
 {
     uint8_t bytes[ROW_KEY_MAX];
     MDB_cursor *cursor;
-    size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
-    MDB_val ahead = {row_key(q->kind, q->after_key == NULL ? "" : q->after_key, after_len, bytes),
-                     bytes};
+    MDB_val ahead;
     MDB_val ahead_val;
+    size_t after = scan_start(q, bytes, &ahead);
     int rc = mdb_cursor_open(txn->txn, txn->store->rows, &cursor);
     if (rc != 0)
         return store_err(rc);
@@ -121,18 +168,15 @@ static int scan_rows(struct store_txn *txn, const struct store_query *q, store_s
         if (key.mv_size == 0 || *(const uint8_t *)key.mv_data != q->kind)
             break;
         rc = fetch_row(cursor, &ahead, &ahead_val, MDB_NEXT);
-        if (after_len > 0 && key.mv_size == after_len + 1 &&
-            memcmp((const char *)key.mv_data + 1, q->after_key, after_len) == 0)
+        if (after > 0 && key_is(&key, bytes, after))
             continue;
-        if (row_read(&key, &val, &row) == 0)
-            err = deliver(q, &row, fn, arg);
-        else
+        if (row_read(&key, &val, &row) != 0)
             store_want_repair(txn->store, "a row is damaged");
+        else
+            err = deliver(q, &row, fn, arg);
     }
     mdb_cursor_close(cursor);
-    if (err != 0)
-        return err > 0 ? 0 : err;
-    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+    return scan_end(err, rc);
 }
 
 struct index_scan {
@@ -141,22 +185,26 @@ struct index_scan {
     uint64_t live; /* rows of that value met */
 };
 
+void index_row_key(const MDB_val *entry, uint8_t bytes[ROW_KEY_MAX], MDB_val *ret)
+{
+    const uint8_t *p = entry->mv_data;
+    size_t len = entry->mv_size - INDEX_PREFIX;
+    bytes[0] = p[0];
+    memcpy(bytes + 1, p + INDEX_PREFIX, len);
+    *ret = (MDB_val){len + 1, bytes};
+}
+
 /* The row behind an index entry, if it is what the query asks for. */
 static int index_row(struct store_txn *txn, struct index_scan *is, const MDB_val *entry,
                      MDB_cursor *rows, struct store_row *ret)
 {
     uint8_t bytes[ROW_KEY_MAX];
-    const char *key = (const char *)entry->mv_data + INDEX_PREFIX;
-    MDB_val k = {row_key(is->q->kind, key, entry->mv_size - INDEX_PREFIX, bytes), bytes};
-    MDB_val val;
+    MDB_val key;
     struct row fields;
-    int rc = mdb_cursor_get(rows, &k, &val, MDB_SET_KEY);
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return store_err(rc);
-    if (rc == MDB_NOTFOUND || row_read(&k, &val, ret) != 0) {
-        store_want_repair(txn->store, "an index entry has no sound row");
-        return ERR_NOTFOUND;
-    }
+    index_row_key(entry, bytes, &key);
+    int err = row_at(txn, rows, &key, "an index entry has no sound row", ret);
+    if (err != 0)
+        return err;
     if (!row_fields(&ret->record, &fields) || !row_field_is(&fields, is->q->field, is->q->value))
         return ERR_NOTFOUND;
     is->live += !ret->record.deleted;
@@ -167,23 +215,21 @@ static int walk_index(struct store_txn *txn, struct index_scan *is, MDB_cursor *
                       MDB_cursor *rows, store_scan_fn fn, void *arg)
 {
     const struct store_query *q = is->q;
-    uint8_t bytes[INDEX_PREFIX + RECORD_KEY_MAX];
-    size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
-    MDB_val key = {INDEX_PREFIX + after_len, bytes};
+    uint8_t after_bytes[ROW_KEY_MAX], bytes[INDEX_PREFIX + ROW_KEY_MAX];
+    MDB_val after;
     MDB_val val;
+    size_t tail = scan_start(q, after_bytes, &after);
+    MDB_val key = {INDEX_PREFIX + after.mv_size - 1, bytes};
     int rc;
     memcpy(bytes, is->prefix, INDEX_PREFIX);
-    if (after_len > 0)
-        memcpy(bytes + INDEX_PREFIX, q->after_key, after_len);
+    memcpy(bytes + INDEX_PREFIX, after_bytes + 1, after.mv_size - 1);
+    size_t begin = key.mv_size;
     for (rc = mdb_cursor_get(index, &key, &val, MDB_SET_RANGE); rc == 0;
          rc = mdb_cursor_get(index, &key, &val, MDB_NEXT)) {
         struct store_row row;
-        if (key.mv_size <= INDEX_PREFIX || memcmp(key.mv_data, is->prefix, INDEX_PREFIX) != 0)
+        if (key.mv_size < INDEX_PREFIX || memcmp(key.mv_data, is->prefix, INDEX_PREFIX) != 0)
             break;
-        if (key.mv_size > INDEX_PREFIX + RECORD_KEY_MAX)
-            continue;
-        if (after_len > 0 && key.mv_size == INDEX_PREFIX + after_len &&
-            memcmp((const char *)key.mv_data + INDEX_PREFIX, q->after_key, after_len) == 0)
+        if (key.mv_size >= INDEX_PREFIX + ROW_KEY_MAX || (tail > 0 && key_is(&key, bytes, begin)))
             continue;
         int err = index_row(txn, is, &key, rows, &row);
         if (err == 0)
@@ -200,19 +246,13 @@ static int scan_index(struct store_txn *txn, const struct store_query *q, store_
                       void *arg)
 {
     struct index_scan is = {.q = q};
-    MDB_cursor *index;
-    MDB_cursor *rows;
-    int rc = mdb_cursor_open(txn->txn, txn->store->index, &index);
-    if (rc != 0)
-        return store_err(rc);
-    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
-        mdb_cursor_close(index);
-        return store_err(rc);
-    }
+    MDB_cursor *cursors[2];
+    int err = cursors_open(txn->txn, txn->store->index, txn->store->rows, cursors);
+    if (err != 0)
+        return err;
     index_prefix(q->kind, q->field, q->value, strlen(q->value), is.prefix);
-    int err = walk_index(txn, &is, index, rows, fn, arg);
-    mdb_cursor_close(rows);
-    mdb_cursor_close(index);
+    err = walk_index(txn, &is, cursors[0], cursors[1], fn, arg);
+    cursors_close(cursors);
     /* A whole scan knows how many there should have been: a lost entry shows here. */
     uint64_t count = 0;
     if (err == 0 && q->after_key == NULL &&
@@ -225,10 +265,12 @@ int store_scan(struct store_txn *txn, const struct store_query *query, store_sca
 {
     if (query->after_key != NULL && query->after_key_len > RECORD_KEY_MAX)
         return ERR_BADPARAM;
+    if (query->field != 0 && (!field_is_indexed(query->field) || query->value == NULL))
+        return ERR_BADPARAM;
+    if (txn->past != NULL)
+        return past_scan(txn, query, fn, arg);
     if (query->field == 0)
         return scan_rows(txn, query, fn, arg);
-    if (!field_is_indexed(query->field) || query->value == NULL)
-        return ERR_BADPARAM;
     return scan_index(txn, query, fn, arg);
 }
 
@@ -247,7 +289,7 @@ int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const
 
 /* ---- change log ---- */
 
-static const struct head *txn_head(struct store_txn *txn)
+const struct head *txn_head(struct store_txn *txn)
 {
     if (!txn->have_head) {
         MDB_val key = {4, (void *)(uintptr_t) "head"};
@@ -272,56 +314,34 @@ uint64_t store_oldest_change(struct store_txn *txn)
     return changes_oldest(txn_head(txn)->index[0]);
 }
 
-static int change_row(struct store_txn *txn, MDB_cursor *rows, const MDB_val *key, MDB_val *val,
-                      struct store_row *ret)
-{
-    MDB_val row_val;
-    int rc = mdb_cursor_get(rows, val, &row_val, MDB_SET_KEY);
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return store_err(rc);
-    if (rc == MDB_NOTFOUND || row_read(val, &row_val, ret) != 0 || key->mv_size != 8 ||
-        ret->index != get_be64(key->mv_data)) {
-        store_want_repair(txn->store, "a change has no sound row");
-        return ERR_NOTFOUND;
-    }
-    return 0;
-}
-
 int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan_fn fn, void *arg)
 {
     uint64_t oldest = store_oldest_change(txn);
     uint8_t bytes[8];
-    MDB_cursor *changes;
-    MDB_cursor *rows;
+    MDB_cursor *cursors[2];
     MDB_val key = {sizeof bytes, bytes};
     MDB_val val;
     if (from < oldest && !(from == 0 && oldest == 1))
         return ERR_VERSION;
-    int rc = mdb_cursor_open(txn->txn, txn->store->changes, &changes);
-    if (rc != 0)
-        return store_err(rc);
-    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
-        mdb_cursor_close(changes);
-        return store_err(rc);
-    }
-    put_be64(bytes, from);
-    int err = 0;
-    for (rc = mdb_cursor_get(changes, &key, &val, MDB_SET_RANGE); rc == 0;
-         rc = mdb_cursor_get(changes, &key, &val, MDB_NEXT)) {
-        struct store_row row;
-        if (val.mv_size < 2 || (kind != 0 && *(const uint8_t *)val.mv_data != kind))
-            continue;
-        err = change_row(txn, rows, &key, &val, &row);
-        if (err == 0)
-            err = fn(arg, &row);
-        else if (err == ERR_NOTFOUND)
-            err = 0;
-        if (err != 0)
-            break;
-    }
-    mdb_cursor_close(rows);
-    mdb_cursor_close(changes);
+    int err = cursors_open(txn->txn, txn->store->changes, txn->store->rows, cursors);
     if (err != 0)
-        return err > 0 ? 0 : err;
-    return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+        return err;
+    put_be64(bytes, from);
+    int rc;
+    for (rc = mdb_cursor_get(cursors[0], &key, &val, MDB_SET_RANGE); rc == 0 && err == 0;
+         rc = err == 0 ? mdb_cursor_get(cursors[0], &key, &val, MDB_NEXT) : 0) {
+        struct store_row row;
+        if (val.mv_size < ROW_KEY_MIN || (kind != 0 && *(const uint8_t *)val.mv_data != kind))
+            continue;
+        err = row_at(txn, cursors[1], &val, "a change has no sound row", &row);
+        if (err == 0 && key.mv_size == 8 && row.index == get_be64(key.mv_data)) {
+            err = fn(arg, &row);
+        } else if (err == 0) {
+            store_want_repair(txn->store, "a change is of another row");
+        } else if (err == ERR_NOTFOUND) {
+            err = 0;
+        }
+    }
+    cursors_close(cursors);
+    return scan_end(err, rc);
 }

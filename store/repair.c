@@ -24,8 +24,8 @@ void store_want_repair(struct store *s, const char *what)
     }
 }
 
-/* Everything that one sound row puts into the derived tables. */
-static int derive(struct store *s, MDB_txn *txn, const struct store_row *row, const MDB_val *key)
+int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row,
+                      const MDB_val *key)
 {
     int rc = index_update(s, txn, NULL, &row->record);
     if (rc == 0 && row->index >= changes_oldest(s->head.index[0]))
@@ -54,7 +54,7 @@ static int rebuild(struct store *s, MDB_txn *txn, uint64_t *ret_dropped)
                 break;
             val.mv_data = s->scratch.data;
             if ((rc = row_read(&copied, &val, &row)) != 0 ||
-                (rc = derive(s, txn, &row, &copied)) != 0)
+                (rc = store_rows_derive(s, txn, &row, &copied)) != 0)
                 break;
         } else {
             ++*ret_dropped;
@@ -78,8 +78,12 @@ int store_rows_repair(struct store *s)
     counts_drop(s);
     if ((rc = mdb_drop(txn, s->index, 0)) == 0 && (rc = mdb_drop(txn, s->counts, 0)) == 0 &&
         (rc = mdb_drop(txn, s->changes, 0)) == 0 && (rc = mdb_drop(txn, s->prints, 0)) == 0 &&
-        (rc = rebuild(s, txn, &dropped)) == 0 && (rc = counts_flush(s, txn)) == 0) {
-        rc = mdb_txn_commit(txn);
+        (rc = mdb_drop(txn, s->past, 0)) == 0 && (rc = rebuild(s, txn, &dropped)) == 0 &&
+        (rc = counts_flush(s, txn)) == 0) {
+        past_forget(s, clock_unix_ms());
+        s->head.past_bytes = 0;
+        rc = store_rows_save_head(s, txn);
+        rc = rc == 0 ? mdb_txn_commit(txn) : (mdb_txn_abort(txn), rc);
     } else {
         mdb_txn_abort(txn);
     }

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 
 /* The stored row, copied to s->scratch: LMDB's pointer dies with the next put. ERR_NOTFOUND also
  * for a damaged row, which is then overwritten or dropped by the repair. */
@@ -29,18 +30,15 @@ static int old_row(struct store *s, MDB_txn *txn, const MDB_val *row_key_val, st
     return 0;
 }
 
-static int put_row(struct store *s, MDB_txn *txn, const struct record *rec, MDB_val *key,
-                   uint64_t index, int64_t now_unix_ms)
+int store_rows_put(struct store *s, MDB_txn *txn, const struct record *rec, MDB_val *key,
+                   uint64_t index, int64_t stored_unix_ms)
 {
-    MDB_val val = {ROW_HEADER + (size_t)rec->value_len, NULL};
+    uint32_t key_at;
+    MDB_val val = {row_size(rec, &key_at), NULL};
     int rc = mdb_put(txn, s->rows, key, &val, MDB_RESERVE);
-    if (rc != 0)
-        return rc;
-    uint8_t *p = val.mv_data;
-    if (rec->value_len > 0)
-        memcpy(p + ROW_HEADER, rec->value, rec->value_len);
-    row_header_encode(rec, index, now_unix_ms, key, p);
-    return 0;
+    if (rc == 0)
+        row_write(rec, index, stored_unix_ms, key_at, key, &val);
+    return rc;
 }
 
 static int apply_one(struct store *s, MDB_txn *txn, const struct record *rec,
@@ -53,6 +51,11 @@ static int apply_one(struct store *s, MDB_txn *txn, const struct record *rec,
     int rc = old_row(s, txn, &key, &old);
     if (rc != 0 && rc != MDB_NOTFOUND)
         return rc;
+    if (rc == 0 && !record_has_key(&old.record, rec->key, rec->key_len)) {
+        LOG(LOG_ERROR, "store_collision", "two keys have one hash; the later row is not stored",
+            LU("hash", change->key_hash));
+        return 0;
+    }
     if (rc == 0) {
         change->existed = true;
         change->before = old.record.version;
@@ -65,8 +68,11 @@ static int apply_one(struct store *s, MDB_txn *txn, const struct record *rec,
     }
     uint64_t index = ++s->head.index[0];
     s->head.index[rec->kind] = index;
+    if (change->existed &&
+        (rc = past_put(s, txn, index, &key, s->scratch.data, s->scratch.len, now_unix_ms)) != 0)
+        return rc;
     if ((rc = index_update(s, txn, change->existed ? &old.record : NULL, rec)) != 0 ||
-        (rc = put_row(s, txn, rec, &key, index, now_unix_ms)) != 0 ||
+        (rc = store_rows_put(s, txn, rec, &key, index, now_unix_ms)) != 0 ||
         (rc = changes_put(s, txn, index, &key)) != 0 || (rc = prints_put(s, txn, rec)) != 0)
         return rc;
     change->applied = true;
@@ -85,7 +91,7 @@ int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_u
     return 0;
 }
 
-int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op)
+int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms)
 {
     const struct record *target = &op->target;
     uint8_t bytes[ROW_KEY_MAX];
@@ -104,6 +110,8 @@ int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op)
         return rc;
     if (target->kind != RECORD_TEST && (rc = prints_del(s, txn, target)) != 0)
         return rc;
+    if (target->kind != RECORD_TEST && !old.record.deleted)
+        past_forget(s, now_unix_ms);
     return mdb_del(txn, s->rows, &key, NULL);
 }
 
@@ -156,7 +164,7 @@ static int new_state(struct store *s, MDB_txn *txn)
     if (getrandom(&s->head.epoch, sizeof s->head.epoch, 0) != sizeof s->head.epoch)
         return ERR_IO;
     s->head.epoch |= 1; /* 0 means unknown to others */
-    int rc = format_write(txn, s->meta);
+    int rc = format_write(txn, s->meta, STATE_FORMAT);
     return rc != 0 ? rc : store_rows_save_head(s, txn);
 }
 
@@ -167,9 +175,27 @@ static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
         (rc = mdb_dbi_open(txn, "index", flags, &s->index)) == 0 &&
         (rc = mdb_dbi_open(txn, "counts", flags, &s->counts)) == 0 &&
         (rc = mdb_dbi_open(txn, "changes", flags, &s->changes)) == 0 &&
-        (rc = mdb_dbi_open(txn, "prints", flags, &s->prints)) == 0)
+        (rc = mdb_dbi_open(txn, "prints", flags, &s->prints)) == 0 &&
+        (rc = mdb_dbi_open(txn, "past", flags, &s->past)) == 0)
         rc = mdb_dbi_open(txn, "poison", flags, &s->poison);
     return rc;
+}
+
+int state_format(const struct store *s, uint64_t *ret, struct errmsg *e)
+{
+    MDB_txn *txn;
+    MDB_dbi meta;
+    int err = 0;
+    *ret = 0;
+    int rc = mdb_txn_begin(s->state.env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return errmsg_set(e, store_err(rc), "%s: %s", s->state.path, mdb_strerror(rc));
+    if ((rc = mdb_dbi_open(txn, "meta", 0, &meta)) == 0)
+        err = format_read(txn, meta, STATE_FORMAT, ret, e);
+    else if (rc != MDB_NOTFOUND)
+        err = errmsg_set(e, store_err(rc), "%s: %s", s->state.path, mdb_strerror(rc));
+    mdb_txn_abort(txn);
+    return err;
 }
 
 int store_rows_open(struct store *s, struct errmsg *e)
@@ -185,10 +211,7 @@ int store_rows_open(struct store *s, struct errmsg *e)
             (rc = open_tables(s, txn, MDB_CREATE)) == 0)
             rc = new_state(s, txn);
     } else {
-        err = format_read(txn, s->meta, e);
-        if (err == ERR_NOTFOUND)
-            err = errmsg_set(e, ERR_CORRUPT, "the format record is missing");
-        if (err == 0 && open_tables(s, txn, 0) != 0)
+        if (open_tables(s, txn, 0) != 0)
             err = errmsg_set(e, ERR_CORRUPT, "a table is missing");
         if (err == 0)
             err = load_head(s, txn, e);
@@ -203,5 +226,6 @@ int store_rows_open(struct store *s, struct errmsg *e)
     rc = mdb_txn_commit(txn);
     if (rc != 0)
         return errmsg_set(e, env_write_err(s->dir, rc), "%s: %s", s->state.path, mdb_strerror(rc));
+    past_begin(s, clock_unix_ms());
     return 0;
 }

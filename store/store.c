@@ -106,6 +106,12 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
     int err = examine(s, env->name, rebuildable, &map_bytes, e);
     if (err == 0)
         err = env_open(env, s->dir, map_bytes, rebuildable ? MDB_NOSYNC : 0, e);
+    uint64_t format = STATE_FORMAT;
+    if (err == 0 && rebuildable)
+        err = state_format(s, &format, e);
+    if (err == 0 && format > 0 && format < STATE_FORMAT &&
+        (err = state_migrate(s, format, map_bytes, e)) == 0)
+        err = env_open(env, s->dir, map_bytes, MDB_NOSYNC, e);
     /* A life before the first commit would make an unfinished creation look like damage; but no
      * commit of rows may come before the mark that they are not synced. */
     bool begun = err == 0 && env->env != NULL && env_has_commits(env);
@@ -206,6 +212,8 @@ static struct store *allocate(const struct store_options *options)
     buf_init(&s->scratch, ROW_HEADER + RECORD_VALUE_MAX + 1024);
     s->notify = options->notify == NULL ? no_notify : options->notify;
     s->notify_arg = options->notify_arg;
+    s->past_ms = options->past_ms;
+    s->past_bytes_max = options->past_bytes;
     s->state_disk_min =
         options->state_disk_min == 0 ? STATE_DISK_MIN_DEFAULT : options->state_disk_min;
     s->deltas = calloc(DELTA_SLOTS, sizeof *s->deltas);
@@ -325,6 +333,9 @@ void store_stats(struct store *s, struct store_stats *ret)
         MDB_stat stat;
         if (mdb_stat(t->txn, s->poison, &stat) == 0)
             ret->poison = stat.ms_entries;
+        if (mdb_stat(t->txn, s->past, &stat) == 0)
+            ret->past_rows = stat.ms_entries;
+        ret->past_bytes = txn_head(t)->past_bytes;
         store_read_end(t);
     }
 }

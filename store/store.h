@@ -30,6 +30,8 @@ struct store_options {
     size_t state_map_bytes;    /* 0: 4 GiB (address space; the file grows as needed) */
     size_t log_map_bytes;      /* 0: 256 MiB */
     uint64_t state_disk_min;   /* free bytes below which rows are refused; 0: 64 MiB */
+    uint64_t past_ms;          /* how long replaced rows are kept for store_rewind(); 0: not */
+    uint64_t past_bytes;       /* and at most so many bytes of them */
     void (*notify)(void *arg); /* any thread: completions wait for store_poll() */
     void *notify_arg;
 };
@@ -123,6 +125,20 @@ int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const
 typedef int (*store_value_fn)(void *arg, const char *text, size_t len, uint64_t rows);
 int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, store_value_fn fn,
                  void *arg) MUST_CHECK;
+
+/* ---- time travel ----------------------------------------------------------- */
+
+/* Makes the snapshot show the rows as this agent had them at that time: store_get_ref() and
+ * store_scan() answer from then on what they would have answered then; a filter costs a walk over
+ * the rows of its kind. Counts, changes and fingerprints stay those of now. Costs time and memory
+ * in proportion to the rows replaced since. ERR_VERSION: before store_past_since(). */
+int store_rewind(struct store_txn *txn, int64_t at_unix_ms, int64_t now_unix_ms) MUST_CHECK;
+/* The earliest time that the snapshot can be rewound to. */
+int64_t store_past_since(struct store_txn *txn, int64_t now_unix_ms);
+/* Rows of the kind that were replaced or became tombstones and are still kept, the last first, and
+ * when that was. fn returns as store_scan_fn does. */
+typedef int (*store_past_fn)(void *arg, const struct store_row *row, int64_t ended_unix_ms);
+int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg) MUST_CHECK;
 
 /* ---- change log ----------------------------------------------------------- */
 
@@ -225,6 +241,7 @@ int store_fact_get(struct store *s, const char *name, void *out, size_t cap,
 struct store_stats {
     uint64_t rows, tombstones, state_bytes, state_map_bytes, log_bytes;
     uint64_t commits, writes, duplicates, queue_depth, poison;
+    uint64_t past_rows, past_bytes; /* replaced rows that are kept */
 };
 void store_stats(struct store *s, struct store_stats *ret);
 

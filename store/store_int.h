@@ -3,14 +3,19 @@
  *
  * Tables of state/ (all named databases, memcmp order, numbers in keys big-endian):
  *   meta    "format" -> u32, "head" -> struct head
- *   rows    kind, key                     -> row header (64 bytes), value
- *   index   kind, field, hash(text), key  -> nothing; the row is asked for its true text
+ *   rows    row key                       -> row header (68 bytes), value, key
+ *   index   kind, field, hash(text), row key without kind
+ *                                         -> nothing; the row is asked for its true text
  *   counts  kind, field, hash(text)       -> number of live rows
- *   changes change index                  -> kind, key
- *   prints  key hash                      -> version, kind, key
+ *   changes change index                  -> row key
+ *   prints  key hash                      -> version, row key
+ *   past    index of the change that replaced it -> unix ms of that, row key, row
  *   poison  sequence                      -> unix ms, reason, bytes
+ * A row key is short, for it stands in all of these and ARNs are long: the kind, a hash of what
+ * is before the key's last '/', and what is behind it. The key itself is a part of the row's
+ * JSON, as taskArn is; if not, it is put behind the value.
  * Tables of log/: meta ("format", "head", "config"), entries, intent, facts.
- * Every value but index's and changes' starts with a checksum over key and value: LMDB
+ * Every value but index's, changes' and poison's starts with a checksum over key and value: LMDB
  * has none, and what a disk flipped must not be believed. */
 #ifndef BLOX_STORE_INT_H
 #define BLOX_STORE_INT_H
@@ -21,20 +26,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "agent/base/buf.h"
 #include "agent/base/list.h"
 #include "store/store.h"
 
-#define STORE_FORMAT 2u
+/* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables. */
+#define STATE_FORMAT 3u
+#define LOG_FORMAT 2u
+#define CHECKSUM_SEED 2u
 #define STORE_PATH_MAX 200
 
 /* Bounds of the queue before the writer. Rows and log have their own, so that a burst of rows
  * cannot make raft wait for room. */
 #define STORE_QUEUE_OPS 8192u
 #define STORE_QUEUE_BYTES (64u << 20)
-/* One transaction of rows: a synced log write waits behind at most this much. */
-#define STORE_BATCH_RECORDS 2048u
+/* One transaction of rows: a synced log write waits behind at most this much, and the file has
+ * room for what two of them change beside what it holds. */
+#define STORE_BATCH_RECORDS 256u
 #define STORE_BATCH_BYTES (8u << 20)
 #define STORE_CHANGES_KEPT 100000u
 #define STORE_POISON_KEPT 1000u
@@ -47,8 +57,10 @@
 #define STORE_CONFIG_MAX (64u * 1024)
 #define STORE_CHECK_BUDGET_MS 80u /* structure check of state/ at an ordinary start */
 
-#define ROW_HEADER 64u
-#define ROW_KEY_MAX (1u + RECORD_KEY_MAX)
+#define ROW_HEADER 68u
+#define ROW_KEY_MIN 10u /* kind, hash, form of the rest */
+#define ROW_KEY_MAX (ROW_KEY_MIN + RECORD_KEY_MAX)
+#define PLAIN_KEY_MAX (1u + RECORD_KEY_MAX)
 
 /* ---- env.c: one LMDB environment ---- */
 
@@ -72,6 +84,10 @@ int store_err(int rc); /* LMDB or errno code -> enum err */
 int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags, struct errmsg *e);
 bool env_has_commits(const struct env *env);
 void env_close(struct env *env);
+#define STATE_NEW "state.new" /* a copy that is to take state's place */
+void env_remove(const char *dir, const char *name);
+/* The environment `by` takes the place of `name`, which is left under the other name. */
+int env_replace(const char *dir, const char *name, const char *by, struct errmsg *e);
 int env_quarantine(const char *dir, const char *name, char *ret_path, size_t cap, struct errmsg *e);
 void env_drop_quarantines(const char *dir, const char *name);
 uint64_t env_file_bytes(const struct env *env);
@@ -97,6 +113,8 @@ struct head {
     uint64_t epoch;
     uint64_t index[RECORD_KIND_END]; /* [0]: of all kinds */
     uint64_t poison_first, poison_next;
+    uint64_t past_since; /* unix ms from which `past` is whole; 0: nothing is kept */
+    uint64_t past_bytes; /* about what `past` takes */
 };
 struct log_head {
     uint64_t term, vote;
@@ -151,6 +169,7 @@ struct store_txn {
     MDB_txn *txn;
     bool have_head;
     struct head head;
+    struct past *past; /* rewound to a time; NULL: now */
     struct store_txn *next;
 };
 
@@ -158,10 +177,11 @@ struct store {
     char dir[STORE_PATH_MAX];
     int dir_fd; /* holds the lock on the directory */
     uint64_t state_disk_min;
+    uint64_t past_ms, past_bytes_max; /* what is kept of replaced rows; 0: nothing */
     void (*notify)(void *arg);
     void *notify_arg;
     struct env state, log;
-    MDB_dbi meta, rows, index, counts, changes, prints, poison;
+    MDB_dbi meta, rows, index, counts, changes, prints, past, poison;
     MDB_dbi log_meta, log_entries, log_intent, log_facts;
 
     pthread_t writer;
@@ -206,12 +226,17 @@ void head_encode(const struct head *h, uint8_t *out); /* HEAD_BYTES */
 int head_decode(const MDB_val *val, struct head *ret);
 void log_head_encode(const struct log_head *h, uint8_t *out); /* LOG_HEAD_BYTES */
 int log_head_decode(const MDB_val *val, struct log_head *ret);
-#define HEAD_BYTES (8u * (1u + 1u + RECORD_KIND_END + 2u))
+#define HEAD_BYTES (8u * (1u + 1u + RECORD_KIND_END + 4u))
 #define LOG_HEAD_BYTES (8u * 14u)
+/* Kind and key as they are (log/). */
+size_t plain_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[PLAIN_KEY_MAX]);
 size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX]);
-void row_header_encode(const struct record *rec, uint64_t index, int64_t stored_ms,
-                       const MDB_val *key, uint8_t *out);
-/* Borrows from key and val. ERR_CORRUPT if the checksum or a length is wrong. */
+/* Bytes of the row, and where from the value's begin its key will stand. */
+size_t row_size(const struct record *rec, uint32_t *ret_key_at);
+/* val is room of that size. */
+void row_write(const struct record *rec, uint64_t index, int64_t stored_ms, uint32_t key_at,
+               const MDB_val *key, MDB_val *val);
+/* Borrows from val. ERR_CORRUPT if the checksum or a length is wrong. */
 int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret);
 /* The fields of a record that is indexed; false if it has none. */
 bool row_fields(const struct record *rec, struct row *ret);
@@ -222,9 +247,14 @@ bool field_is_counted(unsigned field);
 /* What the index holds of a field: its text, or for ROW_REVISION "family:revision" made in out.
  * data NULL: nothing. */
 struct row_text field_text(const struct row *row, unsigned field, char out[FIELD_TEXT_MAX]);
-/* "format" and "head" of a meta table. ERR_NOTFOUND: a new one. */
-int format_read(MDB_txn *txn, MDB_dbi meta, struct errmsg *e);
-int format_write(MDB_txn *txn, MDB_dbi meta);
+/* The number in a meta table; ERR_VERSION if it is above ours. */
+int format_read(MDB_txn *txn, MDB_dbi meta, uint64_t ours, uint64_t *ret, struct errmsg *e);
+int format_write(MDB_txn *txn, MDB_dbi meta, uint64_t format);
+
+static inline bool record_has_key(const struct record *rec, const char *key, size_t len)
+{
+    return rec->key_len == len && memcmp(rec->key, key, len) == 0;
+}
 
 /* index.c (writer) */
 #define INDEX_PREFIX 10u /* kind, field, hash */
@@ -246,14 +276,43 @@ int prints_del(struct store *s, MDB_txn *txn, const struct record *rec);
 
 /* rows.c (writer) */
 int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
-int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op);
+int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
 int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
+int store_rows_put(struct store *s, MDB_txn *txn, const struct record *rec, MDB_val *key,
+                   uint64_t index, int64_t stored_unix_ms);
 int store_rows_open(struct store *s, struct errmsg *e);
+/* The format of an environment that is open; 0: it is new. */
+int state_format(const struct store *s, uint64_t *ret, struct errmsg *e);
 int store_rows_save_head(struct store *s, MDB_txn *txn);
+
+/* read.c (any thread): what scans share */
+const struct head *txn_head(struct store_txn *txn);
+int cursors_open(MDB_txn *txn, MDB_dbi first, MDB_dbi second, MDB_cursor *ret[2]);
+void cursors_close(MDB_cursor *cursors[2]);
+int scan_end(int err, int rc);
+size_t scan_start(const struct store_query *q, uint8_t bytes[ROW_KEY_MAX], MDB_val *ret);
+/* The row of a key that another table names: 0, or ERR_NOTFOUND and a repair is asked for. */
+int row_at(struct store_txn *txn, MDB_cursor *rows, const MDB_val *row_key_val, const char *from,
+           struct store_row *ret);
+void index_row_key(const MDB_val *entry, uint8_t bytes[ROW_KEY_MAX], MDB_val *ret);
+
+/* past.c */
+#define PAST_TRIM_MAX 4096u /* of one transaction */
+int past_put(struct store *s, MDB_txn *txn, uint64_t index, const MDB_val *row_key_val,
+             const void *row, size_t row_bytes, int64_t now_unix_ms);
+int past_trim(struct store *s, MDB_txn *txn, int64_t now_unix_ms);
+void past_begin(struct store *s, int64_t now_unix_ms);
+void past_forget(struct store *s, int64_t now_unix_ms);
+int past_get(struct store_txn *txn, const MDB_val *row_key_val, struct store_row *ret);
+int past_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn fn, void *arg);
+void past_free(struct store_txn *txn);
 
 /* repair.c (writer) */
 void store_want_repair(struct store *s, const char *what);
 int store_rows_repair(struct store *s);
+/* Puts what one row means into the tables that are made of rows. */
+int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row,
+                      const MDB_val *key);
 
 /* raftlog.c, facts.c (writer) */
 int log_open(struct store *s, struct errmsg *e);
@@ -267,6 +326,11 @@ int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, const void *head,
 bool log_value_sound(const MDB_val *key, const MDB_val *val, size_t least);
 /* Start of a read on log/. */
 int log_read_begin(struct store *s, MDB_txn **ret);
+
+/* migrate.c: at opening */
+int log_migrate(struct store *s, MDB_txn *txn); /* from format 1; LMDB codes */
+/* s->state is open and of that format; afterwards it is closed, and to be opened again. */
+int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct errmsg *e);
 
 /* writer.c */
 int writer_start(struct store *s);

@@ -10,25 +10,20 @@ static int entry_text(struct store_txn *txn, const MDB_val *entry, unsigned fiel
                       char out[FIELD_TEXT_MAX], struct row_text *ret)
 {
     uint8_t bytes[ROW_KEY_MAX], prefix[INDEX_PREFIX];
-    const uint8_t *p = entry->mv_data;
-    MDB_val key = {
-        row_key(p[0], (const char *)p + INDEX_PREFIX, entry->mv_size - INDEX_PREFIX, bytes), bytes};
-    MDB_val val;
+    MDB_val key;
     struct store_row row;
     struct row fields;
-    int rc = mdb_cursor_get(rows, &key, &val, MDB_SET_KEY);
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return store_err(rc);
-    if (rc == MDB_NOTFOUND || row_read(&key, &val, &row) != 0 ||
-        !row_fields(&row.record, &fields)) {
-        store_want_repair(txn->store, "an index entry has no sound row");
+    index_row_key(entry, bytes, &key);
+    int err = row_at(txn, rows, &key, "an index entry has no sound row", &row);
+    if (err != 0)
+        return err;
+    if (!row_fields(&row.record, &fields))
         return ERR_NOTFOUND;
-    }
     *ret = field_text(&fields, field, out);
     if (ret->data == NULL)
         return ERR_NOTFOUND;
-    index_prefix(p[0], field, ret->data, ret->len, prefix);
-    return memcmp(prefix, p, INDEX_PREFIX) == 0 ? 0 : ERR_NOTFOUND;
+    index_prefix(row.record.kind, field, ret->data, ret->len, prefix);
+    return memcmp(prefix, entry->mv_data, INDEX_PREFIX) == 0 ? 0 : ERR_NOTFOUND;
 }
 
 /* Behind all entries of that text. false: it was the last one there can be. */
@@ -55,10 +50,10 @@ static int walk(struct store_txn *txn, uint8_t prefix[INDEX_PREFIX], MDB_cursor 
             return 0;
         if (rc != 0)
             return store_err(rc);
-        if (key.mv_size <= INDEX_PREFIX || memcmp(key.mv_data, prefix, 2) != 0)
+        if (key.mv_size < INDEX_PREFIX || memcmp(key.mv_data, prefix, 2) != 0)
             return 0;
         memcpy(prefix, key.mv_data, INDEX_PREFIX);
-        if (key.mv_size > INDEX_PREFIX + RECORD_KEY_MAX)
+        if (key.mv_size >= INDEX_PREFIX + ROW_KEY_MAX)
             continue;
         int err = counts_get(txn->txn, txn->store->counts, prefix, &count);
         if (err == 0 && count > 0)
@@ -77,19 +72,13 @@ int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, stor
                  void *arg)
 {
     uint8_t prefix[INDEX_PREFIX] = {kind, (uint8_t)field};
-    MDB_cursor *index;
-    MDB_cursor *rows;
+    MDB_cursor *cursors[2];
     if (!field_is_counted(field))
         return ERR_BADPARAM;
-    int rc = mdb_cursor_open(txn->txn, txn->store->index, &index);
-    if (rc != 0)
-        return store_err(rc);
-    if ((rc = mdb_cursor_open(txn->txn, txn->store->rows, &rows)) != 0) {
-        mdb_cursor_close(index);
-        return store_err(rc);
-    }
-    int err = walk(txn, prefix, index, rows, fn, arg);
-    mdb_cursor_close(rows);
-    mdb_cursor_close(index);
+    int err = cursors_open(txn->txn, txn->store->index, txn->store->rows, cursors);
+    if (err != 0)
+        return err;
+    err = walk(txn, prefix, cursors[0], cursors[1], fn, arg);
+    cursors_close(cursors);
     return err;
 }

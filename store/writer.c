@@ -61,7 +61,7 @@ static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t n
     case OP_APPLY:
         return store_rows_apply(s, txn, op, now);
     case OP_PURGE:
-        return store_rows_purge(s, txn, op);
+        return store_rows_purge(s, txn, op, now);
     case OP_POISON:
         return store_rows_poison(s, txn, op, now);
     case OP_LOG:
@@ -85,6 +85,8 @@ static int state_txn(struct store *s, struct list *ops)
         rc = counts_flush(s, txn);
     if (rc == 0 && s->head.index[0] != before)
         rc = changes_trim(s, txn);
+    if (rc == 0 && s->head.index[0] != before)
+        rc = past_trim(s, txn, now);
     if (rc == 0)
         rc = store_rows_save_head(s, txn);
     if (rc != 0) {

@@ -12,6 +12,9 @@ for name in "$@"; do
       dir=$(mktemp -d)
       "$BLOX_BIN/bench_store" "$dir" || { rm -rf "$dir"; exit 1; }
       rm -rf "$dir"
+      dir=$(mktemp -d)
+      "$BLOX_BIN/bench_size" "$dir" tests/data/ecs-events/synthetic || { rm -rf "$dir"; exit 1; }
+      rm -rf "$dir"
       ;;
     api | idle | intake | failover | gossip) /usr/bin/python3 "tests/bench/${name}_bench.py" ;;
     *) echo "no benchmark '$name': store api idle intake failover gossip" >&2; exit 2 ;;

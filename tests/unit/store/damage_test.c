@@ -335,20 +335,18 @@ Test(damage, state_of_a_crashed_machine_is_not_trusted)
     }
 }
 
-/* The format record of another version: found by its fixed layout and rewritten. */
-Test(damage, another_format_is_set_aside)
+/* The format record of a newer version: found by its fixed layout and rewritten. */
+Test(damage, a_newer_format_is_set_aside)
 {
     static const struct {
-        const char *name, *said;
+        const char *name;
         uint64_t format;
-    } cases[] = {{"state", "newer version", STORE_FORMAT + 1},
-                 {"log", "newer version", STORE_FORMAT + 1},
-                 {"state", "older version", STORE_FORMAT - 1}};
+    } cases[] = {{"state", STATE_FORMAT}, {"log", LOG_FORMAT}};
     for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
         struct sweep w;
         sweep_init(&w, cases[n].name);
-        uint64_t ours[2] = {0, STORE_FORMAT};
-        uint64_t other[2] = {0, cases[n].format};
+        uint64_t ours[2] = {0, cases[n].format};
+        uint64_t other[2] = {0, cases[n].format + 1};
         ours[0] = hash_bytes(&ours[1], 8, 0);
         other[0] = hash_bytes(&other[1], 8, 0);
         size_t found = 0;
@@ -363,7 +361,7 @@ Test(damage, another_format_is_set_aside)
         bool state = strcmp(cases[n].name, "state") == 0;
         cr_assert_eq(w.f.report.state_quarantined, state);
         cr_assert_eq(w.f.report.log_quarantined, !state);
-        cr_assert_not_null(strstr(w.f.report.why, cases[n].said), "%s", w.f.report.why);
+        cr_assert_not_null(strstr(w.f.report.why, "newer version"), "%s", w.f.report.why);
         sweep_fini(&w);
     }
 }

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Databases that earlier versions wrote (tests/data/store) open with all that was in them. */
+#include <sys/stat.h>
+
+#include "store/store_int.h"
+#include "tests/unit/store/fixture.h"
+
+#define DATA "tests/data/store/"
+#define TASK "arn:aws:ecs:us-east-1:111122223333:task/prod/"
+#define CLUSTER "arn:aws:ecs:us-east-1:111122223333:cluster/prod"
+
+static const char *const recorded[] = {"format-1", "format-2"};
+enum { RECORDED = sizeof recorded / sizeof recorded[0] };
+
+static void copy_file(const char *from, const char *to)
+{
+    char bytes[4096];
+    size_t n;
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    cr_assert(in != NULL && out != NULL, "%s", from);
+    while ((n = fread(bytes, 1, sizeof bytes, in)) > 0)
+        cr_assert_eq(fwrite(bytes, 1, n, out), n);
+    fclose(in);
+    fclose(out);
+}
+
+static void copy_database(const struct fix *f, const char *format)
+{
+    static const char *const names[] = {"state/data.mdb", "state/life", "log/data.mdb", "log/life"};
+    char from[256], to[256];
+    snprintf(to, sizeof to, "%s/state", f->dir);
+    cr_assert_eq(mkdir(to, 0700), 0);
+    snprintf(to, sizeof to, "%s/log", f->dir);
+    cr_assert_eq(mkdir(to, 0700), 0);
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(from, sizeof from, DATA "%s/%s", format, names[i]);
+        snprintf(to, sizeof to, "%s/%s", f->dir, names[i]);
+        copy_file(from, to);
+    }
+}
+
+static int count_tasks(void *arg, const struct store_row *row)
+{
+    struct row fields;
+    const struct record *rec = &row->record;
+    if (!rec->deleted) {
+        cr_assert_eq(row_decode(rec->value, rec->value_len, &fields), 0);
+        cr_assert(row_field_is(&fields, ROW_CLUSTER, CLUSTER));
+        cr_assert(row_field_is(&fields, ROW_STATUS, rec->version.hi == 2 ? "RUNNING" : "PENDING"));
+        cr_assert_not_null(memmem(fields.json.data, fields.json.len, rec->key, rec->key_len));
+    }
+    cr_assert_eq(rec->observed_unix_ms, 1763800000000 + (int64_t)rec->version.hi);
+    cr_assert_eq(rec->term, 3u);
+    ++*(int *)arg;
+    return 0;
+}
+
+static int count_changes(void *arg, const struct store_row *row)
+{
+    uint64_t *last = arg;
+    cr_assert_gt(row->index, *last);
+    *last = row->index;
+    return 0;
+}
+
+static int count_lines(void *arg, uint64_t hash, struct record_version version)
+{
+    (void)hash;
+    (void)version;
+    ++*(int *)arg;
+    return 0;
+}
+
+static void check_rows(struct fix *f)
+{
+    struct store_txn *t;
+    struct store_row row;
+    struct store_stats stats;
+    int tasks = 0, lines = 0;
+    uint64_t last = 0;
+    cr_assert_eq(store_read_begin(f->s, &t), 0);
+    struct store_query q = {.kind = RECORD_TASK, .with_deleted = true};
+    cr_assert_eq(store_scan(t, &q, count_tasks, &tasks), 0);
+    cr_assert_eq(tasks, 41);
+    cr_assert_eq(store_get_ref(t, RECORD_TASK, TASK "gone", strlen(TASK "gone"), &row), 0);
+    cr_assert(row.record.deleted);
+    cr_assert_eq(row.record.version.lo, 1u);
+    cr_assert_eq(store_get_by_hash_ref(t, record_key_hash(RECORD_ENVIRONMENT, "web", 3), &row), 0);
+    cr_assert_eq(store_changes(t, 0, 0, count_changes, &last), 0);
+    cr_assert_eq(last, 62u, "changes keep their numbers");
+    cr_assert_eq(store_txn_index(t, RECORD_TASK), 61u);
+    cr_assert_eq(store_fingerprints(t, 0, UINT64_MAX, count_lines, &lines), 0);
+    cr_assert_eq(lines, 42);
+    store_read_end(t);
+    cr_assert_eq(fix_count(f, RECORD_TASK, ROW_STATUS, "RUNNING"), 20u);
+    cr_assert_eq(fix_count(f, RECORD_TASK, ROW_STATUS, "PENDING"), 20u);
+    cr_assert_eq(fix_count(f, RECORD_TASK, ROW_FAMILY, "web"), 20u);
+    cr_assert_eq(fix_count(f, RECORD_TASK, 0, NULL), 40u);
+    store_stats(f->s, &stats);
+    cr_assert_eq(stats.tombstones, 1u);
+    cr_assert_eq(stats.poison, 1u);
+}
+
+static int check_entry(void *arg, const struct store_log_entry *entry)
+{
+    ++*(int *)arg;
+    return entry->term == 2 && entry->len == 14 &&
+                   memcmp(entry->data, "{\"name\":\"web\"}", 14) == 0
+               ? 0
+               : ERR_INTERNAL;
+}
+
+static int check_intent(void *arg, const struct store_log_intent *row)
+{
+    ++*(int *)arg;
+    return row->kind == RECORD_ENVIRONMENT && row->version.lo == 2 && row->value_len == 14
+               ? 0
+               : ERR_INTERNAL;
+}
+
+static void check_log(struct fix *f)
+{
+    struct store_log_state st;
+    int entries = 0, intent = 0;
+    char text[64];
+    size_t len;
+    cr_assert_eq(store_log_load(f->s, &st), 0);
+    cr_assert_eq(st.term, 2u);
+    cr_assert_eq(st.vote, 77u);
+    cr_assert_eq(st.last_index, 3u);
+    cr_assert_eq(st.applied_index, 2u);
+    cr_assert_eq(store_log_read(f->s, 1, 3, check_entry, &entries), 0);
+    cr_assert_eq(entries, 3);
+    cr_assert_eq(store_log_intent(f->s, check_intent, &intent), 0);
+    cr_assert_eq(intent, 1);
+    cr_assert_eq(store_log_config(f->s, text, sizeof text, &len), 0);
+    cr_assert_eq(len, 6u);
+    cr_assert_eq(memcmp(text, "voters", 6), 0);
+    cr_assert_eq(store_fact_get(f->s, "incarnation", text, sizeof text, &len), 0);
+    cr_assert_eq(len, 43u);
+}
+
+Test(migrate, every_earlier_format_opens_with_all_it_held)
+{
+    for (size_t i = 0; i < RECORDED; i++) {
+        struct fix f;
+        struct buf value;
+        char path[256];
+        struct stat st;
+        fix_init(&f);
+        copy_database(&f, recorded[i]);
+        fix_reopen(&f);
+        uint64_t epoch = store_epoch(f.s);
+        cr_assert(!f.report.state_quarantined && !f.report.log_quarantined, "%s: %s", recorded[i],
+                  f.report.why);
+        cr_assert_eq(f.report.rows, 41u);
+        check_rows(&f);
+        check_log(&f);
+        snprintf(path, sizeof path, "%s/" STATE_NEW, f.dir);
+        cr_assert_neq(stat(path, &st), 0, "the copy is gone");
+        buf_init(&value, 1000);
+        struct record rec = task_of(&value, TASK "new", 1, CLUSTER, "PENDING", "web");
+        cr_assert_eq(fix_apply(&f, &rec, 1), 0);
+        cr_assert_eq(f.changes[0].index, 63u);
+        cr_assert_eq(fix_purge(&f, &rec), 0);
+        fix_close(&f);
+        fix_reopen(&f); /* of the current format now */
+        cr_assert_eq(store_epoch(f.s), epoch);
+        check_log(&f);
+        buf_fini(&value);
+        fix_fini(&f);
+    }
+}
+
+/* A start that ends at any moment of the migration is made good by the next one. */
+Test(migrate, a_copy_that_was_not_finished_is_no_harm)
+{
+    struct fix f;
+    char path[256];
+    fix_init(&f);
+    copy_database(&f, "format-2");
+    snprintf(path, sizeof path, "%s/" STATE_NEW, f.dir);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/" STATE_NEW "/data.mdb", f.dir);
+    copy_file("tests/data/store/README.md", path);
+    fix_reopen(&f);
+    cr_assert(!f.report.state_quarantined, "%s", f.report.why);
+    check_rows(&f);
+    fix_fini(&f);
+}
+
+/* Of a damaged database of an earlier format the sound rows are taken, or it is set aside. */
+Test(migrate, damage_is_found)
+{
+    static const char *const names[] = {"state", "log"};
+    for (size_t i = 0; i < RECORDED; i++)
+        for (size_t n = 0; n < 2; n++) {
+            struct fix f;
+            char path[256];
+            static const char from[] = "\"web\"", to[] = "\"wep\"";
+            static char bytes[1 << 18];
+            fix_init(&f);
+            copy_database(&f, recorded[i]);
+            snprintf(path, sizeof path, "%s/%s/data.mdb", f.dir, names[n]);
+            FILE *file = fopen(path, "r+b");
+            size_t len = fread(bytes, 1, sizeof bytes, file);
+            for (char *at = bytes; (at = memmem(at, len - (size_t)(at - bytes), from, 5)) != NULL;)
+                memcpy(at, to, 5);
+            rewind(file);
+            cr_assert_eq(fwrite(bytes, 1, len, file), len);
+            fclose(file);
+            fix_reopen(&f);
+            cr_assert_eq(f.report.log_quarantined, n == 1, "%s", recorded[i]);
+            cr_assert_eq(fix_count(&f, RECORD_ENVIRONMENT, 0, NULL), n == 1 ? 1u : 0u);
+            cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), 40u);
+            fix_fini(&f);
+        }
+}
