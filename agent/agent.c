@@ -308,8 +308,11 @@ static int restore_intent(void *arg, const struct store_log_intent *row)
 
 static int open_store(struct agent *a, struct errmsg *e)
 {
-    struct store_options options = {
-        .dir = a->config->data_dir, .notify = store_notify, .notify_arg = a};
+    struct store_options options = {.dir = a->config->data_dir,
+                                    .past_ms = a->config->history_ms,
+                                    .past_bytes = (uint64_t)a->config->history_bytes,
+                                    .notify = store_notify,
+                                    .notify_arg = a};
     int err = store_open(&a->store, &options, &a->store_report, e);
     if (err != 0)
         return err;

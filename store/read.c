@@ -274,12 +274,24 @@ int store_scan(struct store_txn *txn, const struct store_query *query, store_sca
     return scan_index(txn, query, fn, arg);
 }
 
+static int count_row(void *arg, const struct store_row *row)
+{
+    (void)row;
+    ++*(uint64_t *)arg;
+    return 0;
+}
+
 int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
                 uint64_t *ret)
 {
     uint8_t prefix[INDEX_PREFIX];
     if (field != 0 && (!field_is_indexed(field) || value == NULL))
         return ERR_BADPARAM;
+    if (txn->past != NULL) {
+        struct store_query q = {.kind = kind, .field = field, .value = value};
+        *ret = 0;
+        return past_scan(txn, &q, count_row, ret);
+    }
     index_prefix(kind, field, field == 0 ? NULL : value, field == 0 ? 0 : strlen(value), prefix);
     int rc = counts_get(txn->txn, txn->store->counts, prefix, ret);
     if (rc == ERR_CORRUPT)

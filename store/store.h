@@ -128,10 +128,11 @@ int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, stor
 
 /* ---- time travel ----------------------------------------------------------- */
 
-/* Makes the snapshot show the rows as this agent had them at that time: store_get_ref() and
- * store_scan() answer from then on what they would have answered then; a filter costs a walk over
- * the rows of its kind. Counts, changes and fingerprints stay those of now. Costs time and memory
- * in proportion to the rows replaced since. ERR_VERSION: before store_past_since(). */
+/* Makes the snapshot show the rows as this agent had them at that time: store_get_ref(),
+ * store_scan() and store_count() answer from then on what they would have answered then; a filter
+ * or a count costs a walk over the rows of its kind. Changes and fingerprints stay those of now.
+ * Costs time and memory in proportion to the rows replaced since. ERR_VERSION: before
+ * store_past_since(). */
 int store_rewind(struct store_txn *txn, int64_t at_unix_ms, int64_t now_unix_ms) MUST_CHECK;
 /* The earliest time that the snapshot can be rewound to. */
 int64_t store_past_since(struct store_txn *txn, int64_t now_unix_ms);

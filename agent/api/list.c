@@ -255,6 +255,8 @@ static enum MHD_Result refuse(struct request *r, struct list_stream *s, int err)
     stream_free(s);
     if (r->is_v1)
         return v1_error(r, 500, V1_INTERNAL);
+    if (err == ERR_VERSION)
+        return v2_past_gone(r, r->api->store);
     if (err == ERR_NOTFOUND)
         return problem_replyf(r, "page-expired",
                               "the moment that this list was read at is no longer kept");
@@ -275,8 +277,11 @@ static struct list_stream *stream_new(struct request *r, const struct list_spec 
 
 static int begin(struct request *r, struct list_stream *s)
 {
-    int err = s->spec.at.snapshot != 0 ? pages_take(&s->api->pages, s->spec.at.snapshot, &s->txn)
-                                       : store_read_begin(s->api->store, &s->txn);
+    bool first = s->spec.at.snapshot == 0;
+    int err = first ? store_read_begin(s->api->store, &s->txn)
+                    : pages_take(&s->api->pages, s->spec.at.snapshot, &s->txn);
+    if (err == 0 && first)
+        err = v2_rewind(s->txn, s->spec.past);
     if (err != 0)
         return err;
     s->txn_began_ms = clock_mono_ms();

@@ -22,6 +22,7 @@ struct list_spec {
     int (*emit)(struct buf *out, const struct store_row *row, const struct row *fields);
     uint64_t limit;    /* 0: all; not with sort */
     struct token at;   /* where the page before ended */
+    int64_t past;      /* unix ms of the time asked about; 0: now */
     bool with_token;   /* a page: end with next_token and index */
     uint64_t query_id; /* of the request's filters: a token is good for the same ones only */
 };

@@ -31,6 +31,9 @@ static const struct problem_type types[] = {
     {"conflict", 409, "Conflicts with the current state", "Read the resource again and decide."},
     {"page-expired", 410, "The list's pages are no longer kept",
      "Start the list again, without next_token; pages are of one moment, kept for five minutes."},
+    {"past-gone", 410, "That time is no longer known",
+     "Ask for a later time, or another agent; store.history and store.history_bytes say how far "
+     "back an agent looks."},
     {"precondition-failed", 412, "The resource changed since you read it",
      "Read it again and repeat the change with its new version in If-Match."},
     {"body-too-large", 413, "The request body is too large", "Send at most 256 KiB."},

@@ -173,6 +173,8 @@ enum MHD_Result v2_handle(struct request *r)
             return is_read(r) ? v2_document(r, (enum api_doc)i) : wrong_method(r, "GET, HEAD");
     if (agents(r, name, &ret))
         return ret;
+    if (strcmp(name, "decisions") == 0)
+        return is_read(r) ? v2_decisions(r) : wrong_method(r, "GET, HEAD");
     if (strcmp(name, "summary") == 0)
         return is_read(r) ? v2_summary(r) : wrong_method(r, "GET, HEAD");
     if (strcmp(name, "watch") == 0)

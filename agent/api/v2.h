@@ -23,6 +23,14 @@ const char *v2_etag(const struct request *r, const struct store_row *row, char o
 /* If-None-Match names that ETag. */
 bool v2_has_already(const struct request *r, const char *etag);
 
+/* Reads at=; *ret_at is 0 without it. true: answered. */
+bool v2_at(struct request *r, int64_t *ret_at, enum MHD_Result *ret);
+/* The snapshot at that time, if there is one; store_rewind()'s errors. */
+int v2_rewind(struct store_txn *txn, int64_t at) MUST_CHECK;
+/* 410: how far back this agent can look. */
+enum MHD_Result v2_past_gone(struct request *r, struct store *store);
+enum MHD_Result v2_decisions(struct request *r);
+
 enum MHD_Result v2_summary(struct request *r);
 enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment);
 enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id);

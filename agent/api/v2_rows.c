@@ -135,6 +135,7 @@ static const char *const row_params[] = {"cluster",
                                          "filter",
                                          "fields",
                                          "sort",
+                                         "at",
                                          "index",
                                          "wait",
                                          "consistency",
@@ -299,7 +300,8 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
 {
     enum MHD_Result ret;
     struct list_spec spec = {.kind = kind, .emit = item_put};
-    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret))
+    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret) ||
+        v2_at(r, &spec.past, &ret))
         return ret;
     if (environment != NULL && !has_environment(r, environment))
         return problem_replyf(r, "not-found", "there is no environment \"%.64s\"", environment);
@@ -339,14 +341,15 @@ static int put_row(struct request *r, struct store_txn *txn, uint8_t kind, const
 
 enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
 {
-    static const char *const known[] = {"index",     "wait",   "consistency",
-                                        "max_stale", "fields", NULL};
+    static const char *const known[] = {"index",  "wait", "consistency", "max_stale",
+                                        "fields", "at",   NULL};
+    int64_t past;
     enum MHD_Result ret;
     struct store_txn *txn;
     struct chosen chosen = {.count = 0};
     struct buf b;
     char key[RECORD_KEY_MAX + 1], index[V2_INDEX_MAX], etag[V2_ETAG_MAX] = "";
-    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret))
+    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret) || v2_at(r, &past, &ret))
         return ret;
     const char *fields = request_param(r, "fields");
     if (fields != NULL && chosen_parse(fields, &chosen) != 0)
@@ -355,7 +358,9 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
                          "between them");
     if (store_read_begin(r->api->store, &txn) != 0)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
-    int err = find_key(txn, kind, id, key);
+    int err = v2_rewind(txn, past);
+    if (err == 0)
+        err = find_key(txn, kind, id, key);
     if (request_param(r, "index") != NULL || request_param(r, "wait") != NULL) {
         store_read_end(txn);
         if (long_poll(r, kind, NULL, err == 0 ? key : NULL, &ret))
@@ -371,6 +376,8 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
     store_read_end(txn);
     if (err != 0) {
         buf_fini(&b);
+        if (err == ERR_VERSION)
+            return v2_past_gone(r, r->api->store);
         if (err == ERR_NOTFOUND)
             return problem_replyf(r, "not-found", "there is no %s \"%.300s\"",
                                   record_kind_str(kind), id);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * blox get instances|tasks|environments|deployments [ID] [--FILTER VALUE] */
+ * blox get instances|tasks|environments|deployments|decisions [ID] [--FILTER VALUE] */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "agent/cli/cli.h"
 
 #define USAGE                                                                                      \
-    "get instances|tasks|environments|deployments [ID] [--status S] [--cluster C] [--instance I]"  \
+    "get instances|tasks|environments|deployments|decisions [ID] [--status S] [--cluster C]"       \
+    "\n         [--instance I] [--at TIME|-AGO]"                                                   \
     "\n         [--family F] [--group G] [--environment E] [--started-by D] [--zone Z]"            \
     "\n         [--filter CLUSTER-QUERY] [--sort [-]MEMBER] [--fields A,B...] [-o "                \
     "table|wide|json]"
@@ -96,6 +97,18 @@ static void add_deployment(struct cli_table *t, const json_t *row, bool wide)
     cli_table_add(t, cli_age(json_string_value(created), age));
 }
 
+static void add_decision(struct cli_table *t, const json_t *row, bool wide)
+{
+    char age[24];
+    (void)wide;
+    cli_table_add(t, cli_age(json_str(row, "decided_at"), age));
+    cli_table_add(t, json_str(row, "environment"));
+    cli_table_add(t, cli_short_arn(json_str(row, "taskDefinition")));
+    cli_table_add(t, cli_short_arn(json_str(row, "containerInstanceArn")));
+    cli_table_add(t, json_str(row, "settled_at") == NULL ? "open" : "settled");
+    cli_table_add(t, json_str(row, "reason"));
+}
+
 static const struct kind {
     const char *name;
     void (*add)(struct cli_table *t, const json_t *row, bool wide);
@@ -126,6 +139,12 @@ static const struct kind {
      add_deployment,
      {"ID", "ENVIRONMENT", "DEFINITION", "STATUS", "RUNNING", "FAILED", "AGE"},
      7,
+     {0},
+     0},
+    {"decisions",
+     add_decision,
+     {"AGE", "ENVIRONMENT", "DEFINITION", "INSTANCE", "OUTCOME", "REASON"},
+     6,
      {0},
      0},
 };
@@ -209,7 +228,8 @@ static void add_filter(struct buf *path, const char *name, const char *value)
     curl_free(escaped);
 }
 
-static int get_one(struct cli *cli, const struct kind *k, const char *id, const char *fields)
+static int get_one(struct cli *cli, const struct kind *k, const char *id, const char *at,
+                   const char *fields)
 {
     struct cli_answer a;
     struct buf path;
@@ -217,6 +237,7 @@ static int get_one(struct cli *cli, const struct kind *k, const char *id, const 
     buf_init(&path, 1u << 16);
     buf_printf(&path, "/v2/%s/%s", k->name, escaped == NULL ? "" : escaped);
     curl_free(escaped);
+    add_filter(&path, "at", at);
     add_filter(&path, "fields", fields);
     cli_request(cli, "GET", path.data, NULL, &a);
     buf_fini(&path);
@@ -233,10 +254,11 @@ static int get_one(struct cli *cli, const struct kind *k, const char *id, const 
 }
 
 /* As options and as parameters; the last one also says what to print. */
-#define FILTERS 11
+#define FILTERS 12
+#define AT 10
 static const char *const params[FILTERS] = {"status", "cluster",     "instance",   "family",
                                             "group",  "environment", "started_by", "zone",
-                                            "filter", "sort",        "fields"};
+                                            "filter", "sort",        "at",         "fields"};
 
 static int get_many(struct cli *cli, const struct kind *k, const char *const *filters)
 {
@@ -273,7 +295,8 @@ int cli_get(struct cli *cli, int argc, char **argv)
                                          {.name = "--zone", .value = &filters[7]},
                                          {.name = "--filter", .value = &filters[8]},
                                          {.name = "--sort", .value = &filters[9]},
-                                         {.name = "--fields", .value = &filters[10]},
+                                         {.name = "--at", .value = &filters[AT]},
+                                         {.name = "--fields", .value = &filters[11]},
                                          {0}};
     int n = cli_parse(cli, argc, argv, options, what, 2, USAGE);
     if (n < 0)
@@ -283,6 +306,6 @@ int cli_get(struct cli *cli, int argc, char **argv)
         fprintf(stderr, "blox: get what? usage: blox %s\n", USAGE);
         return 2;
     }
-    return what[1] != NULL ? get_one(cli, k, what[1], filters[FILTERS - 1])
+    return what[1] != NULL ? get_one(cli, k, what[1], filters[AT], filters[FILTERS - 1])
                            : get_many(cli, k, filters);
 }

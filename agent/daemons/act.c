@@ -56,7 +56,7 @@ static void flush(struct daemons *d, struct denv *env, struct start_batch *batch
 }
 
 static struct start_batch *add_start(struct daemons *d, struct denv *env, struct start_batch *batch,
-                                     struct model_instance *inst)
+                                     const struct plan_action *action)
 {
     if (!batch) {
         if (!may_start(d, env))
@@ -67,12 +67,14 @@ static struct start_batch *add_start(struct daemons *d, struct denv *env, struct
         wake_env(env, daemons_now(d) + 1000);
         return NULL;
     }
+    const struct model_instance *inst = action->instance;
     struct start_item *item = &batch->items[batch->count];
     if (strlen(inst->arn) >= sizeof item->arn)
         return batch;
     memcpy(item->arn, inst->arn, strlen(inst->arn) + 1);
     item->slot = inst->slot;
     item->generation = inst->generation;
+    item->why = action->why;
     if (++batch->count < ECS_START_BATCH)
         return batch;
     flush(d, env, batch);
@@ -117,7 +119,7 @@ void act_plan(struct daemons *d, struct denv *env)
         }
         if (!env->definition[0] || !confirm_instance(d, env, action->instance))
             continue;
-        batch = add_start(d, env, batch, action->instance);
+        batch = add_start(d, env, batch, action);
         acted++;
     }
     flush(d, env, batch);

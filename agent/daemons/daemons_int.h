@@ -175,6 +175,7 @@ struct start_item {
     uint32_t slot;
     uint32_t generation;
     uint64_t attempt;
+    enum plan_reason why; /* it is started; PLAN_NONE: not known here */
     bool settled;
 };
 struct start_batch {

@@ -38,10 +38,12 @@ static struct plan_pair *pair_of(struct daemons *d, struct denv *env, const stru
 static json_t *attempt_json(const struct daemons *d, const struct start_batch *batch,
                             const struct start_item *item)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "environment", batch->env, "deployment",
-                     batch->deployment, "containerInstanceArn", item->arn, "clusterArn",
-                     batch->cluster, "state", "asked", "attempt", (json_int_t)item->attempt, "term",
-                     (json_int_t)d->term, "askedAt", (json_int_t)batch->asked_unix_ms);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "environment", batch->env,
+                     "deployment", batch->deployment, "containerInstanceArn", item->arn,
+                     "clusterArn", batch->cluster, "taskDefinition", batch->definition, "reason",
+                     plan_reason_str(item->why), "state", "asked", "attempt",
+                     (json_int_t)item->attempt, "term", (json_int_t)d->term, "askedAt",
+                     (json_int_t)batch->asked_unix_ms);
 }
 
 /* The record of one attempt; key and value are in memory of the caller. */

@@ -90,7 +90,11 @@ void fixture_start(struct fixture *f, const struct api_options *options)
     write_token(file, "write", "write-token", "2999-01-01T00:00:00Z");
     write_token(file, "write", "old-token", "2020-01-01T00:00:00Z");
     fclose(file);
-    struct store_options so = {.dir = f->dir, .notify = notify, .notify_arg = f};
+    struct store_options so = {.dir = f->dir,
+                               .past_ms = 3600 * 1000,
+                               .past_bytes = 1 << 20,
+                               .notify = notify,
+                               .notify_arg = f};
     if (store_open(&f->store, &so, &report, &e) != 0) {
         fprintf(stderr, "store: %s\n", e.text);
         abort();
@@ -184,7 +188,7 @@ static void put_row(struct fixture *f, uint8_t kind, const char *key, uint64_t v
     } members[] = {{ROW_CLUSTER, kind < 3 ? "clusterArn" : "cluster"},
                    {ROW_STATUS, kind == RECORD_TASK ? "lastStatus" : "status"},
                    {ROW_DESIRED, "desiredStatus"},
-                   {ROW_INSTANCE, kind == RECORD_TASK ? "containerInstanceArn" : "-"},
+                   {ROW_INSTANCE, kind > RECORD_INSTANCE ? "containerInstanceArn" : "-"},
                    {ROW_STARTED_BY, "startedBy"},
                    {ROW_GROUP, "group"},
                    {ROW_ENVIRONMENT, "environment"},

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Questions about earlier times. */
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/json.h"
+#include "tests/unit/api/fixture.h"
+
+#define DEPLOYMENT "5d0c1d64-8b3d-4a44-bb0c-0e1f5e1ab001"
+
+static struct fixture f;
+
+static int64_t tick(void)
+{
+    int64_t before = clock_unix_ms();
+    while (clock_unix_ms() <= before)
+        usleep(200);
+    return before;
+}
+
+static void expect(const char *path, long status, const char *words)
+{
+    struct http h = http_get(&f, path);
+    cr_assert_eq(h.status, status, "%s: %ld %s", path, h.status, h.body);
+    cr_assert_not_null(strstr(h.body, words), "%s: %s", path, h.body);
+    http_free(&h);
+}
+
+static void put_attempt(const char *environment, const char *instance, uint64_t version)
+{
+    char key[400], json[900];
+    snprintf(key, sizeof key, "%s/%s", DEPLOYMENT, instance);
+    snprintf(json, sizeof json,
+             "{\"environment\":\"%s\",\"deployment\":\"" DEPLOYMENT
+             "\",\"containerInstanceArn\":\"%s\",\"clusterArn\":\"" CLUSTER
+             "\",\"startedBy\":\"" DEPLOYMENT
+             "\",\"reason\":\"no task of the deployment is here\",\"attempt\":%u}",
+             environment, instance, (unsigned)version);
+    fixture_put(&f, RECORD_ATTEMPT, key, version, json);
+}
+
+static size_t count(const char *path)
+{
+    struct http h = http_get(&f, path);
+    cr_assert_eq(h.status, 200, "%s: %s", path, h.body);
+    json_t *doc = json_parse(h.body, h.len, NULL);
+    size_t n = json_array_size(json_arr(doc, "items"));
+    json_decref(doc);
+    http_free(&h);
+    return n;
+}
+
+Test(past, rows_of_a_time)
+{
+    char path[300], then[CLOCK_TEXT_MAX], token[600] = "";
+    fixture_start(&f, NULL);
+    tick();
+    fixture_put_tasks(&f, 1, 5);
+    int64_t at = tick();
+    fixture_put_tasks(&f, 6, 10);
+    fixture_put_task(&f, 1, "STOPPED", 9);
+    fixture_delete(&f, RECORD_TASK,
+                   "arn:aws:ecs:us-east-1:111122223333:task/prod/"
+                   "00000000000000000000000000000002",
+                   1);
+    clock_format_unix_ms(at, then);
+    cr_assert_eq(count("/v2/tasks"), 14u);
+    snprintf(path, sizeof path, "/v2/tasks?at=%s", then);
+    cr_assert_eq(count(path), 5u);
+    snprintf(path, sizeof path, "/v2/tasks?at=%s&status=running&cluster=prod", then);
+    cr_assert_eq(count(path), 5u);
+    snprintf(path, sizeof path, "/v2/tasks?at=%s&status=stopped", then);
+    cr_assert_eq(count(path), 0u);
+    snprintf(path, sizeof path, "/v2/tasks?at=%s&sort=-taskArn&limit=3", then);
+    cr_assert_eq(count(path), 3u);
+    snprintf(path, sizeof path, "/v2/tasks/00000000000000000000000000000001?at=%s", then);
+    expect(path, 200, "\"lastStatus\":\"RUNNING\"");
+    expect("/v2/tasks/00000000000000000000000000000001", 200, "\"lastStatus\":\"STOPPED\"");
+    snprintf(path, sizeof path, "/v2/tasks/00000000000000000000000000000002?at=%s", then);
+    expect(path, 200, "00000000000000000000000000000002");
+    snprintf(path, sizeof path, "/v2/tasks/00000000000000000000000000000009?at=%s", then);
+    expect(path, 404, "not-found");
+    /* All pages are of that time. */
+    snprintf(path, sizeof path, "/v2/tasks?at=%s&limit=3", then);
+    struct http h = http_get(&f, path);
+    json_t *doc = json_parse(h.body, h.len, NULL);
+    snprintf(token, sizeof token, "%s&next_token=%s", path, json_str_or(doc, "next_token", ""));
+    json_decref(doc);
+    http_free(&h);
+    cr_assert_eq(count(token), 2u);
+    expect("/v2/tasks?at=-1h", 410, "earlier rows go back to ");
+    expect("/v2/tasks/x?at=2001-01-01T00:00:00Z", 410, "past-gone");
+    expect("/v2/tasks?at=yesterday", 400, "must be a time like");
+    expect("/v2/instances?at=2999-01-01T00:00:00Z", 400, "future");
+    expect("/v2/tasks?at=-1s&index=1.1", 400, "leave out");
+    fixture_stop(&f);
+}
+
+Test(past, decisions_of_a_time_and_of_a_task)
+{
+    char path[700], then[CLOCK_TEXT_MAX];
+    static const char other[] = "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/"
+                                "0000000000000000000000000000000b";
+    fixture_start(&f, NULL);
+    tick();
+    cr_assert_eq(count("/v2/decisions"), 0u);
+    put_attempt("web", INSTANCE_1, 1);
+    int64_t first = tick();
+    snprintf(path, sizeof path, "%s/%s", DEPLOYMENT, INSTANCE_1);
+    fixture_delete(&f, RECORD_ATTEMPT, path, 2);
+    tick();
+    put_attempt("web", other, 3);
+    fixture_put(&f, RECORD_TASK, TASK_1, 1,
+                "{\"taskArn\":\"" TASK_1 "\",\"clusterArn\":\"" CLUSTER
+                "\",\"containerInstanceArn\":\"" INSTANCE_1 "\",\"startedBy\":\"" DEPLOYMENT "\"}");
+    cr_assert_eq(count("/v2/decisions"), 2u);
+    cr_assert_eq(count("/v2/decisions?environment=web&limit=1"), 1u);
+    cr_assert_eq(count("/v2/decisions?environment=api"), 0u);
+    cr_assert_eq(count("/v2/decisions?instance=" INSTANCE_1), 1u);
+    expect("/v2/decisions?instance=" INSTANCE_1, 200, "\"settled_at\":\"");
+    cr_assert_eq(count("/v2/decisions?task=" TASK_1), 1u);
+    expect("/v2/decisions?task=" TASK_1, 200, "\"reason\":\"no task of the deployment is here\"");
+    expect("/v2/decisions?task=arn:aws:ecs:x:1:task/none", 404, "there is no task");
+    (void)first;
+    snprintf(path, sizeof path, "/v2/decisions?at=%s", clock_format_unix_ms(first - 60000, then));
+    expect(path, 410, "past-gone");
+    expect("/v2/decisions?at=nonsense", 400, "\"?at\"");
+    expect("/v2/decisions?at=2999-01-01T00:00:00Z", 400, "future");
+    expect("/v2/decisions?limit=0", 400, "\"?limit\"");
+    expect("/v2/decisions?order=x", 400, "order");
+    fixture_stop(&f);
+}
