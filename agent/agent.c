@@ -16,6 +16,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/log.h"
+#include "agent/ownkey.h"
 
 static uint64_t random_u64(void)
 {
@@ -114,6 +115,10 @@ static void choose_advertise(const struct agent *a, char *out, size_t size)
 
 static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e)
 {
+    uint8_t own_key[OWNKEY_BYTES];
+    int err = ownkey_read(own_key, a->config->data_dir, a->identity.id, e);
+    if (err != 0)
+        return err;
     struct gossip_options options = {
         .loop = a->loop,
         .id = a->identity.id,
@@ -124,6 +129,7 @@ static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e
         .key_count = a->keys.count,
         .incarnation = next_incarnation(a),
         .seed = random_u64(),
+        .own_key = own_key,
         .arg = a,
         .on_member = flow_on_member,
         .on_incarnation = flow_on_incarnation,
@@ -137,7 +143,8 @@ static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e
     options.meta.lifecycle = strcmp(a->identity.lifecycle, "spot") == 0 ? 1
                              : a->identity.lifecycle[0] == '\0'         ? 2
                                                                         : 0;
-    int err = gossip_create(&a->gossip, &options, e);
+    err = gossip_create(&a->gossip, &options, e);
+    explicit_bzero(own_key, sizeof own_key);
     if (err == 0)
         gossip_on_call(a->gossip, commands_on_call, a);
     return err;

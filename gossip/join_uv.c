@@ -281,6 +281,10 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
     }
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(g->swim, &join->self, &other);
+    /* Another key, from the very address: a lost data directory, most likely. Ask back. */
+    if (welcome.refusal == WIRE_ID_TAKEN && wire_addr_equal(from, &other->addr) &&
+        swim_challenge(g->swim, node_now(g), other->num))
+        join_ask_dead(g, swim_find(g->swim, other->num));
     if (other != NULL) {
         welcome.taken = other->addr;
         welcome.known_state = other->state;
@@ -339,12 +343,16 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     if (a == NULL)
         return;
     a->at_ms = 0;
-    if (w->refusal != WIRE_ACCEPTED) {
+    if (w->refusal != WIRE_ACCEPTED && a->seed >= 0)
         explain_refusal(g, w);
-        return;
-    }
     if (h->sender == g->num || w->self.num != h->sender || hash_str(w->self.id) != w->self.num)
         return;
+    struct seal_peer reply = {h->sender, h->epoch};
+    if (w->refusal != WIRE_ACCEPTED) {
+        swim_refused(g->swim, now, w, from, g->out);
+        node_perform(g, &reply, from);
+        return;
+    }
     if (a->seed >= 0)
         g->seeds[a->seed].answered = true;
     if (w->known_state != 0 && w->known_epoch > g->epoch) {
@@ -355,8 +363,7 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     learn_address(g, &w->seen);
     bool sync = a->seed < 0 || g->synced < JOIN_SYNCS;
     g->synced += sync && a->seed >= 0;
-    swim_welcome(g->swim, now, w, h->epoch, sync, g->out);
-    struct seal_peer reply = {h->sender, h->epoch};
+    swim_welcome(g->swim, now, w, from, sync, g->out);
     node_perform(g, &reply, from);
 }
 

@@ -73,6 +73,7 @@ struct gossip_options {
     size_t key_count;          /* >= 1 */
     uint64_t incarnation;      /* greater than any this id used before (persisted by the agent) */
     uint64_t seed;             /* randomness, from getrandom() */
+    const uint8_t *own_key;    /* 32 secret bytes that make this member's key; NULL: a fresh one */
     struct gossip_meta meta;
 
     void *arg;
@@ -163,6 +164,8 @@ struct gossip_stats {
     uint64_t datagrams_sent, datagrams_received, bytes_sent, bytes_received;
     uint64_t stream_bytes_sent, stream_bytes_received;
     uint64_t rejected, replayed, dropped_full;
+    uint64_t strangers; /* rejected: from senders that we do not know */
+    uint64_t refused_claims, signatures_verified;
     uint32_t health; /* Lifeguard's local health multiplier, 0 = healthy */
     uint32_t streams;
 };

@@ -44,20 +44,54 @@ void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *wh
 
 /* ---- performing ---- */
 
+struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
+{
+    struct peer *p = &g->peers[m - g->swim->slot];
+    if (p->num != m->m.num)
+        *p = (struct peer){.num = m->m.num};
+    return p;
+}
+
+struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
+{
+    struct peer *p = node_peer(g, m);
+    if (p->paired && memcmp(p->key, m->key, sizeof p->key) == 0)
+        return &p->pair;
+    p->pair = (struct seal_pair){.made = false};
+    p->window = (struct seal_window){0};
+    p->paired = nodekey_agree(&g->own, m->key, p->pair.secret) == 0;
+    memcpy(p->key, m->key, sizeof p->key);
+    return p->paired ? &p->pair : NULL;
+}
+
+static void send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
+                           bool intro, const struct sockaddr_storage *addr, uint8_t channel,
+                           const void *data, size_t len)
+{
+    struct seal_pair *pair = intro ? NULL : node_pair(g, m);
+    if (intro || pair != NULL)
+        udp_send(g, (struct seal_peer){m->m.num, epoch}, pair, addr, channel, data, len);
+}
+
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
                         const struct seal_peer *reply, const struct sockaddr_storage *reply_addr)
 {
-    const struct swim_member *m = swim_find(g->swim, p->to);
+    const struct swim_member *m =
+        swim_find(g->swim, p->to != 0 || reply == NULL ? p->to : reply->num);
+    if (p->to == 0 && reply == NULL)
+        return;
     if (p->to == 0) {
-        /* Answers go where the authentic packet came from, never to an address that it names. */
-        if (reply != NULL && reply_addr != NULL)
-            udp_send_bound(g, *reply, reply_addr, CHANNEL_SWIM, p->data, p->len);
-        else if (reply != NULL && (m = swim_find(g->swim, reply->num)) != NULL)
-            udp_send_bound(g, *reply, &m->m.addr, CHANNEL_SWIM, p->data, p->len);
+        /* Answers go where the packet came from, never to an address that it names. */
+        const struct sockaddr_storage *addr = reply_addr != NULL ? reply_addr
+                                              : m != NULL        ? &m->m.addr
+                                                                 : NULL;
+        if (m != NULL)
+            send_to_member(g, m, reply->epoch, false, addr, CHANNEL_SWIM, p->data, p->len);
+        else if (addr != NULL)
+            udp_send(g, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
     } else if (m != NULL && !m->m.self) {
         if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
-            udp_send_bound(g, (struct seal_peer){m->m.num, m->epoch}, &m->m.addr, CHANNEL_SWIM,
-                           p->data, p->len);
+            send_to_member(g, m, m->epoch, p->intro, &m->m.addr, CHANNEL_SWIM, p->data, p->len);
     }
 }
 
@@ -141,7 +175,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
 
 /* ---- receiving ---- */
 
-void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const uint8_t *message,
+void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
                   size_t len, const struct sockaddr_storage *source)
 {
     if (len == 0 || g->closing)
@@ -149,22 +183,23 @@ void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const ui
     uint8_t channel = message[0];
     uint64_t now = node_now(g);
     if (channel == CHANNEL_SWIM) {
-        struct seal_peer reply = {from, epoch};
-        if (swim_recv(g->swim, now, from, epoch, message + 1, len - 1, g->out) != 0)
-            g->stats.rejected++;
-        node_perform(g, &reply, source);
+        int err = proven
+                      ? swim_recv(g->swim, now, from.num, from.epoch, message + 1, len - 1, g->out)
+                      : swim_recv_stranger(g->swim, now, from.num, message + 1, len - 1, g->out);
+        g->stats.rejected += err != 0;
+        node_perform(g, &from, source);
         return;
     }
-    const struct swim_member *m = swim_find(g->swim, from);
-    if (m == NULL || channel >= CHANNEL_COUNT)
+    const struct swim_member *m = swim_find(g->swim, from.num);
+    if (m == NULL || !proven || channel >= CHANNEL_COUNT)
         return;
-    swim_heard(g->swim, now, from, epoch);
+    swim_heard(g->swim, now, from.num, from.epoch);
     if (m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
         return;
     if (channel == CHANNEL_CALL && source == NULL)
-        call_message(g, from, message + 1, len - 1);
+        call_message(g, from.num, message + 1, len - 1);
     else if (g->handler[channel].fn != NULL)
-        g->handler[channel].fn(g->handler[channel].arg, from, message + 1, len - 1);
+        g->handler[channel].fn(g->handler[channel].arg, from.num, message + 1, len - 1);
 }
 
 void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_fn fn, void *arg)
@@ -229,7 +264,7 @@ static int send_message(struct gossip_node *g, enum gossip_channel channel, uint
         return ERR_NOTFOUND;
     if (stream || len > gossip_datagram_room(g))
         return tcp_send(g, m, (uint8_t)channel, data, len);
-    udp_send_bound(g, (struct seal_peer){to, m->epoch}, &m->m.addr, (uint8_t)channel, data, len);
+    send_to_member(g, m, m->epoch, false, &m->m.addr, (uint8_t)channel, data, len);
     return 0;
 }
 
@@ -265,6 +300,7 @@ void node_handle_closed(struct gossip_node *g)
     while ((at = list_pop(&g->local)) != NULL)
         free(LIST_OF(at, struct local_message, link));
     seal_fini(&g->seal);
+    nodekey_fini(&g->own);
     free(g->swim);
     free(g->out);
     free(g->peers);
@@ -455,6 +491,7 @@ static int take_options(struct gossip_node *g, const struct gossip_options *o, s
     int err = seal_init(&g->seal, o->cluster, o->keys, o->key_count);
     if (err != 0)
         return errmsg_set(e, err, "libsodium cannot start: no randomness");
+    nodekey_init(&g->own, o->cluster, o->own_key);
     for (size_t i = 0; i < o->key_count; i++)
         seal_key_id(o->keys[i], g->key_ids[i]);
     /* Grows from life to life as the clock does; the random part makes it unique even if the clock
@@ -463,6 +500,17 @@ static int take_options(struct gossip_node *g, const struct gossip_options *o, s
     seal_random(&noise, sizeof noise);
     g->epoch = (uint64_t)clock_unix_ms() << 20 | (noise & 0xfffff);
     return 0;
+}
+
+static void sign_word(void *arg, const uint8_t *bytes, size_t len, uint8_t ret_sig[WIRE_SIG])
+{
+    nodekey_sign(arg, bytes, len, ret_sig);
+}
+
+static bool verify_word(void *arg, const uint8_t key[WIRE_KEY], const uint8_t *bytes, size_t len,
+                        const uint8_t sig[WIRE_SIG])
+{
+    return nodekey_verify(arg, key, bytes, len, sig);
 }
 
 int gossip_create(struct gossip_node **ret, const struct gossip_options *o, struct errmsg *e)
@@ -500,7 +548,9 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
                                    .meta = o->meta,
                                    .incarnation = o->incarnation,
                                    .epoch = g->epoch,
-                                   .seed = o->seed};
+                                   .seed = o->seed,
+                                   .trust = {&g->own, sign_word, verify_word}};
+    memcpy(options.key, g->own.public_key, sizeof options.key);
     if (options.incarnation > WIRE_INCARNATION_MAX / 2)
         options.incarnation = WIRE_INCARNATION_MAX / 2;
     swim_init(g->swim, &options, node_now(g));
@@ -564,6 +614,8 @@ void gossip_stats(const struct gossip_node *g, struct gossip_stats *ret)
 {
     *ret = g->stats;
     ret->health = g->swim->health;
+    ret->refused_claims = g->swim->refused_claims;
+    ret->signatures_verified = g->swim->verified;
     ret->streams = g->outgoing + g->incoming;
 }
 

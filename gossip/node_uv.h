@@ -9,6 +9,7 @@
 #include "agent/base/buf.h"
 #include "agent/base/list.h"
 #include "gossip/node.h"
+#include "gossip/nodekey.h"
 #include "gossip/seal.h"
 #include "gossip/swim.h"
 #include "gossip/wire.h"
@@ -50,6 +51,9 @@ struct stream {
 
 struct peer { /* per slot of the swim core */
     uint64_t num;
+    struct seal_pair pair; /* with the holder of `key` */
+    uint8_t key[NODEKEY_PUBLIC];
+    bool paired;
     struct seal_window window;
     struct stream *out;
 };
@@ -78,6 +82,7 @@ struct gossip_node {
     void (*on_bad_packet)(void *arg, const struct sockaddr *from, const char *why);
 
     struct seal seal;
+    struct nodekey own;
     char key_ids[SEAL_KEYS_MAX][17];
     uint64_t num, epoch, counter;
     struct swim *swim;
@@ -139,8 +144,12 @@ struct gossip_node {
  * to; may be NULL. */
 void node_perform(struct gossip_node *g, const struct seal_peer *reply,
                   const struct sockaddr_storage *reply_addr);
-void node_deliver(struct gossip_node *g, uint64_t from, uint64_t epoch, const uint8_t *message,
+/* proven: made by member `from` itself; else only what is signed counts. source NULL: a stream. */
+void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
                   size_t len, const struct sockaddr_storage *source);
+struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
+/* What we share with a member; NULL: its key is none. */
+struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
 void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */
@@ -149,8 +158,9 @@ uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its
 
 /* udp_uv.c */
 int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
-void udp_send_bound(struct gossip_node *g, struct seal_peer to, const struct sockaddr_storage *addr,
-                    uint8_t channel, const void *data, size_t len);
+/* pair NULL: as an introduction, under the cluster's key. */
+void udp_send(struct gossip_node *g, struct seal_peer to, struct seal_pair *pair,
+              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len);
 void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
                     size_t len);
 /* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */

@@ -119,11 +119,22 @@ static void make_aad(const struct seal *s, const uint8_t *header, struct seal_pe
     ENSURE(!w.bad && w.len == AAD_LEN);
 }
 
+static const uint8_t *pair_key(const struct seal *s, struct seal_pair *pair, size_t key)
+{
+    if (!pair->made || memcmp(pair->under, s->key[key], sizeof pair->under) != 0) {
+        memcpy(pair->under, s->key[key], sizeof pair->under);
+        crypto_generichash(pair->key, 32, pair->secret, 32, s->key[key], 32);
+        pair->made = true;
+    }
+    return pair->key;
+}
+
 size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
-                     uint64_t counter, struct seal_peer to, const void *plain, size_t len,
-                     uint8_t *out)
+                     uint64_t counter, struct seal_peer to, struct seal_pair *pair,
+                     const void *plain, size_t len, uint8_t *out)
 {
     ENSURE(counter <= SEAL_COUNTER_MAX);
+    ENSURE(type != SEAL_BOUND || pair != NULL);
     if (type == SEAL_HELLO)
         to = (struct seal_peer){0, 0};
     struct wbuf w;
@@ -138,8 +149,9 @@ size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer
     uint8_t nonce[24], aad[AAD_LEN];
     make_nonce(from.num, from.epoch, counter, nonce);
     make_aad(s, out, to, aad);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(out + SEAL_HEADER, NULL, plain, len, aad, AAD_LEN,
-                                               NULL, nonce, s->key[0]);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(
+        out + SEAL_HEADER, NULL, plain, len, aad, AAD_LEN, NULL, nonce,
+        type == SEAL_BOUND ? pair_key(s, pair, 0) : s->key[0]);
     return len + SEAL_OVERHEAD;
 }
 
@@ -152,8 +164,8 @@ static int find_key(const struct seal *s, const uint8_t id[4], size_t from)
 }
 
 enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
-                           size_t len, struct seal_header *ret_header, uint8_t *plain,
-                           size_t *ret_len)
+                           size_t len, seal_pair_fn pair_of, void *arg,
+                           struct seal_header *ret_header, uint8_t *plain, size_t *ret_len)
 {
     struct rbuf r;
     rbuf_init(&r, packet, len);
@@ -162,7 +174,7 @@ enum seal_result seal_open(const struct seal *s, struct seal_peer self, const ui
     if (len < SEAL_OVERHEAD || first >> 4 != SEAL_VERSION)
         return SEAL_SHORT;
     struct seal_header h = {.type = (enum seal_type)(first & 15)};
-    if (h.type != SEAL_BOUND && h.type != SEAL_HELLO)
+    if (h.type != SEAL_BOUND && h.type != SEAL_HELLO && h.type != SEAL_INTRO)
         return SEAL_SHORT;
     memcpy(h.key_id, rbuf_bytes(&r, 4), 4);
     h.sender = rbuf_u64(&r);
@@ -170,19 +182,23 @@ enum seal_result seal_open(const struct seal *s, struct seal_peer self, const ui
     h.counter = rbuf_u32(&r);
     h.counter |= (uint64_t)rbuf_u16(&r) << 32;
     *ret_header = h;
-    struct seal_peer to = h.type == SEAL_BOUND ? self : (struct seal_peer){0, 0};
+    struct seal_peer to = h.type != SEAL_HELLO ? self : (struct seal_peer){0, 0};
     int key = find_key(s, h.key_id, 0);
     if (key < 0)
         return SEAL_KEY;
-    if (h.type == SEAL_BOUND && hint != peer_hint(self))
+    if (h.type != SEAL_HELLO && hint != peer_hint(self))
         return SEAL_ELSEWHERE;
+    struct seal_pair *pair = h.type == SEAL_BOUND ? pair_of(arg, h.sender) : NULL;
+    if (h.type == SEAL_BOUND && pair == NULL)
+        return SEAL_STRANGER;
     uint8_t nonce[24], aad[AAD_LEN];
     make_nonce(h.sender, h.epoch, h.counter, nonce);
     make_aad(s, packet, to, aad);
     for (; key >= 0; key = find_key(s, h.key_id, (size_t)key + 1)) {
+        const uint8_t *with = pair != NULL ? pair_key(s, pair, (size_t)key) : s->key[key];
         if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, packet + SEAL_HEADER,
                                                        len - SEAL_HEADER, aad, AAD_LEN, nonce,
-                                                       s->key[key]) == 0) {
+                                                       with) == 0) {
             *ret_len = len - SEAL_OVERHEAD;
             return SEAL_OK;
         }
@@ -228,14 +244,15 @@ enum seal_fresh seal_window_accept(struct seal_window *w, uint64_t epoch, uint64
 /* ---- streams ---- */
 
 #define HELLO_PREFIX 5u
-#define HELLO_PLAIN 80u
+#define HELLO_PLAIN 112u
 #define HELLO_TYPE 3
 _Static_assert(SEAL_HELLO_LEN == HELLO_PREFIX + 24 + HELLO_PLAIN + SEAL_TAG, "hello size");
 
 struct hello {
     struct seal_peer from;
     uint8_t public_key[32];
-    uint8_t echo[32]; /* the answer repeats the client's public key; zeros in the client's */
+    uint8_t echo[32];    /* the answer repeats the client's public key; zeros in the client's */
+    uint8_t own_key[32]; /* the client's, Ed25519; zeros in the answer: the client knows it */
 };
 
 void seal_stream_init(struct seal_stream *t)
@@ -268,6 +285,7 @@ static void hello_seal(const struct seal *s, size_t key, struct seal_peer to, co
     wbuf_u64(&w, h->from.epoch);
     wbuf_bytes(&w, h->public_key, 32);
     wbuf_bytes(&w, h->echo, 32);
+    wbuf_bytes(&w, h->own_key, 32);
     ENSURE(!w.bad && w.len == HELLO_PLAIN);
     out[0] = (uint8_t)(SEAL_VERSION << 4 | HELLO_TYPE);
     memcpy(out + 1, s->key_id[key], 4);
@@ -295,6 +313,7 @@ static int hello_open(const struct seal *s, struct seal_peer self, const uint8_t
         ret->from.epoch = rbuf_u64(&r);
         memcpy(ret->public_key, rbuf_bytes(&r, 32), 32);
         memcpy(ret->echo, rbuf_bytes(&r, 32), 32);
+        memcpy(ret->own_key, rbuf_bytes(&r, 32), 32);
         *ret_key = (size_t)key;
         return 0;
     }
@@ -321,9 +340,10 @@ static int derive(const struct seal *s, struct seal_stream *t, size_t key, bool 
 }
 
 void seal_stream_ask(const struct seal *s, struct seal_stream *t, struct seal_peer self,
-                     struct seal_peer to, uint8_t *out)
+                     const uint8_t own_key[32], struct seal_peer to, uint8_t *out)
 {
     struct hello h = {.from = self};
+    memcpy(h.own_key, own_key, 32);
     memcpy(h.public_key, t->public_key, 32);
     t->peer = to;
     hello_seal(s, 0, to, &h, out);
@@ -341,6 +361,7 @@ int seal_stream_answer(const struct seal *s, struct seal_stream *t, struct seal_
     memcpy(h.public_key, t->public_key, 32);
     memcpy(h.echo, asked.public_key, 32);
     t->peer = asked.from;
+    memcpy(t->peer_key, asked.own_key, 32);
     hello_seal(s, key, asked.from, &h, out);
     return derive(s, t, key, false, asked.public_key);
 }
@@ -357,6 +378,17 @@ int seal_stream_finish(const struct seal *s, struct seal_stream *t, struct seal_
         memcmp(h.echo, t->public_key, 32) != 0)
         return ERR_AUTH;
     return derive(s, t, key, true, h.public_key);
+}
+
+void seal_stream_prove(struct seal_stream *t, const uint8_t secret[32])
+{
+    uint8_t key[32];
+    uint8_t *const keys[] = {t->send_key, t->recv_key};
+    for (size_t i = 0; i < 2; i++) {
+        crypto_generichash(key, 32, keys[i], 32, secret, 32);
+        memcpy(keys[i], key, 32);
+    }
+    sodium_memzero(key, sizeof key);
 }
 
 void seal_stream_seal(struct seal_stream *t, const void *plain, size_t len, uint8_t *out)

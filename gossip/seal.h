@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sealing of everything that travels: XChaCha20-Poly1305 under the cluster's keys.
- * The only file that knows libsodium. No parsing happens before a packet opened.
+ * Sealing of everything that travels: XChaCha20-Poly1305 under the cluster's keys, and between
+ * two members that know each other under a key that only these two have, so that another member
+ * cannot speak in their name. No parsing happens before a packet opened.
  *
  * Datagram: 28 bytes of header, ciphertext, 16 bytes of tag.
  *    0  u8   version << 4 | type
@@ -12,7 +13,10 @@
  * Nonce = sender, epoch, counter: unique because an epoch has random low bits and is never used
  * twice. AAD = header, hash of the cluster's name, receiver's num and epoch: a packet can be
  * opened only by that life of that member, so nothing captured earlier than the receiver's
- * start, or meant for somebody else, can be replayed to it. */
+ * start, or meant for somebody else, can be replayed to it.
+ *   bound  under the pair's key: proves its sender
+ *   intro  as bound, under the cluster's key alone: to a member that may not know us yet
+ *   hello  to an address, bound to nobody */
 #ifndef BLOX_GOSSIP_SEAL_H
 #define BLOX_GOSSIP_SEAL_H
 
@@ -29,7 +33,7 @@
 #define SEAL_OVERHEAD (SEAL_HEADER + SEAL_TAG)
 #define SEAL_COUNTER_MAX ((UINT64_C(1) << 48) - 1)
 
-enum seal_type { SEAL_BOUND = 1, SEAL_HELLO = 2 };
+enum seal_type { SEAL_BOUND = 1, SEAL_HELLO = 2, SEAL_INTRO = 4 }; /* 3: a stream's hello */
 
 struct seal {
     uint8_t key[SEAL_KEYS_MAX][32]; /* derived for datagrams and handshakes */
@@ -63,23 +67,37 @@ void seal_key_remove(struct seal *s, size_t i);                     /* any but t
 void seal_key_id(const uint8_t key[32], char out[17]);
 void seal_random(void *out, size_t len);
 
-/* out has room for SEAL_OVERHEAD + len; returns the packet's length. to is ignored for a hello. */
+/* What two members share: the secret of their own keys (nodekey_agree), and the key that follows
+ * from it and the cluster key that was used last. */
+struct seal_pair {
+    uint8_t secret[32];
+    uint8_t under[32]; /* that cluster key */
+    uint8_t key[32];
+    bool made;
+};
+
+/* out has room for SEAL_OVERHEAD + len; returns the packet's length. pair is needed for a bound
+ * packet only; to is ignored for a hello. */
 size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
-                     uint64_t counter, struct seal_peer to, const void *plain, size_t len,
-                     uint8_t *out);
+                     uint64_t counter, struct seal_peer to, struct seal_pair *pair,
+                     const void *plain, size_t len, uint8_t *out);
 
 enum seal_result {
     SEAL_OK,
     SEAL_SHORT,     /* not ours: too short, other version, unknown type */
     SEAL_KEY,       /* sealed with a key we do not have */
+    SEAL_STRANGER,  /* bound, but we know no such sender */
     SEAL_ELSEWHERE, /* bound to another member or an earlier life of ours */
     SEAL_FORGED     /* does not open: damaged, or another cluster's name */
 };
-/* plain has room for len - SEAL_OVERHEAD. ret_header is filled from SEAL_KEY on; it is proven only
- * with SEAL_OK. */
+/* What we share with a sender; NULL: we do not know it. */
+typedef struct seal_pair *(*seal_pair_fn)(void *arg, uint64_t sender);
+/* plain has room for len - SEAL_OVERHEAD. ret_header is filled from SEAL_KEY on; that it comes from
+ * that sender is proven only with SEAL_OK of a bound packet, else only that somebody with the
+ * cluster's key made it. */
 enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
-                           size_t len, struct seal_header *ret_header, uint8_t *plain,
-                           size_t *ret_len);
+                           size_t len, seal_pair_fn pair_of, void *arg,
+                           struct seal_header *ret_header, uint8_t *plain, size_t *ret_len);
 
 /* ---- replay window: one per sender session -------------------------------------- */
 
@@ -98,9 +116,10 @@ enum seal_fresh seal_window_accept(struct seal_window *w, uint64_t epoch, uint64
 /* ---- streams --------------------------------------------------------------------- */
 
 /* Handshake: each side sends one hello (fresh X25519 key, sealed with the cluster key, the
- * server's names the client's), then both derive one key per direction from both. A recorded
- * stream cannot be replayed, and a key stolen later does not open it. */
-#define SEAL_HELLO_LEN (1u + 4u + 24u + 80u + 16u)
+ * server's names the client's), then both derive one key per direction from both, and from the
+ * secret of their own keys. A recorded stream cannot be replayed, a key stolen later does not open
+ * it, and nobody else can pose as either side. */
+#define SEAL_HELLO_LEN (1u + 4u + 24u + 112u + 16u)
 struct seal_stream {
     uint8_t secret[32];
     uint8_t public_key[32];
@@ -109,19 +128,23 @@ struct seal_stream {
     uint64_t send_counter;
     uint64_t recv_counter;
     uint8_t key_id[4];     /* of the cluster key that vouched for both sides */
-    struct seal_peer peer; /* proven once a first frame opened */
+    struct seal_peer peer; /* once a first frame opened: the holder of peer_key says so */
+    uint8_t peer_key[32];  /* server: the client's own public key */
 };
 void seal_stream_init(struct seal_stream *t);
 void seal_stream_fini(struct seal_stream *t);
-/* The client's hello is bound to the server `to`. out has SEAL_HELLO_LEN bytes. */
+/* The client's hello is bound to the server `to` and tells its own public key. out has
+ * SEAL_HELLO_LEN bytes. */
 void seal_stream_ask(const struct seal *s, struct seal_stream *t, struct seal_peer self,
-                     struct seal_peer to, uint8_t *out);
+                     const uint8_t own_key[32], struct seal_peer to, uint8_t *out);
 /* Server: takes the client's hello and makes the answer. ERR_AUTH if it does not open. */
 int seal_stream_answer(const struct seal *s, struct seal_stream *t, struct seal_peer self,
                        const uint8_t *hello, uint8_t *out) MUST_CHECK;
 /* Client: takes the server's answer. ERR_AUTH. */
 int seal_stream_finish(const struct seal *s, struct seal_stream *t, struct seal_peer self,
                        const uint8_t *answer) MUST_CHECK;
+/* After either: mixes what the two sides' own keys agree on into the stream's keys. */
+void seal_stream_prove(struct seal_stream *t, const uint8_t secret[32]);
 /* A frame: u32 length of what follows, ciphertext, tag. */
 #define SEAL_FRAME_OVERHEAD (4u + SEAL_TAG)
 #define SEAL_FRAME_MAX (64u * 1024)

@@ -35,10 +35,15 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
                              .addr = options->addr,
                              .meta = options->meta};
     memcpy(me.id, options->id, strnlen(options->id, sizeof me.id - 1));
+    memcpy(me.key, options->key, sizeof me.key);
+    ENSURE(options->trust.sign != NULL && options->trust.verify != NULL);
+    s->trust = options->trust;
+    s->born_ms = now_ms;
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
     ENSURE(m != NULL);
     m->m.self = true;
     s->self = swim_slot_of(s, m);
+    swim_sign_self(s);
     swim_begin(s, now_ms);
 }
 
@@ -125,26 +130,30 @@ bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch)
     if (m == NULL)
         return false;
     m->m.heard_mono_ms = now_ms;
+    m->met = 1;
     if (epoch > m->epoch)
         m->epoch = epoch;
     return true;
 }
 
-static void handle(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                   struct swim_out *out)
+static void handle(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                   const struct wire_head *h, struct swim_out *out)
 {
     switch (h->type) {
     case WIRE_PING:
-        swim_on_ping(s, now_ms, from, h, out);
+        swim_on_ping(s, now_ms, from, proven, h, out);
         break;
     case WIRE_ACK:
-        swim_on_ack(s, now_ms, from, h, out);
+        if (proven)
+            swim_on_ack(s, now_ms, from, h, out);
         break;
     case WIRE_NACK:
-        swim_on_nack(s, h);
+        if (proven)
+            swim_on_nack(s, h);
         break;
     case WIRE_PING_REQ:
-        swim_on_ping_req(s, now_ms, from, h, out);
+        if (proven)
+            swim_on_ping_req(s, now_ms, from, h, out);
         break;
     case WIRE_SYNC_ASK:
         swim_on_sync_ask(s, now_ms, from, h, out);
@@ -156,12 +165,26 @@ static void handle(struct swim *s, uint64_t now_ms, uint64_t from, const struct 
     }
 }
 
+/* A packet of updates is taken up to its first odd byte or forged word: each update stands for
+ * itself, and a liar costs one verification. */
+static int take_updates(struct swim *s, uint64_t now_ms, uint64_t from, bool listed, struct rbuf *r,
+                        struct swim_out *out)
+{
+    struct wire_update u;
+    int err = 0;
+    while (err == 0 && rbuf_left(r) > 0) {
+        err = wire_get_update(r, &u);
+        if (err == 0)
+            err = swim_update(s, now_ms, &u, from, listed, out);
+    }
+    return err;
+}
+
 int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, const uint8_t *data,
               size_t len, struct swim_out *out)
 {
     struct rbuf r;
     struct wire_head h;
-    struct wire_update u;
     rbuf_init(&r, data, len);
     if (from == swim_me(s)->m.num || wire_get_head(&r, &h) != 0)
         return ERR_MALFORMED;
@@ -171,20 +194,29 @@ int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, co
     swim_heard(s, now_ms, from, epoch);
     const struct swim_member *m = swim_find(s, from);
     bool was_failed = m != NULL && m->m.state == MEMBER_FAILED;
-    int err = 0;
-    /* A packet of updates is taken up to its first odd byte: each update stands for itself. */
-    while (err == 0 && rbuf_left(&r) > 0) {
-        err = wire_get_update(&r, &u);
-        if (err == 0)
-            swim_update(s, now_ms, &u, from, h.type == WIRE_SYNC, out);
-    }
-    if (m == NULL && swim_get(s, from) != NULL)
-        swim_heard(s, now_ms, from, epoch);
-    handle(s, now_ms, from, &h, out);
+    int err = take_updates(s, now_ms, from, h.type == WIRE_SYNC, &r, out);
+    handle(s, now_ms, from, true, &h, out);
     m = swim_find(s, from);
     /* Back from the dead: it was on the other side of something; compare everything. */
     if (was_failed && m != NULL && m->m.state == MEMBER_ALIVE && now_ms >= s->sync_ms)
         swim_sync_ask(s, now_ms, from, false, true, out);
+    leave_step(s, now_ms, out);
+    return err;
+}
+
+int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uint8_t *data,
+                       size_t len, struct swim_out *out)
+{
+    struct rbuf r;
+    struct wire_head h;
+    rbuf_init(&r, data, len);
+    if (from == swim_me(s)->m.num || wire_get_head(&r, &h) != 0)
+        return ERR_MALFORMED;
+    enter(s, now_ms);
+    if (s->rings_stale)
+        swim_find_rings(s);
+    int err = take_updates(s, now_ms, from, h.type == WIRE_SYNC, &r, out);
+    handle(s, now_ms, from, false, &h, out);
     leave_step(s, now_ms, out);
     return err;
 }
@@ -219,13 +251,37 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
         return wire_addr_equal(&m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
                    ? WIRE_ACCEPTED
                    : WIRE_ID_TAKEN;
-    if (swim_is_live(m->m.state) && !wire_addr_equal(&m->m.addr, &joiner->addr))
+    bool same = wire_addr_equal(&m->m.addr, &joiner->addr) &&
+                memcmp(m->key, joiner->key, sizeof m->key) == 0;
+    if (swim_is_live(m->m.state) && !same)
         return WIRE_ID_TAKEN;
     return WIRE_ACCEPTED;
 }
 
-void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, uint64_t epoch,
-                  bool sync, struct swim_out *out)
+/* Only whoever receives at that address knows the nonce that it repeated. */
+static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join *w,
+                        const struct sockaddr_storage *from, struct swim_out *out)
+{
+    struct swim_member *m = swim_get(s, w->self.num);
+    if (m != NULL && wire_addr_equal(from, &m->m.addr) &&
+        memcmp(m->key, w->self.key, sizeof m->key) != 0)
+        m->moved = 1;
+    (void)!swim_update(s, now_ms, &w->self, w->self.num, false, out);
+    m = swim_get(s, w->self.num);
+    if (m != NULL)
+        m->moved = 0;
+}
+
+void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
+                  const struct sockaddr_storage *from, struct swim_out *out)
+{
+    enter(s, now_ms);
+    take_answer(s, now_ms, w, from, out);
+    leave_step(s, now_ms, out);
+}
+
+void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
+                  const struct sockaddr_storage *from, bool sync, struct swim_out *out)
 {
     enter(s, now_ms);
     struct swim_member *me = swim_me(s);
@@ -234,11 +290,9 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, ui
         w->known_incarnation - me->m.incarnation <= SWIM_JUMP)
         swim_raise(s, now_ms, w->known_incarnation + 1);
     uint64_t num = w->self.num;
-    swim_heard(s, now_ms, num, epoch);
-    swim_update(s, now_ms, &w->self, num, false, out);
+    take_answer(s, now_ms, w, from, out);
     struct swim_member *m = swim_get(s, num);
-    if (m != NULL && !m->m.self) {
-        swim_heard(s, now_ms, num, epoch);
+    if (m != NULL && !m->m.self && memcmp(m->key, w->self.key, sizeof m->key) == 0) {
         if (sync)
             swim_sync_ask(s, now_ms, num, false, true, out);
         if (s->settle_ms == 0) {
@@ -277,6 +331,7 @@ void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t
 void swim_set_epoch(struct swim *s, uint64_t epoch)
 {
     swim_me(s)->epoch = epoch;
+    swim_sign_self(s);
 }
 
 void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)
@@ -287,6 +342,8 @@ void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)
     enter(s, now_ms);
     s->leaving_ms = now_ms;
     swim_set_state(s, now_ms, me, MEMBER_LEFT, me->m.incarnation, SWIM_CAUSE_LEFT, 0);
+    swim_vote(s, me, MEMBER_LEFT, &me->vote[0]);
+    me->vote_count = 1;
     swim_enqueue(s, now_ms, me);
     leave_step(s, now_ms, out);
 }

@@ -34,7 +34,10 @@
 #define SWIM_CONFIRM_STEP_MS 100u
 #define SWIM_LATE_MS 5000u /* an ack is still matched (for the RTT) for so long */
 
-/* Suspicion (Lifeguard section IV-B): from MAX without confirmations down to MIN with NEED. */
+/* Suspicion (Lifeguard section IV-B): from MAX without confirmations down to MIN with NEED. No
+ * member is suspected or buried on one other member's word: QUORUM of signed votes, our own
+ * included, wherever so many members are left that could vote. */
+#define SWIM_QUORUM 2u
 #define SWIM_NEED 2u             /* independent members beside the first accuser */
 #define SWIM_SUSPECT_MIN_MS 250u /* time for a refutation to cross the cluster */
 #define SWIM_SUSPECT_MAX_MS 6000u
@@ -66,9 +69,11 @@
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_DEAD_PING_MS 1000u
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
-#define SWIM_JUMP                                                                                  \
-    (UINT64_C(1) << 40) /* how far others may raise a member's incarnation at once                 \
-                         */
+/* A welcome tells us the incarnation of our earlier life, and nobody can prove it: believed this
+ * far above our own. */
+#define SWIM_JUMP (UINT64_C(1) << 32)
+#define SWIM_MEET_MS 5000u      /* so long after a start members introduce themselves */
+#define SWIM_CHALLENGE_MS 1000u /* between two questions who lives at a member's address */
 
 #define SWIM_PROBES 64u
 #define SWIM_RELAYS 64u
@@ -90,7 +95,7 @@ struct swim_trace {
     uint64_t suspected_ms, failed_ms;
     uint64_t suspected_by; /* num */
     uint64_t failed_by;    /* num; 0: our own timer */
-    uint64_t confirmed[WIRE_FROM_MAX];
+    uint64_t confirmed[WIRE_VOTES_MAX];
     uint8_t confirmed_count;
     uint8_t direct;  /* our own direct probes without answer */
     uint8_t helpers; /* helpers asked */
@@ -102,17 +107,28 @@ struct swim_trace {
 enum swim_check { CHECK_NONE, CHECK_ASKED, CHECK_CONNECTED, CHECK_REFUSED, CHECK_SILENT };
 
 struct swim_member {
-    struct gossip_member m;       /* num 0: free slot */
-    uint64_t epoch;               /* the session that packets to it are bound to */
-    uint64_t since_ms;            /* suspected or failed since */
-    uint64_t due_ms;              /* suspicion ends */
-    uint64_t from[WIRE_FROM_MAX]; /* who suspects */
+    struct gossip_member m; /* num 0: free slot */
+    uint64_t epoch;         /* the session that packets to it are bound to */
+    uint64_t told_epoch;    /* the one in its signed word; packets may have shown a later one */
+    uint64_t since_ms;      /* suspected or failed since */
+    uint64_t due_ms;        /* suspicion ends */
+    uint64_t voted_ms;      /* first of the votes */
+    uint64_t known_ms;      /* when we learned of it, or of a new life of its */
+    uint64_t asked_ms;      /* who lives at its address was asked */
+    uint8_t key[WIRE_KEY];  /* its public key: the first that we saw, until it is gone */
+    uint8_t first_key[WIRE_KEY]; /* the first of all: its holder wins the name back */
+    uint8_t sig[WIRE_SIG];       /* its word for what we hold of it */
+    /* At this incarnation: who cannot reach it (left: its own word); who saw only its host. */
+    struct wire_vote vote[WIRE_VOTES_MAX];
+    struct wire_vote stalled[SWIM_QUORUM];
     struct swim_trace trace;
     uint32_t rttvar_us;
     uint16_t at;         /* place in order[] */
     uint16_t queue_next; /* spread queue */
     uint16_t dirty_next;
-    uint8_t from_count;
+    uint8_t vote_count, stalled_count;
+    uint8_t met;    /* it sent us what only it can, in this life of its: it knows us */
+    uint8_t moved;  /* at its address lives one with another key */
     uint8_t looked; /* once more before an unconfirmed suspicion ends */
     uint8_t strong; /* death was claimed by another: no further confirmation needed */
     uint8_t sent;   /* times spread */
@@ -155,8 +171,18 @@ struct swim_ring {
     uint64_t due_ms;
 };
 
+/* Signs as this member, and says whether a statement is the word of a key's holder. */
+struct swim_trust {
+    void *arg;
+    void (*sign)(void *arg, const uint8_t *bytes, size_t len, uint8_t ret_sig[WIRE_SIG]);
+    bool (*verify)(void *arg, const uint8_t key[WIRE_KEY], const uint8_t *bytes, size_t len,
+                   const uint8_t sig[WIRE_SIG]);
+};
+
 struct swim {
     struct prng prng;
+    struct swim_trust trust;
+    uint64_t born_ms;
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
     uint64_t worse_ms; /* when its health last became worse, or better by itself */
@@ -181,7 +207,8 @@ struct swim {
         watched;             /* slots in use; alive + degraded + suspect; suspect + degraded */
     uint32_t walk;           /* position in the shuffled round */
     uint32_t free_from;      /* all slots from here on were never used */
-    uint64_t refused_claims; /* updates refused: impossible incarnations, unknown members */
+    uint64_t refused_claims; /* updates refused: not signed by whom they should be */
+    uint64_t verified;       /* signatures looked at */
     uint16_t order[GOSSIP_MEMBERS_MAX];
     uint16_t round[GOSSIP_MEMBERS_MAX]; /* SWIM 4.3: a shuffled round-robin */
     uint32_t round_len;
@@ -192,6 +219,7 @@ struct swim {
 struct swim_packet {
     uint64_t to; /* 0: to where the packet being handled came from */
     bool stream;
+    bool intro; /* the receiver may not know us: carries our own word */
     uint16_t len;
     uint8_t data[SWIM_PACKET_MAX];
 };
@@ -207,6 +235,8 @@ struct swim_options {
     struct sockaddr_storage addr;
     struct gossip_meta meta;
     uint64_t incarnation, epoch, seed;
+    uint8_t key[WIRE_KEY];
+    struct swim_trust trust;
 };
 /* s must be zeroed memory (pages of unused slots are never touched). */
 void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms);
@@ -216,10 +246,14 @@ static inline void swim_clock(struct swim *s, uint64_t now_us)
 }
 uint64_t swim_deadline(const struct swim *s);
 void swim_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
-/* An authentic, fresh packet of member `from` (whose session is `epoch`). Returns 0 or
- * ERR_MALFORMED. */
+/* A fresh packet of member `from` (whose session is `epoch`), proven to be its. Returns 0,
+ * ERR_MALFORMED, or ERR_AUTH: something in it is not signed by whom it should be. */
 int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, const uint8_t *data,
               size_t len, struct swim_out *out);
+/* A packet of somebody with the cluster's key who says that it is `from`: what is signed counts,
+ * pings are answered, nothing else. */
+int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uint8_t *data,
+                       size_t len, struct swim_out *out);
 /* Any other authentic packet of that member: a sign of life. False: unknown member. */
 bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch);
 void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
@@ -228,9 +262,14 @@ void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check
 void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out);
 /* The member that we observe on a ring; NULL: none. */
 const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
-/* What a member told of itself in a join or welcome; then ask it for its list. */
-void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w, uint64_t epoch,
-                  bool sync, struct swim_out *out);
+/* What a member told of itself in a welcome that came from an address; then ask it for its list. */
+void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
+                  const struct sockaddr_storage *from, bool sync, struct swim_out *out);
+/* The same of one that refused us: what it is counts nevertheless. */
+void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
+                  const struct sockaddr_storage *from, struct swim_out *out);
+/* May we ask now who lives at its address? True once a second. */
+bool swim_challenge(struct swim *s, uint64_t now_ms, uint64_t num);
 /* Does a joiner clash with someone we know? */
 enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joiner,
                              const struct gossip_member **ret_other);

@@ -9,7 +9,7 @@
 
 static void clear_suspicion(struct swim_member *m)
 {
-    m->from_count = 0;
+    m->vote_count = m->stalled_count = 0;
     m->strong = 0;
     m->looked = 0;
     m->due_ms = 0;
@@ -24,53 +24,93 @@ void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
     if (incarnation > WIRE_INCARNATION_MAX)
         return;
     swim_set_state(s, now_ms, me, MEMBER_ALIVE, incarnation, SWIM_CAUSE_REFUTED, 0);
+    swim_sign_self(s);
     s->raised = true;
     swim_enqueue(s, now_ms, me);
 }
 
-static void about_self(struct swim *s, uint64_t now_ms, const struct wire_update *u)
+/* Is it somebody's word that we are not alive as we are? Our own earlier life's, or that of another
+ * who uses our id, counts as well: whoever took it has to hear from us. */
+static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update *u)
 {
     struct swim_member *me = swim_me(s);
-    if (u->incarnation < me->m.incarnation || s->leaving_ms != 0)
-        return;
-    if (u->state == MEMBER_ALIVE && u->incarnation == me->m.incarnation && u->epoch == me->epoch &&
-        wire_addr_equal(&u->addr, &me->m.addr))
-        return; /* our own word coming back */
-    if (u->incarnation - me->m.incarnation > SWIM_JUMP) {
-        s->refused_claims++; /* nobody else takes it either: answering would only burn numbers */
-        return;
+    struct swim_member scratch = {.m = {.num = me->m.num, .incarnation = u->incarnation}};
+    bool doubted = false;
+    int err = 0;
+    if (u->incarnation < me->m.incarnation || u->incarnation - me->m.incarnation > SWIM_JUMP ||
+        s->leaving_ms != 0)
+        return 0;
+    if (u->has_body && memcmp(u->sig, me->sig, sizeof me->sig) != 0) {
+        doubted = swim_is_own_word(s, u);
+        err = doubted ? 0 : ERR_AUTH;
     }
-    /* Lifeguard: being suspected hints that we are slow ourselves. */
-    if (u->state == MEMBER_SUSPECT)
+    if (!doubted && err == 0 && u->state == MEMBER_LEFT)
+        doubted = swim_left(s, me, u);
+    else if (!doubted && err == 0 && u->state != MEMBER_ALIVE &&
+             u->incarnation == me->m.incarnation)
+        err = swim_add_votes(s, now_ms, &scratch, u, &doubted);
+    if (!doubted)
+        return err;
+    /* Lifeguard: being suspected hints that we are slow ourselves. One alone may be wrong. */
+    if (u->state == MEMBER_SUSPECT && (scratch.vote_count > 1 || s->live <= 2))
         swim_worse(s, now_ms, 1);
     swim_raise(s, now_ms, u->incarnation + 1);
+    return 0;
 }
 
-/* ---- alive ---- */
+/* ---- what a member says of itself ---- */
 
 static void take_body(struct swim *s, struct swim_member *m, const struct wire_update *u,
                       uint64_t teller)
 {
     bool same =
         wire_addr_equal(&m->m.addr, &u->addr) && memcmp(&m->m.meta, &u->meta, sizeof u->meta) == 0;
+    if (memcmp(m->key, u->key, sizeof m->key) != 0) {
+        memcpy(m->key, u->key, sizeof m->key);
+        m->epoch = 0;
+        m->met = m->moved = 0;
+    }
     m->m.addr = u->addr;
     m->m.meta = u->meta;
-    if (u->epoch > m->epoch)
+    m->told_epoch = u->epoch;
+    memcpy(m->sig, u->sig, sizeof m->sig);
+    if (u->epoch > m->epoch) {
         m->epoch = u->epoch;
+        m->known_ms = s->now_us / 1000;
+        m->met = 0;
+    }
     if (!same)
         swim_mark_dirty(s, m, SWIM_CAUSE_META, teller);
+}
+
+static bool own_vote(const struct swim *s, const struct wire_vote *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].num == s->slot[s->self].m.num)
+            return true;
+    return false;
+}
+
+/* An id belongs to the first key that we saw with it, until its holder failed or left (or we found
+ * it silent ourselves, and others know better than to join us in that); or its own address answered
+ * with another key, as after a lost data directory. */
+static bool may_hold(struct swim *s, uint64_t now_ms, const struct swim_member *m,
+                     const struct wire_update *u, struct swim_out *out)
+{
+    bool silent = m->m.state == MEMBER_SUSPECT && own_vote(s, m->vote, m->vote_count) &&
+                  m->m.heard_mono_ms <= m->since_ms && now_ms - m->since_ms >= SWIM_SUSPECT_MAX_MS;
+    if (memcmp(m->key, u->key, sizeof m->key) == 0 || !swim_is_live(m->m.state) || silent ||
+        m->moved || memcmp(m->first_key, u->key, sizeof m->first_key) == 0)
+        return true;
+    s->refused_claims++;
+    if (out->hellos < SWIM_HELLOS_MAX && swim_challenge(s, now_ms, m->m.num))
+        out->hello[out->hellos++] = m->m.num;
+    return false;
 }
 
 static void alive(struct swim *s, uint64_t now_ms, struct swim_member *m,
                   const struct wire_update *u, uint64_t teller)
 {
-    bool direct = teller == m->m.num;
-    /* Somebody made others believe in an incarnation that its owner never had: its own word
-     * counts, however low. */
-    bool back = direct && m->m.incarnation > u->incarnation &&
-                m->m.incarnation - u->incarnation > SWIM_JUMP;
-    if (u->incarnation <= m->m.incarnation && !back)
-        return;
     take_body(s, m, u, teller);
     bool lived = swim_is_live(m->m.state);
     clear_suspicion(m);
@@ -79,12 +119,54 @@ static void alive(struct swim *s, uint64_t now_ms, struct swim_member *m,
     swim_enqueue(s, now_ms, m);
 }
 
+/* The dead are taken as dead only with a quorum (or their own word that they leave); else they are
+ * looked for. */
+static int add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update *u,
+                       uint64_t teller, bool listed)
+{
+    struct swim_member *m = swim_add(s, now_ms, u, MEMBER_ALIVE, SWIM_CAUSE_JOINED, teller);
+    bool added;
+    if (m == NULL) {
+        s->refused_claims++;
+        return 0;
+    }
+    int err = u->state == MEMBER_FAILED ? swim_add_votes(s, now_ms, m, u, &added) : 0;
+    if (u->state == MEMBER_LEFT && swim_left(s, m, u)) {
+        m->vote[0] = u->vote[0];
+        m->vote_count = 1;
+        swim_set_state(s, now_ms, m, MEMBER_LEFT, u->incarnation, SWIM_CAUSE_LEFT, teller);
+    } else if (u->state == MEMBER_FAILED && m->vote_count >= swim_quorum(s, m)) {
+        swim_set_state(s, now_ms, m, MEMBER_FAILED, u->incarnation, SWIM_CAUSE_CLAIMED, teller);
+    }
+    /* A list that a newcomer was given is known to the others; the digests find exceptions. */
+    if (!listed)
+        swim_enqueue(s, now_ms, m);
+    return err;
+}
+
+static int take_own_word(struct swim *s, uint64_t now_ms, const struct wire_update *u,
+                         uint64_t teller, bool listed, struct swim_out *out)
+{
+    struct swim_member *m = swim_get(s, u->num);
+    if (m != NULL && (u->incarnation <= m->m.incarnation || strcmp(u->id, m->m.id) != 0))
+        return 0;
+    if (!swim_is_own_word(s, u)) {
+        s->refused_claims++;
+        return ERR_AUTH;
+    }
+    if (m == NULL)
+        return add_unknown(s, now_ms, u, teller, listed);
+    if (may_hold(s, now_ms, m, u, out))
+        alive(s, now_ms, m, u, teller);
+    return 0;
+}
+
 /* ---- suspicion ---- */
 
-/* Confirmations that make a suspicion short; a small cluster has fewer to give. */
-static unsigned need(const struct swim *s)
+/* Confirmations that make a suspicion short; where few are left to vote there are fewer to give. */
+static unsigned need(const struct swim *s, const struct swim_member *m)
 {
-    return s->live < 2 ? 0 : (unsigned)swim_min(SWIM_NEED, s->live - 2);
+    return (unsigned)swim_min(SWIM_NEED, swim_voters(s, m) - 1);
 }
 
 static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
@@ -92,8 +174,8 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
     /* max - (max - min) * log(c + 1) / log(need + 1), Lifeguard section IV-B, as a table. */
     static const uint16_t part[SWIM_NEED + 1][SWIM_NEED + 1] = {
         {0, 0, 0}, {0, 1000, 1000}, {0, 631, 1000}};
-    unsigned want = need(s);
-    unsigned have = m->from_count > 0 ? m->from_count - 1u : 0;
+    unsigned want = need(s, m);
+    unsigned have = m->vote_count > 0 ? m->vote_count - 1u : 0;
     if (have > want)
         have = want;
     uint64_t wait;
@@ -114,265 +196,250 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
         s->watch_ms = m->due_ms;
 }
 
-static bool add_from(struct swim_member *m, const struct wire_update *u)
-{
-    bool added = false;
-    for (size_t i = 0; i < u->from_count; i++) {
-        bool known = u->from[i] == 0 || u->from[i] == m->m.num;
-        for (size_t k = 0; k < m->from_count; k++)
-            known = known || m->from[k] == u->from[i];
-        if (known || m->from_count == WIRE_FROM_MAX)
-            continue;
-        m->from[m->from_count++] = u->from[i];
-        added = true;
-    }
-    return added;
-}
-
 static void trace_claims(struct swim_member *m)
 {
-    if (m->from_count == 0)
+    if (m->vote_count == 0)
         return;
-    m->trace.suspected_by = m->from[0];
-    m->trace.confirmed_count = (uint8_t)(m->from_count - 1);
-    for (size_t i = 1; i < m->from_count; i++)
-        m->trace.confirmed[i - 1] = m->from[i];
+    m->trace.suspected_by = m->vote[0].num;
+    m->trace.confirmed_count = (uint8_t)(m->vote_count - 1);
+    for (size_t i = 1; i < m->vote_count; i++)
+        m->trace.confirmed[i - 1] = m->vote[i].num;
 }
 
-/* A suspect's observers look for themselves at once; so does everybody in a small cluster. */
-static void confirm(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
+/* Who looks when somebody is accused: its observers, whoever was asked to help, and everybody in a
+ * small cluster. */
+static bool is_mine(const struct swim *s, const struct swim_member *m)
 {
     bool mine = s->live <= 2 * SWIM_RINGS;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         mine = mine || s->ring[i].slot == swim_slot_of(s, m);
     for (unsigned i = 0; i < SWIM_RELAYS; i++)
         mine = mine || (s->relay[i].seq != 0 && s->relay[i].slot == swim_slot_of(s, m));
-    if (mine && s->leaving_ms == 0)
+    return mine && s->leaving_ms == 0;
+}
+
+static void confirm(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
+{
+    if (is_mine(s, m))
         swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
 }
 
 static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                           uint64_t incarnation, bool strong, uint64_t by, struct swim_out *out)
+                           struct swim_out *out)
 {
-    m->since_ms = now_ms;
-    m->strong = strong;
+    uint64_t by = m->vote_count > 0 ? m->vote[0].num : 0;
+    bool own = by == 0 || by == swim_me(s)->m.num;
+    /* The accused heard it from the first accuser, before there was a quorum. */
+    m->since_ms = m->vote_count > 1 ? m->voted_ms : now_ms;
+    m->strong = 0;
     m->trace.suspected_ms = now_ms;
     m->trace.failed_ms = 0;
-    bool own = by == swim_me(s)->m.num;
     if (!own)
         m->trace.direct = m->trace.helpers = m->trace.nacks = m->trace.check = 0;
-    swim_set_state(s, now_ms, m, MEMBER_SUSPECT, incarnation,
+    trace_claims(m);
+    swim_set_state(s, now_ms, m, MEMBER_SUSPECT, m->m.incarnation,
                    own ? SWIM_CAUSE_PROBES : SWIM_CAUSE_CLAIMED, own ? 0 : by);
     set_due(s, now_ms, m);
     swim_enqueue(s, now_ms, m);
     if (!own)
         confirm(s, now_ms, m, out);
+    /* The last that could confirm the others is suspected itself. */
+    for (uint32_t i = 0; swim_voters(s, m) == 1 && i < s->count; i++)
+        if (s->slot[s->order[i]].m.state == MEMBER_SUSPECT)
+            set_due(s, now_ms, &s->slot[s->order[i]]);
 }
 
-static void claim_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                          const struct wire_update *u, uint64_t teller, struct swim_out *out)
+static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, enum swim_cause cause,
+                 uint64_t by)
 {
-    bool newer = u->incarnation > m->m.incarnation;
-    uint64_t by = u->from_count > 0 ? u->from[0] : teller;
-    if (!swim_is_live(m->m.state) && !newer)
+    m->trace.failed_ms = now_ms;
+    m->trace.failed_by = by;
+    m->due_ms = 0;
+    swim_set_state(s, now_ms, m, MEMBER_FAILED, m->m.incarnation, cause, by);
+    swim_enqueue(s, now_ms, m);
+}
+
+/* The teller has buried it, with a quorum. What we held to be alive a moment ago, as after a
+ * partition, gets the time to refute before we believe it; the paper would bury it at once. */
+static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t teller)
+{
+    bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
+    if (!m->strong && silent && now_ms >= s->quiet_ms &&
+        now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
+        bury(s, now_ms, m, SWIM_CAUSE_CLAIMED, teller);
         return;
-    if (newer || m->m.state == MEMBER_ALIVE)
-        clear_suspicion(m);
-    bool added = add_from(m, u);
-    trace_claims(m);
-    if (m->m.state == MEMBER_SUSPECT && !newer) {
-        if (added) {
-            set_due(s, now_ms, m);
-            swim_enqueue(s, now_ms, m);
-        }
-    } else if (m->m.state != MEMBER_DEGRADED || newer || m->from_count > need(s)) {
-        become_suspect(s, now_ms, m, u->incarnation, false, by, out);
-    } else if (added && by != swim_me(s)->m.num) {
-        confirm(s, now_ms, m, out); /* one voice is too few; our own look decides */
     }
+    m->strong = 1;
+    set_due(s, now_ms, m);
 }
 
-static void claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                           const struct wire_update *u, uint64_t teller)
+static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                        const struct wire_update *u, uint64_t teller, struct swim_out *out)
 {
-    bool newer = u->incarnation > m->m.incarnation;
-    if (!newer && (m->m.state == MEMBER_DEGRADED || !swim_is_live(m->m.state)))
-        return;
+    bool added;
+    if (!swim_is_live(m->m.state))
+        return 0;
+    int err = swim_add_votes(s, now_ms, m, u, &added);
+    bool quorum = m->vote_count >= swim_quorum(s, m);
+    bool own = own_vote(s, m->vote, m->vote_count);
+    if (m->m.state == MEMBER_SUSPECT && added) {
+        trace_claims(m);
+        set_due(s, now_ms, m);
+        swim_enqueue(s, now_ms, m);
+    } else if (m->m.state == MEMBER_ALIVE ? quorum || own : m->vote_count > need(s, m)) {
+        /* A host that answers (degraded) weighs more than silence, unless all who could confirm
+         * saw silence. */
+        if (m->m.state != MEMBER_SUSPECT)
+            become_suspect(s, now_ms, m, out);
+    } else if (added) {
+        swim_enqueue(s, now_ms, m); /* one voice is too few; but others shall hear it */
+        confirm(s, now_ms, m, out);
+    }
+    if (m->m.state == MEMBER_SUSPECT && u->state == MEMBER_FAILED && quorum)
+        claim_dead(s, now_ms, m, teller);
+    return err;
+}
+
+static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                          const struct wire_update *u, struct swim_out *out)
+{
+    bool added;
+    if (m->m.state == MEMBER_DEGRADED || !swim_is_live(m->m.state))
+        return 0;
     /* Proof that the host is there outweighs the silence that led to a suspicion, unless a
      * quorum saw silence. */
-    if (!newer && m->m.state == MEMBER_SUSPECT && (m->strong || m->from_count > need(s)))
-        return;
-    clear_suspicion(m);
+    if (m->m.state == MEMBER_SUSPECT && (m->strong || m->vote_count > need(s, m)))
+        return 0;
+    int err = swim_add_votes(s, now_ms, m, u, &added);
+    if (m->stalled_count < swim_quorum(s, m) && !own_vote(s, m->stalled, m->stalled_count)) {
+        if (added) {
+            swim_enqueue(s, now_ms, m);
+            confirm(s, now_ms, m, out);
+        }
+        return err;
+    }
+    m->vote_count = 0;
+    m->strong = 0;
     m->since_ms = now_ms;
     m->due_ms = now_ms + SWIM_STALLED_MS;
     if (s->watch_ms == 0 || m->due_ms < s->watch_ms)
         s->watch_ms = m->due_ms;
     m->trace.suspected_ms = now_ms;
-    m->trace.suspected_by = u->from_count > 0 ? u->from[0] : teller;
+    m->trace.suspected_by = m->stalled[0].num;
     m->trace.confirmed_count = 0;
-    swim_set_state(s, now_ms, m, MEMBER_DEGRADED, u->incarnation, SWIM_CAUSE_STALLED,
+    swim_set_state(s, now_ms, m, MEMBER_DEGRADED, m->m.incarnation, SWIM_CAUSE_STALLED,
                    m->trace.suspected_by);
     swim_enqueue(s, now_ms, m);
+    return err;
 }
 
 /* ---- death ---- */
 
-static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t incarnation,
-                 enum swim_cause cause, uint64_t by)
+static int claim_left(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                      const struct wire_update *u, uint64_t teller)
 {
-    m->trace.failed_ms = now_ms;
-    m->trace.failed_by = by;
-    m->due_ms = 0;
-    swim_set_state(s, now_ms, m, MEMBER_FAILED, incarnation, cause, by);
-    swim_enqueue(s, now_ms, m);
-}
-
-static void claim_failed(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                         const struct wire_update *u, uint64_t teller, struct swim_out *out)
-{
-    bool newer = u->incarnation > m->m.incarnation;
-    uint64_t by = u->from_count > 0 ? u->from[0] : teller;
-    if (!swim_is_live(m->m.state)) {
-        if (newer)
-            bury(s, now_ms, m, u->incarnation, SWIM_CAUSE_CLAIMED, by);
-        return;
-    }
-    bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
-    bool suspect = m->m.state == MEMBER_SUSPECT && !newer;
-    if (suspect && !m->strong && silent && now_ms >= s->quiet_ms &&
-        now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
-        bury(s, now_ms, m, m->m.incarnation, SWIM_CAUSE_CLAIMED, by);
-        return;
-    }
-    /* We held it to be alive a moment ago: after a partition, or told by one sick member. It gets
-     * the time to refute before we believe it; the paper would bury it at once. */
-    if (suspect) {
-        m->strong = 1;
-        set_due(s, now_ms, m);
-        return;
+    if (m->m.state == MEMBER_LEFT)
+        return 0;
+    if (!swim_left(s, m, u)) {
+        s->refused_claims++;
+        return ERR_AUTH;
     }
     clear_suspicion(m);
-    add_from(m, u);
-    trace_claims(m);
-    become_suspect(s, now_ms, m, u->incarnation, true, by, out);
-}
-
-static void claim_left(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                       const struct wire_update *u, uint64_t teller)
-{
-    if (m->m.state == MEMBER_LEFT && u->incarnation == m->m.incarnation)
-        return;
-    clear_suspicion(m);
+    m->vote[0] = u->vote[0];
+    m->vote_count = 1;
     swim_set_state(s, now_ms, m, MEMBER_LEFT, u->incarnation, SWIM_CAUSE_LEFT, teller);
     swim_enqueue(s, now_ms, m);
+    return 0;
 }
 
 /* ---- entry points ---- */
 
-static void add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update *u,
-                        uint64_t teller, bool listed)
+int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
+                bool listed, struct swim_out *out)
 {
-    if (!u->has_body) {
-        s->refused_claims++;
-        return;
-    }
-    enum gossip_state state = swim_is_live(u->state) ? MEMBER_ALIVE : u->state;
-    struct swim_member *m = swim_add(
-        s, now_ms, u, state, state == MEMBER_LEFT ? SWIM_CAUSE_LEFT : SWIM_CAUSE_JOINED, teller);
-    if (m == NULL) {
-        s->refused_claims++;
-        return;
-    }
-    /* A list that a newcomer was given is known to the others; the digests find exceptions. */
-    if (!listed)
-        swim_enqueue(s, now_ms, m);
-}
-
-void swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
-                 bool listed, struct swim_out *out)
-{
-    if (u->num == swim_me(s)->m.num) {
-        about_self(s, now_ms, u);
-        return;
-    }
+    if (u->num == swim_me(s)->m.num)
+        return about_self(s, now_ms, u);
+    bool known = swim_get(s, u->num) != NULL;
+    int err = u->has_body ? take_own_word(s, now_ms, u, teller, listed, out) : 0;
     struct swim_member *m = swim_get(s, u->num);
+    if (err != 0 || u->state == MEMBER_ALIVE)
+        return err;
+    /* Said to be dead, by too few: whoever meets it for the first time looks for itself. */
+    if (!known && m != NULL && u->state == MEMBER_FAILED && m->m.state == MEMBER_ALIVE)
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
     if (m == NULL) {
-        add_unknown(s, now_ms, u, teller, listed);
-        m = swim_get(s, u->num);
-        if (m == NULL || !swim_is_watched(u->state))
-            return;
-    }
-    bool direct = teller == u->num;
-    if ((u->has_body && strcmp(u->id, m->m.id) != 0) ||
-        (!direct && u->incarnation > m->m.incarnation &&
-         u->incarnation - m->m.incarnation > SWIM_JUMP)) {
         s->refused_claims++;
-        return;
+        return 0;
     }
-    if (u->state == MEMBER_ALIVE) {
-        alive(s, now_ms, m, u, teller);
-        return;
-    }
-    if (u->incarnation < m->m.incarnation)
-        return;
-    if (u->has_body && u->incarnation > m->m.incarnation)
-        take_body(s, m, u, teller);
+    if (u->incarnation > m->m.incarnation && now_ms >= s->sync_ms && swim_get(s, teller) != NULL)
+        /* It has said something since that we missed: whoever knows it has its word. */
+        swim_sync_ask(s, now_ms, teller, false, false, out);
+    if (u->incarnation != m->m.incarnation)
+        return 0;
     if (u->state == MEMBER_DEGRADED)
-        claim_degraded(s, now_ms, m, u, teller);
-    else if (u->state == MEMBER_SUSPECT)
-        claim_suspect(s, now_ms, m, u, teller, out);
-    else if (u->state == MEMBER_FAILED)
-        claim_failed(s, now_ms, m, u, teller, out);
-    else
-        claim_left(s, now_ms, m, u, teller);
+        return claim_degraded(s, now_ms, m, u, out);
+    if (u->state == MEMBER_LEFT)
+        return claim_left(s, now_ms, m, u, teller);
+    return claim_silent(s, now_ms, m, u, teller, out);
 }
 
 void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out)
 {
+    struct wire_update u = {.state = stalled ? MEMBER_DEGRADED : MEMBER_SUSPECT,
+                            .num = m->m.num,
+                            .incarnation = m->m.incarnation,
+                            .vote_count = 1};
+    swim_vote(s, m, u.state, &u.vote[0]);
     /* Degraded is: the host answers, the process may come back. One that refuses connections has
      * no such process any more. */
     if (gone && m->m.state == MEMBER_DEGRADED) {
         clear_suspicion(m);
-        m->from[m->from_count++] = swim_me(s)->m.num;
-        trace_claims(m);
-        become_suspect(s, now_ms, m, m->m.incarnation, false, swim_me(s)->m.num, out);
-        swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
-        return;
+        m->vote[m->vote_count++] = u.vote[0];
+        m->voted_ms = now_ms;
+        become_suspect(s, now_ms, m, out);
+    } else {
+        (void)!swim_update(s, now_ms, &u, swim_me(s)->m.num, false, out);
     }
-    struct wire_update u = {.state = stalled ? MEMBER_DEGRADED : MEMBER_SUSPECT,
-                            .num = m->m.num,
-                            .incarnation = m->m.incarnation,
-                            .from_count = 1,
-                            .from = {swim_me(s)->m.num}};
-    swim_update(s, now_ms, &u, swim_me(s)->m.num, false, out);
     /* Lifeguard's buddy: the accused hears it first, from us. */
     swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
+}
+
+static void look_again(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
+{
+    m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
+    swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
 }
 
 static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
 {
     bool sick = now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT;
+    bool enough = m->vote_count >= swim_quorum(s, m);
     /* Never bury on our own what still talks to us: it has not heard of the suspicion yet. */
     bool talks = m->m.heard_mono_ms > m->since_ms && now_ms - m->m.heard_mono_ms < SWIM_TALKS_MS;
     if (sick || talks) {
         m->due_ms = now_ms + 500;
         swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
-        return;
-    }
-    if (m->m.state == MEMBER_DEGRADED) {
-        become_suspect(s, now_ms, m, m->m.incarnation, true, swim_me(s)->m.num, out);
-        return;
-    }
-    /* Nobody joined us in it: it may never have heard of it (a partition that healed meanwhile). */
-    if (!m->looked && !m->strong && m->from_count <= need(s)) {
+    } else if (m->m.state == MEMBER_DEGRADED) {
+        /* Its observers say so first; then there are votes for everybody. */
+        if (is_mine(s, m)) {
+            clear_suspicion(m);
+            swim_vote(s, m, MEMBER_SUSPECT, &m->vote[0]);
+            m->vote_count = 1;
+            m->voted_ms = now_ms;
+            become_suspect(s, now_ms, m, out);
+        } else {
+            m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
+        }
+    } else if (!enough || (!m->looked && !m->strong && m->vote_count <= need(s, m))) {
+        /* Nobody is buried on one word: a look may add ours. And where few could join us in it, it
+         * may never have heard of it (a partition that healed meanwhile). */
         m->looked = 1;
-        m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
-        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
-        return;
+        look_again(s, now_ms, m, out);
+    } else {
+        bury(s, now_ms, m, SWIM_CAUSE_TIMEOUT, 0);
+        swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
     }
-    bury(s, now_ms, m, m->m.incarnation, SWIM_CAUSE_TIMEOUT, 0);
-    swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
 }
 
 uint64_t swim_watch_deadline(const struct swim *s)

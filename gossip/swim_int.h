@@ -48,9 +48,28 @@ void swim_find_rings(struct swim *s);
 bool swim_observes(const struct swim *s, uint16_t observer, uint16_t target);
 uint16_t swim_slot_of(const struct swim *s, const struct swim_member *m);
 
+/* swim_trust.c: what counts as whose word. */
+/* Signs what we say of ourselves now. */
+void swim_sign_self(struct swim *s);
+/* Is the body its member's own word? */
+bool swim_is_own_word(struct swim *s, const struct wire_update *u);
+/* Is it m's own word that it leaves? */
+bool swim_left(struct swim *s, const struct swim_member *m, const struct wire_update *u);
+/* Our vote about what we hold of m, in this state. */
+void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_state state,
+               struct wire_vote *ret);
+/* Adds the votes of u that are new and of members that we know. ERR_AUTH: one is forged. */
+int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                   const struct wire_update *u, bool *ret_added);
+/* Members that could vote about m, this one included: those that nobody suspects. */
+uint32_t swim_voters(const struct swim *s, const struct swim_member *m);
+/* Votes that it takes to suspect or bury m. */
+unsigned swim_quorum(const struct swim *s, const struct swim_member *m);
+
 /* swim_claims.c */
-void swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
-                 bool listed, struct swim_out *out);
+/* 0, or ERR_AUTH: not the word of whom it should be. */
+int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, uint64_t teller,
+                bool listed, struct swim_out *out);
 void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out);
 void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspicion timers */
@@ -63,8 +82,8 @@ uint64_t swim_probe_deadline(const struct swim *s);
 void swim_probe_reset(struct swim *s);
 void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
                       enum swim_probe_kind kind, uint8_t ring, struct swim_out *out);
-void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                  struct swim_out *out);
+void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                  const struct wire_head *h, struct swim_out *out);
 void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
                  struct swim_out *out);
 void swim_on_nack(struct swim *s, const struct wire_head *h);
@@ -72,13 +91,14 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
                       struct swim_out *out);
 
 /* swim_spread.c */
-void swim_describe(const struct swim *s, const struct swim_member *m, bool body,
-                   struct wire_update *ret);
+void swim_describe(const struct swim_member *m, bool body, struct wire_update *ret);
 void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m);
 void swim_forget(struct swim *s, struct swim_member *m);
 /* Builds a packet: head, `about` first (may be NULL), then what is to be spread, as fits. */
 void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
                const struct swim_member *about, bool spread, struct swim_out *out);
+/* The packet to that member that was built last introduces us, if there is room. */
+void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out);
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
 uint64_t swim_spread_deadline(const struct swim *s);
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,

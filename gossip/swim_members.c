@@ -165,12 +165,16 @@ struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_
     uint16_t slot = free_slot(s);
     ENSURE(slot != SWIM_NONE);
     struct swim_member *m = &s->slot[slot];
-    *m = (struct swim_member){.epoch = u->epoch, .at = (uint16_t)s->count};
+    *m = (struct swim_member){.epoch = u->epoch, .known_ms = now_ms, .at = (uint16_t)s->count};
     m->m.num = u->num;
     memcpy(m->m.id, u->id, sizeof m->m.id);
     m->m.addr = u->addr;
     m->m.meta = u->meta;
+    m->told_epoch = u->epoch;
     m->m.incarnation = u->incarnation;
+    memcpy(m->key, u->key, sizeof m->key);
+    memcpy(m->first_key, u->key, sizeof m->first_key);
+    memcpy(m->sig, u->sig, sizeof m->sig);
     s->order[s->count++] = slot;
     s->table[table_place(s, u->num)] = (uint16_t)(slot + 1);
     m->m.state = state;

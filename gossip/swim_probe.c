@@ -46,12 +46,15 @@ static void learn_rtt(struct swim_member *m, uint64_t us)
 
 /* ---- sending pings ---- */
 
-static void send_ping(struct swim *s, struct swim_member *m, uint32_t seq, uint8_t ring,
+/* Whoever is held to be anything but alive is told so, and can refute. Whoever does not answer may
+ * not know us: the second try says who we are. */
+static void send_ping(struct swim *s, struct swim_member *m, uint32_t seq, uint8_t ring, bool again,
                       struct swim_out *out)
 {
     struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};
-    /* Whoever is held to be anything but alive is told so, and can refute. */
-    swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, true, out);
+    swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, !again, out);
+    if (again)
+        swim_introduce(s, m->m.num, out);
 }
 
 static struct swim_probe *free_probe(struct swim *s)
@@ -104,7 +107,7 @@ void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
         p->due_ms = now_ms + step;
         want_check(p, m, out);
     }
-    send_ping(s, m, p->seq, ring, out);
+    send_ping(s, m, p->seq, ring, kind == PROBE_DEAD, out);
 }
 
 static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
@@ -115,7 +118,7 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
     p->due_ms = now_ms + SWIM_INDIRECT_MIN_MS * (1 + s->health);
     if (p->due_ms < now_ms + p->timeout_ms)
         p->due_ms = now_ms + p->timeout_ms;
-    send_ping(s, m, p->seq, 0, out);
+    send_ping(s, m, p->seq, 0, true, out);
     want_check(p, m, out);
     struct wire_head h = {.type = WIRE_PING_REQ, .seq = p->seq, .target = m->m.num};
     for (unsigned tries = 0; tries < 3 * SWIM_HELPERS && p->helpers < SWIM_HELPERS; tries++) {
@@ -194,12 +197,12 @@ static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, str
     } else if (p->kind == PROBE_CONFIRM && p->tries < SWIM_CONFIRM_TRIES) {
         p->due_ms = now_ms + (p->due_ms - p->started_ms) / p->tries;
         p->tries++;
-        send_ping(s, m, p->seq, 0, out);
+        send_ping(s, m, p->seq, 0, true, out);
     } else if (p->kind != PROBE_CONFIRM && p->tries == 1) {
         /* A lost packet is the usual reason: one more before others are troubled. */
         p->tries++;
         p->due_ms = p->started_ms + p->timeout_ms;
-        send_ping(s, m, p->seq, 0, out);
+        send_ping(s, m, p->seq, 0, true, out);
     } else if (p->stage == 0 && (p->kind == PROBE_RING || p->kind == PROBE_RANDOM)) {
         go_indirect(s, now_ms, p, m, out);
     } else {
@@ -287,7 +290,7 @@ static void relay_due(struct swim *s, uint64_t now_ms, struct swim_relay *r, str
     if (r->tries < 2) {
         r->tries++;
         r->due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3;
-        send_ping(s, m, r->seq, 0, out);
+        send_ping(s, m, r->seq, 0, true, out);
     } else if (r->tries == 2) {
         struct wire_head h = {.type = WIRE_NACK, .seq = r->asker_seq};
         swim_send(s, r->asker, &h, NULL, true, out);
@@ -371,19 +374,18 @@ static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *
         s->sync_tries++;
 }
 
-void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                  struct swim_out *out)
+void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                  const struct wire_head *h, struct swim_out *out)
 {
     struct swim_member *m = swim_get(s, from);
     struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq};
     if (h->ring >= 1 && h->ring <= SWIM_RINGS)
         ack.wait_ms = wished_wait(now_ms, h->ring);
     bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
-    swim_send(s, 0, &ack, tell ? m : NULL, true, out);
-    if (m != NULL)
+    /* A stranger's address is not proven: the answer is no longer than what came. */
+    swim_send(s, 0, &ack, tell && proven ? m : NULL, proven, out);
+    if (m != NULL && proven)
         compare_digest(s, now_ms, m, h->digest, out);
-    else if (now_ms >= s->sync_ms)
-        swim_sync_ask(s, now_ms, 0, false, false, out); /* it knows us, we lost it: its list */
 }
 
 static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)
@@ -456,7 +458,7 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
                                 .seq = next_seq(s),
                                 .slot = swim_slot_of(s, m),
                                 .tries = 1};
-    send_ping(s, m, free->seq, 0, out);
+    send_ping(s, m, free->seq, 0, false, out);
 }
 
 void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,

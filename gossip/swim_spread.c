@@ -72,39 +72,44 @@ static unsigned sends_max(const struct swim *s)
 
 /* ---- packets ---- */
 
-void swim_describe(const struct swim *s, const struct swim_member *m, bool body,
-                   struct wire_update *ret)
+void swim_describe(const struct swim_member *m, bool body, struct wire_update *ret)
 {
-    *ret = (struct wire_update){.state = m->m.state,
+    /* Accused, but by too few for us to suspect it: the accusation is the news. */
+    bool accused = m->m.state == MEMBER_ALIVE && !body && m->vote_count + m->stalled_count > 0;
+    enum gossip_state state = !accused            ? m->m.state
+                              : m->vote_count > 0 ? MEMBER_SUSPECT
+                                                  : MEMBER_DEGRADED;
+    *ret = (struct wire_update){.state = state,
                                 .num = m->m.num,
                                 .incarnation = m->m.incarnation,
-                                .has_body = body || m->m.state == MEMBER_ALIVE,
-                                .epoch = m->epoch,
+                                .has_body = body || state == MEMBER_ALIVE,
+                                .epoch = m->told_epoch,
                                 .addr = m->m.addr,
                                 .meta = m->m.meta};
     memcpy(ret->id, m->m.id, sizeof ret->id);
-    if (m->m.state == MEMBER_SUSPECT) {
-        ret->from_count = m->from_count;
-        memcpy(ret->from, m->from, sizeof ret->from);
-    } else if (m->m.state == MEMBER_DEGRADED || m->m.state == MEMBER_FAILED) {
-        uint64_t by = m->m.state == MEMBER_FAILED ? m->trace.failed_by : m->trace.suspected_by;
-        ret->from_count = 1;
-        ret->from[0] = by != 0 ? by : s->slot[s->self].m.num;
+    memcpy(ret->key, m->key, sizeof ret->key);
+    memcpy(ret->sig, m->sig, sizeof ret->sig);
+    if (state == MEMBER_DEGRADED) {
+        ret->vote_count = m->stalled_count;
+        memcpy(ret->vote, m->stalled, sizeof m->stalled);
+    } else if (state != MEMBER_ALIVE) {
+        ret->vote_count = m->vote_count;
+        memcpy(ret->vote, m->vote, sizeof m->vote);
     }
 }
 
 void swim_self_update(const struct swim *s, struct wire_update *ret)
 {
-    swim_describe(s, &s->slot[s->self], true, ret);
+    swim_describe(&s->slot[s->self], true, ret);
 }
 
 /* False: it did not fit. */
-static bool put_member(const struct swim *s, struct wbuf *w, const struct swim_member *m, bool body)
+static bool put_member(struct wbuf *w, const struct swim_member *m, bool body)
 {
     uint8_t bytes[WIRE_UPDATE_MAX];
     struct wire_update u;
     struct wbuf one;
-    swim_describe(s, m, body, &u);
+    swim_describe(m, body, &u);
     wbuf_init(&one, bytes, sizeof bytes);
     wire_put_update(&one, &u);
     ENSURE(!one.bad);
@@ -120,7 +125,7 @@ static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *a
     for (uint32_t turns = s->fresh.count + s->again.count; turns > 0; turns--) {
         struct swim_queue *q = s->fresh.count > 0 ? &s->fresh : &s->again;
         struct swim_member *m = &s->slot[q->head];
-        if (m != about && !put_member(s, w, m, false))
+        if (m != about && !put_member(w, m, false))
             return;
         uint16_t slot = pop(s, q);
         if (++m->sent < limit)
@@ -135,7 +140,29 @@ static struct swim_packet *next_packet(struct swim_out *out, uint64_t to, bool s
     struct swim_packet *p = &out->packet[out->count++];
     p->to = to;
     p->stream = stream;
+    p->intro = false;
     return p;
+}
+
+/* May it not know us yet? We started just now, or it did, and it has not shown that it does. */
+static bool is_new_to(const struct swim *s, uint64_t to)
+{
+    const struct swim_member *m = to == 0 ? NULL : swim_find(s, to);
+    uint64_t now_ms = s->now_us / 1000;
+    return m != NULL && !m->met &&
+           (now_ms - s->born_ms < SWIM_MEET_MS || now_ms - m->known_ms < SWIM_MEET_MS);
+}
+
+void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out)
+{
+    struct swim_packet *p = out->count == 0 ? NULL : &out->packet[out->count - 1];
+    struct wbuf w;
+    if (p == NULL || p->intro || p->to != to)
+        return;
+    wbuf_init(&w, p->data, sizeof p->data);
+    w.len = p->len;
+    p->intro = put_member(&w, &s->slot[s->self], true);
+    p->len = (uint16_t)w.len;
 }
 
 void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
@@ -147,8 +174,13 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
     struct wbuf w;
     wbuf_init(&w, p->data, sizeof p->data);
     wire_put_head(&w, h);
+    if (is_new_to(s, to)) {
+        p->intro = true;
+        if (about != swim_me(s))
+            put_member(&w, swim_me(s), true);
+    }
     if (about != NULL)
-        put_member(s, &w, about, false);
+        put_member(&w, about, false);
     if (spread)
         put_news(s, &w, about);
     ENSURE(!w.bad);
@@ -238,7 +270,7 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
             const struct swim_member *m = &s->slot[s->order[y->at]];
             if ((y->buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0)
                 continue;
-            if (!put_member(s, &w, m, true))
+            if (!put_member(&w, m, true))
                 break;
         }
         p->len = (uint16_t)w.len;

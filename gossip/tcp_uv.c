@@ -272,6 +272,13 @@ static void stream_flush(struct stream *t)
 
 /* ---- receiving ---- */
 
+/* Is the client's key that of the member that it says it is? */
+static bool is_proven(const struct stream *t)
+{
+    const struct swim_member *m = swim_find(t->node->swim, t->num);
+    return m != NULL && memcmp(m->key, t->seal.peer_key, sizeof m->key) == 0;
+}
+
 /* False: the stream was closed or broke the rules. */
 static bool take_messages(struct stream *t)
 {
@@ -290,7 +297,7 @@ static bool take_messages(struct stream *t)
          * been read and makes room for it. */
         uint8_t *body = (uint8_t *)t->plain.data + at + MESSAGE_HEADER;
         body[-1] = channel;
-        node_deliver(g, t->num, t->epoch, body - 1, len + 1, NULL);
+        node_deliver(g, t->seal.peer, is_proven(t), body - 1, len + 1, NULL);
         if (t->state == STREAM_CLOSING)
             return false;
         at += MESSAGE_HEADER + len;
@@ -338,8 +345,12 @@ static bool take_hello(struct stream *t)
     if (t->raw.len < SEAL_HELLO_LEN)
         return true;
     if (t->kind == STREAM_OUT) {
-        if (seal_stream_finish(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data) != 0)
+        const struct swim_member *m = swim_find(g->swim, t->num);
+        const struct seal_pair *pair = m == NULL ? NULL : node_pair(g, m);
+        if (pair == NULL ||
+            seal_stream_finish(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data) != 0)
             return false;
+        seal_stream_prove(&t->seal, pair->secret);
         t->state = STREAM_OPEN;
         buf_drop_front(&t->raw, SEAL_HELLO_LEN);
         stream_flush(t);
@@ -349,11 +360,14 @@ static bool take_hello(struct stream *t)
     if (w == NULL)
         return false;
     seal_stream_init(&t->seal);
-    if (seal_stream_answer(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data, w->data) != 0) {
+    uint8_t secret[32];
+    if (seal_stream_answer(&g->seal, &t->seal, self, (const uint8_t *)t->raw.data, w->data) != 0 ||
+        nodekey_agree(&g->own, t->seal.peer_key, secret) != 0) {
         free(w);
         g->stats.rejected++;
         return false;
     }
+    seal_stream_prove(&t->seal, secret);
     t->state = STREAM_OPEN;
     buf_drop_front(&t->raw, SEAL_HELLO_LEN);
     return stream_write(t, w, SEAL_HELLO_LEN);
@@ -421,7 +435,7 @@ static void on_connected(uv_connect_t *req, int status)
     t->state = STREAM_HELLO;
     t->used_ms = node_now(g);
     seal_stream_init(&t->seal);
-    seal_stream_ask(&g->seal, &t->seal, (struct seal_peer){g->num, g->epoch},
+    seal_stream_ask(&g->seal, &t->seal, (struct seal_peer){g->num, g->epoch}, g->own.public_key,
                     (struct seal_peer){t->num, t->epoch}, w->data);
     if (!stream_write(t, w, SEAL_HELLO_LEN) ||
         uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
@@ -468,9 +482,7 @@ static bool make_room(struct gossip_node *g)
 
 int tcp_hold(struct gossip_node *g, const struct swim_member *m)
 {
-    struct peer *p = &g->peers[m - g->swim->slot];
-    if (p->num != m->m.num)
-        *p = (struct peer){.num = m->m.num};
+    struct peer *p = node_peer(g, m);
     if (p->out != NULL && p->out->epoch != m->epoch)
         stream_close(p->out); /* it restarted: that connection leads to its earlier life */
     if (p->out != NULL)

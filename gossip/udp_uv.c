@@ -42,7 +42,8 @@ struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
 }
 
 static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                        const struct sockaddr_storage *addr, const void *plain, size_t len)
+                        struct seal_pair *pair, const struct sockaddr_storage *addr,
+                        const void *plain, size_t len)
 {
     uint8_t packet[GOSSIP_DATAGRAM_MAX];
     ENSURE(len + SEAL_OVERHEAD <= sizeof packet);
@@ -51,7 +52,7 @@ static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_
     /* 2^48 packets are 89 years at 100,000 a second. */
     ENSURE(g->counter < SEAL_COUNTER_MAX);
     struct seal_peer from = {g->num, g->epoch};
-    size_t size = seal_datagram(&g->seal, type, from, ++g->counter, to, plain, len, packet);
+    size_t size = seal_datagram(&g->seal, type, from, ++g->counter, to, pair, plain, len, packet);
     struct sockaddr_storage target = udp_socket_addr(g, addr);
     uv_buf_t buf = uv_buf_init((char *)packet, (unsigned)size);
     int n = uv_udp_try_send(&g->udp, &buf, 1, (const struct sockaddr *)&target);
@@ -63,33 +64,34 @@ static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_
     }
 }
 
-void udp_send_bound(struct gossip_node *g, struct seal_peer to, const struct sockaddr_storage *addr,
-                    uint8_t channel, const void *data, size_t len)
+void udp_send(struct gossip_node *g, struct seal_peer to, struct seal_pair *pair,
+              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len)
 {
     uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD];
     ENSURE(len < sizeof plain);
     plain[0] = channel;
     if (len > 0)
         memcpy(plain + 1, data, len);
-    send_packet(g, SEAL_BOUND, to, addr, plain, len + 1);
+    send_packet(g, pair != NULL ? SEAL_BOUND : SEAL_INTRO, to, pair, addr, plain, len + 1);
 }
 
 void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
                     size_t len)
 {
-    send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, addr, data, len);
+    send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
 }
 
-/* A sender that was never heard has no window yet: a packet bound to our life cannot be older than
- * it, and membership news may be repeated without harm. Other channels need a known sender. */
+static struct seal_pair *pair_of(void *arg, uint64_t sender)
+{
+    struct gossip_node *g = arg;
+    const struct swim_member *m = swim_find(g->swim, sender);
+    return m == NULL || m->m.self ? NULL : node_pair(g, m);
+}
+
+/* Only packets that prove their sender move its window: nobody else can push it ahead. */
 static bool is_fresh(struct gossip_node *g, const struct seal_header *h)
 {
-    const struct swim_member *m = swim_find(g->swim, h->sender);
-    if (m == NULL)
-        return true;
-    struct peer *p = &g->peers[m - g->swim->slot];
-    if (p->num != h->sender)
-        *p = (struct peer){.num = h->sender};
+    struct peer *p = node_peer(g, swim_find(g->swim, h->sender));
     if (seal_window_accept(&p->window, h->epoch, h->counter) == SEAL_FRESH)
         return true;
     g->stats.replayed++;
@@ -101,7 +103,8 @@ static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal
 {
     char why[400];
     g->stats.rejected++;
-    if (result == SEAL_ELSEWHERE)
+    g->stats.strangers += result == SEAL_STRANGER;
+    if (result == SEAL_ELSEWHERE || result == SEAL_STRANGER)
         return; /* usual for a second after our restart: the sender does not know it yet */
     if (result == SEAL_SHORT) {
         snprintf(why, sizeof why, "not a packet of this protocol version");
@@ -132,7 +135,7 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
         return;
     }
     struct seal_peer self = {g->num, g->epoch};
-    enum seal_result result = seal_open(&g->seal, self, packet, len, &h, plain, &size);
+    enum seal_result result = seal_open(&g->seal, self, packet, len, pair_of, g, &h, plain, &size);
     if (result != SEAL_OK) {
         refuse(g, addr, result, &h);
         return;
@@ -140,8 +143,9 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
     struct sockaddr_storage from = udp_plain_addr(addr);
     if (h.type == SEAL_HELLO)
         join_on_hello(g, &h, plain, size, &from);
-    else if (h.sender != g->num && is_fresh(g, &h))
-        node_deliver(g, h.sender, h.epoch, plain, size, &from);
+    else if (h.sender != g->num && (h.type == SEAL_INTRO || is_fresh(g, &h)))
+        node_deliver(g, (struct seal_peer){h.sender, h.epoch}, h.type == SEAL_BOUND, plain, size,
+                     &from);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

@@ -178,34 +178,83 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
 
 /* ---- updates ---- */
 
-static bool has_from(enum gossip_state state)
+static bool has_votes(enum gossip_state state)
 {
-    return state == MEMBER_DEGRADED || state == MEMBER_SUSPECT || state == MEMBER_FAILED;
+    return state != MEMBER_ALIVE;
+}
+
+static void put_body(struct wbuf *w, const struct wire_update *u)
+{
+    wbuf_u64(w, u->epoch);
+    put_addr(w, &u->addr);
+    put_text(w, u->id, sizeof u->id);
+    put_text(w, u->meta.zone, sizeof u->meta.zone);
+    put_text(w, u->meta.version, sizeof u->meta.version);
+    wbuf_u16(w, u->meta.api_port);
+    wbuf_u8(w, u->meta.role);
+    wbuf_u8(w, u->meta.lifecycle);
+    wbuf_bytes(w, u->key, sizeof u->key);
+}
+
+size_t wire_statement(const struct wire_update *u, uint64_t by, uint8_t out[WIRE_STATEMENT_MAX])
+{
+    enum { SAYS_ALIVE = 1, SAYS_SILENT = 2, SAYS_STALLED = 3, SAYS_LEFT = 4 };
+    struct wbuf w;
+    wbuf_init(&w, out, WIRE_STATEMENT_MAX);
+    wbuf_u8(&w, by == 0                       ? SAYS_ALIVE
+                : u->state == MEMBER_LEFT     ? SAYS_LEFT
+                : u->state == MEMBER_DEGRADED ? SAYS_STALLED
+                                              : SAYS_SILENT);
+    wbuf_u64(&w, u->num);
+    wbuf_u64(&w, u->incarnation);
+    if (by == 0)
+        put_body(&w, u);
+    else
+        wbuf_u64(&w, by);
+    ENSURE(!w.bad);
+    return w.len;
 }
 
 void wire_put_update(struct wbuf *w, const struct wire_update *u)
 {
     ENSURE(u->state >= MEMBER_ALIVE && u->state <= MEMBER_LEFT);
     ENSURE(u->state != MEMBER_ALIVE || u->has_body);
-    ENSURE(u->from_count <= WIRE_FROM_MAX);
+    ENSURE(u->vote_count <= WIRE_VOTES_MAX);
     wbuf_u8(w, (uint8_t)((unsigned)u->state | (u->has_body ? BODY_BIT : 0)));
     wbuf_u64(w, u->num);
     wbuf_varint(w, u->incarnation);
     if (u->has_body) {
-        wbuf_u64(w, u->epoch);
-        put_addr(w, &u->addr);
-        put_text(w, u->id, sizeof u->id);
-        put_text(w, u->meta.zone, sizeof u->meta.zone);
-        put_text(w, u->meta.version, sizeof u->meta.version);
-        wbuf_u16(w, u->meta.api_port);
-        wbuf_u8(w, u->meta.role);
-        wbuf_u8(w, u->meta.lifecycle);
+        put_body(w, u);
+        wbuf_bytes(w, u->sig, sizeof u->sig);
     }
-    if (has_from(u->state)) {
-        wbuf_u8(w, u->from_count);
-        for (size_t i = 0; i < u->from_count; i++)
-            wbuf_u64(w, u->from[i]);
+    if (has_votes(u->state)) {
+        wbuf_u8(w, u->vote_count);
+        for (size_t i = 0; i < u->vote_count; i++) {
+            wbuf_u64(w, u->vote[i].num);
+            wbuf_bytes(w, u->vote[i].sig, WIRE_SIG);
+        }
     }
+}
+
+static void get_bytes(struct rbuf *r, uint8_t *out, size_t len)
+{
+    const uint8_t *at = rbuf_bytes(r, len);
+    if (at != NULL)
+        memcpy(out, at, len);
+}
+
+static void get_body(struct rbuf *r, struct wire_update *ret)
+{
+    ret->epoch = rbuf_u64(r);
+    get_addr(r, &ret->addr);
+    get_text(r, ret->id, sizeof ret->id);
+    get_text(r, ret->meta.zone, sizeof ret->meta.zone);
+    get_text(r, ret->meta.version, sizeof ret->meta.version);
+    ret->meta.api_port = rbuf_u16(r);
+    ret->meta.role = rbuf_u8(r);
+    ret->meta.lifecycle = rbuf_u8(r);
+    get_bytes(r, ret->key, sizeof ret->key);
+    get_bytes(r, ret->sig, sizeof ret->sig);
 }
 
 int wire_get_update(struct rbuf *r, struct wire_update *ret)
@@ -221,23 +270,18 @@ int wire_get_update(struct rbuf *r, struct wire_update *ret)
         (ret->state == MEMBER_ALIVE && !ret->has_body))
         return ERR_MALFORMED;
     if (ret->has_body) {
-        ret->epoch = rbuf_u64(r);
-        get_addr(r, &ret->addr);
-        get_text(r, ret->id, sizeof ret->id);
-        get_text(r, ret->meta.zone, sizeof ret->meta.zone);
-        get_text(r, ret->meta.version, sizeof ret->meta.version);
-        ret->meta.api_port = rbuf_u16(r);
-        ret->meta.role = rbuf_u8(r);
-        ret->meta.lifecycle = rbuf_u8(r);
+        get_body(r, ret);
         if (ret->addr.ss_family == 0 || ret->id[0] == '\0')
             return ERR_MALFORMED;
     }
-    if (has_from(ret->state)) {
-        ret->from_count = rbuf_u8(r);
-        if (ret->from_count > WIRE_FROM_MAX)
+    if (has_votes(ret->state)) {
+        ret->vote_count = rbuf_u8(r);
+        if (ret->vote_count > WIRE_VOTES_MAX)
             return ERR_MALFORMED;
-        for (size_t i = 0; i < ret->from_count; i++)
-            ret->from[i] = rbuf_u64(r);
+        for (size_t i = 0; i < ret->vote_count; i++) {
+            ret->vote[i].num = rbuf_u64(r);
+            get_bytes(r, ret->vote[i].sig, WIRE_SIG);
+        }
     }
     return r->bad ? ERR_MALFORMED : 0;
 }

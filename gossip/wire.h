@@ -31,10 +31,19 @@ struct wire_head {
     uint32_t buckets[WIRE_BUCKETS];
 };
 
-#define WIRE_FROM_MAX 4u
+#define WIRE_KEY 32u /* a member's public key, Ed25519 */
+#define WIRE_SIG 64u /* a signature by it */
+#define WIRE_VOTES_MAX 3u
 /* Greater incarnations are malformed: nobody can take the last one and so the last word
  * (memberlist 358). */
 #define WIRE_INCARNATION_MAX (UINT64_C(1) << 62)
+
+/* What one member says about another (or, when it leaves, of itself), signed: nobody can say it in
+ * its name. */
+struct wire_vote {
+    uint64_t num;
+    uint8_t sig[WIRE_SIG];
+};
 
 struct wire_update {
     enum gossip_state state;
@@ -45,10 +54,17 @@ struct wire_update {
     char id[AGENT_ID_MAX];
     struct sockaddr_storage addr;
     struct gossip_meta meta;
-    uint8_t from_count; /* degraded, suspect, failed: who says so */
-    uint64_t from[WIRE_FROM_MAX];
+    uint8_t key[WIRE_KEY];
+    uint8_t sig[WIRE_SIG]; /* of what the member says of itself: num, incarnation, body */
+    uint8_t vote_count;    /* degraded, suspect, failed: who says so; left: the member itself */
+    struct wire_vote vote[WIRE_VOTES_MAX];
 };
-#define WIRE_UPDATE_MAX 256u
+#define WIRE_UPDATE_MAX 512u
+
+/* The bytes that a signature covers: by 0, what the member says of itself; else what `by` says of
+ * it in this state (suspect and failed are one statement: that it is silent). */
+#define WIRE_STATEMENT_MAX 256u
+size_t wire_statement(const struct wire_update *u, uint64_t by, uint8_t out[WIRE_STATEMENT_MAX]);
 
 void wire_put_head(struct wbuf *w, const struct wire_head *h);
 int wire_get_head(struct rbuf *r, struct wire_head *ret) MUST_CHECK;

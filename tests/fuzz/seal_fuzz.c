@@ -12,6 +12,13 @@ static struct seal ours;
 static const struct seal_peer alice = {.num = 11, .epoch = 1000};
 static const struct seal_peer bob = {.num = 22, .epoch = 2000};
 
+static struct seal_pair shared = {.secret = {7, 7, 7}};
+static struct seal_pair *pair_of(void *arg, uint64_t sender)
+{
+    (void)arg;
+    return sender == alice.num ? &shared : NULL;
+}
+
 static void set_up(void)
 {
     static const uint8_t keys[2][32] = {{1, 2, 3}, {4, 5, 6}};
@@ -26,7 +33,7 @@ static void garbage(const uint8_t *data, size_t size)
     size_t len = 0;
     if (size > sizeof plain)
         return;
-    if (seal_open(&ours, bob, data, size, &header, plain, &len) == SEAL_OK)
+    if (seal_open(&ours, bob, data, size, pair_of, NULL, &header, plain, &len) == SEAL_OK)
         abort(); /* a forgery */
     struct seal_stream t;
     uint8_t out[SEAL_HELLO_LEN];
@@ -48,16 +55,17 @@ static void changed(const uint8_t *data, size_t size)
     size_t len = 0;
     if (size < 4 || size > 1400)
         return;
-    size_t n = seal_datagram(&ours, data[0] & 1 ? SEAL_BOUND : SEAL_HELLO, alice, 7, bob, data + 4,
-                             size - 4, packet);
+    static const enum seal_type types[] = {SEAL_BOUND, SEAL_HELLO, SEAL_INTRO};
+    size_t n = seal_datagram(&ours, types[data[0] % 3], alice, 7, bob, &shared, data + 4, size - 4,
+                             packet);
     ENSURE(n == size - 4 + SEAL_OVERHEAD);
-    ENSURE(seal_open(&ours, bob, packet, n, &header, plain, &len) == SEAL_OK);
+    ENSURE(seal_open(&ours, bob, packet, n, pair_of, NULL, &header, plain, &len) == SEAL_OK);
     ENSURE(len == size - 4 && (len == 0 || memcmp(plain, data + 4, len) == 0));
     if (data[3] == 0)
         n -= 1;
     else
         packet[((size_t)data[1] << 8 | data[2]) % n] ^= data[3];
-    ENSURE(seal_open(&ours, bob, packet, n, &header, plain, &len) != SEAL_OK);
+    ENSURE(seal_open(&ours, bob, packet, n, pair_of, NULL, &header, plain, &len) != SEAL_OK);
 }
 
 static void window(const uint8_t *data, size_t size)

@@ -94,8 +94,8 @@ static void make_packets(void)
         wire_put_update(&w, &u);
         u.state = MEMBER_SUSPECT;
         u.num = 3;
-        u.from_count = 1;
-        u.from[0] = 4;
+        u.vote_count = 1;
+        u.vote[0].num = 4;
         wire_put_update(&w, &u);
         ENSURE(!w.bad);
         bytes[2] = 0;

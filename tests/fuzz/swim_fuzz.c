@@ -8,6 +8,7 @@
 #include "agent/base/ensure.h"
 #include "gossip/swim.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/gossip/fake_trust.h"
 
 static struct swim_out out;
 
@@ -32,7 +33,12 @@ static void admit(struct swim *s, uint64_t num, uint64_t now_ms)
                                   .addr = address((uint8_t)num)};
     w.self.id[0] = 'a';
     w.self.id[1] = (char)('a' + num);
-    swim_welcome(s, now_ms, &w, 1, true, &out);
+    w.self.num = hash_str(w.self.id);
+    memset(w.self.key, (int)num, sizeof w.self.key);
+    uint8_t bytes[WIRE_STATEMENT_MAX];
+    fake_sign(w.self.key, bytes, wire_statement(&w.self, 0, bytes), w.self.sig);
+    swim_welcome(s, now_ms, &w, &w.self.addr, true, &out);
+    ENSURE(swim_find(s, w.self.num) != NULL);
 }
 
 static void drain(struct swim *s)
@@ -54,18 +60,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct swim_options o = {
         .id = "self", .addr = address(250), .incarnation = 5, .epoch = 9, .seed = 3};
     uint64_t now_ms = 1000;
+    uint8_t key[WIRE_KEY];
+    fake_trust(&o, key, 99);
     swim_init(s, &o, now_ms);
     for (uint64_t num = 1; num <= 4; num++)
         admit(s, num, now_ms);
     drain(s);
     for (size_t at = 0; at + 3 <= size;) {
         size_t len = data[at];
-        uint64_t from = data[at + 1] % 6 + 1; /* 5 and 6 are strangers */
+        char id[] = {'a', (char)('a' + data[at + 1] % 6 + 1), '\0'}; /* 5 and 6 are strangers */
+        uint64_t from = hash_str(id);
         now_ms += (uint64_t)(data[at + 2] & 127) << (data[at + 2] & 128 ? 4 : 0);
         at += 3;
         len = len < size - at ? len : size - at;
         swim_clock(s, now_ms * 1000);
-        (void)swim_recv(s, now_ms, from, 1, data + at, len, &out);
+        if (swim_find(s, from) != NULL)
+            (void)swim_recv(s, now_ms, from, 1, data + at, len, &out);
+        else
+            (void)swim_recv_stranger(s, now_ms, from, data + at, len, &out);
         drain(s);
         at += len;
         if (swim_deadline(s) <= now_ms) {

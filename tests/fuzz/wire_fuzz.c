@@ -24,8 +24,10 @@ static void check_packet(const uint8_t *data, size_t size)
         rbuf_init(&second, out, w.len);
         ENSURE(wire_get_update(&second, &again) == 0 && rbuf_left(&second) == 0);
         ENSURE(again.num == u.num && again.state == u.state && again.has_body == u.has_body &&
-               again.incarnation == u.incarnation && again.from_count == u.from_count);
+               again.incarnation == u.incarnation && again.vote_count == u.vote_count);
         ENSURE(strnlen(u.id, sizeof u.id) < sizeof u.id);
+        uint8_t said[WIRE_STATEMENT_MAX];
+        ENSURE(wire_statement(&u, u.has_body ? 0 : 5, said) <= sizeof said);
         char text[WIRE_ADDR_TEXT];
         (void)wire_addr_text(&u.addr, text);
         (void)wire_addr_equal(&u.addr, &again.addr);

@@ -44,7 +44,7 @@ LIBRARIES = {
     or f in ("agent/main.c", "agent/flow.c", "agent/commands.c", "agent/publish.c"),
     "lmdb.h": lambda f: f.startswith("store/"),
     "curl/curl.h": lambda f: f.startswith(("agent/aws/", "agent/cli/")),
-    "sodium.h": lambda f: f in ("gossip/seal.c",) or f.startswith("agent/devcloud/"),
+    "sodium.h": lambda f: f in ("gossip/seal.c", "gossip/nodekey.c") or f.startswith("agent/devcloud/"),
     "microhttpd.h": lambda f: f.startswith(("agent/api/", "agent/devcloud/")),
     "jansson.h": lambda f: f.startswith("agent/"),
     "ini.h": lambda f: f.startswith(("agent/config", "agent/aws/")),

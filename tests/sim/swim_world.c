@@ -12,6 +12,7 @@
 #include "agent/base/hash.h"
 #include "gossip/swim_int.h"
 #include "tests/sim/grab.h"
+#include "tests/unit/gossip/fake_trust.h"
 
 #define EPOCH_STEP (UINT64_C(1) << 20)
 #define JOIN_WAIT_MIN_US 100000u /* as gossip/join_uv.c */
@@ -22,7 +23,7 @@
 #define SYN_AGAIN_US 1000000u /* a lost SYN */
 #define WALL_SECONDS UINT64_C(1700000000)
 
-enum type { TYPE_SWIM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
+enum type { TYPE_SWIM, TYPE_INTRO, TYPE_STREAM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
 
 void world_tell(struct world *w, const char *format, ...)
 {
@@ -79,8 +80,14 @@ static void send_packet(struct world *w, uint32_t me, const struct swim_packet *
     count(w, me, to, p->len + SEAL_BYTES, p->stream);
     if (w->packets_told)
         world_tell(w, "%u -> %u: type %u, %u bytes", me, to, p->data[0], p->len);
-    struct net_event ev = {
-        .type = TYPE_SWIM, .from = me, .node = to, .len = p->len, .a = n->epoch, .b = epoch};
+    struct net_event ev = {.type = p->stream  ? TYPE_STREAM
+                                   : p->intro ? TYPE_INTRO
+                                              : TYPE_SWIM,
+                           .from = me,
+                           .node = to,
+                           .len = p->len,
+                           .a = n->epoch,
+                           .b = epoch};
     net_send(&w->net, &ev, p->data, SEAL_BYTES, p->stream);
 }
 
@@ -201,6 +208,8 @@ static void answer_join(struct world *w, uint32_t me, const struct net_event *ev
         return;
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(n->s, &join->self, &other);
+    if (welcome.refusal == WIRE_ID_TAKEN && swim_challenge(n->s, world_ms(w), other->num))
+        send_join(w, me, ev->from);
     if (other != NULL) {
         welcome.known_state = other->state;
         welcome.known_incarnation = other->incarnation;
@@ -216,8 +225,13 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     struct world_node *n = &w->node[me];
     uint64_t nonce;
     memcpy(&nonce, welcome->nonce, sizeof nonce);
-    if (nonce != n->epoch || welcome->refusal != WIRE_ACCEPTED)
+    if (nonce != n->epoch)
         return;
+    if (welcome->refusal != WIRE_ACCEPTED) {
+        swim_refused(n->s, world_ms(w), welcome, &welcome->self.addr, &w->out);
+        perform(w, me, ev->from, ev->a);
+        return;
+    }
     bool seed = false;
     for (unsigned k = 0; k < WORLD_SEEDS; k++) {
         if (n->seed[k] != ev->from)
@@ -233,7 +247,8 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     bool sync = !seed || n->synced < JOIN_SYNCS;
     if (sync && seed)
         n->synced++;
-    swim_welcome(n->s, world_ms(w), welcome, ev->a, sync, &w->out);
+    /* A host keeps its address in all its lives. */
+    swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addr, sync, &w->out);
     perform(w, me, ev->from, ev->a);
 }
 
@@ -260,6 +275,25 @@ static void try_seeds(struct world *w, uint32_t me)
 
 /* ---- receiving ---- */
 
+/* What the shell finds out by the seal: does the receiver share a key with the sender? A vote of
+ * one that has lost its disk since is not verified any more (ERR_AUTH). */
+static void receive_packet(struct world *w, const struct net_event *ev)
+{
+    struct world_node *n = &w->node[ev->node];
+    const struct world_node *from = &w->node[ev->from];
+    const struct swim_member *m = swim_find(n->s, from->num);
+    bool known = m != NULL && memcmp(m->key, from->key, WIRE_KEY) == 0;
+    int err = 0;
+    if (m != NULL && ev->a < m->epoch)
+        return; /* of the sender's earlier life: the seal's window refuses it */
+    if (known && ev->type != TYPE_INTRO)
+        err = swim_recv(n->s, world_ms(w), from->num, ev->a, ev->bytes, ev->len, &w->out);
+    else if (ev->type != TYPE_SWIM)
+        err = swim_recv_stranger(n->s, world_ms(w), from->num, ev->bytes, ev->len, &w->out);
+    ENSURE(err == 0 || err == ERR_AUTH);
+    perform(w, ev->node, ev->from, ev->a);
+}
+
 static void receive(struct world *w, struct net_event *ev)
 {
     struct world_node *n = &w->node[ev->node];
@@ -276,14 +310,9 @@ static void receive(struct world *w, struct net_event *ev)
     }
     if (ev->b != n->epoch)
         return; /* meant for another life: it does not open */
-    if (ev->type == TYPE_SWIM) {
-        const struct swim_member *m = swim_find(n->s, w->node[ev->from].num);
-        if (m != NULL && ev->a < m->epoch)
-            return; /* of the sender's earlier life: the seal's window refuses it */
-        ENSURE(swim_recv(n->s, world_ms(w), w->node[ev->from].num, ev->a, ev->bytes, ev->len,
-                         &w->out) == 0);
-        perform(w, ev->node, ev->from, ev->a);
-    } else if (ev->type == TYPE_CHECK) {
+    if (ev->type == TYPE_SWIM || ev->type == TYPE_INTRO || ev->type == TYPE_STREAM)
+        receive_packet(w, ev);
+    else if (ev->type == TYPE_CHECK) {
         uint32_t about = world_find(w, ev->a);
         enum swim_check result = w->node[about].life == LIFE_UP ? CHECK_CONNECTED : CHECK_REFUSED;
         if (w->node[about].life == LIFE_VANISHED)
@@ -337,7 +366,7 @@ static struct swim *map(int fd)
 
 static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
 {
-    const struct world_node *n = &w->node[i];
+    struct world_node *n = &w->node[i];
     static char id[AGENT_ID_MAX];
     name_of(i, id);
     *ret = (struct swim_options){
@@ -349,6 +378,7 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
     snprintf(ret->meta.zone, sizeof ret->meta.zone, "eu-west-1%c", 'a' + w->net.host[i].zone);
     snprintf(ret->meta.version, sizeof ret->meta.version, "1.0.0");
     ret->meta.api_port = 7380;
+    fake_trust(ret, n->key, i + 1 + (n->key_number << 32));
 }
 
 static void come_up(struct world *w, uint32_t i)
@@ -377,8 +407,10 @@ void world_start(struct world *w, uint32_t i, enum disk disk)
     n->incarnation++;
     if (disk == DISK_OLD)
         n->incarnation = n->incarnation > 3 ? n->incarnation - 3 : 1;
-    if (disk == DISK_LOST)
+    if (disk == DISK_LOST) {
         n->incarnation = wall;
+        n->key_number++;
+    }
     n->greatest = n->incarnation > n->greatest ? n->incarnation : n->greatest;
     n->born = n->incarnation;
     world_tell(w, "%u starts, incarnation %" PRIu64, i, n->incarnation);
@@ -429,21 +461,27 @@ static void make_image(struct world *w, struct swim *s)
                                 .epoch = o.epoch,
                                 .addr = o.addr,
                                 .meta = o.meta};
+        uint8_t said[WIRE_STATEMENT_MAX];
         memcpy(u.id, o.id, sizeof u.id);
+        memcpy(u.key, o.key, sizeof u.key);
+        fake_sign(o.trust.arg, said, wire_statement(&u, 0, said), u.sig);
         wbuf_init(&b, page, sizeof page);
         wire_put_head(&b, &(struct wire_head){.type = WIRE_SYNC});
         wire_put_update(&b, &u);
         ENSURE(swim_recv(s, world_ms(w), w->node[i == 1 ? 2 : 1].num, o.epoch, page, b.len,
                          &w->out) == 0);
+        swim_get(s, u.num)->met = 1;
         w->out.count = w->out.checks = w->out.hellos = 0;
     }
     while (swim_next_change(s, &c))
         ;
 }
 
-static void become(struct swim *s, uint64_t num, uint64_t seed, uint64_t now_ms)
+static void become(struct swim *s, struct world_node *n, uint64_t seed, uint64_t now_ms)
 {
-    struct swim_member *m = swim_get(s, num);
+    struct swim_member *m = swim_get(s, n->num);
+    s->trust.arg = n->key;
+    swim_me(s)->met = 1;
     swim_me(s)->m.self = false;
     m->m.self = true;
     s->self = swim_slot_of(s, m);
@@ -463,7 +501,7 @@ void world_form(struct world *w)
         struct world_node *n = &w->node[i];
         n->s = map(w->image_fd);
         come_up(w, i);
-        become(n->s, n->num, prng_next(&w->prng), world_ms(w));
+        become(n->s, n, prng_next(&w->prng), world_ms(w));
         arm(w, i);
     }
 }

@@ -32,7 +32,9 @@ struct world_node {
     uint64_t num, epoch;
     uint64_t incarnation, greatest; /* persisted; ever used */
     uint64_t born;                  /* incarnation at the start of this life */
-    uint64_t timer_us;              /* armed for; NET_FAR: not */
+    uint8_t key[WIRE_KEY];          /* another one after a lost disk */
+    uint64_t key_number;
+    uint64_t timer_us; /* armed for; NET_FAR: not */
     uint64_t joined_us, join_gap_us;
     uint64_t life_us;      /* since when it is so */
     uint64_t disturbed_us; /* last moment at which it was stopped, starved or cut off */

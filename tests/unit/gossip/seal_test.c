@@ -16,9 +16,19 @@ static struct seal make(const char *cluster, size_t first, size_t count)
     return s;
 }
 
+/* What alice and bob share, and nobody else has. */
+static struct seal_pair shared;
+static struct seal_pair *pair_of(void *arg, uint64_t sender)
+{
+    (void)arg;
+    memset(shared.secret, 77, sizeof shared.secret);
+    return sender == alice.num ? &shared : NULL;
+}
+
 static size_t packet_of(const struct seal *s, enum seal_type type, uint64_t counter, uint8_t *out)
 {
-    return seal_datagram(s, type, alice, counter, bob, "hello, bob", 10, out);
+    return seal_datagram(s, type, alice, counter, bob, pair_of(NULL, alice.num), "hello, bob", 10,
+                         out);
 }
 
 static enum seal_result open_as(const struct seal *s, struct seal_peer self, const uint8_t *packet,
@@ -27,7 +37,7 @@ static enum seal_result open_as(const struct seal *s, struct seal_peer self, con
     struct seal_header h;
     uint8_t plain[1500];
     size_t plain_len = 0;
-    enum seal_result r = seal_open(s, self, packet, len, &h, plain, &plain_len);
+    enum seal_result r = seal_open(s, self, packet, len, pair_of, NULL, &h, plain, &plain_len);
     if (r == SEAL_OK) {
         cr_assert_eq(plain_len, 10);
         cr_assert_eq(memcmp(plain, "hello, bob", 10), 0);
@@ -62,8 +72,8 @@ Test(seal, known_bytes_stay_known)
 Test(seal, any_changed_bit_is_found)
 {
     struct seal s = make("c", 0, 1);
-    static const enum seal_type types[] = {SEAL_BOUND, SEAL_HELLO};
-    for (size_t t = 0; t < 2; t++) {
+    static const enum seal_type types[] = {SEAL_BOUND, SEAL_HELLO, SEAL_INTRO};
+    for (size_t t = 0; t < 3; t++) {
         uint8_t packet[100];
         size_t len = packet_of(&s, types[t], 7, packet);
         cr_assert_eq(open_as(&s, bob, packet, len), SEAL_OK);
@@ -92,6 +102,29 @@ Test(seal, only_the_right_life_of_the_right_member_of_the_right_cluster_opens_it
         packet[1] = (uint8_t)hint;
         cr_assert_neq(open_as(&s, (struct seal_peer){222, 6001}, packet, len), SEAL_OK);
     }
+}
+
+/* Mallory has the cluster's key and knows alice's number, but not what alice and bob share. */
+Test(seal, nobody_else_speaks_in_a_members_name)
+{
+    struct seal s = make("c", 0, 1);
+    struct seal_pair guess = {.secret = {1, 2, 3}};
+    uint8_t packet[100], forged[100], plain[100];
+    struct seal_header h;
+    size_t len = packet_of(&s, SEAL_BOUND, 7, packet), plain_len;
+    cr_assert_eq(seal_datagram(&s, SEAL_BOUND, alice, 8, bob, &guess, "hello, bob", 10, forged),
+                 len);
+    cr_assert_eq(open_as(&s, bob, forged, len), SEAL_FORGED);
+    /* An introduction cannot be passed off as what proves its sender. */
+    packet_of(&s, SEAL_INTRO, 9, forged);
+    cr_assert_eq(seal_open(&s, bob, forged, len, pair_of, NULL, &h, plain, &plain_len), SEAL_OK);
+    cr_assert_eq(h.type, SEAL_INTRO);
+    forged[0] = packet[0];
+    cr_assert_eq(open_as(&s, bob, forged, len), SEAL_FORGED);
+    /* Of whom we do not know nothing bound is opened. */
+    seal_datagram(&s, SEAL_BOUND, (struct seal_peer){333, 1}, 8, bob, &guess, "hello, bob", 10,
+                  forged);
+    cr_assert_eq(open_as(&s, bob, forged, len), SEAL_STRANGER);
 }
 
 Test(seal, keys_rotate_without_loss)
@@ -160,14 +193,32 @@ struct pair {
     uint8_t ask[SEAL_HELLO_LEN], answer[SEAL_HELLO_LEN];
 };
 
+static const uint8_t own_key[32] = {9, 8, 7};
+static const uint8_t agreed[32] = {5, 5, 5}, not_agreed[32] = {5, 5, 6};
+
 static void connect_pair(const struct seal *s, struct pair *p)
 {
     seal_stream_init(&p->client);
     seal_stream_init(&p->server);
-    seal_stream_ask(s, &p->client, alice, bob, p->ask);
+    seal_stream_ask(s, &p->client, alice, own_key, bob, p->ask);
     cr_assert_eq(seal_stream_answer(s, &p->server, bob, p->ask, p->answer), 0);
     cr_assert_eq(seal_stream_finish(s, &p->client, alice, p->answer), 0);
     cr_assert_eq(p->server.peer.num, alice.num);
+    cr_assert_eq(memcmp(p->server.peer_key, own_key, 32), 0);
+    seal_stream_prove(&p->client, agreed);
+    seal_stream_prove(&p->server, agreed);
+}
+
+Test(seal, a_stream_proves_both_sides)
+{
+    struct seal s = make("c", 0, 1);
+    struct pair p;
+    uint8_t one[64], plain[64];
+    connect_pair(&s, &p);
+    seal_stream_prove(&p.client, not_agreed);
+    seal_stream_prove(&p.server, agreed);
+    seal_stream_seal(&p.client, "first", 5, one);
+    cr_assert_eq(seal_stream_open(&p.server, one + 4, 5 + SEAL_TAG, plain), ERR_AUTH);
 }
 
 Test(seal, a_stream_is_mutual_ordered_and_cannot_be_replayed)
@@ -191,7 +242,7 @@ Test(seal, a_stream_is_mutual_ordered_and_cannot_be_replayed)
     cr_assert_eq(seal_stream_open(&again.server, two + 4, 6 + SEAL_TAG, plain), ERR_AUTH);
     /* An old answer does not fit a new hello. */
     seal_stream_init(&again.client);
-    seal_stream_ask(&s, &again.client, alice, bob, again.ask);
+    seal_stream_ask(&s, &again.client, alice, own_key, bob, again.ask);
     cr_assert_eq(seal_stream_finish(&s, &again.client, alice, p.answer), ERR_AUTH);
 }
 
@@ -201,7 +252,7 @@ Test(seal, a_stream_needs_the_key_the_cluster_and_the_right_server)
     struct pair p;
     seal_stream_init(&p.client);
     seal_stream_init(&p.server);
-    seal_stream_ask(&s, &p.client, alice, bob, p.ask);
+    seal_stream_ask(&s, &p.client, alice, own_key, bob, p.ask);
     cr_assert_eq(seal_stream_answer(&other, &p.server, bob, p.ask, p.answer), ERR_AUTH);
     cr_assert_eq(seal_stream_answer(&foreign, &p.server, bob, p.ask, p.answer), ERR_AUTH);
     cr_assert_eq(seal_stream_answer(&s, &p.server, (struct seal_peer){222, 7000}, p.ask, p.answer),

@@ -12,6 +12,7 @@
 #include "agent/base/hash.h"
 #include "agent/base/prng.h"
 #include "gossip/swim.h"
+#include "tests/unit/gossip/fake_trust.h"
 
 #define WORLD_MAX 128
 
@@ -21,13 +22,16 @@ struct world_node {
     struct swim *s;
     enum world_state state;
     uint64_t incarnation, epoch;
-    unsigned side; /* of the partition */
+    uint8_t key[WIRE_KEY];
+    uint64_t key_number; /* another one after a lost data directory */
+    unsigned side;       /* of the partition */
     uint64_t sent_packets, sent_bytes;
+    unsigned doubts;               /* suspicions and degradations of others that it saw */
     uint64_t failed_at[WORLD_MAX]; /* when this node marked that one */
 };
 struct world_packet {
     uint64_t at_ms, order, from, from_epoch, to, to_epoch;
-    bool stream;
+    bool stream, intro;
     uint16_t len;
     uint8_t *data;
     int check_of; /* >= 0: a TCP check's result for node `to` about node check_of */
@@ -122,6 +126,7 @@ static void world_send(unsigned me, const struct swim_packet *p, uint64_t reply_
                              .to = to,
                              .to_epoch = epoch,
                              .stream = p->stream,
+                             .intro = p->intro,
                              .len = p->len,
                              .check_of = -1};
     q.data = malloc(p->len + 1u);
@@ -158,7 +163,7 @@ static void world_join(unsigned me, unsigned other, bool sync)
         w.known_epoch = swim_find(world.node[other].s, known->num)->epoch;
     }
     swim_self_update(world.node[other].s, &w.self);
-    swim_welcome(world.node[me].s, world.now_ms, &w, world.node[other].epoch, sync, &world.out);
+    swim_welcome(world.node[me].s, world.now_ms, &w, &w.self.addr, sync, &world.out);
     world_perform(me, 0, 0);
 }
 
@@ -182,6 +187,7 @@ static void world_perform(unsigned me, uint64_t reply_to, uint64_t reply_epoch)
             continue;
         world.suspicions += c.member->m.state == MEMBER_SUSPECT;
         world.degraded += c.member->m.state == MEMBER_DEGRADED;
+        n->doubts += c.member->m.state == MEMBER_SUSPECT || c.member->m.state == MEMBER_DEGRADED;
         if (c.member->m.state != MEMBER_FAILED)
             continue;
         world.failures++;
@@ -208,6 +214,7 @@ static void world_start(unsigned i)
     in->sin_family = AF_INET;
     in->sin_port = (in_port_t)(1000 + i);
     memset(n->failed_at, 0, sizeof n->failed_at);
+    fake_trust(&o, n->key, 1 + i + n->key_number);
     swim_init(n->s, &o, world.now_ms);
     world_perform(i, 0, 0);
 }
@@ -253,7 +260,14 @@ static void world_deliver(struct world_packet *p)
     }
     if (world_index(p->from) >= 0 && !reachable((unsigned)world_index(p->from), (unsigned)to))
         return;
-    swim_recv(n->s, world.now_ms, p->from, p->from_epoch, p->data, p->len, &world.out);
+    /* Does it share a key with the sender, as the shell would find out? */
+    int from = world_index(p->from);
+    const struct swim_member *m = swim_find(n->s, p->from);
+    bool known = m != NULL && from >= 0 && memcmp(m->key, world.node[from].key, WIRE_KEY) == 0;
+    if (p->intro || (p->stream && !known))
+        swim_recv_stranger(n->s, world.now_ms, p->from, p->data, p->len, &world.out);
+    else if (known)
+        swim_recv(n->s, world.now_ms, p->from, p->from_epoch, p->data, p->len, &world.out);
     world_perform((unsigned)to, p->from, p->from_epoch);
 }
 

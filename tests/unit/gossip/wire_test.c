@@ -21,11 +21,15 @@ static struct wire_update sample(enum gossip_state state, bool body)
         u.meta.api_port = 7380;
         u.meta.role = 1;
         u.meta.lifecycle = 2;
+        memset(u.key, 7, sizeof u.key);
+        memset(u.sig, 8, sizeof u.sig);
     }
-    if (state == MEMBER_DEGRADED || state == MEMBER_SUSPECT || state == MEMBER_FAILED) {
-        u.from_count = WIRE_FROM_MAX;
-        for (size_t i = 0; i < WIRE_FROM_MAX; i++)
-            u.from[i] = 1000 + i;
+    if (state != MEMBER_ALIVE) {
+        u.vote_count = WIRE_VOTES_MAX;
+        for (size_t i = 0; i < WIRE_VOTES_MAX; i++) {
+            u.vote[i].num = 1000 + i;
+            memset(u.vote[i].sig, (int)i, WIRE_SIG);
+        }
     }
     return u;
 }
@@ -51,14 +55,57 @@ Test(wire, updates_survive_the_round_trip)
             cr_assert_str_eq(got.id, u.id);
             cr_assert_eq(memcmp(&got.meta, &u.meta, sizeof u.meta), 0);
             cr_assert(wire_addr_equal(&got.addr, &u.addr));
-            cr_assert_eq(got.from_count, u.from_count);
-            cr_assert_eq(memcmp(got.from, u.from, sizeof u.from), 0);
+            cr_assert_eq(memcmp(got.key, u.key, sizeof u.key), 0);
+            cr_assert_eq(memcmp(got.sig, u.sig, sizeof u.sig), 0);
+            cr_assert_eq(got.vote_count, u.vote_count);
+            cr_assert_eq(memcmp(got.vote, u.vote, sizeof u.vote), 0);
             for (size_t cut = 0; cut < w.len; cut++) {
                 rbuf_init(&r, data, cut);
                 cr_assert_eq(wire_get_update(&r, &got), ERR_MALFORMED, "cut at %zu", cut);
             }
         }
     }
+}
+
+/* A signature covers everything that it vouches for, and no statement reads as another. */
+Test(wire, statements_cover_what_they_say)
+{
+    struct wire_update u = sample(MEMBER_ALIVE, true), v;
+    uint8_t first[WIRE_STATEMENT_MAX], other[WIRE_STATEMENT_MAX];
+    size_t len = wire_statement(&u, 0, first);
+#define DIFFERS(change)                                                                            \
+    do {                                                                                           \
+        v = u;                                                                                     \
+        change;                                                                                    \
+        size_t got = wire_statement(&v, 0, other);                                                 \
+        cr_assert(got != len || memcmp(first, other, len) != 0, #change);                          \
+    } while (0)
+    DIFFERS(v.num++);
+    DIFFERS(v.incarnation++);
+    DIFFERS(v.epoch++);
+    DIFFERS(v.id[2] = 'j');
+    DIFFERS(v.meta.zone[1] = 'y');
+    DIFFERS(v.meta.version[0] = '8');
+    DIFFERS(v.meta.api_port++);
+    DIFFERS(v.meta.role = 0);
+    DIFFERS(v.meta.lifecycle = 0);
+    DIFFERS(v.key[31] ^= 1);
+    DIFFERS(((struct sockaddr_in6 *)(void *)&v.addr)->sin6_port ^= 1);
+    DIFFERS(((struct sockaddr_in6 *)(void *)&v.addr)->sin6_addr.s6_addr[15] ^= 1);
+#undef DIFFERS
+    static const enum gossip_state states[] = {MEMBER_DEGRADED, MEMBER_SUSPECT, MEMBER_LEFT};
+    uint8_t said[4][WIRE_STATEMENT_MAX];
+    for (size_t i = 0; i < 3; i++) {
+        v = (struct wire_update){.state = states[i], .num = 77, .incarnation = 300};
+        cr_assert_eq(wire_statement(&v, 9, said[i]), 25);
+        for (size_t k = 0; k < i; k++)
+            cr_assert_neq(memcmp(said[i], said[k], 25), 0);
+    }
+    wire_statement(&v, 8, other);
+    cr_assert_neq(memcmp(said[2], other, 25), 0, "by whom");
+    v.state = MEMBER_FAILED;
+    wire_statement(&v, 9, other);
+    cr_assert_eq(memcmp(said[1], other, 25), 0, "suspect and failed: it is silent");
 }
 
 Test(wire, heads_survive_the_round_trip)

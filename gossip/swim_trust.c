@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whose word counts. A member's address, incarnation and what else it is are told by itself alone,
+ * signed; that it is gone, by a quorum of signed votes. Signatures are looked at only when they
+ * would change something. */
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "gossip/swim_int.h"
+
+void swim_sign_self(struct swim *s)
+{
+    struct swim_member *me = swim_me(s);
+    struct wire_update u;
+    uint8_t bytes[WIRE_STATEMENT_MAX];
+    me->told_epoch = me->epoch;
+    swim_describe(me, true, &u);
+    s->trust.sign(s->trust.arg, bytes, wire_statement(&u, 0, bytes), me->sig);
+}
+
+static bool verify(struct swim *s, const uint8_t key[WIRE_KEY], const struct wire_update *u,
+                   uint64_t by, const uint8_t sig[WIRE_SIG])
+{
+    uint8_t bytes[WIRE_STATEMENT_MAX];
+    s->verified++;
+    return s->trust.verify(s->trust.arg, key, bytes, wire_statement(u, by, bytes), sig);
+}
+
+bool swim_is_own_word(struct swim *s, const struct wire_update *u)
+{
+    ENSURE(u->has_body);
+    return hash_str(u->id) == u->num && verify(s, u->key, u, 0, u->sig);
+}
+
+bool swim_left(struct swim *s, const struct swim_member *m, const struct wire_update *u)
+{
+    return u->vote_count == 1 && u->vote[0].num == m->m.num &&
+           verify(s, m->key, u, m->m.num, u->vote[0].sig);
+}
+
+void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_state state,
+               struct wire_vote *ret)
+{
+    struct wire_update u = {.state = state, .num = m->m.num, .incarnation = m->m.incarnation};
+    uint8_t bytes[WIRE_STATEMENT_MAX];
+    ret->num = s->slot[s->self].m.num;
+    s->trust.sign(s->trust.arg, bytes, wire_statement(&u, ret->num, bytes), ret->sig);
+}
+
+int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                   const struct wire_update *u, bool *ret_added)
+{
+    bool stalled = u->state == MEMBER_DEGRADED;
+    struct wire_vote *list = stalled ? m->stalled : m->vote;
+    uint8_t *count = stalled ? &m->stalled_count : &m->vote_count;
+    uint8_t max = stalled ? SWIM_QUORUM : WIRE_VOTES_MAX;
+    *ret_added = false;
+    /* One vote that nobody joined is forgotten: chance loss must not add up over hours. */
+    if (m->m.state == MEMBER_ALIVE && *count > 0 && now_ms - m->voted_ms > SWIM_SUSPECT_MAX_MS)
+        m->vote_count = m->stalled_count = 0;
+    for (size_t i = 0; i < u->vote_count && *count < max; i++) {
+        const struct wire_vote *v = &u->vote[i];
+        const struct swim_member *voter = swim_find(s, v->num);
+        bool known = voter == NULL || v->num == m->m.num;
+        for (size_t k = 0; k < *count; k++)
+            known = known || list[k].num == v->num;
+        if (known)
+            continue;
+        if (!verify(s, voter->key, u, v->num, v->sig))
+            return ERR_AUTH;
+        if (m->vote_count + m->stalled_count == 0)
+            m->voted_ms = now_ms;
+        list[(*count)++] = *v;
+        *ret_added = true;
+    }
+    return 0;
+}
+
+uint32_t swim_voters(const struct swim *s, const struct swim_member *m)
+{
+    uint32_t able = s->live - s->watched - (m->m.state == MEMBER_ALIVE ? 1 : 0);
+    return able > 0 ? able : 1;
+}
+
+/* With two members there is one that could vote, and with all others suspected likewise. */
+unsigned swim_quorum(const struct swim *s, const struct swim_member *m)
+{
+    return (unsigned)swim_min(SWIM_QUORUM, swim_voters(s, m));
+}
+
+bool swim_challenge(struct swim *s, uint64_t now_ms, uint64_t num)
+{
+    struct swim_member *m = swim_get(s, num);
+    if (m == NULL || (m->asked_ms != 0 && now_ms - m->asked_ms < SWIM_CHALLENGE_MS))
+        return false;
+    m->asked_ms = now_ms;
+    return true;
+}
