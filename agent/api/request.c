@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/api/server.h"
+#include "agent/api/v1.h"
 
 static int hex_digit(char c)
 {
@@ -67,7 +68,7 @@ void request_parse_target(struct request *r)
     memcpy(r->query, query, strlen(query) + 1);
     if (r->path[0] != '/' || !decode(r->path, false) || !parse_query(r))
         r->uri_bad = true;
-    r->is_v1 = strncmp(r->path, "/v1/", 4) == 0 || strcmp(r->path, "/v1") == 0;
+    r->is_v1 = v1_is_path(r->path);
 }
 
 const char *request_header(const struct request *r, const char *name)

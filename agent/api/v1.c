@@ -90,7 +90,7 @@ bool v1_is_entity_path(const char *rest, const char *type, size_t *ret_cluster_l
         id += n + 1;
         n = word_length(id);
     }
-    if (n == 0 || id[n] != '\0' || strlen(arn) > ARN_MAX)
+    if (n == 0 || id[n] != '\0')
         return false;
     *ret_cluster_len = len;
     *ret_arn = arn;
@@ -227,6 +227,18 @@ static bool clean_path(const char *path, char *out)
         out[n++] = '/';
     out[n] = '\0';
     return strcmp(path, out) != 0;
+}
+
+static bool begins_v1(const char *path)
+{
+    return strncmp(path, "/v1", 3) == 0 && (path[3] == '/' || path[3] == '\0');
+}
+
+bool v1_is_path(const char *path)
+{
+    char clean[API_URI_MAX + 2];
+    (void)clean_path(path, clean);
+    return begins_v1(path) || begins_v1(clean);
 }
 
 enum MHD_Result v1_handle(struct request *r)

@@ -15,6 +15,8 @@ enum MHD_Result v1_error(struct request *r, unsigned status, const char *sentenc
 enum MHD_Result v1_errorf(struct request *r, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum MHD_Result v1_no_page(struct request *r);
+/* A path of /v1, also if only after slashes and dots are cleaned up. */
+bool v1_is_path(const char *path);
 
 /* Resources; rest is the path behind them ("" or "/..."). v1_handle() has checked that it matches.
  */
