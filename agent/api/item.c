@@ -7,14 +7,16 @@
 #include "agent/api/digits.h"
 #include "agent/base/json.h"
 
-/* ARNs and names need no escapes; anything else goes the long way. */
+/* ARNs and names need no escapes; anything else goes the long way. Without a branch, so that the
+ * compiler can look at many bytes at once. */
 static bool is_plain(const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] > 0x7e || text[i] == '"' ||
-            text[i] == '\\')
-            return false;
-    return true;
+    unsigned odd = 0;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        odd |= (unsigned)(c < 0x20) | (c > 0x7e) | (c == '"') | (c == '\\');
+    }
+    return odd == 0;
 }
 
 static void put_text(struct buf *out, const char *text, size_t len)
@@ -28,9 +30,13 @@ static void put_text(struct buf *out, const char *text, size_t len)
     }
 }
 
-static bool has_member(struct row_text json, const char *quoted, size_t len)
+/* Members are sorted, so that one that is there is near the end. */
+static bool has_version(struct row_text json)
 {
-    return memmem(json.data, json.len, quoted, len) != NULL;
+    const size_t near = 40;
+    const char *tail = json.len > near ? json.data + json.len - near : json.data;
+    return memmem(tail, (size_t)(json.data + json.len - tail), "\"version\":", 10) != NULL ||
+           memmem(json.data, json.len, "\"version\":", 10) != NULL;
 }
 
 /* "index":N,"updated_at":"T","source":"S" in one copy. */
@@ -67,7 +73,7 @@ int item_put(struct buf *out, const struct store_row *row, const struct row *fie
         put_text(out, row->record.key, row->record.key_len);
         buf_putc(out, ',');
     }
-    if (!observed || !has_member(json, "\"version\":", 10)) {
+    if (!observed || !has_version(json)) {
         char text[40] = "\"version\":";
         size_t n = 10 + digits_decimal(text + 10,
                                        observed ? row->record.version.hi : row->record.version.lo);

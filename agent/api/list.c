@@ -22,6 +22,7 @@ struct list_stream {
     uint64_t txn_began_ms;
     struct list_spec spec;
     struct filter_plan plan;
+    struct shapes *shapes;  /* with spec.body */
     struct sort_heap *heap; /* sorted lists: the page's rows */
     size_t heap_at;
     struct sort_place last; /* the last item put */
@@ -45,14 +46,23 @@ static bool is_asked_for(struct list_stream *s, const struct store_row *row, str
            (s->spec.query == NULL || query_matches(s->spec.query, s->txn, row, fields));
 }
 
+static int put_form(struct list_stream *s, const struct store_row *row, const struct row *fields)
+{
+    if (s->shapes != NULL) {
+        int err = shapes_put(s->shapes, s->out, fields->json);
+        return err != 0 ? err : s->spec.end(s->out, row);
+    }
+    return s->spec.chosen.count > 0 ? chosen_put(s->out, row, fields, &s->spec.chosen)
+                                    : s->spec.emit(s->out, row, fields);
+}
+
 static int put_item(struct list_stream *s, const struct store_row *row, const struct row *fields)
 {
     struct buf *out = s->out;
     size_t before = out->len;
     if (s->count > 0)
         buf_putc(out, ',');
-    int err = s->spec.chosen.count > 0 ? chosen_put(out, row, fields, &s->spec.chosen)
-                                       : s->spec.emit(out, row, fields);
+    int err = put_form(s, row, fields);
     if (out->err == ERR_TOOBIG && before > 0) { /* again in the next piece */
         out->len = before;
         out->err = 0;
@@ -208,6 +218,7 @@ static void stream_free(void *arg)
     end_snapshot(s);
     query_free(s->spec.query);
     free(s->heap);
+    shapes_free(s->shapes);
     buf_fini(&s->buf);
     free(s);
 }
@@ -268,6 +279,10 @@ static struct list_stream *stream_new(struct request *r, const struct list_spec 
     struct list_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
+    if (spec->body != NULL && (s->shapes = shapes_new(spec->body)) == NULL) {
+        free(s);
+        return NULL;
+    }
     s->api = r->api;
     s->spec = *spec;
     s->last = spec->at.last;

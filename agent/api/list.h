@@ -8,6 +8,7 @@
 #include "agent/api/filter.h"
 #include "agent/api/query.h"
 #include "agent/api/server.h"
+#include "agent/api/shape.h"
 #include "agent/api/sort.h"
 #include "agent/api/token.h"
 #include "agent/base/row.h"
@@ -20,6 +21,9 @@ struct list_spec {
     struct sort sort;     /* by a member; none: in order of keys */
     /* Append one item (without comma); ERR_MALFORMED skips the row. */
     int (*emit)(struct buf *out, const struct store_row *row, const struct row *fields);
+    /* Or, instead of emit, what is made of the JSON alone, and what follows it. */
+    shape_fn body;
+    int (*end)(struct buf *out, const struct store_row *row);
     uint64_t limit;    /* 0: all; not with sort */
     struct token at;   /* where the page before ended */
     int64_t past;      /* unix ms of the time asked about; 0: now */

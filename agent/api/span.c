@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 static size_t skip_space(const char *p, size_t at, size_t len)
 {
@@ -14,31 +11,12 @@ static size_t skip_space(const char *p, size_t at, size_t len)
     return at;
 }
 
-/* Position of the next quote or backslash, or len. Most texts are short: a few bytes at once decide
- * with fewer branches than a call of memchr(). */
-static inline size_t find_quote(const char *p, size_t at, size_t len)
-{
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
-    for (; len - at >= 16; at += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
-        int hit =
-            _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
-        if (hit != 0)
-            return at + (size_t)__builtin_ctz((unsigned)hit);
-    }
-#endif
-    while (at < len && p[at] != '"' && p[at] != '\\')
-        at++;
-    return at;
-}
-
 /* Position behind the string that starts at `at`, or len + 1 if it does not end. */
 static inline size_t skip_string(const char *p, size_t at, size_t len)
 {
-    at = find_quote(p, at + 1, len);
+    at = span_find_quote(p, at + 1, len);
     while (at < len && p[at] == '\\')
-        at = len - at < 2 ? len : find_quote(p, at + 2, len);
+        at = len - at < 2 ? len : span_find_quote(p, at + 2, len);
     return at + 1;
 }
 

@@ -36,6 +36,9 @@ bool v1_is_entity_path(const char *rest, const char *type, size_t *ret_cluster_l
                        const char **ret_arn);
 
 /* Rows in Blox's form. ERR_MALFORMED: no object. */
+/* {"entity":{...} without its end, which v1_put_metadata() is. */
+int v1_put_task_entity(struct buf *out, struct row_text json);
+int v1_put_metadata(struct buf *out, const struct store_row *row);
 int v1_put_task(struct buf *out, const struct store_row *row, const struct row *fields);
 int v1_put_instance(struct buf *out, const struct store_row *row, const struct row *fields);
 int v1_put_environment(struct buf *out, const struct store_row *row, const struct row *fields);

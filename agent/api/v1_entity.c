@@ -111,11 +111,12 @@ static void put_string(struct buf *out, struct span text)
         PUT(out, "\"\"");
 }
 
-static void put_metadata(struct buf *out, const struct store_row *row)
+int v1_put_metadata(struct buf *out, const struct store_row *row)
 {
     PUT(out, ",\"metadata\":{\"entityVersion\":\"");
     put_number(out, (int64_t)row->index);
     PUT(out, "\"}}");
+    return out->err;
 }
 
 static bool is_object(struct row_text json)
@@ -198,7 +199,7 @@ enum task_member {
     TASK_MEMBERS
 };
 
-int v1_put_task(struct buf *out, const struct store_row *row, const struct row *fields)
+int v1_put_task_entity(struct buf *out, struct row_text json)
 {
     static const struct span_name names[TASK_MEMBERS] = {
         SPAN_NAME("clusterArn"),       SPAN_NAME("containerInstanceArn"),
@@ -211,9 +212,9 @@ int v1_put_task(struct buf *out, const struct store_row *row, const struct row *
     static const struct span_name override_names[] = {SPAN_NAME("containerOverrides"),
                                                       SPAN_NAME("taskRoleArn")};
     struct span t[TASK_MEMBERS], o[2];
-    if (!is_object(fields->json))
+    if (!is_object(json))
         return ERR_MALFORMED;
-    span_pick((struct span){fields->json.data, fields->json.len}, names, TASK_MEMBERS, t);
+    span_pick((struct span){json.data, json.len}, names, TASK_MEMBERS, t);
     if (!span_is_text(t[TASK_ARN]))
         return ERR_MALFORMED;
     span_pick(t[TASK_OVERRIDES], override_names, 2, o);
@@ -236,8 +237,13 @@ int v1_put_task(struct buf *out, const struct store_row *row, const struct row *
     put_text(out, NAME("taskARN"), t[TASK_ARN]);
     put_text(out, NAME("taskDefinitionARN"), t[TASK_DEFINITION]);
     put_char(out, '}');
-    put_metadata(out, row);
     return out->err;
+}
+
+int v1_put_task(struct buf *out, const struct store_row *row, const struct row *fields)
+{
+    int err = v1_put_task_entity(out, fields->json);
+    return err != 0 ? err : v1_put_metadata(out, row);
 }
 
 /* -- instances ------------------------------------------------------------------- */
@@ -316,8 +322,7 @@ int v1_put_instance(struct buf *out, const struct store_row *row, const struct r
     put_text(out, NAME("status"), span_get(json, "status"));
     put_versions(out, span_get(json, "versionInfo"));
     put_char(out, '}');
-    put_metadata(out, row);
-    return out->err;
+    return v1_put_metadata(out, row);
 }
 
 /* -- intent ---------------------------------------------------------------------- */

@@ -60,7 +60,11 @@ enum MHD_Result v1_list(struct request *r, uint8_t kind)
         return v1_error(r, 400, "Invalid status");
     if (cluster != NULL && !v1_is_cluster(cluster))
         return v1_error(r, 400, "Invalid cluster ARN or name");
-    struct list_spec spec = {.kind = kind, .emit = tasks ? v1_put_task : v1_put_instance};
+    struct list_spec spec = {.kind = kind, .emit = v1_put_instance};
+    if (tasks) {
+        spec.body = v1_put_task_entity;
+        spec.end = v1_put_metadata;
+    }
     if (add_filters(&spec.filter, status, cluster, filter_value(r, "startedBy")) != 0)
         /* Nothing is that long, so nothing matches. */
         return reply(r,

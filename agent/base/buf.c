@@ -34,7 +34,7 @@ void buf_clear(struct buf *b)
         b->data[0] = '\0';
 }
 
-static int reserve(struct buf *b, size_t extra)
+int buf_reserve(struct buf *b, size_t extra)
 {
     if (b->err != 0)
         return b->err;
@@ -56,7 +56,7 @@ static int reserve(struct buf *b, size_t extra)
 
 int buf_put(struct buf *b, const void *data, size_t len)
 {
-    int err = reserve(b, len);
+    int err = buf_reserve(b, len);
     if (err != 0)
         return err;
     if (len > 0)
@@ -83,7 +83,7 @@ int buf_printf(struct buf *b, const char *format, ...)
     int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
     ENSURE(n >= 0);
-    int err = reserve(b, (size_t)n);
+    int err = buf_reserve(b, (size_t)n);
     if (err != 0)
         return err;
     va_start(args, format);
@@ -95,7 +95,7 @@ int buf_printf(struct buf *b, const char *format, ...)
 
 void *buf_extend(struct buf *b, size_t n)
 {
-    if (reserve(b, n) != 0)
+    if (buf_reserve(b, n) != 0)
         return NULL;
     void *at = b->data + b->len;
     memset(at, 0, n + 1);

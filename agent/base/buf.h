@@ -20,6 +20,7 @@ void buf_init(struct buf *b, size_t max);
 void buf_over(struct buf *b, void *memory, size_t size);
 void buf_fini(struct buf *b); /* frees; the buffer may be used again */
 void buf_clear(struct buf *b);
+int buf_reserve(struct buf *b, size_t extra); /* room for that many bytes and the NUL */
 int buf_put(struct buf *b, const void *data, size_t len);
 int buf_puts(struct buf *b, const char *text);
 int buf_putc(struct buf *b, char c);
