@@ -73,7 +73,11 @@ int buf_puts(struct buf *b, const char *text)
 
 int buf_putc(struct buf *b, char c)
 {
-    return buf_put(b, &c, 1);
+    if (b->err != 0 || b->len + 1 >= b->cap || b->len >= b->max)
+        return buf_put(b, &c, 1);
+    b->data[b->len++] = c;
+    b->data[b->len] = '\0';
+    return 0;
 }
 
 int buf_printf(struct buf *b, const char *format, ...)

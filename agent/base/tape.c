@@ -92,6 +92,10 @@ static bool skip_escape(struct parser *p)
     p->at++;
     if (p->at == p->end)
         return fail(p, ERR_MALFORMED, "a text without end");
+    if (*p->at == '"' || *p->at == '\\') { /* by far the most: JSON within JSON */
+        p->at++;
+        return true;
+    }
     if (*p->at == 'u' && code_point(p->at, p->end, &len) <= 0)
         return fail(p, ERR_MALFORMED, "no such character");
     if (*p->at != 'u' && (*p->at == '\0' || strchr("\"\\/bfnrt", *p->at) == NULL))
@@ -336,11 +340,15 @@ bool tape_equals(const struct tape *t, uint32_t node, const char *text)
 uint32_t tape_get(const struct tape *t, uint32_t object, const char *name)
 {
     uint32_t found = TAPE_NONE;
+    size_t len = strlen(name);
     if (!tape_is(t, object, TAPE_OBJECT))
         return TAPE_NONE;
-    for (uint32_t i = object + 1; i < t->nodes[object].after; i = t->nodes[i + 1].after)
-        if (tape_equals(t, i, name))
+    for (uint32_t i = object + 1; i < t->nodes[object].after; i = t->nodes[i + 1].after) {
+        const struct tape_node *n = &t->nodes[i];
+        if (n->escaped ? tape_equals(t, i, name)
+                       : n->len == len && memcmp(t->text + n->at, name, len) == 0)
             found = i + 1;
+    }
     return found;
 }
 
@@ -442,17 +450,20 @@ int tape_put_text(const struct tape *t, uint32_t node, struct buf *out)
     const char *end = p + n->len;
     if (!n->escaped)
         return buf_put(out, p, n->len);
-    while (p < end) {
-        const char *run = memchr(p, '\\', (size_t)(end - p));
-        size_t len = (size_t)((run == NULL ? end : run) - p);
-        buf_put(out, p, len);
-        p += len;
-        if (p < end) {
+    const char *from = p; /* not copied yet */
+    for (const char *slash; (slash = memchr(p, '\\', (size_t)(end - p))) != NULL;) {
+        buf_put(out, from, (size_t)(slash - from));
+        p = slash;
+        if (slash[1] == '"' || slash[1] == '\\' || slash[1] == '/') {
+            from = slash + 1; /* it stands for itself: the next run begins with it */
+            p = slash + 2;
+        } else {
             char bytes[4];
             buf_put(out, bytes, next_char(&p, end, bytes));
+            from = p;
         }
     }
-    return out->err;
+    return buf_put(out, from, (size_t)(end - from));
 }
 
 /* Escaped text again, in one way: "\/" and "\u0041" need no escape, controls have one form. */
