@@ -36,6 +36,7 @@ static void reset(struct events_row *row)
     row->kind[0] = '\0';
     row->why[0] = '\0';
     row->event_unix_ms = 0;
+    row->change_unix_ms = 0;
     row->record = (struct record){0};
 }
 
@@ -373,6 +374,9 @@ static void parse_detail(const struct tape *t, uint32_t envelope,
     if (!tape_text(t, tape_get(t, envelope, "time"), time, sizeof time) ||
         clock_parse_rfc3339(time, &ret->event_unix_ms) != 0)
         ret->event_unix_ms = 0;
+    if (!tape_text(t, tape_get(t, k.object, "updatedAt"), time, sizeof time) ||
+        clock_parse_rfc3339(time, &ret->change_unix_ms) != 0)
+        ret->change_unix_ms = 0;
     if (!tape_equals(t, tape_get(t, envelope, "source"), "aws.ecs")) {
         (void)tape_text(t, tape_get(t, envelope, "source"), source, sizeof source);
         say(ret, EVENTS_IGNORED, "comes from %s, not from aws.ecs", source);

@@ -29,11 +29,12 @@ struct events_options {
 
 struct events_row {
     enum events_outcome outcome;
-    char kind[64];         /* detail-type, cut to fit; "" if there was none */
-    char why[160];         /* of EVENTS_POISON and EVENTS_IGNORED */
-    int64_t event_unix_ms; /* the envelope's time; 0: none */
-    struct record record;  /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
-                              are the caller's to set */
+    char kind[64];          /* detail-type, cut to fit; "" if there was none */
+    char why[160];          /* of EVENTS_POISON and EVENTS_IGNORED */
+    int64_t event_unix_ms;  /* the envelope's time, in whole seconds; 0: none */
+    int64_t change_unix_ms; /* when ECS says that it changed (updatedAt); 0: it does not say */
+    struct record record;   /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
+                               are the caller's to set */
     struct buf memory;
     struct tape tape; /* while parsing */
     struct buf inner; /* an event that came as text within another */

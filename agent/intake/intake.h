@@ -49,7 +49,10 @@ void intake_refresh_instance(struct intake *in, const char *cluster, const char 
 void intake_reconcile(struct intake *in);
 const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
 /* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
- *  "reconcile":{"last_ok_unix_ms","running","drift"},...}. New reference. */
+ *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting"},
+ *  "clusters":{arn:{"events","lag_ms","lag_max_ms"}}: how late events come, by ECS's own times;
+ *  "local":{"lag_ms","told","refreshed"}: the same of the own instance's tasks, by its ECS agent}.
+ * New reference. */
 json_t *intake_status(const struct intake *in);
 
 #endif

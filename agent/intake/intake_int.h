@@ -11,6 +11,7 @@
 #include "agent/base/map.h"
 #include "agent/base/metrics.h"
 #include "agent/base/prng.h"
+#include "agent/base/row.h"
 #include "agent/intake/events.h"
 #include "agent/intake/intake.h"
 
@@ -18,6 +19,7 @@
 #define POLL_WAIT_SECONDS 20 /* SQS's longest */
 #define SQS_MESSAGE_MAX (1u << 20)
 #define RECEIPT_MAX 2048u /* SQS's handles are about 400 characters, some emulators' longer */
+#define LAGS_MAX 256      /* clusters whose lag is kept apart */
 #define REFRESH_MAX 20000 /* rows waiting to be described; more are left to the reconcile */
 #define DESCRIBES_MAX 4   /* describe calls of one reconcile in flight */
 
@@ -40,10 +42,17 @@ struct refresh {
     unsigned failures; /* in a row */
 };
 
+/* How late the events of a cluster come. */
+struct cluster_lag {
+    int64_t events, lag_ms, lag_max_ms; /* of this leadership; lag_ms is the newest event's */
+};
+
 struct local {
     uv_timer_t timer;
     bool busy;
-    struct map seen; /* task ARN -> struct local_task */
+    int64_t lag_ms;          /* newest change of an own task: its event less the own agent's word */
+    int64_t told, refreshed; /* changes that an event told, that a hint had to bring */
+    struct map seen;         /* task ARN -> struct local_task */
     unsigned failures;
 };
 
@@ -81,8 +90,11 @@ struct intake {
     struct refresh refresh;
     struct local local;
 
-    int64_t received, deleted, poison, ignored, foreign, applied, duplicates, drift;
-    int64_t lag_ms; /* of the newest batch: now - SentTimestamp */
+    int64_t received, deleted, poison, ignored, foreign, applied, duplicates;
+    int64_t missing, stale,
+        gone;        /* drift: rows that we had not, had older, had although ECS has not */
+    int64_t lag_ms;  /* of the newest batch: now - SentTimestamp */
+    struct map lags; /* cluster ARN -> struct cluster_lag */
 
     unsigned handles_open;
     unsigned calls_open; /* AWS calls and row batches that will call back */
@@ -110,6 +122,7 @@ bool intake_is_over(const struct record *rec);
 void poll_start(struct intake *in);
 void poll_stop(struct intake *in);
 void poll_init(struct intake *in);
+void poll_forget_lags(struct intake *in);
 
 void reconcile_init(struct intake *in);
 void reconcile_stop(struct intake *in);
@@ -124,6 +137,10 @@ void refresh_stop(struct intake *in);
 int refresh_take(struct intake *in, const char *cluster, const struct tape *t, const json_t *asked,
                  store_apply_fn done, void *arg, size_t *ret_news) MUST_CHECK;
 
+/* Rows that ECS, when asked, showed otherwise than we had them. */
+void refresh_count_drift(struct intake *in, const struct record *records,
+                         const struct store_change *changes, size_t count);
+
 void local_init(struct intake *in);
 void local_stop(struct intake *in);
 
@@ -132,6 +149,9 @@ extern struct metric intake_events_duplicate;
 extern struct metric intake_events_ignored;
 extern struct metric intake_events_foreign;
 extern struct metric intake_events_poison;
-extern struct metric intake_drift;
+extern struct metric intake_event_lag;
+extern struct metric intake_drift_missing;
+extern struct metric intake_drift_stale;
+extern struct metric intake_drift_gone;
 
 #endif

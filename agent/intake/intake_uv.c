@@ -17,8 +17,16 @@ struct metric intake_events_foreign =
     METRIC_COUNTER_INIT("blox_events_total", "outcome=\"foreign\"", "");
 struct metric intake_events_poison =
     METRIC_COUNTER_INIT("blox_events_total", "outcome=\"poison\"", "");
-struct metric intake_drift = METRIC_COUNTER_INIT(
-    "blox_reconcile_drift_total", NULL, "rows that a reconcile found newer in ECS than here");
+struct metric intake_event_lag =
+    METRIC_HISTOGRAM_INIT("blox_event_lag_seconds", NULL,
+                          "from a change in ECS (updatedAt) to its event's arrival at the leader");
+struct metric intake_drift_missing =
+    METRIC_COUNTER_INIT("blox_reconcile_drift_total", "kind=\"missing\"",
+                        "rows that ECS, when asked, showed otherwise than they were here");
+struct metric intake_drift_stale =
+    METRIC_COUNTER_INIT("blox_reconcile_drift_total", "kind=\"stale\"", "");
+struct metric intake_drift_gone =
+    METRIC_COUNTER_INIT("blox_reconcile_drift_total", "kind=\"gone\"", "");
 
 static void on_handle_closed(uv_handle_t *handle)
 {
@@ -47,6 +55,7 @@ static void maybe_done(struct intake *in)
     for (size_t at = 0; map_next(&in->local.seen, &at, &key, &value);)
         free(value);
     map_fini(&in->local.seen);
+    poll_forget_lags(in);
     free(in);
     if (done != NULL)
         done(arg);
@@ -116,9 +125,10 @@ static void choose_clusters(struct intake *in)
 
 int intake_create(struct intake **ret, const struct intake_options *options, struct errmsg *e)
 {
-    struct metric *const metrics[] = {&intake_events_rows,    &intake_events_duplicate,
-                                      &intake_events_ignored, &intake_events_foreign,
-                                      &intake_events_poison,  &intake_drift};
+    struct metric *const metrics[] = {
+        &intake_events_rows,    &intake_events_duplicate, &intake_events_ignored,
+        &intake_events_foreign, &intake_events_poison,    &intake_event_lag,
+        &intake_drift_missing,  &intake_drift_stale,      &intake_drift_gone};
     struct intake *in = calloc(1, sizeof *in);
     if (in == NULL)
         return errmsg_set(e, ERR_NOMEM, "out of memory");
@@ -183,6 +193,22 @@ const char *intake_trouble(const struct intake *in)
     return in->reconcile_trouble[0] != '\0' ? in->reconcile_trouble : in->describe_trouble;
 }
 
+static json_t *lag_status(const struct intake *in)
+{
+    json_t *clusters = json_object();
+    const char *arn;
+    void *value;
+    for (size_t at = 0; map_next(&in->lags, &at, &arn, &value);) {
+        const struct cluster_lag *lag = value;
+        json_t *one = json_object();
+        json_set_int(one, "events", lag->events);
+        json_set_int(one, "lag_ms", lag->lag_ms);
+        json_set_int(one, "lag_max_ms", lag->lag_max_ms);
+        json_object_set_new(clusters, arn, one);
+    }
+    return clusters;
+}
+
 json_t *intake_status(const struct intake *in)
 {
     unsigned in_flight = 0;
@@ -202,11 +228,20 @@ json_t *intake_status(const struct intake *in)
     json_t *reconcile = json_object();
     json_set_bool(reconcile, "running", in->reconcile != NULL);
     json_set_int(reconcile, "last_ok_unix_ms", in->reconcile_ok_unix_ms);
-    json_set_int(reconcile, "drift", in->drift);
+    json_set_int(reconcile, "drift", in->missing + in->stale + in->gone);
+    json_set_int(reconcile, "missing", in->missing);
+    json_set_int(reconcile, "stale", in->stale);
+    json_set_int(reconcile, "gone", in->gone);
     json_set_int(reconcile, "waiting", (int64_t)in->refresh.waiting.count);
     json_t *j = json_object();
     json_set_bool(j, "leading", in->leading);
     json_object_set_new(j, "queue", queue);
     json_object_set_new(j, "reconcile", reconcile);
+    json_object_set_new(j, "clusters", lag_status(in));
+    json_t *local = json_object();
+    json_set_int(local, "lag_ms", in->local.lag_ms);
+    json_set_int(local, "told", in->local.told);
+    json_set_int(local, "refreshed", in->local.refreshed);
+    json_object_set_new(j, "local", local);
     return j;
 }

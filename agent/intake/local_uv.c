@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/intake/intake_int.h"
 
@@ -17,8 +18,9 @@
 
 struct local_task {
     char status[24];
-    unsigned looks; /* since the hint */
-    bool there;     /* in the newest answer */
+    int64_t since_unix_ms; /* shows a status that the store has not; 0: it has */
+    unsigned looks;        /* since the hint */
+    bool there;            /* in the newest answer */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -30,8 +32,9 @@ static void arm(struct intake *in)
                        in->local.failures > 3 ? EVERY_TROUBLED_MS : EVERY_MS, 0);
 }
 
-/* Does the store say the same? A task that we do not have at all differs unless it has stopped. */
-static bool differs(struct intake *in, const char *arn, const char *known)
+/* Does the store say the same? A task that we do not have at all differs unless it has stopped.
+ * told (may be NULL) gets the row's header if there is one. */
+static bool differs(struct intake *in, const char *arn, const char *known, struct record *told)
 {
     struct store_txn *txn = NULL;
     struct store_row row;
@@ -39,12 +42,30 @@ static bool differs(struct intake *in, const char *arn, const char *known)
     bool result = strcmp(known, "STOPPED") != 0;
     if (store_read_begin(in->options.store, &txn) != 0)
         return false;
-    if (store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row) == 0)
+    if (store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row) == 0) {
+        if (told != NULL)
+            *told = row.record;
         result = !row.record.deleted &&
                  row_decode(row.record.value, row.record.value_len, &fields) == 0 &&
                  !row_field_is(&fields, ROW_STATUS, known);
+    }
     store_read_end(txn);
     return result;
+}
+
+/* The row has come: by an event, or because the leader was told to ask. */
+static void note_told(struct intake *in, struct local_task *t, const struct record *told)
+{
+    if (t->since_unix_ms == 0)
+        return;
+    if (told->source == SOURCE_EVENT) {
+        int64_t lag = told->observed_unix_ms - t->since_unix_ms;
+        in->local.lag_ms = lag > 0 ? lag : 0;
+        in->local.told++;
+    } else {
+        in->local.refreshed++;
+    }
+    t->since_unix_ms = 0;
 }
 
 static void look_at(struct intake *in, const json_t *task)
@@ -67,7 +88,16 @@ static void look_at(struct intake *in, const json_t *task)
     t->looks = changed ? 0 : t->looks + 1;
     /* Only what matters to scheduling: it runs, or it is over. */
     bool matters = strcmp(known, "RUNNING") == 0 || strcmp(known, "STOPPED") == 0;
-    if (matters && t->looks % REPEAT_LOOKS == 0 && differs(in, arn, known))
+    struct record told = {0};
+    if (!matters || (t->since_unix_ms == 0 && t->looks % REPEAT_LOOKS != 0))
+        return;
+    if (!differs(in, arn, known, &told)) {
+        note_told(in, t, &told);
+        return;
+    }
+    if (t->since_unix_ms == 0)
+        t->since_unix_ms = clock_unix_ms();
+    if (t->looks % REPEAT_LOOKS == 0)
         in->options.on_hint(in->options.arg, NULL, arn);
 }
 
@@ -84,7 +114,7 @@ static void forget_gone(struct intake *in)
         t->there = false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (differs(in, gone[i], "STOPPED"))
+        if (differs(in, gone[i], "STOPPED", NULL))
             in->options.on_hint(in->options.arg, NULL, gone[i]);
         free(map_del(&in->local.seen, gone[i]));
     }

@@ -162,6 +162,42 @@ static bool keep_poison(struct intake *in, const char *why, const char *body)
     return true;
 }
 
+void poll_forget_lags(struct intake *in)
+{
+    const char *arn;
+    void *value;
+    for (size_t at = 0; map_next(&in->lags, &at, &arn, &value);)
+        free(value);
+    map_fini(&in->lags);
+}
+
+/* From ECS's change to the event's arrival here. */
+static void note_event_lag(struct intake *in, const struct events_row *event, int64_t now)
+{
+    struct row row;
+    char arn[ARN_MAX + 1];
+    int64_t lag = now > event->change_unix_ms ? now - event->change_unix_ms : 0;
+    if (event->change_unix_ms == 0 ||
+        row_decode(event->record.value, event->record.value_len, &row) != 0 ||
+        row.field[ROW_CLUSTER].len > ARN_MAX)
+        return;
+    metric_observe_us(&intake_event_lag, (uint64_t)lag * 1000);
+    snprintf(arn, sizeof arn, "%.*s", (int)row.field[ROW_CLUSTER].len, row.field[ROW_CLUSTER].data);
+    struct cluster_lag *at = map_get(&in->lags, arn);
+    if (at == NULL && in->lags.count < LAGS_MAX) {
+        at = calloc(1, sizeof *at);
+        if (at != NULL && map_put(&in->lags, arn, at, NULL) != 0) {
+            free(at);
+            at = NULL;
+        }
+    }
+    if (at == NULL)
+        return;
+    at->events++;
+    at->lag_ms = lag;
+    at->lag_max_ms = lag > at->lag_max_ms ? lag : at->lag_max_ms;
+}
+
 /* Counts the message; a row goes to records. False: it stays in the queue. */
 static bool take_message(struct intake *in, const char *body, size_t len, struct events_row *row,
                          int64_t now)
@@ -173,6 +209,7 @@ static bool take_message(struct intake *in, const char *body, size_t len, struct
         row->record.source = SOURCE_EVENT;
         row->record.observed_unix_ms = now;
         row->record.term = in->term;
+        note_event_lag(in, row, now);
         return true;
     case EVENTS_IGNORED:
         in->ignored++;
@@ -202,6 +239,24 @@ static void add_entry(struct batch *b, size_t i, const struct tape *t, uint32_t 
     json_array_append_new(b->entries, entry);
 }
 
+/* Of two changes of one resource that came at once the newer is enough: the store would keep no
+ * other. True: rec is settled with an earlier one of the count. */
+static bool replaces(struct intake *in, const struct record *rec, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *other = &in->records[i];
+        if (other->kind != rec->kind || other->key_len != rec->key_len ||
+            memcmp(other->key, rec->key, rec->key_len) != 0)
+            continue;
+        if (record_is_newer(rec->version, other->version))
+            *other = *rec;
+        in->duplicates++;
+        metric_add(&intake_events_duplicate, 1);
+        return true;
+    }
+    return false;
+}
+
 /* Returns how many rows the messages became: in->records, which borrow from in->parsed. */
 static size_t parse_messages(struct batch *b, const struct tape *t, uint32_t messages)
 {
@@ -212,14 +267,14 @@ static size_t parse_messages(struct batch *b, const struct tape *t, uint32_t mes
     for (uint32_t at = tape_first(t, messages); at != TAPE_NONE && i < SQS_BATCH;
          at = tape_next(t, messages, at), i++) {
         uint32_t body = tape_get(t, at, "Body");
-        struct events_row *row = &in->parsed[count];
+        struct events_row *row = &in->parsed[i];
         note_lag(in, t, at, now);
         buf_clear(&in->body);
         if (tape_is(t, body, TAPE_STRING) && tape_put_text(t, body, &in->body) != 0)
             continue; /* no memory */
         if (take_message(in, in->body.data == NULL ? "" : in->body.data, in->body.len, row, now))
             add_entry(b, i, t, at);
-        if (row->outcome == EVENTS_ROW)
+        if (row->outcome == EVENTS_ROW && !replaces(in, &row->record, count))
             in->records[count++] = row->record;
     }
     in->received += (int64_t)i;
@@ -313,6 +368,7 @@ static void start_pollers(struct intake *in)
 {
     in->poller_target = POLLERS_IDLE;
     in->delete_failures = 0;
+    poll_forget_lags(in);
     feed(in);
 }
 

@@ -318,12 +318,10 @@ static void on_applied(void *arg, int err, const struct record *records,
 {
     struct slot *slot = arg;
     struct reconcile *rc = slot->reconcile;
-    (void)records;
-    for (size_t i = 0; err == 0 && i < count; i++) {
+    for (size_t i = 0; err == 0 && i < count; i++)
         rc->corrected += changes[i].applied;
-        rc->intake->drift += changes[i].applied;
-        metric_add(&intake_drift, changes[i].applied);
-    }
+    if (err == 0)
+        refresh_count_drift(rc->intake, records, changes, count);
     slot_free(slot);
     if (err != 0)
         fail(rc, err, "the store refuses rows");

@@ -268,6 +268,22 @@ int refresh_take(struct intake *in, const char *cluster, const struct tape *t, c
     return memory ? err : ERR_NOMEM;
 }
 
+void refresh_count_drift(struct intake *in, const struct record *records,
+                         const struct store_change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!changes[i].applied)
+            continue;
+        bool gone = records[i].deleted;
+        bool stale = !gone && changes[i].existed;
+        *(gone ? &in->gone : stale ? &in->stale : &in->missing) += 1;
+        metric_add(gone    ? &intake_drift_gone
+                   : stale ? &intake_drift_stale
+                           : &intake_drift_missing,
+                   1);
+    }
+}
+
 static bool current(const struct describe *d)
 {
     const struct intake *in = d->intake;
@@ -305,10 +321,9 @@ static void on_applied(void *arg, int err, const struct record *records,
                        const struct store_change *changes, size_t count)
 {
     struct describe *d = arg;
-    (void)records;
-    (void)changes;
-    (void)count;
-    if (err != 0 && current(d))
+    if (err == 0)
+        refresh_count_drift(d->intake, records, changes, count);
+    else if (current(d))
         again(d); /* the store says why it refuses, by its health */
     describe_end(d);
 }

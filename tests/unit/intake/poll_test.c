@@ -62,6 +62,27 @@ Test(poll, duplicates_and_disorder_leave_the_newest)
     cr_assert_eq(rec.version.hi, 9u);
     cr_assert_eq(rec.version.lo, 0u);
     cr_assert(world_figure(&w, "queue", "duplicates") >= 1);
+    cr_assert_eq(world_figure(&w, "queue", "duplicates") + world_figure(&w, "queue", "rows"),
+                 world_figure(&w, "queue", "received"), "each event is counted once");
+    world_close(&w);
+}
+
+Test(poll, lag_is_kept_by_cluster)
+{
+    struct world w;
+    world_open(&w, 2, 1);
+    settle(&w);
+    world_tell(&w, "storm", "{\"count\":4}");
+    const char *cluster = json_str(w.ready, "cluster_arn");
+    json_t *lag = NULL;
+    UNTIL(&w, world_queued(&w) == 0);
+    json_t *status = intake_status(w.intake);
+    lag = json_obj(json_obj(status, "clusters"), cluster);
+    cr_assert_not_null(lag, "the cluster of the events");
+    cr_assert_geq(json_int_or(lag, "events", 0), 4);
+    cr_assert_geq(json_int_or(lag, "lag_max_ms", -1), json_int_or(lag, "lag_ms", -2));
+    cr_assert_geq(json_int_or(lag, "lag_ms", -1), 0);
+    json_decref(status);
     world_close(&w);
 }
 

@@ -25,6 +25,7 @@ Test(reconcile, ends_when_all_pages_are_stored)
     UNTIL(&w, w.reconciled > 0);
     cr_assert_eq(w.rows_when_reconciled, 230u, "%u rows", (unsigned)w.rows_when_reconciled);
     cr_assert_eq(world_figure(&w, "reconcile", "drift"), 230);
+    cr_assert_eq(world_figure(&w, "reconcile", "missing"), 230);
     reconcile(&w);
     cr_assert_eq(world_figure(&w, "reconcile", "drift"), 230, "nothing was new");
     world_close(&w);
@@ -79,6 +80,8 @@ Test(reconcile, buries_what_ecs_has_forgotten)
     (void)world_row(&w, RECORD_TASK, arn, &rec);
     cr_assert_eq(rec.version.hi, version);
     cr_assert_eq(rec.version.lo, 1u);
+    UNTIL(&w, world_figure(&w, "reconcile", "gone") == 1);
+    cr_assert_geq(world_figure(&w, "reconcile", "stale"), 1, "its instance changed with it");
     world_close(&w);
 }
 
@@ -274,5 +277,7 @@ Test(local, the_own_ecs_agent_gives_hints)
     cr_assert_str_eq(w.hint, arn);
     intake_refresh_task(w.intake, NULL, w.hint);
     UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    UNTIL(&w, world_figure(&w, "local", "refreshed") == 1);
+    cr_assert_eq(world_figure(&w, "local", "told"), 0, "no event came");
     world_close(&w);
 }
