@@ -14,7 +14,7 @@
 #include "agent/base/list.h"
 
 /* Kept connections: one per long poll and per call under way; more are closed when idle. */
-#define KEPT_CONNECTIONS 32L
+#define KEPT_CONNECTIONS 64L
 /* Not reused when idle for longer: below the 60 s after which load balancers drop a connection
  * without a word, so that a request rarely meets a dead one. */
 #define KEPT_IDLE_S 45L

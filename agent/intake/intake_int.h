@@ -15,7 +15,7 @@
 #include "agent/intake/events.h"
 #include "agent/intake/intake.h"
 
-#define POLLERS_MAX 16       /* long polls in flight; grows while batches come full */
+#define POLLERS_MAX 32       /* long polls in flight; grows while batches come full */
 #define POLL_WAIT_SECONDS 20 /* SQS's longest */
 #define SQS_MESSAGE_MAX (1u << 20)
 #define RECEIPT_MAX 2048u /* SQS's handles are about 400 characters, some emulators' longer */

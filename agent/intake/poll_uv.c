@@ -13,7 +13,7 @@
 #include "agent/intake/intake_int.h"
 
 #define POLLERS_IDLE 2
-#define DELETES_MAX 24 /* in flight; then pollers wait for one to end */
+#define DELETES_MAX 32 /* in flight; then pollers wait for one to end */
 #define QUEUE_RETRY_MS 5000
 
 /* What was received at once; lives until its messages are deleted. */
