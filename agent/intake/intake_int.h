@@ -84,6 +84,8 @@ struct intake {
     struct reconcile *reconcile;
     uv_timer_t reconcile_timer;
     bool reconcile_again;
+    bool reconciled;   /* once at least in this leadership */
+    int64_t described; /* rows that the newest reconcile asked for */
     int64_t reconcile_ok_unix_ms;
     unsigned reconcile_failures;
 

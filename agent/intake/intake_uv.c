@@ -229,6 +229,7 @@ json_t *intake_status(const struct intake *in)
     json_set_bool(reconcile, "running", in->reconcile != NULL);
     json_set_int(reconcile, "last_ok_unix_ms", in->reconcile_ok_unix_ms);
     json_set_int(reconcile, "drift", in->missing + in->stale + in->gone);
+    json_set_int(reconcile, "described", in->described);
     json_set_int(reconcile, "missing", in->missing);
     json_set_int(reconcile, "stale", in->stale);
     json_set_int(reconcile, "gone", in->gone);

@@ -4,10 +4,12 @@
  * lowest priority; the API reads the store meanwhile.
  *
  * The clusters' names are resolved to ARNs first, because rows carry ARNs and Describe answers of
- * instances carry none. Per cluster: ListContainerInstances -> ListTasks RUNNING -> ListTasks
- * STOPPED -> Describe all in hundreds. At the end our live rows that were not listed anywhere go
- * to refresh (MISSING: tombstone). It has succeeded only when all of its rows are committed: the
- * scheduler takes what is absent then for absent in ECS. */
+ * instances carry none. The first run of a leadership resumes what the last leader had begun: it
+ * does not ask again for rows that ECS has told of within a quarter of a minute. Per cluster:
+ * ListContainerInstances -> ListTasks RUNNING -> ListTasks STOPPED -> Describe all in hundreds. At
+ * the end our live rows that were not listed anywhere go to refresh (MISSING: tombstone). It has
+ * succeeded only when all of its rows are committed: the scheduler takes what is absent then for
+ * absent in ECS. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@
 /* Work of one turn of the loop: a probe's ack does not wait longer than that. */
 #define TAKE_SLICE 4000
 #define CHECK_SLICE 500
+#define LATELY_MS 15000 /* 5,000 instances and 5,000 tasks take ten seconds */
 
 enum step {
     LIST_CLUSTERS,
@@ -63,7 +66,8 @@ struct reconcile {
     char partly[200]; /* what is wrong although it succeeded */
     struct aws_call *list_call;
     int64_t started_unix_ms;
-    size_t listed, corrected;
+    size_t listed, described, corrected;
+    bool resumes;
     bool stopped; /* leadership went: free when the last answer came */
 };
 
@@ -106,10 +110,13 @@ static void finish(struct reconcile *rc)
     uint64_t every = in->options.reconcile_ms == 0 ? EVERY_MS : in->options.reconcile_ms;
     if (err == 0) {
         in->reconcile_failures = 0;
+        in->reconciled = true;
+        in->described = (int64_t)rc->described;
         in->reconcile_ok_unix_ms = clock_unix_ms();
         snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
         LOG(LOG_INFO, "reconciled", rc->partly, LU("listed", rc->listed),
-            LU("corrected", rc->corrected), LI("ms", clock_unix_ms() - rc->started_unix_ms));
+            LU("described", rc->described), LU("corrected", rc->corrected),
+            LI("ms", clock_unix_ms() - rc->started_unix_ms));
     } else {
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
         uint64_t retry = (uint64_t)RETRY_MS << shift;
@@ -246,21 +253,43 @@ static void list_taken(struct reconcile *rc)
     rc->step++; /* INSTANCES, RUNNING, STOPPED, DESCRIBE */
 }
 
+/* By the clock of who took it in, and by our own: a row may have come late, or from a wrong one. */
+static bool told_lately(const struct reconcile *rc, struct store_txn *txn, const char *arn)
+{
+    struct store_row row;
+    uint8_t kind = rc->step == LIST_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
+    if (store_get_ref(txn, kind, arn, strlen(arn), &row) != 0 || row.record.deleted)
+        return false;
+    int64_t seen_ms = rc->started_unix_ms - row.record.observed_unix_ms;
+    int64_t stored_ms = rc->started_unix_ms - row.stored_unix_ms;
+    return seen_ms >= 0 && seen_ms < LATELY_MS && stored_ms >= 0 && stored_ms < LATELY_MS;
+}
+
 /* A slice of what was listed. */
 static void take_listing(struct reconcile *rc)
 {
     size_t size = json_array_size(rc->listing);
-    for (size_t n = 0; n < TAKE_SLICE && rc->listing_at < size; n++) {
+    struct store_txn *txn = NULL;
+    size_t slice = rc->resumes ? CHECK_SLICE : TAKE_SLICE;
+    if (rc->resumes && store_read_begin(rc->intake->options.store, &txn) != 0)
+        txn = NULL;
+    for (size_t n = 0; n < slice && rc->listing_at < size; n++) {
         json_t *arn = json_array_get(rc->listing, rc->listing_at++);
         const char *text = json_string_value(arn);
         if (text == NULL || strlen(text) > RECORD_KEY_MAX || map_has(&rc->seen, text))
             continue;
-        if (map_put(&rc->seen, text, rc, NULL) != 0 || json_array_append(rc->arns, arn) != 0) {
-            fail(rc, ERR_NOMEM, "this agent");
-            return;
-        }
+        bool asks = txn == NULL || !told_lately(rc, txn, text);
         rc->listed++;
+        if (map_put(&rc->seen, text, rc, NULL) != 0 ||
+            (asks && json_array_append(rc->arns, arn) != 0)) {
+            fail(rc, ERR_NOMEM, "this agent");
+            break;
+        }
     }
+    if (txn != NULL)
+        store_read_end(txn);
+    if (rc->err != 0)
+        return;
     if (rc->listing_at == size)
         list_taken(rc);
     go_on_soon(rc);
@@ -366,6 +395,7 @@ static void describe_some(struct reconcile *rc, struct slot *slot)
     json_t *arns = json_array();
     for (size_t n = 0; n < ECS_DESCRIBE_BATCH && rc->arn_at < end; n++)
         json_array_append(arns, json_array_get(rc->arns, rc->arn_at++));
+    rc->described += json_array_size(arns);
     json_t *params = json_pack("{s:s, s:o}", "cluster", cluster_of(rc),
                                tasks ? "tasks" : "containerInstances", json_incref(arns));
     slot->call = params == NULL ? NULL
@@ -530,6 +560,7 @@ void intake_reconcile(struct intake *in)
     for (size_t i = 0; i < DESCRIBES_MAX; i++)
         rc->slots[i].reconcile = rc;
     rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
+    rc->resumes = !in->reconciled;
     rc->clusters = wanted_clusters(in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
@@ -548,6 +579,7 @@ void reconcile_stop(struct intake *in)
     struct reconcile *rc = in->reconcile;
     uv_timer_stop(&in->reconcile_timer);
     in->reconcile = NULL;
+    in->reconciled = false;
     in->reconcile_again = false;
     in->reconcile_trouble[0] = '\0';
     if (rc == NULL)

@@ -31,6 +31,26 @@ Test(reconcile, ends_when_all_pages_are_stored)
     world_close(&w);
 }
 
+/* Leadership goes while the describes are under way, and comes back: rows that have come by then
+ * are not asked for again. */
+Test(reconcile, goes_on_where_the_last_leader_stopped)
+{
+    struct world w;
+    world_open(&w, 700, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, world_count(&w, RECORD_INSTANCE) >= 100);
+    intake_lead(w.intake, false, ++w.term);
+    cr_assert_eq(w.reconciled, 0u);
+    intake_lead(w.intake, true, ++w.term);
+    UNTIL(&w, w.reconciled > 0);
+    cr_assert_eq(world_count(&w, RECORD_INSTANCE), 700u);
+    cr_assert_leq(world_figure(&w, "reconcile", "described"), 600);
+    reconcile(&w);
+    cr_assert_eq(world_figure(&w, "reconcile", "described"), 700, "a later run asks for all");
+    world_close(&w);
+}
+
 Test(reconcile, finds_what_events_did_not_tell)
 {
     struct world w;
