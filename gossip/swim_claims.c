@@ -178,17 +178,16 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
     unsigned have = m->vote_count > 0 ? m->vote_count - 1u : 0;
     if (have > want)
         have = want;
-    uint64_t wait;
-    if (m->strong)
-        wait = SWIM_SUSPECT_HEARD_MS;
-    else if (want == 0)
-        wait = SWIM_SUSPECT_PAIR_MS * (1 + s->health);
-    else {
+    uint64_t wait = SWIM_SUSPECT_PAIR_MS * (1 + s->health);
+    if (want > 0) {
         uint64_t saved = (SWIM_SUSPECT_MAX_MS - SWIM_SUSPECT_MIN_MS) * part[want][have] / 1000;
         wait = SWIM_SUSPECT_MAX_MS - saved;
         if (have < want)
             wait *= 1 + s->health;
     }
+    /* Its death, too, is claimed: never a reason to wait longer than for what is confirmed. */
+    if (m->strong && wait > SWIM_SUSPECT_HEARD_MS)
+        wait = SWIM_SUSPECT_HEARD_MS;
     m->due_ms = m->since_ms + wait;
     if (m->due_ms < now_ms)
         m->due_ms = now_ms;
