@@ -241,7 +241,9 @@ static bool send_rumors(struct records *r, uint64_t now_ms)
         size_t len = rumor_poll(&r->rumor, now_ms, room, r->out, SYNC_MESSAGE_MAX, &to);
         if (len == 0)
             return true;
-        int err = gossip_send(r->options.gossip, CHANNEL_RUMOR, to, r->out, len);
+        int err = rumor_by_stream(&r->rumor)
+                      ? gossip_send_stream(r->options.gossip, CHANNEL_RUMOR, to, r->out, len)
+                      : gossip_send(r->options.gossip, CHANNEL_RUMOR, to, r->out, len);
         rumor_sent(&r->rumor, now_ms, err);
         if (err == 0)
             r->bytes_sent += len;

@@ -15,7 +15,8 @@ void rumor_init(struct rumor *r, const struct rumor_options *options, const stru
     prng_seed(&r->prng, options->seed);
     rumor_tables_init(r, memory);
     r->ask_wait_ms = RUMOR_ASK_WAIT_MS;
-    r->rate_from_ms = now_ms;
+    r->ask_late_ms = now_ms;
+    r->load_from_ms = now_ms;
     r->next_scan_ms = now_ms;
     r->next_digest_ms = now_ms;
 }
@@ -34,15 +35,17 @@ void rumor_peers_changed(struct rumor *r)
 
 /* ---- stored --------------------------------------------------------------------- */
 
-/* Own records are counted by the second: a busy origin hands its work to fewer children. */
+uint32_t rumor_load(struct rumor *r, uint64_t now_ms)
+{
+    uint64_t halvings = (now_ms - r->load_from_ms) / RUMOR_LOAD_MS;
+    r->load = halvings > 31 ? 0 : r->load >> halvings;
+    r->load_from_ms += halvings * RUMOR_LOAD_MS;
+    return r->load;
+}
+
 static struct tree own_tree(struct rumor *r, uint64_t now_ms, uint64_t key_hash)
 {
-    if (now_ms - r->rate_from_ms >= 1000) {
-        r->rate_from_ms = now_ms;
-        r->rate_count = 0;
-    }
-    r->rate_count++;
-    bool busy = r->rate_count > RUMOR_BUSY_RATE && r->peers->count > RUMOR_FANOUT + 1;
+    bool busy = rumor_load(r, now_ms) > RUMOR_LOAD_FEW && r->peers->count > RUMOR_FANOUT + 1;
     return (struct tree){.origin = r->options.self,
                          .index = (uint8_t)(key_hash % PEERS_TREES),
                          .root_fanout = busy ? RUMOR_ROOT_BUSY : RUMOR_FANOUT,
@@ -80,6 +83,8 @@ void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, ui
     slot = rumor_slot_take(r, key_hash);
     slot->version = rec->version;
     slot->stored_ms = now_ms;
+    (void)rumor_load(r, now_ms);
+    r->load++;
     rumor_slot_keep(r, slot, rec);
     if (from == RUMOR_LOCAL) {
         slot->tree = own_tree(r, now_ms, key_hash);
@@ -115,20 +120,31 @@ static bool known_stored(struct rumor *r, uint64_t key_hash, struct record_versi
     return slot != NULL && record_version_cmp(slot->version, version) >= 0;
 }
 
-static void note_timing(struct rumor *r, const struct rumor_pending *p, enum rumor_state arrived)
+uint32_t rumor_ask_wait(struct rumor *r, uint64_t now_ms)
 {
-    if (p->state != PENDING_ASKED)
+    uint64_t halvings = (now_ms - r->ask_late_ms) / RUMOR_ASK_CALM_MS;
+    r->ask_wait_ms = halvings > 31 ? 0 : r->ask_wait_ms >> halvings;
+    r->ask_late_ms += halvings * RUMOR_ASK_CALM_MS;
+    if (r->ask_wait_ms < RUMOR_ASK_WAIT_MS)
+        r->ask_wait_ms = RUMOR_ASK_WAIT_MS;
+    return r->ask_wait_ms;
+}
+
+/* A push came behind a digest that told of it: whoever asks earlier than that gets a second copy.
+ * So asking waits a little longer than pushes were late. */
+static void note_late(struct rumor *r, uint64_t now_ms, const struct rumor_pending *p)
+{
+    uint64_t late_ms = now_ms - p->told_ms;
+    uint64_t wait_ms = late_ms + late_ms / 4;
+    if (p->state != PENDING_WANTED && p->state != PENDING_ASKED)
         return;
-    if (arrived == PENDING_PUSHED) { /* it was on its way: asking cost a second copy */
-        r->stats.hasty++;
-        r->ask_wait_ms *= 2;
-        if (r->ask_wait_ms > RUMOR_ASK_WAIT_MAX_MS)
-            r->ask_wait_ms = RUMOR_ASK_WAIT_MAX_MS;
-    } else {
-        r->ask_wait_ms -= r->ask_wait_ms / 8;
-        if (r->ask_wait_ms < RUMOR_ASK_WAIT_MS)
-            r->ask_wait_ms = RUMOR_ASK_WAIT_MS;
-    }
+    r->stats.hasty += p->state == PENDING_ASKED;
+    if (wait_ms > RUMOR_ASK_WAIT_MAX_MS)
+        wait_ms = RUMOR_ASK_WAIT_MAX_MS;
+    if (wait_ms <= rumor_ask_wait(r, now_ms))
+        return;
+    r->ask_wait_ms = (uint32_t)wait_ms;
+    r->ask_late_ms = now_ms;
 }
 
 static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct record *rec,
@@ -145,9 +161,9 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
     }
     if (state == PENDING_REPAIRED)
         r->stats.repaired++;
-    if (p != NULL)
-        note_timing(r, p, state);
-    else
+    if (p != NULL && state == PENDING_PUSHED)
+        note_late(r, now_ms, p);
+    if (p == NULL)
         p = rumor_pending_add(r, key_hash);
     /* A full table: stored all the same, but told of instead of pushed on. */
     if (p != NULL) {
@@ -175,8 +191,10 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->version = version;
         p->holder[0] = from;
         p->holders = 1;
-        uint64_t spread = prng_below(&r->prng, 1 + r->ask_wait_ms / 4);
-        rumor_pending_state(r, p, PENDING_WANTED, now_ms + r->ask_wait_ms + spread);
+        p->told_ms = now_ms;
+        uint32_t wait_ms = rumor_ask_wait(r, now_ms);
+        uint64_t spread = prng_below(&r->prng, 1 + wait_ms / 4);
+        rumor_pending_state(r, p, PENDING_WANTED, now_ms + wait_ms + spread);
         return;
     }
     int cmp = record_version_cmp(version, p->version);
@@ -219,9 +237,10 @@ static int read_tree(struct rbuf *b, struct tree *tree)
     return b->bad || !fits ? ERR_MALFORMED : 0;
 }
 
-/* tree: what holds for pushed records that follow; origin 0 before the first. */
-static int read_item(struct rbuf *b, uint8_t type, struct tree *tree, struct item *ret)
+/* at: what holds for the items that follow; its tree has origin 0 before the first. */
+static int read_item(struct rbuf *b, uint8_t type, struct rumor_place *at, struct item *ret)
 {
+    struct tree *tree = &at->tree;
     ret->is_tree = false;
     if (type == RUMOR_PUSH) {
         uint8_t item = rbuf_u8(b);
@@ -236,8 +255,9 @@ static int read_item(struct rbuf *b, uint8_t type, struct tree *tree, struct ite
         return record_decode(b, &ret->record);
     ret->key_hash = rbuf_u64(b);
     if (type == RUMOR_DIGEST) {
-        ret->version.hi = rbuf_varint(b);
-        ret->version.lo = rbuf_varint(b);
+        at->told.hi += rumor_unzigzag(rbuf_varint(b));
+        at->told.lo += rumor_unzigzag(rbuf_varint(b));
+        ret->version = at->told;
     }
     return b->bad ? ERR_MALFORMED : 0;
 }
@@ -245,7 +265,7 @@ static int read_item(struct rbuf *b, uint8_t type, struct tree *tree, struct ite
 static int check(const uint8_t *data, size_t len)
 {
     struct rbuf b;
-    struct tree tree = {0};
+    struct rumor_place at = {0};
     struct item item;
     if (len > RUMOR_MESSAGE_MAX)
         return ERR_MALFORMED;
@@ -253,7 +273,7 @@ static int check(const uint8_t *data, size_t len)
     uint8_t type = rbuf_u8(&b);
     int err = b.bad || type < RUMOR_PUSH || type > RUMOR_ASK ? ERR_MALFORMED : 0;
     while (err == 0 && b.pos < len)
-        err = read_item(&b, type, &tree, &item);
+        err = read_item(&b, type, &at, &item);
     return err;
 }
 
@@ -275,7 +295,7 @@ int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *d
     uint8_t type = data[0];
     while (b.pos < len && in->apply_count < RUMOR_IN_MAX) {
         struct item item;
-        int err = read_item(&b, type, &at->tree, &item);
+        int err = read_item(&b, type, at, &item);
         ENSURE(err == 0);
         if (item.is_tree)
             continue;

@@ -13,7 +13,7 @@
  *   1 PUSH    items: 0, origin u64, tree u8, root fan-out u8, fan-out u8  (holds for what follows)
  *                    1, record
  *   2 REPAIR  records
- *   3 DIGEST  entries: key_hash u64, version hi varint, version lo varint
+ *   3 DIGEST  entries: key_hash u64, version hi, lo: differences to the entry before, zigzag varint
  *   4 ASK     key hashes u64 */
 #ifndef BLOX_GOSSIP_RUMOR_H
 #define BLOX_GOSSIP_RUMOR_H
@@ -27,16 +27,24 @@
 #include "agent/base/record.h"
 #include "gossip/peers.h"
 
-#define RUMOR_QUEUES 64u     /* peers with something waiting: bits of a slot's masks */
-#define RUMOR_FANOUT 8u      /* depth 5 reaches 5,000 members, 6 reaches 100,000 */
-#define RUMOR_ROOT_BUSY 2u   /* the origin's fan-out under load: its uplink is the bottleneck */
-#define RUMOR_BUSY_RATE 100u /* own records in a second from which that holds */
-#define RUMOR_DIGEST_MS 30u  /* age from which a record is told of to others */
+#define RUMOR_QUEUES 64u /* peers with something waiting: bits of a slot's masks */
+#define RUMOR_FANOUT 8u  /* depth 5 reaches 5,000 members, 6 reaches 100,000 */
+/* Load is the number of records stored lately, halved every 100 ms. Under load records go by
+ * stream, an origin hands each to one child, so that it sends as much as everybody else, and
+ * digests come later and to fewer, because what they would tell of is on its way. */
+#define RUMOR_LOAD_MS 100u
+#define RUMOR_LOAD_FEW 24u /* the first of a burst take the short way, and up to 150 a second */
+#define RUMOR_ROOT_BUSY 1u
+#define RUMOR_LOAD_BUSY 64u
+#define RUMOR_DIGEST_BUSY_MS 100u
+#define RUMOR_DIGEST_BUSY_PEERS 2u
+#define RUMOR_DIGEST_MS 30u /* age from which a record is told of to others */
 #define RUMOR_DIGEST_EVERY_MS 20u
 #define RUMOR_DIGEST_LATE_MS 250u /* once more to one peer: for those who joined or lost much */
 #define RUMOR_DIGEST_PEERS 3u
-#define RUMOR_ASK_WAIT_MS 10u /* from a digest to asking, at least; grows if that was hasty */
+#define RUMOR_ASK_WAIT_MS 10u /* from a digest to asking, at least; longer if pushes are late */
 #define RUMOR_ASK_WAIT_MAX_MS 1000u
+#define RUMOR_ASK_CALM_MS 500u /* without a late push it is halved */
 #define RUMOR_ASK_RETRY_MS 40u /* twice; then twice doubled, and so on */
 #define RUMOR_ASK_TRIES 8u     /* after that anti-entropy has it */
 #define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
@@ -117,8 +125,10 @@ struct rumor {
 
     uint64_t next_scan_ms, next_digest_ms;
     uint32_t ask_wait_ms;
-    uint64_t rate_from_ms;
-    uint32_t rate_count;
+    uint64_t ask_late_ms; /* when it was made longer, or halved */
+    uint64_t load_from_ms;
+    uint32_t load;
+    uint32_t digest_turn; /* which third of the ring is told next, under load */
 
     uint8_t digest[1500]; /* one digest on its way to several peers */
     size_t digest_len;
@@ -127,7 +137,7 @@ struct rumor {
 
     /* The message rumor_poll last gave out of a queue. */
     uint32_t last_queue, last_count;
-    bool last_open;
+    bool last_open, last_stream;
 };
 
 size_t rumor_memory(const struct rumor_options *options);
@@ -151,6 +161,7 @@ void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash);
 struct rumor_place {
     size_t pos;
     struct tree tree;
+    struct record_version told; /* in a digest versions are differences to the one before */
 };
 int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
                struct rumor_place *at, struct rumor_in *in);
@@ -161,6 +172,9 @@ int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *d
 size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                   uint64_t *ret_to);
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err);
+/* The message rumor_poll just gave out goes by stream however short it is: under load one lost
+ * datagram would be many records late, and with one child at the root late for all. */
+bool rumor_by_stream(const struct rumor *r);
 /* When rumor_poll should be called again; UINT64_MAX: not before the next input. */
 uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms);
 

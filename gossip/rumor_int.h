@@ -38,7 +38,8 @@ struct rumor_pending {
     struct tree tree;
     uint64_t holder[RUMOR_HOLDERS];
     uint64_t due_ms;
-    uint32_t chain; /* of its bucket, or of the free list */
+    uint64_t told_ms; /* first heard of */
+    uint32_t chain;   /* of its bucket, or of the free list */
     uint8_t state;
     uint8_t holders, tries;
 };
@@ -49,6 +50,19 @@ struct rumor_node {
 struct rumor_answer {
     uint64_t to, key_hash;
 };
+
+/* Differences, small either way, modulo 2^64. */
+static inline uint64_t rumor_zigzag(uint64_t d)
+{
+    return d << 1 ^ (0 - (d >> 63));
+}
+static inline uint64_t rumor_unzigzag(uint64_t z)
+{
+    return z >> 1 ^ (0 - (z & 1));
+}
+
+uint32_t rumor_load(struct rumor *r, uint64_t now_ms);
+uint32_t rumor_ask_wait(struct rumor *r, uint64_t now_ms);
 
 struct rumor_slot *rumor_slot_find(struct rumor *r, uint64_t key_hash);
 /* The slot of the key, moved to the newest end; an old one is evicted for it if it must be. */

@@ -101,7 +101,7 @@ static void put_tree(struct wbuf *w, const struct tree *tree)
 /* Fills one message from the queue without taking anything out: rumor_sent does that. A burst is
  * cut at a datagram's room while few datagrams carry it, and goes as one stream message else. */
 static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64_t bit, size_t room,
-                        struct wbuf *w, uint32_t *ret_count)
+                        bool by_stream, struct wbuf *w, uint32_t *ret_count)
 {
     struct tree tree = {0};
     size_t fit_len = 0;
@@ -135,7 +135,7 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
         if (w->len >= RUMOR_BATCH)
             break;
     }
-    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room) {
+    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room && !by_stream) {
         w->len = fit_len;
         count = fit_count;
     }
@@ -146,6 +146,7 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
 static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                           uint64_t *ret_to)
 {
+    bool loaded = rumor_load(r, now_ms) > RUMOR_LOAD_FEW;
     for (uint32_t i = 0; i < RUMOR_QUEUES; i++) {
         uint32_t q = (r->queue_turn + i) % RUMOR_QUEUES;
         struct rumor_queue *queue = &r->queues[q];
@@ -153,8 +154,9 @@ static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t
             struct wbuf w;
             uint32_t count;
             wbuf_init(&w, out, cap);
-            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, &w, &count);
+            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, loaded, &w, &count);
             if (len > 1) {
+                r->last_stream = loaded;
                 r->queue_turn = q + 1;
                 r->last_queue = q;
                 r->last_count = count;
@@ -210,7 +212,10 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
             continue;
         to = holder;
         wbuf_u64(&w, p->key_hash);
-        uint64_t retry_ms = RUMOR_ASK_RETRY_MS << (p->tries / 2);
+        uint64_t retry_ms = RUMOR_ASK_RETRY_MS;
+        if (retry_ms < rumor_ask_wait(r, now_ms))
+            retry_ms = rumor_ask_wait(r, now_ms);
+        retry_ms <<= p->tries / 2;
         p->tries++;
         rumor_pending_state(r, p, PENDING_ASKED, now_ms + retry_ms);
     }
@@ -235,6 +240,7 @@ static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
     size_t cap = room < sizeof r->digest ? room : sizeof r->digest;
     wbuf_init(&w, r->digest, cap);
     wbuf_u8(&w, RUMOR_DIGEST);
+    struct record_version told = {0};
     while (*cursor != NONE) {
         const struct rumor_slot *slot = &r->slots[*cursor];
         uint64_t age = now_ms - slot->stored_ms;
@@ -243,12 +249,13 @@ static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
             break;
         size_t before = w.len;
         wbuf_u64(&w, slot->key_hash);
-        wbuf_varint(&w, slot->version.hi);
-        wbuf_varint(&w, slot->version.lo);
+        wbuf_varint(&w, rumor_zigzag(slot->version.hi - told.hi));
+        wbuf_varint(&w, rumor_zigzag(slot->version.lo - told.lo));
         if (w.bad) {
             w.len = before;
             break;
         }
+        told = slot->version;
         *cursor = slot->newer;
     }
     r->digest_len = w.len > 1 ? w.len : 0;
@@ -269,11 +276,16 @@ static void add_target(struct rumor *r, uint64_t to)
 static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
 {
     size_t count = r->peers->count;
+    bool busy = rumor_load(r, now_ms) > RUMOR_LOAD_BUSY;
+    uint64_t first = busy ? r->digest_turn++ : 0;
+    uint64_t targets = busy ? RUMOR_DIGEST_BUSY_PEERS : RUMOR_DIGEST_PEERS;
     r->digest_targets = 0;
-    fill_digest(r, now_ms, RUMOR_DIGEST_MS, &r->digest_at, room);
+    fill_digest(r, now_ms, busy ? RUMOR_DIGEST_BUSY_MS : RUMOR_DIGEST_MS, &r->digest_at, room);
     if (r->digest_len > 0) {
-        for (uint64_t i = 0; i < RUMOR_DIGEST_PEERS && count > 1; i++)
-            add_target(r, peers_at_step(r->peers, 1 + i * count / RUMOR_DIGEST_PEERS));
+        for (uint64_t i = 0; i < targets && count > 1; i++) {
+            uint64_t third = (first + i) % RUMOR_DIGEST_PEERS;
+            add_target(r, peers_at_step(r->peers, 1 + third * count / RUMOR_DIGEST_PEERS));
+        }
         return;
     }
     fill_digest(r, now_ms, RUMOR_DIGEST_LATE_MS, &r->digest_late_at, room);
@@ -309,6 +321,7 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     ENSURE(room >= 64);
     ENSURE(!r->last_open);
     r->last_queue = NONE;
+    r->last_stream = false;
     size_t len = poll_answers(r, room, out, cap, ret_to);
     if (len == 0)
         len = poll_queues(r, now_ms, room, out, cap, ret_to);
@@ -319,6 +332,11 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     r->last_open = len > 0;
     r->stats.bytes += len;
     return len;
+}
+
+bool rumor_by_stream(const struct rumor *r)
+{
+    return r->last_stream;
 }
 
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err)

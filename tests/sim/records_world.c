@@ -159,7 +159,7 @@ static void copy_to(struct sim *s, uint64_t at_us, uint32_t from, uint32_t to, u
 
 /* A datagram may be lost, doubled or overtaken; a stream is late instead: three one-way times to
  * set up, a retransmission time-out for a loss. */
-static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel,
+static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel, bool stream,
                      const uint8_t *data, size_t len)
 {
     struct node *n = &s->nodes[from];
@@ -175,7 +175,7 @@ static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel,
         return;
     uint64_t at = n->tx_free_us + s->c.latency_us + prng_below(&s->prng, s->c.jitter_us + 1);
     bool lost = prng_unit(&s->prng) < s->c.loss;
-    if (len > ROOM) {
+    if (stream || len > ROOM) {
         copy_to(s, at + 2 * s->c.latency_us + (lost ? 200000 : 0), from, to, channel, data, len);
         return;
     }
@@ -208,11 +208,11 @@ static void send_all(struct sim *s, uint32_t index)
     uint64_t to;
     size_t len;
     while ((len = rumor_poll(&n->rumor, now_ms, ROOM, s->out, SYNC_MESSAGE_MAX, &to)) > 0) {
-        transmit(s, index, node_of(s, to), TO_RUMOR, s->out, len);
+        transmit(s, index, node_of(s, to), TO_RUMOR, rumor_by_stream(&n->rumor), s->out, len);
         rumor_sent(&n->rumor, now_ms, 0);
     }
     while ((len = sync_poll(&n->sync, now_ms, s->out, SYNC_MESSAGE_MAX, &to)) > 0) {
-        transmit(s, index, node_of(s, to), TO_SYNC, s->out, len);
+        transmit(s, index, node_of(s, to), TO_SYNC, false, s->out, len);
         sync_sent(&n->sync, now_ms, 0);
     }
     arm(s, index);
@@ -259,7 +259,7 @@ static void receive(struct sim *s, const struct event *ev)
         ENSURE(sync_recv(&n->sync, now_ms, from, ev->bytes, ev->len, &pos, s->out, SYNC_MESSAGE_MAX,
                          &sync_in) == 0);
         if (sync_in.reply_len > 0)
-            transmit(s, ev->node, ev->from, TO_SYNC, s->out, sync_in.reply_len);
+            transmit(s, ev->node, ev->from, TO_SYNC, false, s->out, sync_in.reply_len);
         apply(s, ev->node, sync_in.apply, sync_in.apply_count);
     } while (pos < ev->len);
 }

@@ -123,6 +123,12 @@ int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
     return ERR_NOTFOUND;
 }
 
+int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                       const void *data, size_t len)
+{
+    return gossip_send(g, channel, to, data, len);
+}
+
 /* ---- a store ----------------------------------------------------------------------- */
 
 static size_t find_row(const struct gossip_node *n, uint64_t hash)

@@ -145,8 +145,8 @@ static size_t digest_message(uint8_t *out, const struct record *rec)
     wbuf_init(&w, out, 64);
     wbuf_u8(&w, 3);
     wbuf_u64(&w, hash_of(rec));
-    wbuf_varint(&w, rec->version.hi);
-    wbuf_varint(&w, rec->version.lo);
+    wbuf_varint(&w, 2 * rec->version.hi); /* zigzag: differences to nothing before */
+    wbuf_varint(&w, 2 * rec->version.lo);
     return w.len;
 }
 
@@ -244,13 +244,27 @@ Test(rumor, local_records_leave_at_once_and_are_told_of_later)
 Test(rumor, records_stored_together_share_datagrams)
 {
     struct fixture *f = make(2);
-    char keys[20][8];
-    for (unsigned i = 0; i < 20; i++) {
+    char keys[8][8];
+    for (unsigned i = 0; i < 8; i++) {
         snprintf(keys[i], sizeof keys[i], "k%u", i);
-        store(f, 1000, keys[i], 1, 100, RUMOR_LOCAL);
+        store(f, 1000, keys[i], 1, 250, RUMOR_LOCAL);
     }
-    cr_assert_eq(drain(f, 1000, 1), 2); /* about 115 bytes each */
-    cr_assert_eq(f->rumor.stats.pushed, 20);
+    cr_assert_eq(drain(f, 1000, 1), 2); /* about 265 bytes each */
+    cr_assert_eq(f->rumor.stats.pushed, 8);
+    end(f);
+}
+
+Test(rumor, under_load_records_go_by_stream)
+{
+    struct fixture *f = make(2);
+    uint64_t to;
+    for (unsigned i = 0; i <= RUMOR_LOAD_FEW; i++) {
+        cr_assert(!rumor_by_stream(&f->rumor));
+        store(f, 1000, "a", i + 1, 100, RUMOR_LOCAL);
+        cr_assert_gt(rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to), 0);
+        rumor_sent(&f->rumor, 1000, 0);
+    }
+    cr_assert(rumor_by_stream(&f->rumor));
     end(f);
 }
 
@@ -337,15 +351,40 @@ Test(rumor, a_busy_origin_has_fewer_children)
 {
     struct fixture *f = make(64);
     unsigned first = 0;
-    for (unsigned i = 0; i < 2 * RUMOR_BUSY_RATE; i++) {
+    for (unsigned i = 0; i < 2 * RUMOR_LOAD_FEW; i++) {
         store(f, 1000, "a", i + 1, 50, RUMOR_LOCAL);
         unsigned n = drain(f, 1000, 1);
         if (i == 0)
             first = n;
-        if (i + 1 == 2 * RUMOR_BUSY_RATE)
+        if (i + 1 == 2 * RUMOR_LOAD_FEW)
             cr_assert_eq(n, RUMOR_ROOT_BUSY);
     }
     cr_assert_eq(first, RUMOR_FANOUT);
+    store(f, 1000 + 5 * RUMOR_LOAD_MS, "a", 1000, 50, RUMOR_LOCAL);
+    cr_assert_eq(drain(f, 1000 + 5 * RUMOR_LOAD_MS, 1), RUMOR_FANOUT);
+    end(f);
+}
+
+Test(rumor, under_load_digests_come_later_and_to_fewer)
+{
+    struct fixture *f = make_sized(64, 256, 65536);
+    for (unsigned i = 0; i < 4 * RUMOR_LOAD_BUSY; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", i);
+        store(f, 1000, key, 1, 10, RUMOR_PEER);
+    }
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BUSY_MS - 20, 3), 0);
+    unsigned messages = 0, records = 0;
+    uint64_t to;
+    size_t len;
+    while ((len = rumor_poll(&f->rumor, 1000 + RUMOR_DIGEST_BUSY_MS, ROOM, f->out,
+                             RUMOR_MESSAGE_MAX, &to)) > 0) {
+        rumor_sent(&f->rumor, 1000 + RUMOR_DIGEST_BUSY_MS, 0);
+        records += (unsigned)((len - 1) / 10); /* the versions differ by little: ten bytes each */
+        messages++;
+    }
+    cr_assert_eq(records, RUMOR_DIGEST_BUSY_PEERS * 4 * RUMOR_LOAD_BUSY, "%u told", records);
+    cr_assert_leq(messages, RUMOR_DIGEST_BUSY_PEERS * 3);
     end(f);
 }
 
@@ -411,6 +450,48 @@ Test(rumor, digests_lead_to_asking_unless_it_is_there)
         drain(f, now += 1000, 4);
     cr_assert_eq(f->rumor.stats.gave_up, 1);
     cr_assert_eq(rumor_deadline(&f->rumor, now), UINT64_MAX);
+    end(f);
+}
+
+Test(rumor, versions_in_digests_are_whole)
+{
+    struct fixture *f = make(8), *g = make(8);
+    const uint64_t versions[] = {5, UINT64_MAX, 0, 1u << 20, 3};
+    char key[2] = "a";
+    uint64_t to;
+    for (size_t i = 0; i < 5; i++, key[0]++) {
+        store(f, 1000, key, versions[i], 10, RUMOR_PEER);
+        store(g, 1000, key, i == 3 ? versions[i] - 1 : versions[i], 10, RUMOR_PEER);
+    }
+    size_t len = rumor_poll(&f->rumor, 1100, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+    cr_assert_eq(f->out[0], 3);
+    cr_assert_eq(receive(g, 1100, SELF + 1, f->out, len), 0);
+    cr_assert_eq(g->rumor.wanted_count, 1); /* the one of which it has an older version */
+    end(f);
+    end(g);
+}
+
+Test(rumor, asking_waits_as_long_as_pushes_are_late)
+{
+    struct fixture *f = make(8);
+    uint8_t message[65536];
+    struct record rec = record_of("a", 5, 100);
+    size_t len = digest_message(message, &rec);
+    f->rumor.ask_wait_ms = 300; /* so that it does not ask for this one */
+    f->rumor.ask_late_ms = 1000;
+    cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
+    len = push_message(message, SELF + 1, &rec);
+    cr_assert_eq(receive(f, 1280, SELF + 1, message, len), 0);
+    rec = record_of("b", 5, 100);
+    len = digest_message(message, &rec);
+    cr_assert_eq(receive(f, 1300, SELF + 1, message, len), 0);
+    cr_assert_eq(drain(f, 1600, 4), 0);
+    cr_assert_eq(drain(f, 1800, 4), 1);
+    /* Calm again: what is lost is asked for soon. */
+    rec = record_of("c", 5, 100);
+    len = digest_message(message, &rec);
+    cr_assert_eq(receive(f, 9000, SELF + 1, message, len), 0);
+    cr_assert_eq(drain(f, 9030, 4), 1);
     end(f);
 }
 
