@@ -253,8 +253,7 @@ int format_read(MDB_txn *txn, MDB_dbi meta, uint64_t ours, uint64_t *ret, struct
     MDB_val val;
     int rc = mdb_get(txn, meta, &key, &val);
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? errmsg_set(e, ERR_CORRUPT, "the format record is missing")
-                                  : errmsg_set(e, store_err(rc), "%s", mdb_strerror(rc));
+        return env_lookup_err(rc, "the format record is missing", e);
     const uint8_t *p = val.mv_data;
     if (val.mv_size != 16 || get64(p) != hash_bytes(p + 8, 8, 0))
         return errmsg_set(e, ERR_CORRUPT, "the format record is damaged");

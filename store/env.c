@@ -47,6 +47,14 @@ int store_err(int rc)
     }
 }
 
+int env_lookup_err(int rc, const char *missing, struct errmsg *e)
+{
+    if (rc == MDB_NOTFOUND || rc == ERR_NOTFOUND)
+        return errmsg_set(e, ERR_CORRUPT, "%s", missing);
+    return errmsg_set(e, store_err(rc), "%s",
+                      rc < 0 && rc > -100 ? err_text(rc) : mdb_strerror(rc));
+}
+
 uint64_t dir_free_bytes(const char *dir)
 {
     struct statvfs fs;

@@ -219,7 +219,9 @@ static int verify_table(MDB_txn *txn, MDB_dbi dbi, size_t least, uint64_t first,
         count++;
     }
     mdb_cursor_close(cursor);
-    return rc != MDB_NOTFOUND || sum != want_sum || count != want_count ? ERR_CORRUPT : 0;
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_err(rc);
+    return rc == 0 || sum != want_sum || count != want_count ? ERR_CORRUPT : 0;
 }
 
 static int verify(struct store *s, MDB_txn *txn, struct errmsg *e)
@@ -228,20 +230,33 @@ static int verify(struct store *s, MDB_txn *txn, struct errmsg *e)
     MDB_val key = {4, (void *)(uintptr_t) "head"};
     MDB_val config_key = {6, (void *)(uintptr_t) "config"};
     MDB_val val;
-    if (mdb_get(txn, s->log_meta, &key, &val) != 0 || log_head_decode(&val, &s->log_head) != 0)
-        return errmsg_set(e, ERR_CORRUPT, "raft's term and vote are missing or damaged");
-    if (h->last_index < h->base_index || h->last_index - h->base_index != h->entry_count ||
-        verify_table(txn, s->log_entries, ENTRY_HEADER, h->base_index + 1, h->entry_sum,
-                     h->entry_count) != 0)
-        return errmsg_set(e, ERR_CORRUPT, "raft's entries are damaged");
-    if (verify_table(txn, s->log_intent, INTENT_HEADER, 0, h->intent_sum, h->intent_count) != 0)
-        return errmsg_set(e, ERR_CORRUPT, "the applied intent is damaged");
-    if (verify_table(txn, s->log_facts, 8, 0, h->fact_sum, h->fact_count) != 0)
-        return errmsg_set(e, ERR_CORRUPT, "the agent's facts are damaged");
-    int rc = mdb_get(txn, s->log_meta, &config_key, &val);
-    if (rc != MDB_NOTFOUND && (rc != 0 || !log_value_sound(&config_key, &val, 8)))
-        return errmsg_set(e, ERR_CORRUPT, "raft's configuration is damaged");
-    return 0;
+    int rc = mdb_get(txn, s->log_meta, &key, &val);
+    if (rc != 0 || log_head_decode(&val, &s->log_head) != 0)
+        return env_lookup_err(rc == 0 ? MDB_NOTFOUND : rc,
+                              "raft's term and vote are missing or damaged", e);
+    const struct {
+        const char *what;
+        MDB_dbi dbi;
+        size_t least;
+        uint64_t first, sum, count;
+    } tables[] = {
+        {"raft's entries are damaged", s->log_entries, ENTRY_HEADER, h->base_index + 1,
+         h->entry_sum, h->entry_count},
+        {"the applied intent is damaged", s->log_intent, INTENT_HEADER, 0, h->intent_sum,
+         h->intent_count},
+        {"the agent's facts are damaged", s->log_facts, 8, 0, h->fact_sum, h->fact_count}};
+    if (h->last_index < h->base_index || h->last_index - h->base_index != h->entry_count)
+        return errmsg_set(e, ERR_CORRUPT, "%s", tables[0].what);
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        int err = verify_table(txn, tables[i].dbi, tables[i].least, tables[i].first, tables[i].sum,
+                               tables[i].count);
+        if (err != 0)
+            return errmsg_set(e, err, "%s", err == ERR_CORRUPT ? tables[i].what : err_text(err));
+    }
+    rc = mdb_get(txn, s->log_meta, &config_key, &val);
+    if (rc == MDB_NOTFOUND || (rc == 0 && log_value_sound(&config_key, &val, 8)))
+        return 0;
+    return env_lookup_err(rc == 0 ? MDB_NOTFOUND : rc, "raft's configuration is damaged", e);
 }
 
 static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
@@ -260,17 +275,18 @@ int log_open(struct store *s, struct errmsg *e)
     if (rc != 0)
         return errmsg_set(e, store_err(rc), "%s: %s", s->log.path, mdb_strerror(rc));
     int err = 0;
-    if (mdb_dbi_open(txn, "meta", 0, &s->log_meta) == MDB_NOTFOUND) {
+    rc = mdb_dbi_open(txn, "meta", 0, &s->log_meta);
+    if (rc == MDB_NOTFOUND) {
         s->log_head = (struct log_head){0};
         if ((rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->log_meta)) == 0 &&
             (rc = open_tables(s, txn, MDB_CREATE)) == 0 &&
             (rc = format_write(txn, s->log_meta, LOG_FORMAT)) == 0)
             rc = log_save_head(s, txn);
-    } else {
+    } else if (rc == 0) {
         uint64_t format;
         err = format_read(txn, s->log_meta, LOG_FORMAT, &format, e);
-        if (err == 0 && open_tables(s, txn, 0) != 0)
-            err = errmsg_set(e, ERR_CORRUPT, "a table is missing");
+        if (err == 0 && (rc = open_tables(s, txn, 0)) != 0)
+            err = env_lookup_err(rc, "a table is missing", e);
         if (err == 0 && format < LOG_FORMAT && (rc = log_migrate(s, txn)) != 0)
             err = errmsg_set(e, store_err(rc), "migration of format %llu: %s",
                              (unsigned long long)format, mdb_strerror(rc));

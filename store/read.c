@@ -9,55 +9,6 @@
 
 #define SCAN_AHEAD_BYTES 4096u
 
-int store_read_begin(struct store *s, struct store_txn **ret)
-{
-    pthread_mutex_lock(&s->pool_lock);
-    struct store_txn *t = s->pool;
-    if (t != NULL) {
-        s->pool = t->next;
-        s->pool_count--;
-    }
-    pthread_mutex_unlock(&s->pool_lock);
-    int rc;
-    if (t != NULL) {
-        rc = mdb_txn_renew(t->txn);
-        if (rc != 0)
-            mdb_txn_abort(t->txn);
-    } else {
-        t = calloc(1, sizeof *t);
-        if (t == NULL)
-            return ERR_NOMEM;
-        t->store = s;
-        rc = mdb_txn_begin(s->state.env, NULL, MDB_RDONLY, &t->txn);
-    }
-    if (rc != 0) {
-        free(t);
-        return store_err(rc);
-    }
-    t->have_head = false;
-    *ret = t;
-    return 0;
-}
-
-void store_read_end(struct store_txn *txn)
-{
-    struct store *s = txn->store;
-    past_free(txn);
-    mdb_txn_reset(txn->txn);
-    pthread_mutex_lock(&s->pool_lock);
-    bool keep = s->pool_count < STORE_POOL;
-    if (keep) {
-        txn->next = s->pool;
-        s->pool = txn;
-        s->pool_count++;
-    }
-    pthread_mutex_unlock(&s->pool_lock);
-    if (!keep) {
-        mdb_txn_abort(txn->txn);
-        free(txn);
-    }
-}
-
 /* What a walk over rows ended with, for the caller: fn's verdict or LMDB's. */
 int scan_end(int err, int rc)
 {

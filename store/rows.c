@@ -154,7 +154,8 @@ static int load_head(struct store *s, MDB_txn *txn, struct errmsg *e)
     MDB_val val;
     int rc = mdb_get(txn, s->meta, &key, &val);
     if (rc != 0 || head_decode(&val, &s->head) != 0)
-        return errmsg_set(e, ERR_CORRUPT, "the head record is missing or damaged");
+        return env_lookup_err(rc == 0 ? MDB_NOTFOUND : rc, "the head record is missing or damaged",
+                              e);
     return 0;
 }
 
@@ -204,16 +205,16 @@ int store_rows_open(struct store *s, struct errmsg *e)
     int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
     if (rc != 0)
         return errmsg_set(e, store_err(rc), "%s: %s", s->state.path, mdb_strerror(rc));
-    bool fresh = mdb_dbi_open(txn, "meta", 0, &s->meta) == MDB_NOTFOUND;
+    rc = mdb_dbi_open(txn, "meta", 0, &s->meta);
     int err = 0;
-    if (fresh) {
+    if (rc == MDB_NOTFOUND) {
         if ((rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->meta)) == 0 &&
             (rc = open_tables(s, txn, MDB_CREATE)) == 0)
             rc = new_state(s, txn);
-    } else {
-        if (open_tables(s, txn, 0) != 0)
-            err = errmsg_set(e, ERR_CORRUPT, "a table is missing");
-        if (err == 0)
+    } else if (rc == 0) {
+        if ((rc = open_tables(s, txn, 0)) != 0)
+            err = env_lookup_err(rc, "a table is missing", e);
+        else
             err = load_head(s, txn, e);
     }
     if (err != 0 || rc != 0) {

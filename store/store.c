@@ -24,6 +24,7 @@
 #include "store/store_int.h"
 
 #define STATE_MAP_DEFAULT ((size_t)4 << 30)
+#define STATE_MAP_MAX ((size_t)1 << 40)
 #define LOG_MAP_DEFAULT ((size_t)256 << 20)
 #define STATE_DISK_MIN_DEFAULT (64u << 20)
 #define CRASHES_BEFORE_FULL_CHECK 3u
@@ -209,9 +210,15 @@ static struct store *allocate(const struct store_options *options)
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->watch_lock, NULL);
     pthread_mutex_init(&s->pool_lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->pool_change, &attr);
+    pthread_condattr_destroy(&attr);
     buf_init(&s->scratch, ROW_HEADER + RECORD_VALUE_MAX + 1024);
     s->notify = options->notify == NULL ? no_notify : options->notify;
     s->notify_arg = options->notify_arg;
+    s->state_map_max = options->state_map_max == 0 ? STATE_MAP_MAX : options->state_map_max;
     s->past_ms = options->past_ms;
     s->past_bytes_max = options->past_bytes;
     s->state_disk_min =

@@ -81,6 +81,9 @@ struct life {
 };
 
 int store_err(int rc); /* LMDB or errno code -> enum err */
+/* Of a look for something that must be there: only its absence is damage. A call that failed for
+ * want of memory says nothing about the database. */
+int env_lookup_err(int rc, const char *missing, struct errmsg *e);
 int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags, struct errmsg *e);
 bool env_has_commits(const struct env *env);
 void env_close(struct env *env);
@@ -177,6 +180,7 @@ struct store {
     char dir[STORE_PATH_MAX];
     int dir_fd; /* holds the lock on the directory */
     uint64_t state_disk_min;
+    size_t state_map_max;
     uint64_t past_ms, past_bytes_max; /* what is kept of replaced rows; 0: nothing */
     void (*notify)(void *arg);
     void *notify_arg;
@@ -196,8 +200,11 @@ struct store {
     struct watch watches[STORE_WATCHES];
 
     pthread_mutex_t pool_lock;
+    pthread_cond_t pool_change;
     struct store_txn *pool;
     unsigned pool_count;
+    unsigned readers; /* snapshots in use */
+    bool growing;     /* new readers wait */
 
     /* Writer thread only. */
     struct head head;
@@ -210,6 +217,7 @@ struct store {
     unsigned crashes;
     uint64_t opened_ms;
     uint64_t repair_after_ms;
+    uint64_t reader_check_ms;
 
     _Atomic uint64_t last_index[RECORD_KIND_END];
     _Atomic uint64_t epoch;
@@ -284,6 +292,10 @@ int store_rows_open(struct store *s, struct errmsg *e);
 /* The format of an environment that is open; 0: it is new. */
 int state_format(const struct store *s, uint64_t *ret, struct errmsg *e);
 int store_rows_save_head(struct store *s, MDB_txn *txn);
+
+/* snapshot.c (writer) */
+int store_map_grow(struct store *s);  /* 0; ERR_FULL: not now, or no further */
+void store_map_tend(struct store *s); /* grows while nobody reads, before it must */
 
 /* read.c (any thread): what scans share */
 const struct head *txn_head(struct store_txn *txn);

@@ -14,6 +14,7 @@
 
 #define REPAIR_AGAIN_MS 60000u
 #define CRASH_FREE_MS 60000u
+#define READER_CHECK_MS 60000u
 
 static void queue_take(struct queue *from, struct list *to, size_t max_records, size_t max_bytes)
 {
@@ -120,6 +121,13 @@ static int try_state(struct store *s, struct list *ops)
         err = ERR_FULL;
     } else {
         int rc = state_txn(s, ops);
+        while (rc == MDB_MAP_FULL && store_map_grow(s) == 0) {
+            s->head = saved;
+            s->kinds = 0;
+            s->duplicates_now = 0;
+            counts_drop(s);
+            rc = state_txn(s, ops);
+        }
         err = rc == 0 ? 0 : env_write_err(s->dir, rc);
         if (err == ERR_CORRUPT)
             state_damage(s, "writing", rc);
@@ -132,6 +140,7 @@ static int try_state(struct store *s, struct list *ops)
     atomic_fetch_add(&s->commits, 1);
     atomic_fetch_add(&s->duplicates, s->duplicates_now);
     publish(s);
+    store_map_tend(s);
     return 0;
 }
 
@@ -295,6 +304,13 @@ static void round_of_work(struct store *s, struct list *log_ops, struct list *st
         int err = store_rows_repair(s);
         if (err == ERR_CORRUPT)
             state_damage(s, "repairing", MDB_CORRUPTED);
+    }
+    if (clock_mono_ms() >= s->reader_check_ms) {
+        int dead = 0; /* of another program that looked into the database and died */
+        s->reader_check_ms = clock_mono_ms() + READER_CHECK_MS;
+        if (mdb_reader_check(s->state.env, &dead) == 0 && dead > 0)
+            LOG(LOG_WARN, "store_dead_reader", "a dead reader held old pages; it was removed",
+                LU("readers", (uint64_t)dead));
     }
     if (s->crashes > 0 && !s->state.suspect && clock_mono_ms() - s->opened_ms > CRASH_FREE_MS) {
         s->crashes = 0;

@@ -246,7 +246,7 @@ Test(crash, a_full_map_refuses_writes_and_recovers)
     struct fix f;
     char key[32];
     fix_init(&f);
-    f.options.state_map_bytes = 2u << 20;
+    f.options.state_map_bytes = f.options.state_map_max = 2u << 20;
     fix_reopen(&f);
     int stored = fill_up(&f);
     /* The next start has room again, however full the map was. */
@@ -272,7 +272,7 @@ Test(crash, one_write_too_many_does_not_take_its_neighbours_down)
     static struct record huge[64];
     static char keys[64][32];
     fix_init(&f);
-    f.options.state_map_bytes = 1u << 20;
+    f.options.state_map_bytes = f.options.state_map_max = 1u << 20;
     fix_reopen(&f);
     for (int i = 0; i < 64; i++)
         huge[i] = blob_of(i, keys[i]);

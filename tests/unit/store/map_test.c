@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The map grows under load, with readers at work, and no write is lost. */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/base/clock.h"
+#include "store/store_int.h"
+#include "tests/unit/store/fixture.h"
+
+enum { READERS = 3, ROWS = 400 };
+
+static struct buf value;
+static char json[32 * 1024];
+static _Atomic bool over;
+
+static struct record big(int n, char key[32])
+{
+    struct row row = {0};
+    snprintf(key, 32, "task/%d", n);
+    row_set(&row, ROW_CLUSTER, "c1");
+    memset(json, 'j', sizeof json);
+    row.json = (struct row_text){json, sizeof json};
+    buf_clear(&value);
+    cr_assert_eq(row_encode(&row, &value), 0);
+    return rec_of(RECORD_TASK, key, 1, &value);
+}
+
+static int see(void *arg, const struct store_row *row)
+{
+    struct row fields;
+    ++*(uint64_t *)arg;
+    return row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
+                   fields.json.len != sizeof json || fields.json.data[sizeof json - 1] != 'j'
+               ? ERR_CORRUPT
+               : 0;
+}
+
+static void *read_rows(void *arg)
+{
+    struct fix *f = arg;
+    struct store_query q = {.kind = RECORD_TASK, .field = ROW_CLUSTER, .value = "c1"};
+    uint64_t last = 0;
+    while (!atomic_load(&over)) {
+        struct store_txn *t;
+        uint64_t n = 0, count = 0;
+        if (store_read_begin(f->s, &t) != 0 || store_scan(t, &q, see, &n) != 0 ||
+            store_count(t, RECORD_TASK, 0, NULL, &count) != 0 || n != count || n < last)
+            return NULL;
+        last = n;
+        store_read_end(t);
+    }
+    return f;
+}
+
+Test(map, grows_while_readers_are_at_work)
+{
+    struct fix f;
+    pthread_t readers[READERS];
+    struct store_stats stats;
+    char key[32];
+    fix_init(&f);
+    f.options.state_map_bytes = 1u << 20;
+    fix_reopen(&f);
+    buf_init(&value, 1 << 20);
+    for (size_t i = 0; i < READERS; i++)
+        cr_assert_eq(pthread_create(&readers[i], NULL, read_rows, &f), 0);
+    for (int i = 0; i < ROWS; i++) {
+        struct record rec = big(i, key);
+        cr_assert_eq(fix_apply(&f, &rec, 1), 0, "row %d", i);
+    }
+    atomic_store(&over, true);
+    for (size_t i = 0; i < READERS; i++) {
+        void *right = NULL;
+        pthread_join(readers[i], &right);
+        cr_assert_eq(right, &f, "a reader met an error");
+    }
+    store_stats(f.s, &stats);
+    cr_assert_geq(stats.state_map_bytes, 16u << 20);
+    cr_assert_eq(stats.rows, ROWS);
+    fix_close(&f);
+    fix_reopen(&f); /* although the options still say 1 MiB */
+    cr_assert_eq(f.report.rows, ROWS);
+    buf_fini(&value);
+    fix_fini(&f);
+}
+
+/* A reader that does not end holds the growth up; what does not fit is refused as a whole, and
+ * taken when it has ended. New readers are not held for long. */
+Test(map, a_reader_that_stays_costs_a_refusal_at_worst)
+{
+    struct fix f;
+    struct store_txn *stays, *t;
+    char key[32];
+    int stored = 0, err = 0;
+    fix_init(&f);
+    f.options.state_map_bytes = 1u << 20;
+    fix_reopen(&f);
+    buf_init(&value, 1 << 20);
+    cr_assert_eq(store_read_begin(f.s, &stays), 0);
+    while (err == 0 && stored < ROWS) {
+        struct record rec = big(stored, key);
+        err = fix_apply(&f, &rec, 1);
+        stored += err == 0;
+    }
+    cr_assert_eq(err, ERR_FULL);
+    cr_assert_eq(store_read_begin(f.s, &t), 0);
+    store_read_end(t);
+    cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), (uint64_t)stored);
+    store_read_end(stays);
+    struct record rec = big(stored, key);
+    cr_assert_eq(fix_apply(&f, &rec, 1), 0);
+    cr_assert_eq(store_health(f.s), 0);
+    cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), (uint64_t)stored + 1);
+    buf_fini(&value);
+    fix_fini(&f);
+}
