@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/base/ensure.h"
+#include "agent/base/hash.h"
 #include "gossip/node_uv.h"
 
 enum { CALL_REQUEST = 1, CALL_ANSWER = 2 };
@@ -116,7 +117,9 @@ int gossip_call(struct gossip_node *g, uint64_t to, uint8_t method, const void *
     struct call *c = calloc(1, sizeof *c);
     if (c == NULL)
         return ERR_NOMEM;
-    *c = (struct call){.id = g->next_call++,
+    /* The peer may still answer a call of this agent's earlier life: never under a number of this
+     * one. */
+    *c = (struct call){.id = hash_mix(g->epoch) + g->next_call++,
                        .to = to,
                        .due_ms = node_now(g) + timeout_ms,
                        .done = done,

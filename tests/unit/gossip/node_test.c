@@ -271,6 +271,38 @@ Test(node, calls_answers_errors_and_timeouts)
     finish(2);
 }
 
+static bool two_held(void)
+{
+    return held_count == 2;
+}
+
+/* The leader took a call, the caller restarted and made another: each life gets its own answer. */
+Test(node, a_restarted_caller_does_not_take_the_answer_of_its_earlier_life)
+{
+    make_cluster(2);
+    uint64_t to = gossip_self(nodes[1].g);
+    gossip_on_call(nodes[1].g, on_call, NULL);
+    cr_assert_eq(gossip_call(nodes[0].g, to, 4, "a", 1, 60000, on_answer, NULL), 0);
+    while (held_count == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    kill_node(0);
+    run_until(NULL, 50);
+    make(0, "i-0", "c", key_a, 1);
+    const char *seed = nodes[1].address;
+    cr_assert_eq(gossip_join(nodes[0].g, &seed, 1), 0);
+    expect_count = expect_alive = 2;
+    cr_assert(run_until(all_see, 20000));
+    answers = 0;
+    cr_assert_eq(gossip_call(nodes[0].g, to, 4, "b", 1, 60000, on_answer, NULL), 0);
+    cr_assert(run_until(two_held, 20000));
+    gossip_answer(held[0], 0, "earlier", 7);
+    gossip_answer(held[1], 0, "own", 3);
+    want_answers = 1;
+    cr_assert(run_until(answered, 20000));
+    cr_expect_eq(answer_len, 3);
+    finish(2);
+}
+
 Test(node, a_killed_node_fails_and_a_leaving_one_left)
 {
     make_cluster(6);
