@@ -150,6 +150,8 @@ void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
         tick_blank(b, now_ms, expect, may, peers, count);
     if (b->state != BOOT_BOUND || b->version > b->stored)
         return;
+    if (b->bound_ms == 0)
+        b->bound_ms = now_ms; /* read back from disk: a restart saw nobody yet, patience begins */
     if (is_complete(b)) {
         b->state = BOOT_STARTED;
         out->start = true;

@@ -149,3 +149,30 @@ Test(boot, never_two_clusters_that_share_a_server)
     }
     cr_assert_gt(formed, 300 * 2, "clusters do form: %lu servers", formed);
 }
+
+/* A server that was bound and restarts has not heard from anybody yet: it does not give the others
+ * up, who may have started already. (Its clock is the machine's, which ran all the time.) */
+Test(boot, a_restart_keeps_the_bond)
+{
+    memset(nodes, 0, sizeof(nodes));
+    mail_count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        nodes[i].self = (struct raft_server){.num = i + 1, .disk = i + 11};
+        snprintf(nodes[i].self.id, sizeof(nodes[i].self.id), "i-%u", (unsigned)i);
+        restart(&nodes[i]);
+    }
+    uint64_t now = 1;
+    for (; now < 20000 && nodes[1].boot.state != BOOT_BOUND; now += 50) {
+        tick(0, now, 7, 0);
+        deliver(now + 20, 0);
+    }
+    save(&nodes[1]);
+    restart(&nodes[1]);
+    now += 1000000;
+    tick(1, now, 0, 0);
+    cr_expect_eq(nodes[1].boot.state, BOOT_BOUND);
+    tick(1, now + BOOT_PATIENCE_MS - 1, 0, 0);
+    cr_expect_eq(nodes[1].boot.state, BOOT_BOUND);
+    tick(1, now + BOOT_PATIENCE_MS, 0, 0);
+    cr_expect_eq(nodes[1].boot.state, BOOT_BLANK);
+}
