@@ -29,6 +29,7 @@
 #define DAEMONS_CONFIRM_WAIT_MS 5000
 #define DAEMONS_SETTLE_FIRST_MS 1000
 #define DAEMONS_SETTLE_WINDOW_MS 10000 /* ECS's lists lag; after that "not there" counts */
+#define DAEMONS_FORGET_AGAIN_MS 1000   /* the store refused the end of an attempt */
 #define DAEMONS_DISCONNECT_GRACE_MS 30000
 #define DAEMONS_DRAIN_WAIT_MS 30000
 #define DAEMONS_PROPOSE_MS 1000 /* at most one deployment.status per deployment in this time */
@@ -36,7 +37,16 @@
 #define DAEMONS_COMMANDS_MAX 256
 #define DAEMONS_RESULTS 64
 
-enum op_kind { OP_START, OP_STOP, OP_SETTLE, OP_SURVEY, OP_CONFIRM, OP_PROPOSE, OP_COMMAND };
+enum op_kind {
+    OP_START,
+    OP_STOP,
+    OP_SETTLE,
+    OP_FORGET,
+    OP_SURVEY,
+    OP_CONFIRM,
+    OP_PROPOSE,
+    OP_COMMAND
+};
 
 struct op {
     struct list node;
@@ -204,9 +214,11 @@ void start_batch_run(struct daemons *d, struct denv *env, struct start_batch *ba
 /* The denv and instance an item is about, NULL if the world moved on. */
 struct denv *start_env(struct daemons *d, const struct start_batch *batch);
 struct model_instance *start_instance(struct daemons *d, const struct start_item *item);
-/* The attempt's row is no longer needed: its outcome is known. */
+/* The attempt's row is no longer needed: its outcome is known. Asked for again until it is
+ * stored. */
 void start_forget_attempt(struct daemons *d, const struct start_batch *batch,
                           const struct start_item *item);
+void start_forget_again(struct daemons *d, struct start_batch *forget);
 void start_finish(struct daemons *d, struct start_batch *batch);
 /* Rows of the tasks ECS returned. */
 void start_take_task(struct daemons *d, const json_t *task);

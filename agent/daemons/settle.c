@@ -366,9 +366,12 @@ void settle_step(struct daemons *d, uint64_t *deadline_ms)
         struct op *op = LIST_OF(n, struct op, node);
         struct start_batch *batch = (struct start_batch *)(void *)op;
         n = n->next;
-        if (op->kind != OP_SETTLE || batch->listing)
+        bool forget = op->kind == OP_FORGET && !op->pending;
+        if (!forget && (op->kind != OP_SETTLE || batch->listing))
             continue;
-        if (now_ms >= batch->next_ms)
+        if (now_ms >= batch->next_ms && forget)
+            start_forget_again(d, batch);
+        else if (now_ms >= batch->next_ms)
             list_batch(d, batch);
         else if (batch->next_ms < *deadline_ms)
             *deadline_ms = batch->next_ms;

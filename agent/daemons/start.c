@@ -93,17 +93,50 @@ static int attempt_record(struct daemons *d, const struct start_batch *batch,
     return 0;
 }
 
-void start_forget_attempt(struct daemons *d, const struct start_batch *batch,
-                          const struct start_item *item)
+static void forget_later(struct daemons *d, struct start_batch *forget, int err)
+{
+    forget->next_ms = daemons_now(d) + DAEMONS_FORGET_AGAIN_MS;
+    daemons_wake(d);
+    LOG(LOG_WARN, "attempt", "the end of an attempt is not stored", LS("error", err_text(err)));
+}
+
+static void on_forgotten(void *arg, int err, const struct record *records,
+                         const struct store_change *changes, size_t count)
+{
+    struct start_batch *forget = arg;
+    struct daemons *d = op_resume(&forget->op);
+    (void)records;
+    (void)changes;
+    (void)count;
+    if (d && err)
+        forget_later(d, forget, err);
+    else if (d)
+        op_free(&forget->op);
+}
+
+void start_forget_again(struct daemons *d, struct start_batch *forget)
 {
     struct buf memory = {0};
     struct record rec;
-    int rv = attempt_record(d, batch, item, true, &memory, &rec);
+    int rv = attempt_record(d, forget, &forget->items[0], true, &memory, &rec);
     if (!rv)
-        rv = rows_apply(d->options.rows, &rec, 1, NULL, NULL);
+        rv = rows_apply(d->options.rows, &rec, 1, on_forgotten, forget);
     buf_fini(&memory);
-    if (rv) /* the next leader looks at it once more and finds the task, or nothing */
-        LOG(LOG_WARN, "attempt", "the end of an attempt is not stored", LS("error", err_text(rv)));
+    forget->op.pending = rv == 0;
+    if (rv)
+        forget_later(d, forget, rv);
+}
+
+void start_forget_attempt(struct daemons *d, const struct start_batch *batch,
+                          const struct start_item *item)
+{
+    struct start_batch *forget = calloc(1, sizeof *forget);
+    if (!forget)
+        return; /* the next leader looks at it once more and finds the task, or nothing */
+    memcpy(forget->deployment, batch->deployment, sizeof forget->deployment);
+    forget->items[0] = *item;
+    op_init(&forget->op, d, OP_FORGET);
+    start_forget_again(d, forget);
 }
 
 void start_finish(struct daemons *d, struct start_batch *batch)

@@ -311,6 +311,24 @@ Test(daemons, starts_nothing_it_could_not_write_down)
     fake_fini();
 }
 
+Test(daemons, an_attempt_ends_although_the_disk_was_full)
+{
+    fake_init();
+    instances(2);
+    lead(5);
+    fake.start_fills_disk = true;
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(fake_live_all() == 2);
+    fake_run(50, true);
+    cr_expect_eq(fake_attempts(), 2);
+    fake.start_fills_disk = fake.store_fails = false;
+    FAKE_UNTIL(fake_attempts() == 0);
+    cr_expect_eq(fake_attempts(), 0);
+    cr_expect_eq(fake.start_calls, 1);
+    fake_fini();
+}
+
 Test(daemons, looks_at_old_rows_before_it_acts)
 {
     fake_init();

@@ -271,6 +271,7 @@ static json_t *perform_start(const struct aws_call *call, struct aws_result *r)
 {
     enum fake_start how = fake.start_times ? fake.start : FAKE_ANSWER;
     fake.start_calls++;
+    fake.store_fails = fake.store_fails || fake.start_fills_disk;
     if (fake.start_times > 0)
         fake.start_times--;
     if (how == FAKE_REFUSE) {

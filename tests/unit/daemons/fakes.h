@@ -45,7 +45,8 @@ struct fake {
     bool unreachable;   /* every call ends with ERR_UNREACHABLE */
     bool lease;         /* raft_uv_may_act */
     bool store_fails;
-    int propose_err; /* given to the completion; ERR_TIMEOUT: never applied */
+    bool start_fills_disk; /* store_fails from the next StartTask on */
+    int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
     int start_calls, stop_calls, list_calls, describe_calls, proposals;
     int starts_of[128]; /* by number in the instance's ARN */
