@@ -39,7 +39,9 @@ struct refresh {
     uv_timer_t timer;
     struct list describes; /* under way, of any leadership */
     unsigned in_flight;
-    unsigned failures; /* in a row */
+    unsigned failures;       /* in a row */
+    int64_t clock_offset_ms; /* wall clock less monotonic one, when last looked at */
+    int64_t clock_since_ms;  /* monotonic: since then without a step */
 };
 
 /* How late the events of a cluster come. */

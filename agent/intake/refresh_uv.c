@@ -15,6 +15,7 @@
 /* ECS may not show what it has just made ("eventual consistency"): a young row that is MISSING is
  * looked at again before it is buried. */
 #define YOUNG_MS 15000u
+#define CLOCK_STEP_MS 1000 /* more than a clock that is slewed gains between two looks */
 
 struct describe {
     struct list link;
@@ -154,6 +155,19 @@ static void take_row(struct taking *k, struct events_row *row)
         k->records[k->count++] = rec;
 }
 
+/* Rows' ages are by the wall clock, which somebody may set: after a step of it, and after a start
+ * (it may have been set before), they say nothing until young rows have grown old. */
+static bool ages_are_sound(struct intake *in, int64_t young_ms)
+{
+    int64_t mono_ms = (int64_t)clock_mono_ms();
+    int64_t offset_ms = clock_unix_ms() - mono_ms;
+    int64_t step_ms = offset_ms - in->refresh.clock_offset_ms;
+    if (step_ms > CLOCK_STEP_MS || step_ms < -CLOCK_STEP_MS)
+        in->refresh.clock_since_ms = mono_ms;
+    in->refresh.clock_offset_ms = offset_ms;
+    return mono_ms - in->refresh.clock_since_ms >= young_ms;
+}
+
 static void take_missing(struct taking *k, const char *cluster, const char *arn)
 {
     struct intake *in = k->intake;
@@ -165,8 +179,9 @@ static void take_missing(struct taking *k, const char *cluster, const char *arn)
     /* By the own clock: the origin's may be ahead by hours. */
     int64_t young_ms = (int64_t)(in->options.young_ms == 0 ? YOUNG_MS : in->options.young_ms);
     int64_t age_ms = clock_unix_ms() - stored.stored_unix_ms;
-    if (age_ms >= 0 && age_ms < young_ms) {
-        want(in, cluster, arn, (uint64_t)(young_ms - age_ms));
+    bool sound = ages_are_sound(in, young_ms);
+    if (!sound || (age_ms >= 0 && age_ms < young_ms)) {
+        want(in, cluster, arn, (uint64_t)(sound ? young_ms - age_ms : young_ms));
         return;
     }
     struct record rec = stored.header;

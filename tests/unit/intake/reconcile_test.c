@@ -1,7 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Against ECS: everything (reconcile) and some rows (refresh), with a real store and a real client
  * against the local cloud. Events are lost, so that nothing else brings a row. */
+#include <sys/syscall.h>
+#include <time.h>
+
 #include "tests/unit/intake/world.h"
+
+/* Somebody sets the clock. */
+static time_t clock_set_s;
+
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    long rc = syscall(SYS_clock_gettime, clock, ts);
+    if (clock == CLOCK_REALTIME)
+        ts->tv_sec += clock_set_s;
+    return (int)rc;
+}
 
 static void no_events(struct world *w)
 {
@@ -126,6 +140,27 @@ Test(reconcile, a_late_event_does_not_undo_a_burial)
     (void)world_row(&w, RECORD_TASK, arn, &rec);
     cr_assert_eq(rec.version.hi, 7u);
     cr_assert_eq(rec.version.lo, 0u);
+    world_close(&w);
+}
+
+/* ECS may not show yet what it made a moment ago, however old a clock that was set calls it. */
+Test(reconcile, a_clock_that_is_set_makes_no_row_old)
+{
+    static const char arn[] = "arn:aws:ecs:us-east-1:111122223333:task/other/young";
+    struct world w;
+    world_open(&w, 1, 1);
+    w.options.young_ms = 1500;
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0 && world_queued(&w) == 0);
+    world_event(&w, json_str(w.ready, "cluster_arn"), arn, 6, "RUNNING");
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    clock_set_s += 60; /* more would make signatures invalid */
+    intake_refresh_task(w.intake, NULL, arn);
+    UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0);
+    UNTIL(&w,
+          world_figure(&w, "reconcile", "waiting") == 1 || world_is(&w, RECORD_TASK, arn, "gone"));
+    cr_expect_str_eq(world_row(&w, RECORD_TASK, arn, NULL), "RUNNING");
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "gone"));
     world_close(&w);
 }
 
