@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A model of store/ (store/store.h): what is committed lives in struct disk and survives the
+ * process; what is queued dies with it. Writes of one kind that wait are committed together, log/
+ * first; a crash finds the transaction under way on the disk or not at all. As the real store,
+ * state/ is given up when the machine loses power, log/ is not. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/ensure.h"
+#include "agent/base/hash.h"
+#include "store/store.h"
+#include "tests/sim/agents.h"
+
+#define QUEUE_MAX 4096u
+#define FACTS_MAX 32u
+
+struct kept {
+    struct record rec; /* key and value are ours */
+    uint64_t hash, index;
+    int64_t stored_unix_ms;
+};
+
+struct fact {
+    char name[65];
+    size_t len;
+    uint8_t data[4096];
+};
+
+struct op {
+    struct op *next;
+    enum { OP_APPLY, OP_PURGE, OP_POISON, OP_FACT, OP_LOG } type;
+    struct record *records;
+    struct store_change *changes;
+    size_t count;
+    struct fact fact;
+    struct store_log_write log;
+    store_apply_fn applied;
+    void (*done)(void *arg, int err);
+    void *arg;
+    int err;
+};
+
+struct list_of_ops {
+    struct op *first, **last;
+    size_t count;
+};
+
+struct disk {
+    struct node *node;
+    struct store *store; /* open, or NULL */
+    bool full, log_lost, state_lost;
+    int health;
+    struct kept **by_key, **by_hash;
+    size_t rows, cap;
+    uint64_t index[RECORD_KIND_END], epoch, purged;
+    /* log/ */
+    uint64_t term, vote, base_index, base_term, last_index, applied_index, applied_term;
+    struct store_log_entry *entries; /* base_index + 1 .. last_index */
+    size_t entry_cap;
+    struct store_log_intent *intent;
+    size_t intent_count, intent_cap;
+    uint8_t config[4096];
+    size_t config_len;
+    struct fact facts[FACTS_MAX];
+    size_t fact_count;
+};
+
+struct store {
+    struct disk *disk;
+    struct store_options options;
+    struct list_of_ops log, state, done, flying;
+    bool busy;
+    uint64_t writes, commits;
+};
+
+static void *grab(size_t bytes)
+{
+    void *p = calloc(1, bytes + 1);
+    ENSURE(p != NULL);
+    return p;
+}
+
+static void *copy(const void *data, size_t len)
+{
+    void *p = grab(len);
+    if (len > 0)
+        memcpy(p, data, len);
+    return p;
+}
+
+static void push(struct list_of_ops *l, struct op *op)
+{
+    op->next = NULL;
+    *l->last = op;
+    l->last = &op->next;
+    l->count++;
+}
+
+static void clear(struct list_of_ops *l)
+{
+    *l = (struct list_of_ops){.last = &l->first};
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+static int key_cmp(uint8_t kind, const char *key, size_t len, const struct record *b)
+{
+    if (kind != b->kind)
+        return kind < b->kind ? -1 : 1;
+    size_t n = len < b->key_len ? len : b->key_len;
+    int c = memcmp(key, b->key, n);
+    return c != 0 ? c : len < b->key_len ? -1 : len > b->key_len;
+}
+
+static size_t key_at(const struct disk *d, uint8_t kind, const char *key, size_t len)
+{
+    size_t low = 0, high = d->rows;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (key_cmp(kind, key, len, &d->by_key[mid]->rec) > 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static size_t hash_at(const struct disk *d, uint64_t hash)
+{
+    size_t low = 0, high = d->rows;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (d->by_hash[mid]->hash < hash)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static struct kept *find(const struct disk *d, uint8_t kind, const char *key, size_t len)
+{
+    size_t at = key_at(d, kind, key, len);
+    bool is = at < d->rows && key_cmp(kind, key, len, &d->by_key[at]->rec) == 0;
+    return is ? d->by_key[at] : NULL;
+}
+
+static struct kept *insert(struct disk *d, const struct record *rec, uint64_t hash)
+{
+    if (d->rows == d->cap) {
+        d->cap = d->cap == 0 ? 64 : d->cap * 2;
+        d->by_key = realloc(d->by_key, d->cap * sizeof(struct kept *));
+        d->by_hash = realloc(d->by_hash, d->cap * sizeof(struct kept *));
+        ENSURE(d->by_key != NULL && d->by_hash != NULL);
+    }
+    struct kept *k = grab(sizeof *k);
+    size_t at = key_at(d, rec->kind, rec->key, rec->key_len), hat = hash_at(d, hash);
+    memmove(&d->by_key[at + 1], &d->by_key[at], (d->rows - at) * sizeof(struct kept *));
+    memmove(&d->by_hash[hat + 1], &d->by_hash[hat], (d->rows - hat) * sizeof(struct kept *));
+    d->by_key[at] = k;
+    d->by_hash[hat] = k;
+    d->rows++;
+    k->hash = hash;
+    k->rec.key = copy(rec->key, rec->key_len);
+    k->rec.value = NULL;
+    return k;
+}
+
+static void apply_one(struct disk *d, const struct record *rec, struct store_change *change)
+{
+    uint64_t hash = record_key_hash(rec->kind, rec->key, rec->key_len);
+    struct kept *k = find(d, rec->kind, rec->key, rec->key_len);
+    *change = (struct store_change){.key_hash = hash, .existed = k != NULL};
+    if (k != NULL)
+        change->before = k->rec.version;
+    if (k != NULL && !record_is_newer(rec->version, k->rec.version))
+        return;
+    if (k == NULL)
+        k = insert(d, rec, hash);
+    const char *key = k->rec.key;
+    free((void *)(uintptr_t)k->rec.value);
+    k->rec = *rec;
+    k->rec.key = key;
+    k->rec.value = copy(rec->value, rec->value_len);
+    k->index = ++d->index[0];
+    d->index[rec->kind] = k->index;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    k->stored_unix_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    change->applied = true;
+    change->index = k->index;
+}
+
+static void purge_one(struct disk *d, const struct record *rec)
+{
+    struct kept *k = find(d, rec->kind, rec->key, rec->key_len);
+    if (k == NULL)
+        return;
+    size_t at = key_at(d, rec->kind, rec->key, rec->key_len), hat = hash_at(d, k->hash);
+    d->rows--;
+    memmove(&d->by_key[at], &d->by_key[at + 1], (d->rows - at) * sizeof(struct kept *));
+    memmove(&d->by_hash[hat], &d->by_hash[hat + 1], (d->rows - hat) * sizeof(struct kept *));
+    d->index[0]++;
+}
+
+/* ---- log/ ---------------------------------------------------------------------------------- */
+
+static void put_intent(struct disk *d, const struct store_log_intent *row)
+{
+    size_t i = 0;
+    while (i < d->intent_count &&
+           (d->intent[i].kind != row->kind || d->intent[i].key_len != row->key_len ||
+            memcmp(d->intent[i].key, row->key, row->key_len) != 0))
+        i++;
+    if (row->deleted) {
+        if (i < d->intent_count)
+            d->intent[i] = d->intent[--d->intent_count];
+        return;
+    }
+    if (i == d->intent_cap) {
+        d->intent_cap = d->intent_cap == 0 ? 64 : d->intent_cap * 2;
+        d->intent = realloc(d->intent, d->intent_cap * sizeof *d->intent);
+        ENSURE(d->intent != NULL);
+    }
+    d->intent_count += i == d->intent_count;
+    d->intent[i] = *row;
+    d->intent[i].key = copy(row->key, row->key_len);
+    d->intent[i].value = copy(row->value, row->value_len);
+}
+
+static void put_entry(struct disk *d, const struct store_log_entry *e)
+{
+    ENSURE(e->index > d->base_index);
+    size_t at = e->index - d->base_index - 1;
+    while (at >= d->entry_cap) {
+        size_t cap = d->entry_cap == 0 ? 256 : d->entry_cap * 2;
+        d->entries = realloc(d->entries, cap * sizeof *d->entries);
+        ENSURE(d->entries != NULL);
+        d->entry_cap = cap;
+    }
+    d->entries[at] = *e;
+    d->entries[at].data = copy(e->data, e->len);
+    check_entry(d->node, e->index, e->term, hash_bytes(e->data, e->len, e->type));
+    if (e->index > d->last_index)
+        d->last_index = e->index;
+}
+
+static void compact(struct disk *d, uint64_t to, uint64_t term)
+{
+    uint64_t last = d->last_index;
+    if (to <= d->base_index)
+        return;
+    size_t drop = last < to ? last - d->base_index : to - d->base_index;
+    size_t left = last - d->base_index - drop;
+    if (left > 0)
+        memmove(d->entries, d->entries + drop, left * sizeof *d->entries);
+    d->base_index = to;
+    d->base_term = term;
+    if (d->last_index < to)
+        d->last_index = to;
+}
+
+static void write_log(struct disk *d, const struct store_log_write *w)
+{
+    if (w->set_hard_state) {
+        d->term = w->term;
+        d->vote = w->vote;
+    }
+    if (w->truncate_from > 0 && w->truncate_from <= d->last_index)
+        d->last_index = w->truncate_from > d->base_index ? w->truncate_from - 1 : d->base_index;
+    for (size_t i = 0; i < w->entry_count; i++)
+        put_entry(d, &w->entries[i]);
+    if (w->replace_intent)
+        d->intent_count = 0;
+    for (size_t i = 0; i < w->intent_count; i++)
+        put_intent(d, &w->intent[i]);
+    if (w->applied_index > 0) {
+        d->applied_index = w->applied_index;
+        d->applied_term = w->applied_term;
+        check_applied(d->node, w->applied_index, w->applied_term);
+    }
+    if (w->compact_to > 0)
+        compact(d, w->compact_to, w->base_term);
+    if (w->config != NULL) {
+        memcpy(d->config, w->config, w->config_len);
+        d->config_len = w->config_len;
+    }
+}
+
+static void put_fact(struct disk *d, const struct fact *f)
+{
+    size_t i = 0;
+    while (i < d->fact_count && strcmp(d->facts[i].name, f->name) != 0)
+        i++;
+    ENSURE(i < FACTS_MAX);
+    d->fact_count += i == d->fact_count;
+    d->facts[i] = *f;
+}
+
+/* ---- the writer ------------------------------------------------------------------------------ */
+
+static void commit(struct disk *d, const struct list_of_ops *ops)
+{
+    for (struct op *op = ops->first; op != NULL; op = op->next) {
+        op->err = d->full && op->type != OP_PURGE ? ERR_FULL : 0;
+        d->health = op->err;
+        if (op->err != 0)
+            continue;
+        for (size_t i = 0; op->type == OP_APPLY && i < op->count; i++)
+            apply_one(d, &op->records[i], &op->changes[i]);
+        if (op->type == OP_PURGE)
+            purge_one(d, op->records);
+        else if (op->type == OP_FACT)
+            put_fact(d, &op->fact);
+        else if (op->type == OP_LOG)
+            write_log(d, &op->log);
+    }
+}
+
+static void begin(struct store *s);
+
+static void committed(void *arg)
+{
+    struct store *s = arg;
+    if (s->disk->store != s)
+        return; /* closed meanwhile */
+    commit(s->disk, &s->flying);
+    s->commits++;
+    for (struct op *op = s->flying.first, *next; op != NULL; op = next) {
+        next = op->next;
+        push(&s->done, op);
+    }
+    clear(&s->flying);
+    s->busy = false;
+    s->options.notify(s->options.notify_arg);
+    begin(s);
+}
+
+/* The disk works while the process is paused, but tells it later; that comes to the same. */
+static void begin(struct store *s)
+{
+    struct list_of_ops *from = s->log.count > 0 ? &s->log : &s->state;
+    if (s->busy || from->count == 0)
+        return;
+    bool synced = from == &s->log;
+    for (struct op *op = from->first, *next; op != NULL; op = next) {
+        next = op->next;
+        push(&s->flying, op);
+    }
+    clear(from);
+    s->busy = true;
+    uint64_t us = synced ? 100 + draw(world.profile.disk_us) : 20 + draw(200);
+    if (chance(world.profile.disk_slow))
+        us += draw(world.profile.disk_slow_us);
+    node_post(s->disk->node, world.now_us + us, committed, s);
+}
+
+static int post(struct store *s, struct list_of_ops *l, struct op *op)
+{
+    if (l->count >= QUEUE_MAX)
+        return ERR_BUSY;
+    push(l, op);
+    s->writes++;
+    begin(s);
+    return 0;
+}
+
+void store_poll(struct store *s)
+{
+    for (struct op *op; (op = s->done.first) != NULL;) {
+        s->done.first = op->next;
+        if (s->done.first == NULL)
+            clear(&s->done);
+        if (op->applied != NULL)
+            op->applied(op->arg, op->err, op->records, op->changes, op->count);
+        if (op->done != NULL)
+            op->done(op->arg, op->err);
+        free(op->records);
+        free(op->changes);
+        free(op);
+    }
+}
+
+int store_apply(struct store *s, const struct record *records, size_t count, store_apply_fn done,
+                void *arg)
+{
+    struct op *op = grab(sizeof *op);
+    op->type = OP_APPLY;
+    op->records = copy(records, count * sizeof *records);
+    op->changes = grab(count * sizeof *op->changes);
+    op->count = count;
+    op->applied = done;
+    op->arg = arg;
+    for (size_t i = 0; i < count; i++) {
+        op->records[i].key = copy(records[i].key, records[i].key_len);
+        op->records[i].value = copy(records[i].value, records[i].value_len);
+    }
+    return post(s, &s->state, op);
+}
+
+int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
+                void (*done)(void *arg, int err), void *arg)
+{
+    struct op *op = grab(sizeof *op);
+    struct record rec = {.kind = kind, .key_len = (uint16_t)key_len, .key = copy(key, key_len)};
+    op->type = OP_PURGE;
+    op->records = copy(&rec, sizeof rec);
+    op->done = done;
+    op->arg = arg;
+    return post(s, &s->state, op);
+}
+
+int store_poison(struct store *s, const char *why, const void *data, size_t len)
+{
+    (void)data, (void)len;
+    struct op *op = grab(sizeof *op);
+    op->type = OP_POISON;
+    world_fail("an event was poison: %s", why);
+    return post(s, &s->state, op);
+}
+
+int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
+                   void (*done)(void *arg, int err), void *arg)
+{
+    struct op *op = grab(sizeof *op);
+    op->type = OP_FACT;
+    ENSURE(strlen(name) <= 64 && len <= sizeof op->fact.data);
+    memcpy(op->fact.name, name, strlen(name) + 1);
+    memcpy(op->fact.data, data, len);
+    op->fact.len = len;
+    op->done = done;
+    op->arg = arg;
+    return post(s, &s->log, op);
+}
+
+int store_log_write(struct store *s, const struct store_log_write *w,
+                    void (*done)(void *arg, int err), void *arg)
+{
+    struct op *op = grab(sizeof *op);
+    op->type = OP_LOG;
+    op->log = *w;
+    struct store_log_entry *entries = copy(w->entries, w->entry_count * sizeof *entries);
+    struct store_log_intent *intent = copy(w->intent, w->intent_count * sizeof *intent);
+    for (size_t i = 0; i < w->entry_count; i++)
+        entries[i].data = copy(entries[i].data, entries[i].len);
+    for (size_t i = 0; i < w->intent_count; i++) {
+        intent[i].key = copy(intent[i].key, intent[i].key_len);
+        intent[i].value = copy(intent[i].value, intent[i].value_len);
+    }
+    op->log.entries = entries;
+    op->log.intent = intent;
+    if (w->config != NULL)
+        op->log.config = copy(w->config, w->config_len);
+    op->done = done;
+    op->arg = arg;
+    return post(s, &s->log, op);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+int store_read_begin(struct store *s, struct store_txn **ret)
+{
+    *ret = (struct store_txn *)(void *)s;
+    return 0;
+}
+
+void store_read_end(struct store_txn *txn)
+{
+    (void)txn;
+}
+
+static const struct disk *seen(const struct store_txn *txn)
+{
+    return ((const struct store *)(const void *)txn)->disk;
+}
+
+static struct store_row row_of(const struct kept *k)
+{
+    return (struct store_row){k->rec, k->index, k->stored_unix_ms};
+}
+
+int store_get_ref(struct store_txn *txn, uint8_t kind, const char *key, size_t key_len,
+                  struct store_row *ret)
+{
+    const struct kept *k = find(seen(txn), kind, key, key_len);
+    if (k == NULL)
+        return ERR_NOTFOUND;
+    *ret = row_of(k);
+    return 0;
+}
+
+int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash, struct store_row *ret)
+{
+    const struct disk *d = seen(txn);
+    size_t at = hash_at(d, key_hash);
+    if (at == d->rows || d->by_hash[at]->hash != key_hash)
+        return ERR_NOTFOUND;
+    *ret = row_of(d->by_hash[at]);
+    return 0;
+}
+
+static bool has_field(const struct record *rec, enum row_field field, const char *value)
+{
+    struct row row;
+    return row_decode(rec->value, rec->value_len, &row) == 0 && row_field_is(&row, field, value);
+}
+
+int store_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn fn, void *arg)
+{
+    const struct disk *d = seen(txn);
+    const char *after = q->after_key == NULL ? "" : q->after_key;
+    size_t after_len = q->after_key == NULL ? 0 : q->after_key_len;
+    for (size_t i = key_at(d, q->kind, after, after_len); i < d->rows; i++) {
+        const struct record *rec = &d->by_key[i]->rec;
+        if (rec->kind != q->kind)
+            break;
+        if (key_cmp(q->kind, after, after_len, rec) == 0 || (rec->deleted && !q->with_deleted) ||
+            (q->field != 0 && !has_field(rec, q->field, q->value)))
+            continue;
+        struct store_row row = row_of(d->by_key[i]);
+        int rv = fn(arg, &row);
+        if (rv != 0)
+            return rv < 0 ? rv : 0;
+    }
+    return 0;
+}
+
+int store_fingerprints(struct store_txn *txn, uint64_t first, uint64_t last,
+                       store_fingerprint_fn fn, void *arg)
+{
+    const struct disk *d = seen(txn);
+    for (size_t i = hash_at(d, first); i < d->rows && d->by_hash[i]->hash <= last; i++) {
+        const struct kept *k = d->by_hash[i];
+        int rv = k->rec.kind == RECORD_TEST ? 0 : fn(arg, k->hash, k->rec.version);
+        if (rv != 0)
+            return rv < 0 ? rv : 0;
+    }
+    return 0;
+}
+
+uint64_t store_index(const struct store *s, uint8_t kind)
+{
+    return s->disk->index[kind];
+}
+
+uint64_t store_epoch(const struct store *s)
+{
+    return s->disk->epoch;
+}
+
+int store_health(const struct store *s)
+{
+    return s->disk->health;
+}
+
+void store_stats(struct store *s, struct store_stats *ret)
+{
+    *ret = (struct store_stats){.rows = s->disk->rows,
+                                .commits = s->commits,
+                                .writes = s->writes,
+                                .queue_depth = s->log.count + s->state.count};
+}
+
+int store_log_load(struct store *s, struct store_log_state *ret)
+{
+    const struct disk *d = s->disk;
+    *ret = (struct store_log_state){.term = d->term,
+                                    .vote = d->vote,
+                                    .first_index = d->base_index + 1,
+                                    .last_index = d->last_index,
+                                    .base_index = d->base_index,
+                                    .base_term = d->base_term,
+                                    .applied_index = d->applied_index,
+                                    .applied_term = d->applied_term};
+    return 0;
+}
+
+int store_log_read(struct store *s, uint64_t first, uint64_t last,
+                   int (*fn)(void *arg, const struct store_log_entry *entry), void *arg)
+{
+    const struct disk *d = s->disk;
+    for (uint64_t i = first; i <= last; i++) {
+        if (i <= d->base_index || i > d->last_index)
+            return ERR_NOTFOUND;
+        int rv = fn(arg, &d->entries[i - d->base_index - 1]);
+        if (rv != 0)
+            return rv < 0 ? rv : 0;
+    }
+    return 0;
+}
+
+int store_log_intent(struct store *s, int (*fn)(void *arg, const struct store_log_intent *row),
+                     void *arg)
+{
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < s->disk->intent_count; i++)
+        err = fn(arg, &s->disk->intent[i]);
+    return err > 0 ? 0 : err;
+}
+
+int store_log_config(struct store *s, void *out, size_t cap, size_t *ret_len)
+{
+    *ret_len = s->disk->config_len;
+    if (*ret_len > cap)
+        return ERR_TOOBIG;
+    memcpy(out, s->disk->config, *ret_len);
+    return 0;
+}
+
+int store_fact_get(struct store *s, const char *name, void *out, size_t cap, size_t *ret_len)
+{
+    const struct disk *d = s->disk;
+    *ret_len = 0;
+    for (size_t i = 0; i < d->fact_count; i++) {
+        if (strcmp(d->facts[i].name, name) != 0)
+            continue;
+        if (d->facts[i].len > cap)
+            return ERR_TOOBIG;
+        *ret_len = d->facts[i].len;
+        memcpy(out, d->facts[i].data, *ret_len);
+        return 0;
+    }
+    return ERR_NOTFOUND;
+}
+
+/* ---- life --------------------------------------------------------------------------------------
+ */
+
+struct disk *disk_new(struct node *n)
+{
+    struct disk *d = grab(sizeof *d);
+    d->node = n;
+    d->epoch = 1;
+    return d;
+}
+
+void disk_lose(struct disk *d, bool log, bool state)
+{
+    if (state) {
+        d->rows = 0;
+        memset(d->index, 0, sizeof d->index);
+        d->epoch++;
+        d->state_lost = true;
+    }
+    if (!log)
+        return;
+    d->term = d->vote = d->base_index = d->base_term = d->last_index = 0;
+    d->applied_index = d->applied_term = 0;
+    d->intent_count = d->config_len = d->fact_count = 0;
+    d->log_lost = true;
+}
+
+void disk_died(struct disk *d, bool power)
+{
+    struct store *s = d->store;
+    d->store = NULL;
+    if (s != NULL && s->busy && draw(2) == 0)
+        commit(d, &s->flying);
+    if (power)
+        disk_lose(d, false, true);
+}
+
+struct store *disk_reader(struct disk *d)
+{
+    static struct store reader;
+    reader = (struct store){.disk = d};
+    return &reader;
+}
+
+void disk_full(struct disk *d, bool full)
+{
+    d->full = full;
+}
+
+int store_open(struct store **ret, const struct store_options *options,
+               struct store_report *ret_report, struct errmsg *e)
+{
+    (void)e;
+    struct disk *d = world.current->disk;
+    struct store *s = grab(sizeof *s);
+    s->disk = d;
+    s->options = *options;
+    clear(&s->log);
+    clear(&s->state);
+    clear(&s->done);
+    clear(&s->flying);
+    d->store = s;
+    *ret_report = (struct store_report){
+        .state_quarantined = d->state_lost, .log_quarantined = d->log_lost, .rows = d->rows};
+    d->state_lost = d->log_lost = false;
+    *ret = s;
+    return 0;
+}
+
+/* Posted writes are finished. */
+void store_close(struct store *s)
+{
+    commit(s->disk, &s->flying);
+    commit(s->disk, &s->log);
+    commit(s->disk, &s->state);
+    clear(&s->flying);
+    clear(&s->log);
+    clear(&s->state);
+    s->busy = false;
+    s->disk->store = NULL;
+}
