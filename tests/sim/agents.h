@@ -61,7 +61,8 @@ struct world {
     struct node nodes[NODES_MAX];
     uint32_t node_count;
     struct node *current; /* whose code runs; NULL: the world's */
-    uint64_t last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
+    uint64_t
+        last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
     bool trace, calm, failed;
     char why[300], key_file[64];
     uint64_t crashes, restarts, pauses, commands, acknowledged;

@@ -88,7 +88,8 @@ static uint32_t alive_nodes(void)
 }
 
 /* Takes raft's word for who votes, from whoever has the newest configuration. An interruption comes
- * with a notice: the cluster is given the time to use it, so that no seed is about a lost quorum. */
+ * with a notice: the cluster is given the time to use it, so that no seed is about a lost quorum.
+ */
 static bool is_spared(const struct node *n)
 {
     int64_t newest = 0;
@@ -103,8 +104,8 @@ static bool is_spared(const struct node *n)
         if (json_int_or(status, "config_index", 0) > newest) {
             newest = json_int_or(status, "config_index", 0);
             votes = false;
-            json_array_foreach(json_arr(status, "voters"), k, voter)
-                votes = votes || strcmp(json_str_or(voter, "id", ""), n->id) == 0;
+            json_array_foreach(json_arr(status, "voters"), k, voter) votes =
+                votes || strcmp(json_str_or(voter, "id", ""), n->id) == 0;
         }
         json_decref(status);
     }

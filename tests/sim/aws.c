@@ -29,6 +29,7 @@ struct aws_call {
     aws_done_fn done;
     void *arg;
     bool ended, effect, answer; /* ended: done was called */
+    bool as_tape;
     struct aws_result result;
 };
 
@@ -210,9 +211,20 @@ static void end(struct aws_call *c)
             break;
         }
     }
+    struct tape tape;
+    char *text = NULL;
+    tape_init(&tape);
     c->result.body = c->body;
     c->result.attempts = 1;
+    if (c->as_tape && c->body != NULL) {
+        text = json_dumps(c->body, JSON_COMPACT);
+        ENSURE(text != NULL && tape_parse(&tape, text, strlen(text), NULL) == 0);
+        c->result.body = NULL;
+        c->result.tape = &tape;
+    }
     c->done(c->arg, &c->result);
+    tape_fini(&tape);
+    free(text);
 }
 
 static void answer_arrives(void *arg)
@@ -287,6 +299,7 @@ struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *o
     *c = (struct aws_call){.next = a->calls, .aws = a, .node = a->node, .life = a->node->life};
     snprintf(c->operation, sizeof c->operation, "%s", operation);
     c->params = params;
+    c->as_tape = options != NULL && options->tape;
     c->done = done;
     c->arg = arg;
     c->poll_until_us = world.now_us + (uint64_t)json_int_or(params, "WaitTimeSeconds", 0) * 1000000;

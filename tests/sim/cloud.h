@@ -36,9 +36,9 @@ struct cloud {
 };
 extern struct cloud cloud;
 
-void cloud_register(struct node *n);  /* a container instance, soon */
+void cloud_register(struct node *n);                /* a container instance, soon */
 void cloud_connect(struct node *n, bool connected); /* its ECS agent */
-void cloud_terminate(struct node *n); /* the instance is gone, its tasks with it */
+void cloud_terminate(struct node *n);               /* the instance is gone, its tasks with it */
 const char *cloud_status(const struct cloud_resource *r);  /* lastStatus, status: now */
 const char *cloud_desired(const struct cloud_resource *r); /* of a task, now */
 /* As the API shows it at a lag; NULL: not yet. */

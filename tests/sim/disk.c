@@ -191,16 +191,19 @@ static void apply_one(struct disk *d, const struct record *rec, struct store_cha
     change->index = k->index;
 }
 
-static void purge_one(struct disk *d, const struct record *rec)
+static int purge_one(struct disk *d, const struct record *rec)
 {
     struct kept *k = find(d, rec->kind, rec->key, rec->key_len);
     if (k == NULL)
-        return;
+        return 0;
+    if (record_is_newer(k->rec.version, rec->version))
+        return ERR_VERSION;
     size_t at = key_at(d, rec->kind, rec->key, rec->key_len), hat = hash_at(d, k->hash);
     d->rows--;
     memmove(&d->by_key[at], &d->by_key[at + 1], (d->rows - at) * sizeof(struct kept *));
     memmove(&d->by_hash[hat], &d->by_hash[hat + 1], (d->rows - hat) * sizeof(struct kept *));
     d->index[0]++;
+    return 0;
 }
 
 /* ---- log/ ---------------------------------------------------------------------------------- */
@@ -309,7 +312,7 @@ static void commit(struct disk *d, const struct list_of_ops *ops)
         for (size_t i = 0; op->type == OP_APPLY && i < op->count; i++)
             apply_one(d, &op->records[i], &op->changes[i]);
         if (op->type == OP_PURGE)
-            purge_one(d, op->records);
+            op->err = purge_one(d, op->records);
         else if (op->type == OP_FACT)
             put_fact(d, &op->fact);
         else if (op->type == OP_LOG)
@@ -398,13 +401,13 @@ int store_apply(struct store *s, const struct record *records, size_t count, sto
     return post(s, &s->state, op);
 }
 
-int store_purge(struct store *s, uint8_t kind, const char *key, size_t key_len,
-                void (*done)(void *arg, int err), void *arg)
+int store_purge(struct store *s, const struct record *target, void (*done)(void *arg, int err),
+                void *arg)
 {
     struct op *op = grab(sizeof *op);
-    struct record rec = {.kind = kind, .key_len = (uint16_t)key_len, .key = copy(key, key_len)};
     op->type = OP_PURGE;
-    op->records = copy(&rec, sizeof rec);
+    op->records = copy(target, sizeof *target);
+    op->records->key = copy(target->key, target->key_len);
     op->done = done;
     op->arg = arg;
     return post(s, &s->state, op);
