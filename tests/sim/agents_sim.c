@@ -4,6 +4,7 @@
  * must be as users were told and as ECS is.
  *
  *   agents_sim --seeds 2000 [--first 1] [--seconds 50] [--jobs 2]   many; each in a process
+ *   agents_sim --seeds 20 --twice                                   is a seed always the same?
  *   agents_sim --seed 42 --trace                                    one, told as a story
  */
 #include <stdio.h>
@@ -288,8 +289,9 @@ static uint64_t real_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* What a process leaks of killed agents goes with it. */
-static pid_t fork_seed(uint64_t seed)
+/* What a process leaks of killed agents goes with it. The hash of what happened is written to fd.
+ */
+static pid_t fork_seed(uint64_t seed, int fd)
 {
     fflush(stdout);
     pid_t pid = fork();
@@ -297,7 +299,32 @@ static pid_t fork_seed(uint64_t seed)
         return pid;
     int rc = run_seed(seed, false, false);
     fflush(stdout);
+    if (fd >= 0 && write(fd, &world.hash, sizeof world.hash) != (ssize_t)sizeof world.hash)
+        rc = 1;
     _exit(rc);
+}
+
+/* The same seed twice is the same story, or no story could be told again. */
+static int run_twice(uint64_t first, uint64_t seeds)
+{
+    int fds[2];
+    ENSURE(pipe(fds) == 0);
+    for (uint64_t seed = first; seed < first + seeds; seed++) {
+        uint64_t hash[2] = {0};
+        for (int i = 0; i < 2; i++) {
+            int status = 0;
+            pid_t pid = fork_seed(seed, fds[1]);
+            if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0 ||
+                read(fds[0], &hash[i], sizeof hash[i]) != (ssize_t)sizeof hash[i])
+                return 1;
+        }
+        if (hash[0] != hash[1]) {
+            printf("seed %lu is %016lx, and then %016lx\n", seed, hash[0], hash[1]);
+            return 1;
+        }
+    }
+    printf("%lu seeds from %lu, each twice the same\n", seeds, first);
+    return 0;
 }
 
 static int run_many(uint64_t first, uint64_t seeds, uint64_t seconds, unsigned jobs)
@@ -307,7 +334,7 @@ static int run_many(uint64_t first, uint64_t seeds, uint64_t seconds, unsigned j
     while (started < seeds || open > 0) {
         bool more = started < seeds && real_ms() - since < seconds * 1000 && failed < 5;
         if (more && open < jobs) {
-            open += fork_seed(first + started++) > 0;
+            open += fork_seed(first + started++, -1) > 0;
             continue;
         }
         int status = 0;
@@ -337,11 +364,13 @@ int main(int argc, char **argv)
 {
     uint64_t seed = 0, seeds = 100, first = 1, seconds = 3600;
     unsigned jobs = 2;
-    bool trace = false;
+    bool trace = false, twice = false;
     for (int i = 1; i < argc; i++) {
         bool value = i + 1 < argc;
         if (strcmp(argv[i], "--trace") == 0)
             trace = true;
+        else if (strcmp(argv[i], "--twice") == 0)
+            twice = true;
         else if (value && strcmp(argv[i], "--seed") == 0)
             seed = strtoul(argv[++i], NULL, 10);
         else if (value && strcmp(argv[i], "--seeds") == 0)
@@ -354,7 +383,9 @@ int main(int argc, char **argv)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
     }
     make_key_file();
-    int rc = seed != 0 ? run_seed(seed, trace, true) : run_many(first, seeds, seconds, jobs);
+    int rc = seed != 0 ? run_seed(seed, trace, true)
+             : twice   ? run_twice(first, seeds)
+                       : run_many(first, seeds, seconds, jobs);
     unlink(world.key_file);
     fflush(stdout);
     _exit(rc);

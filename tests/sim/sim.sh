@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The simulators with many seeds, one process per core: sim.sh [SEEDS]. Prints what each did; fails
-# on any violation (the seed is in its output; raft_sim or swim_sim --seed S --trace tells the story).
+# on any violation (the seed is in its output; --seed S --trace tells the story).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seeds=${1:-10000}
@@ -37,6 +37,12 @@ for ((i = 0; i < cores; i++)); do
   wait "${pids[$i]}" || failed=1
   sed 's/^/  swim: /' "$dir/swim.$i"
 done
+
+# Whole agents; a process of its own for each seed.
+echo "agents, seeds $first to $((first + seeds - 1)):"
+"$bin/agents_sim" --seeds "$seeds" --first "$first" --seconds 86400 --jobs "$cores" \
+  >"$dir/agents" 2>&1 || failed=1
+tail -n 20 "$dir/agents" | sed 's/^/  /'
 
 # The record cores: the bounded suite, each of its runs with other seeds.
 rounds=$((seeds / 2000 > 0 ? seeds / 2000 : 1))
