@@ -104,6 +104,7 @@ struct daemons {
     bool leading;
     bool loaded;
     bool reconciled;
+    bool adopt; /* there may be attempts of former leaders that are not taken over */
     bool closing;
     uint64_t term;
     uint64_t lead_ms;
@@ -225,7 +226,7 @@ void start_take_task(struct daemons *d, const json_t *task);
 
 void settle_batch(struct daemons *d, struct start_batch *batch);
 void settle_step(struct daemons *d, uint64_t *deadline_ms);
-/* Attempts that a former leader left open. */
+/* Attempts that former leaders left open. Again when peers bring more of them. */
 void settle_adopt(struct daemons *d);
 /* Pairs that nobody settles (accepted, never seen) get a batch. */
 void settle_tend(struct daemons *d, struct denv *env);

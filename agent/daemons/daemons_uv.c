@@ -138,7 +138,7 @@ static void step(uv_timer_t *timer)
             world_dirty_all(d);
             if (d->reconciled) { /* which had come first */
                 world_mark_seen(d);
-                settle_adopt(d);
+                d->adopt = true;
             }
         }
         uv_timer_start(&d->timer, step, d->loaded ? 0 : 1, 0);
@@ -146,6 +146,9 @@ static void step(uv_timer_t *timer)
     }
     if (!d->reconciled)
         return;
+    if (d->adopt)
+        settle_adopt(d);
+    d->adopt = false;
     settle_step(d, &deadline_ms);
     bool may_act = raft_uv_may_act(d->options.raft);
     if (may_act)
@@ -254,7 +257,7 @@ void daemons_reconciled(struct daemons *d)
     if (d->loaded) { /* else when loaded */
         world_mark_seen(d);
         if (first)
-            settle_adopt(d);
+            d->adopt = true;
     }
     world_dirty_all(d);
 }

@@ -247,16 +247,37 @@ static void drop_attempt(struct daemons *d, const char *deployment, const char *
     free(batch);
 }
 
+static bool is_settling(const struct daemons *d, const char *deployment, const char *instance_arn)
+{
+    for (const struct list *n = d->ops.next; n != &d->ops; n = n->next) {
+        const struct op *op = LIST_OF(n, struct op, node);
+        const struct start_batch *batch = (const struct start_batch *)(const void *)op;
+        if ((op->kind != OP_SETTLE && op->kind != OP_FORGET) ||
+            strcmp(batch->deployment, deployment) != 0)
+            continue;
+        for (size_t i = 0; i < batch->count; i++) {
+            if (strcmp(batch->items[i].arn, instance_arn) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 static int adopt_row(void *arg, const struct store_row *stored)
 {
     struct adoption *adoption = arg;
     struct daemons *d = adoption->d;
     struct row row;
-    if (row_decode(stored->record.value, stored->record.value_len, &row) != 0)
+    if (stored->record.version.hi >= d->term || /* our own, under way */
+        row_decode(stored->record.value, stored->record.value_len, &row) != 0)
         return 0;
     json_t *json = json_parse_lenient(row.json.data, row.json.len, NULL);
     const char *env = json_str_or(json, "environment", "");
     const char *deployment = json_str_or(json, "deployment", "");
+    if (is_settling(d, deployment, json_str_or(json, "containerInstanceArn", ""))) {
+        json_decref(json);
+        return 0;
+    }
     const struct model_instance *inst =
         model_find_instance(&d->model, json_str_or(json, "containerInstanceArn", ""));
     if (!inst || !map_has(&d->envs, env)) { /* nothing left that it could disturb */

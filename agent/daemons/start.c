@@ -135,6 +135,7 @@ void start_forget_attempt(struct daemons *d, const struct start_batch *batch,
         return; /* the next leader looks at it once more and finds the task, or nothing */
     memcpy(forget->deployment, batch->deployment, sizeof forget->deployment);
     forget->items[0] = *item;
+    forget->count = 1;
     op_init(&forget->op, d, OP_FORGET);
     start_forget_again(d, forget);
 }

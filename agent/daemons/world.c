@@ -289,6 +289,11 @@ static void listen_rows(void *arg, const struct record *records, const struct st
     if (!d || !d->leading)
         return;
     for (size_t i = 0; i < count; i++) {
+        if (records[i].kind == RECORD_ATTEMPT && changes[i].applied && !records[i].deleted &&
+            records[i].version.hi < d->term) { /* a peer brought it, after we had looked */
+            d->adopt = true;
+            daemons_wake(d);
+        }
         if (records[i].kind != RECORD_INSTANCE && records[i].kind != RECORD_TASK)
             continue;
         if (changes[i].applied)

@@ -295,6 +295,24 @@ Test(daemons, waits_for_an_attempt_of_a_former_leader)
     fake_fini();
 }
 
+/* This leader had lost its rows; a peer brings the attempt when it has begun. */
+Test(daemons, takes_over_an_attempt_that_comes_late)
+{
+    fake_init();
+    instances(1);
+    fake_deploy("logs", FIRST);
+    fake_task(0, "logs", FIRST, false);
+    fake.events = false;
+    lead(5);
+    fake_run(100, false);
+    fake_attempt("logs", FIRST, 0);
+    FAKE_UNTIL(fake.d->counters.adopted == 1 && fake_attempts() == 0);
+    cr_expect_eq(fake.d->counters.adopted, 1);
+    cr_expect_eq(fake_attempts(), 0);
+    cr_expect_eq(fake.start_calls, 0);
+    fake_fini();
+}
+
 Test(daemons, starts_nothing_it_could_not_write_down)
 {
     fake_init();
