@@ -65,7 +65,7 @@ struct world {
         last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
     bool trace, calm, failed;
     char why[300], key_file[64];
-    uint64_t crashes, restarts, pauses, commands, acknowledged;
+    uint64_t crashes, restarts, pauses, commands, acknowledged, doubles;
 };
 extern struct world world;
 

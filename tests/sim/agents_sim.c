@@ -272,10 +272,11 @@ static int run_seed(uint64_t seed, bool trace, bool print)
     if (print || world.failed)
         printf(
             "seed %lu: %s%s; %.1f s, %lu events, %u nodes, %lu crashes, %lu pauses, %lu commands, "
-            "%lu acknowledged, %lu starts, %lu stops; hash %016lx\n",
+            "%lu acknowledged, %lu starts (%lu double), %lu stops; hash %016lx\n",
             seed, world.failed ? "FAILED: " : "ok", world.failed ? world.why : "",
             (double)world.now_us / 1e6, world.events, world.node_count, world.crashes, world.pauses,
-            world.commands, world.acknowledged, cloud.starts, cloud.stops, world.hash);
+            world.commands, world.acknowledged, cloud.starts, world.doubles, cloud.stops,
+            world.hash);
     return world.failed;
 }
 

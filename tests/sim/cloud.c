@@ -227,6 +227,18 @@ static void task_runs(void *arg)
         queue_add(&world.queue, world.now_us + draw(8000000), task_dies, r);
 }
 
+static int64_t term_of(const json_t *params)
+{
+    size_t i;
+    const json_t *tag;
+    json_array_foreach(json_arr(params, "tags"), i, tag)
+    {
+        if (strcmp(json_str_or(tag, "key", ""), "blox:term") == 0)
+            return strtol(json_str_or(tag, "value", "0"), NULL, 10);
+    }
+    return 0;
+}
+
 struct cloud_resource *cloud_start(const json_t *params, const char *instance, const char **ret_why)
 {
     struct cloud_resource *host = cloud_find(instance);
@@ -240,6 +252,7 @@ struct cloud_resource *cloud_start(const json_t *params, const char *instance, c
     }
     struct cloud_resource *r = add(true);
     r->instance = host;
+    r->term = term_of(params);
     snprintf(r->group, sizeof r->group, "%s", json_str_or(params, "group", ""));
     snprintf(r->started_by, sizeof r->started_by, "%s", json_str_or(params, "startedBy", ""));
     cloud.starts++;

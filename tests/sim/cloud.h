@@ -23,6 +23,7 @@ struct cloud_resource {
     /* tasks */
     struct cloud_resource *instance;
     char group[48], started_by[48];
+    int64_t term; /* of the leader that started it, by its tag */
     /* instances */
     struct node *node;
     char address[64]; /* attribute blox.addr */
