@@ -18,6 +18,7 @@ void events_row_init(struct events_row *row)
 {
     *row = (struct events_row){.outcome = EVENTS_IGNORED};
     buf_init(&row->memory, MEMORY_MAX);
+    buf_init(&row->json, MEMORY_MAX);
     buf_init(&row->inner, MEMORY_MAX * 4);
     tape_init(&row->tape);
 }
@@ -25,6 +26,7 @@ void events_row_init(struct events_row *row)
 void events_row_fini(struct events_row *row)
 {
     buf_fini(&row->memory);
+    buf_fini(&row->json);
     buf_fini(&row->inner);
     tape_fini(&row->tape);
 }
@@ -217,10 +219,13 @@ static void finish(struct taking *k, struct events_row *ret, uint8_t kind)
 {
     size_t key_len = strlen(k->arn);
     buf_put(&ret->memory, k->arn, key_len);
-    int err = row_encode(&k->row, &ret->memory); /* the JSON follows */
+    /* The JSON first: the row's columns point into it. */
+    buf_clear(&ret->json);
+    int err =
+        canon_write(k->t, k->object, k->options->keep_override_values, k->cluster_arn, &ret->json);
+    k->row.json = (struct row_text){ret->json.data, ret->json.len};
     if (err == 0)
-        err = canon_write(k->t, k->object, k->options->keep_override_values, k->cluster_arn,
-                          &ret->memory);
+        err = row_encode(&k->row, &ret->memory);
     size_t value_len = ret->memory.len - key_len;
     if (err != 0 || value_len > RECORD_VALUE_MAX) {
         buf_clear(&ret->memory);

@@ -36,6 +36,7 @@ struct events_row {
     struct record record;   /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
                                are the caller's to set */
     struct buf memory;
+    struct buf json;  /* canonical, before it goes into memory */
     struct tape tape; /* while parsing */
     struct buf inner; /* an event that came as text within another */
 };
