@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/api/gzip.h"
 #include "agent/api/problem.h"
 #include "agent/api/v1.h"
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
 
+#define GZIP_FROM_BYTES 1400u    /* less is one packet in any case */
 #define FIRST_BYTES (48u * 1024) /* a list that fits has its length told in the answer's head */
 /* Room for what follows the last item: the token (a key of 400 bytes as base64), the index. */
 #define TAIL_BYTES 1024u
@@ -322,14 +324,18 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     if (err != 0)
         return refuse(r, s, err);
     a.index = s->index;
-    if (s->done) { /* it fits: one answer with its length */
+    a.varies = !r->is_v1;
+    bool gzip = !r->is_v1 && gzip_is_accepted(request_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING));
+    if (s->done &&
+        !(gzip && s->buf.len > GZIP_FROM_BYTES)) { /* it fits: one answer with its length */
         a.body = &s->buf;
         enum MHD_Result ret = reply(r, &a);
         stream_free(s);
         return ret;
     }
-    a.ready =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s, stream_free);
+    a.ready = gzip ? gzip_response(on_read, s, stream_free)
+                   : MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s,
+                                                       stream_free);
     if (a.ready == NULL)
         return refuse(r, s, ERR_NOMEM);
     return reply(r, &a);

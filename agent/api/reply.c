@@ -103,6 +103,8 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
     header(response, MHD_HTTP_HEADER_ALLOW, a->allow);
     header(response, "Blox-Forwarded-To", a->forwarded_to);
     header(response, "Content-Security-Policy", a->policy);
+    if (a->varies)
+        header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT_ENCODING);
     if (status == 401)
         header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     if (a->retry_after_s > 0) {

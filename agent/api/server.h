@@ -112,6 +112,7 @@ struct answer {
     const char *allow;          /* or NULL */
     const char *forwarded_to;   /* or NULL */
     const char *policy;         /* Content-Security-Policy, or NULL */
+    bool varies;                /* by Accept-Encoding */
     int retry_after_s;          /* 0: none */
     struct MHD_Response *ready; /* a response made elsewhere (streams) instead of a body */
 };

@@ -18,14 +18,14 @@
 
 struct sorts {
     struct buf *out;
-    unsigned count;
+    unsigned max, count;
     uint64_t others;
 };
 
 static int on_sort(void *arg, const char *text, size_t len, uint64_t rows)
 {
     struct sorts *s = arg;
-    if (s->count == SORTS_MAX) {
+    if (s->count == s->max) {
         s->others += rows;
         return 0;
     }
@@ -36,9 +36,9 @@ static int on_sort(void *arg, const char *text, size_t len, uint64_t rows)
 }
 
 static int put_sorts(struct buf *out, struct store_txn *txn, const char *name, uint8_t kind,
-                     enum row_field field)
+                     enum row_field field, unsigned max)
 {
-    struct sorts s = {.out = out};
+    struct sorts s = {.out = out, .max = max};
     buf_printf(out, ",\"%s\":{", name);
     int err = store_values(txn, kind, field, on_sort, &s);
     if (s.others > 0)
@@ -66,7 +66,7 @@ struct tally {
 };
 
 struct instances {
-    struct tally types, versions;
+    struct tally types, images, versions;
     uint64_t read;
 };
 
@@ -103,12 +103,12 @@ static void put_tally(struct buf *out, const char *name, const struct tally *t)
     buf_putc(out, '}');
 }
 
-/* The value of the attribute ecs.instance-type. */
-static struct span instance_type(struct span attributes)
+/* The value of an attribute; name with its quotes. */
+static struct span attribute_value(struct span attributes, const char *name)
 {
     struct span attribute;
     for (size_t at = 0; span_element(attributes, &at, &attribute);)
-        if (span_is(span_get(attribute, "name"), "\"ecs.instance-type\""))
+        if (span_is(span_get(attribute, "name"), name))
             return span_inside(span_get(attribute, "value"));
     return (struct span){NULL, 0};
 }
@@ -124,7 +124,8 @@ static int on_instance(void *arg, const struct store_row *row)
     if (row_decode(row->record.value, row->record.value_len, &fields) != 0)
         return 0;
     span_pick((struct span){fields.json.data, fields.json.len}, names, 2, member);
-    tally_add(&n->types, instance_type(member[0]));
+    tally_add(&n->types, attribute_value(member[0], "\"ecs.instance-type\""));
+    tally_add(&n->images, attribute_value(member[0], "\"ecs.ami-id\""));
     tally_add(&n->versions, span_inside(span_get(member[1], "agentVersion")));
     return 0;
 }
@@ -137,47 +138,57 @@ static int put_instances(struct buf *out, struct store_txn *txn)
         return ERR_NOMEM;
     int err = put_total(out, txn, "instances", RECORD_INSTANCE);
     if (err == 0)
-        err = put_sorts(out, txn, "by_status", RECORD_INSTANCE, ROW_STATUS);
+        err = put_sorts(out, txn, "by_status", RECORD_INSTANCE, ROW_STATUS, SORTS_MAX);
     if (err == 0)
-        err = put_sorts(out, txn, "by_zone", RECORD_INSTANCE, ROW_ZONE);
+        err = put_sorts(out, txn, "by_zone", RECORD_INSTANCE, ROW_ZONE, SORTS_MAX);
     if (err == 0)
         err = store_scan(txn, &q, on_instance, n);
     put_tally(out, "by_type", &n->types);
+    put_tally(out, "by_ami", &n->images);
     put_tally(out, "by_agent_version", &n->versions);
     free(n);
     return err != 0 ? err : buf_putc(out, '}');
 }
 
-static int put_tasks(struct buf *out, struct store_txn *txn)
+static int put_tasks(struct buf *out, struct store_txn *txn, bool by_instance)
 {
     static const struct {
         const char *name;
         enum row_field field;
     } sorts[] = {{"by_status", ROW_STATUS},
+                 {"by_family", ROW_FAMILY},
                  {"by_task_definition", ROW_REVISION},
                  {"by_environment", ROW_ENVIRONMENT},
                  {"by_cluster", ROW_CLUSTER}};
     int err = put_total(out, txn, "tasks", RECORD_TASK);
     for (size_t i = 0; i < sizeof sorts / sizeof sorts[0] && err == 0; i++)
-        err = put_sorts(out, txn, sorts[i].name, RECORD_TASK, sorts[i].field);
+        err = put_sorts(out, txn, sorts[i].name, RECORD_TASK, sorts[i].field, SORTS_MAX);
+    if (err == 0 && by_instance)
+        err = put_sorts(out, txn, "by_instance", RECORD_TASK, ROW_INSTANCE, INSTANCES_MAX);
     return err != 0 ? err : buf_putc(out, '}');
 }
 
 enum MHD_Result v2_summary(struct request *r)
 {
-    static const char *const known[] = {"consistency", "max_stale", NULL};
+    static const char *const known[] = {"consistency", "max_stale", "by_instance", NULL};
     enum MHD_Result ret;
     struct store_txn *txn;
     struct buf b;
     char index[V2_INDEX_MAX];
     if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret))
         return ret;
+    const char *by_instance = request_param(r, "by_instance");
+    if (by_instance != NULL && strcmp(by_instance, "true") != 0 &&
+        strcmp(by_instance, "false") != 0)
+        return problem_reply(r, &(struct problem){.slug = "bad-parameter",
+                                                  .detail = "\"by_instance\" must be true or false",
+                                                  .pointer = "?by_instance"});
     if (store_read_begin(r->api->store, &txn) != 0)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
     v2_index(r, store_txn_index(txn, 0), index);
     buf_init(&b, SUMMARY_BYTES);
     buf_putc(&b, '{');
-    int err = put_tasks(&b, txn);
+    int err = put_tasks(&b, txn, by_instance != NULL && by_instance[0] == 't');
     if (err == 0) {
         buf_putc(&b, ',');
         err = put_instances(&b, txn);

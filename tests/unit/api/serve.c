@@ -85,6 +85,8 @@ int main(int argc, char **argv)
     fixture_set_answer(&f, answer);
     fixture_put_tasks(&f, 1, tasks);
     put_others(&f);
+    for (unsigned i = 1; tasks >= 1000 && i <= 10; i++) /* what few ask for among many */
+        fixture_put_task(&f, tasks + i, "STOPPED", 1);
     fixture_put_instance(&f, INSTANCE_1, "i-0123456789abcdef0", "ACTIVE");
     fixture_put_environment(&f, "web", "active");
     fixture_put_deployment(&f, "web", "aaaaaaaa-2222-3333-4444-555555555555", "completed",

@@ -36,6 +36,10 @@ Test(summary, counts_every_sort)
         {"instances", "by_status", "ACTIVE", 1},
         {"instances", "by_status", "DRAINING", 1},
         {"instances", "by_zone", "us-east-1a", 1},
+        {"tasks", "by_family", "log-router", 26},
+        {"tasks", "by_instance", INSTANCE_1, 26},
+        {"instances", "by_ami", "ami-1", 1},
+        {"instances", "by_ami", "unknown", 1},
         {"instances", "by_type", "c5.large", 1},
         {"instances", "by_type", "unknown", 1},
         {"instances", "by_agent_version", "1.96.0", 1},
@@ -56,9 +60,13 @@ Test(summary, counts_every_sort)
     fixture_put_instance(&f, INSTANCE_1, "i-0123456789abcdef0", "ACTIVE");
     fixture_put(&f, RECORD_INSTANCE, "arn:aws:ecs:x:111122223333:container-instance/prod/b", 1,
                 "{\"containerInstanceArn\":\"b\",\"status\":\"DRAINING\",\"attributes\":[{\"name\":"
-                "\"ecs.instance-type\",\"value\":\"c5.large\"}]}");
+                "\"ecs.ami-id\",\"value\":\"ami-1\"},{\"name\":\"ecs.instance-type\",\"value\":"
+                "\"c5.large\"}]}");
     fixture_put_environment(&f, "web", "active");
     json_t *doc = get_json("/v2/summary", 200);
+    cr_assert_null(json_obj(json_obj(doc, "tasks"), "by_instance"));
+    json_decref(doc);
+    doc = get_json("/v2/summary?by_instance=true", 200);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *sort = json_obj(json_obj(doc, cases[i].what), cases[i].sort);
         cr_assert_eq(json_int_or(sort, cases[i].text, -1), cases[i].rows, "%s.%s.%s: %lld",
@@ -131,6 +139,7 @@ Test(summary, rows_that_are_too_old_are_not_given)
         {"/v2/tasks?max_stale=25h", 0, 400},
         {"/v2/tasks?consistency=LOCAL", 0, 400},
         {"/v2/summary?status=x", 0, 400},
+        {"/v2/summary?by_instance=x", 0, 400},
     };
     fixture_start(&f, NULL);
     fixture_put_task(&f, 1, "RUNNING", 1);

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that do what they should not: the server goes on answering others, ends cleanly and, in
+a build with sanitizers, touches no memory that is not its own. Usage: hostile_clients.py API_SERVE"""
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+TASKS = 3000
+
+
+class Server:
+    def __init__(self, binary):
+        self.process = subprocess.Popen([binary, str(TASKS), "200"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def connect(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def send(self, data):
+        s = self.connect()
+        s.sendall(data)
+        return s
+
+    def get(self, path):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        c.request("GET", path)
+        r = c.getresponse()
+        body = r.read()
+        c.close()
+        return r.status, body
+
+
+def head(path, more=""):
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode()
+
+
+def read_all(s):
+    text = b""
+    try:
+        while True:
+            got = s.recv(65536)
+            if not got:
+                return text
+            text += got
+    except (ConnectionResetError, TimeoutError):
+        return text
+
+
+def check(condition, text):
+    if not condition:
+        raise SystemExit(f"failed: {text}")
+
+
+def still_answers(server, after):
+    status, body = server.get("/v2/tasks?limit=3")
+    check(status == 200 and len(json.loads(body)["items"]) == 3, f"answers after {after}")
+    check(server.process.poll() is None, f"lives after {after}")
+
+
+def large_heads(server):
+    """10 MB in one header, a thousand headers, a target of 1 MB: a 4xx or a closed connection."""
+    for data in (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 10_000_000 + b"\r\n\r\n",
+                 b"GET / HTTP/1.1\r\nHost: localhost\r\n" +
+                 b"".join(b"X-%d: %s\r\n" % (i, b"y" * 100) for i in range(1000)) + b"\r\n",
+                 b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                 head("/v2/tasks?x=" + "a" * 5000)):
+        s = server.connect()
+        try:
+            s.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        s.settimeout(5)
+        text = read_all_some(s)
+        check(text == b"" or text.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), f"4xx: {text[:60]}")
+        s.close()
+
+
+def read_all_some(s):
+    try:
+        return s.recv(65536)
+    except (ConnectionResetError, TimeoutError):
+        return b""
+
+
+def odd_bytes(server):
+    for target in (b"/v2/tasks/\xff\xfe\xc3(", b"/v2/tasks?family=\xc0\x80", b"/v2/tasks/%ff%fe",
+                   b"/v2/tasks?next_token=%ff", b"/v2/tasks?filter=%ff%ff", b"/v2/tasks?sort=%ff",
+                   b"/v2/tasks?fields=%22", b"/v2/watch?kinds=%ff", b"//", b"/v2//tasks", b"*"):
+        s = server.send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n"
+                        b"Connection: close\r\n\r\n")
+        text = read_all(s)
+        body = text.partition(b"\r\n\r\n")[2]
+        check(text == b"" or b" 4" in text[:14] or b" 200 " in text[:14], f"{target}: {text[:60]}")
+        body.decode("utf-8")  # what is echoed is still UTF-8
+        s.close()
+    for garbage in (b"\x16\x03\x01\x02\x00", b"\r\n\r\n\r\n", b"GET\r\n\r\n", os.urandom(4000),
+                    b"POST /v2/environments HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx"):
+        s = server.send(garbage)
+        s.shutdown(socket.SHUT_WR)
+        read_all_some(s)
+        s.close()
+
+
+def pipelined(server):
+    s = server.send(head("/v2/tasks?limit=1") * 50 + head("/v2/tasks/none", "Connection: close\r\n"))
+    text = read_all(s)
+    check(text.count(b"HTTP/1.1 200") == 50, f"{text.count(b'HTTP/1.1 200')} of 50")
+    check(text.count(b"HTTP/1.1 404") == 1, "and the last one")
+
+
+def gone_in_mid_answer(server):
+    """Lists, streams and polls whose clients read a little and go, politely or not."""
+    for i in range(150):
+        path = ("/v1/tasks", "/v2/watch", "/v2/tasks?limit=1000", "/v1/stream/tasks",
+                "/v2/tasks?sort=-index&limit=1000", "/v2/tasks?wait=5s&index=%s" % index_of(server)
+                )[i % 6]
+        s = server.send(head(path, "Accept-Encoding: gzip\r\n" if i % 4 == 0 else ""))
+        if i % 3:
+            s.settimeout(0.2)
+            read_all_some(s)
+        if i % 2:  # RST instead of FIN
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        s.close()
+
+
+def index_of(server):
+    return json.loads(server.get("/v2/tasks?limit=1")[1])["index"]
+
+
+def slow_readers(server):
+    """They take nothing for a while, then all: each list is whole, a watch goes on or says reset."""
+    held = []
+    for i in range(20):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", server.port))
+        s.sendall(head("/v1/tasks" if i % 2 else "/v2/watch?kinds=task", "Connection: close\r\n"))
+        held.append(s)
+    time.sleep(6)  # longer than a snapshot is kept for a list
+    still_answers(server, "slow readers began")
+    text = read_all(held[1])
+    check(text.endswith(b"0\r\n\r\n"), "a slow reader's list ends as it should")
+    for s in held:
+        s.close()
+
+
+def many_connections(server):
+    held = []
+    for _ in range(2000):
+        try:
+            held.append(server.connect(2))
+        except OSError:
+            break
+    for s in held[:50]:
+        s.sendall(b"GET /v2/ta")  # and never the rest
+    for s in held:
+        s.close()
+    time.sleep(1)
+
+
+def main():
+    server = Server(sys.argv[1])
+    for attack in (large_heads, odd_bytes, pipelined, gone_in_mid_answer, slow_readers,
+                   many_connections):
+        attack(server)
+        still_answers(server, attack.__name__)
+        print(attack.__name__, "survived", flush=True)
+    server.process.stdin.close()
+    check(server.process.wait(60) == 0, "the server ends cleanly")
+
+
+main()
