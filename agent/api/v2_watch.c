@@ -194,6 +194,8 @@ static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
     }
     wt->seen = w->next - 1;
     wt->deadline_ms = clock_mono_ms() + HEARTBEAT_MS;
+    buf_fini(&w->out);
+    w->out_pos = 0;
     waiters_give_back(data, max);
     if (waiters_wait(&w->r->api->waiters, wt) != 0)
         return MHD_CONTENT_READER_END_OF_STREAM;

@@ -185,7 +185,10 @@ def remote_change():
         def watch():
             text = b""
             while True:
-                got = stream.recv(65536)
+                try:
+                    got = stream.recv(65536)
+                except OSError:
+                    return
                 if not got:
                     return
                 now = time.monotonic()
