@@ -313,6 +313,25 @@ Test(daemons, takes_over_an_attempt_that_comes_late)
     fake_fini();
 }
 
+/* The disk takes its time, and by then another agent may lead. */
+Test(daemons, starts_nothing_once_the_lease_is_lost)
+{
+    fake_init();
+    instances(2);
+    lead(5);
+    fake.attempt_costs_lease = true;
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(!fake.lease && fake_attempts() == 0);
+    cr_expect_not(fake.lease);
+    cr_expect_eq(fake.start_calls, 0);
+    fake.attempt_costs_lease = false;
+    fake.lease = true;
+    FAKE_UNTIL(fake_live_all() == 2);
+    cr_expect(one_each(2));
+    fake_fini();
+}
+
 Test(daemons, starts_nothing_it_could_not_write_down)
 {
     fake_init();

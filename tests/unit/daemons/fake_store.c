@@ -132,6 +132,8 @@ int rows_apply(struct rows *r, const struct record *records, size_t count, store
     post->done = done;
     post->arg = arg;
     post->err = fake.store_fails ? ERR_FULL : 0;
+    if (fake.attempt_costs_lease && records[0].kind == RECORD_ATTEMPT)
+        fake.lease = false;
     fake_later(0, post_done, post);
     return 0;
 }

@@ -37,19 +37,20 @@ struct fake {
     int task_count;
     /* what happens */
     enum fake_start start;
-    int start_times;    /* apply `start` to so many calls, then FAKE_ANSWER; -1: always */
-    const char *fails;  /* instance ARN that StartTask reports as failed */
-    const char *reason; /* ... with this */
-    bool events;        /* changes are told as rows */
-    bool list_is_empty; /* ListTasks does not show anything yet */
-    bool unreachable;   /* every call ends with ERR_UNREACHABLE */
-    bool lease;         /* raft_uv_may_act */
+    int start_times;          /* apply `start` to so many calls, then FAKE_ANSWER; -1: always */
+    const char *fails;        /* instance ARN that StartTask reports as failed */
+    const char *reason;       /* ... with this */
+    bool events;              /* changes are told as rows */
+    bool list_is_empty;       /* ListTasks does not show anything yet */
+    bool unreachable;         /* every call ends with ERR_UNREACHABLE */
+    bool lease;               /* raft_uv_may_act */
+    bool attempt_costs_lease; /* it is lost while an attempt is being stored */
     bool store_fails;
     bool start_fills_disk; /* store_fails from the next StartTask on */
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
     int start_calls, stop_calls, list_calls, describe_calls, proposals;
-    int starts_of[128]; /* by number in the instance's ARN */
+    int starts_of[64]; /* by number in the instance's ARN */
     int batch_max;
     bool attempt_was_stored; /* at each StartTask so far */
     char last_reason[200];

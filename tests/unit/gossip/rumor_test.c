@@ -410,6 +410,19 @@ Test(rumor, only_stored_records_are_passed_on)
     end(f);
 }
 
+Test(rumor, a_newer_version_of_a_known_key_is_news)
+{
+    struct fixture *f = make(64);
+    uint8_t message[65536];
+    store(f, 1000, "a", 5, 100, RUMOR_PEER);
+    struct record rec = record_of("a", 6, 100);
+    size_t len = push_message(message, SELF + 63, &rec);
+    cr_assert_eq(receive(f, 1001, SELF + 63, message, len), 0);
+    cr_assert_eq(f->in.apply_count, 1);
+    cr_assert_eq(f->rumor.stats.duplicates, 0);
+    end(f);
+}
+
 Test(rumor, what_was_refused_is_asked_for_again)
 {
     struct fixture *f = make(64);

@@ -294,6 +294,47 @@ Test(swim, a_stale_alive_does_not_revive)
     world_fini();
 }
 
+/* SWIM 4.2: what was said before a suspicion does not end it. */
+Test(swim, only_a_greater_incarnation_refutes)
+{
+    struct wire_update alive;
+    world_init(5, 43, 0);
+    world_run(3000);
+    swim_self_update(world.node[4].s, &alive);
+    world.node[4].state = VANISHED;
+    struct wire_update doubt = {
+        .state = MEMBER_SUSPECT, .num = alive.num, .incarnation = alive.incarnation};
+    vote(&doubt, 1);
+    tell(0, 1, &doubt);
+    cr_assert_eq(view(0, 4)->m.state, MEMBER_SUSPECT);
+    tell(0, 1, &alive);
+    cr_expect_eq(view(0, 4)->m.state, MEMBER_SUSPECT);
+    alive.incarnation++;
+    sign(&alive, 4);
+    tell(0, 1, &alive);
+    cr_expect_eq(view(0, 4)->m.state, MEMBER_ALIVE);
+    world_fini();
+}
+
+/* It answers no probe, all others bury it, but its packets come here: a path that is cut one way.
+ */
+Test(swim, who_still_talks_is_not_buried)
+{
+    struct wire_update alive;
+    world_init(6, 47, 0);
+    world_run(3000);
+    swim_self_update(world.node[1].s, &alive);
+    world.node[1].state = VANISHED;
+    for (unsigned i = 0; i < 200; i++) {
+        world_run(25);
+        tell(0, 1, &alive);
+        cr_assert_neq(view(0, 1)->m.state, MEMBER_FAILED, "after %u ms", 25 * i);
+    }
+    world_run(10000);
+    cr_expect_eq(view(0, 1)->m.state, MEMBER_FAILED);
+    world_fini();
+}
+
 Test(swim, a_packet_makes_few_packets)
 {
     world_init(16, 37, 0);
