@@ -1,224 +1,185 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Gossip among N hosts (network namespaces): how long until all others know that a host vanished
-(its cable is pulled), and how long one record needs to all. Whole bloxd processes; beside them, in
-the same run and the same namespaces, serf with its LAN defaults, if it is installed.
+"""N hosts, each a network namespace on one bridge with a whole bloxd (API, store, raft; no cloud),
+sealed, default settings; then the same with serf's LAN defaults, unsealed, where it can do the
+same. Prints a JSON line a figure and, at the end, the table of bars with both beside each other.
 
-    BLOX_HOSTS=16,32 python3 tests/bench/gossip_bench.py"""
-import contextlib
-import datetime
+    python3 tests/bench/gossip_bench.py           64 hosts, every phase
+    BLOX_SHORT=1 BLOX_HOSTS=16 python3 ...        a few minutes less, to see whether it runs
+    BLOX_PHASES=rest,bursts python3 ...           some phases only (they follow a mass start)"""
 import os
-import select
 import shutil
-import socket
-import subprocess
+import signal
 import sys
-import threading
 import time
 
-from figures import put, put_spread
-from harness import Failure, wait_for
-from netns import Net, NetCluster, skip_unless_possible
+from figures import cpu_ns, percentile, pss_mib, put  # makes the harness known to the next ones
+import serf_hosts
+from gossip_hosts import Hosts, members_failed, name_of
+from netns import Net, skip_unless_possible
 
-HOSTS = [int(n) for n in os.environ.get("BLOX_HOSTS", "16,32").split(",")]
-VANISH = int(os.environ.get("BLOX_VANISH", "5"))
-RECORDS = int(os.environ.get("BLOX_RECORDS", "20"))
+HOSTS = int(os.environ.get("BLOX_HOSTS", "64"))
+SHORT = os.environ.get("BLOX_SHORT", "") != ""
+REST = 20 if SHORT else 60
+TIMES = 3 if SHORT else 8  # each host's end is another sample of HOSTS - 1
+PARTED = 15 if SHORT else 45
 
-
-# ---- bloxd ----
-
-def event_times(agent, event, member, since):
-    """Wall clock times of that log event about that member."""
-    for e in agent.log_lines():
-        if e.get("event") == event and e.get("member") == member:
-            at = datetime.datetime.fromisoformat(e["time"].replace("Z", "+00:00")).timestamp()
-            if at >= since:
-                yield at
+table = []  # (row, what, bloxd, serf, bar)
 
 
-def blox_vanish(c, net):
-    first, last = [], []
-    for i in range(VANISH):
-        victim = c.agents[3 + i]
-        who = victim.get("/v2/agent")["id"]
-        others = [a for a in c.agents if a is not victim]
-        at = time.time()
-        net.unplug(victim.host)
-
-        def known():
-            times = [min(event_times(a, "member_failed", who, at), default=None) for a in others]
-            return times if None not in times else None
-
-        times = wait_for("all to know that a host vanished", 60, known, 0.2)
-        first.append((min(times) - at) * 1000)
-        last.append((max(times) - at) * 1000)
-        net.plug(victim.host)
-        wait_for("the host back", 60, lambda: all(
-            {m["state"] for m in a.items("members")} == {"alive"} for a in c.agents[:2] + [victim]))
-    return first, last
+def note(row, what, figure, bar, who="bloxd"):
+    put("gossip", what, figure, "", row=row, who=who, hosts=HOSTS, bar=bar)
+    for line in table:
+        if line[0] == row and line[1] == what:
+            line[2 if who == "bloxd" else 3] = figure
+            return
+    table.append([row, what, figure if who == "bloxd" else "", figure if who == "serf" else "",
+                  bar])
 
 
-def watch(net, agent):
-    """A socket on which every change of an environment arrives."""
-    with net.inside(agent.host):
-        s = socket.create_connection(("127.0.0.1", agent.api))
-    s.sendall(b"GET /v2/watch?kinds=environments HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-              b"Accept: application/x-ndjson\r\n\r\n")
-    return s
+def spread(values, unit="ms"):
+    cut = [f"p50 {percentile(values, 50):.3g}"]
+    if len(values) >= 100:
+        cut.append(f"p99 {percentile(values, 99):.3g}")
+    return ", ".join(cut + [f"last {max(values):.3g} {unit}"])
 
 
-@contextlib.contextmanager
-def beside(fn, *args):
-    """Runs fn while the block runs: what it causes may be seen before it returns."""
-    t = threading.Thread(target=fn, args=args)
-    t.start()
-    yield
-    t.join()
+# ---- phases: (hosts) of either kind, or of bloxd alone -----------------------------------------
+
+def rest(h):
+    """Rows 10, 11, 12. Bytes are IP packets as the bridge saw them."""
+    time.sleep(5 if SHORT else 30)
+    pids = h.pids()
+    cpu, sent, at = [cpu_ns(p) for p in pids], h.sent(), time.monotonic()
+    time.sleep(REST)
+    over = time.monotonic() - at
+    rates = [(b - a) / over for a, b in zip(sent, h.sent())]
+    used = [(cpu_ns(p) - c) / 1e7 / over for p, c in zip(pids, cpu)]
+    note(10, "sent at rest", f"p50 {percentile(rates, 50):.0f}, mean {sum(rates) / len(rates):.0f}"
+         f", greatest {max(rates):.0f} B/s", "400 B/s", h.who)
+    note(11, "CPU at rest", f"p50 {percentile(used, 50):.3f}, mean {sum(used) / len(used):.3f} %",
+         "0.03 %", h.who)
+    note(12, "memory (PSS)", spread([pss_mib(p) for p in pids], "MiB"), "4 MiB", h.who)
 
 
-def drain(sockets, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for s in select.select(sockets, [], [], 0.05)[0]:
-            s.recv(1 << 16)
+def record(h):
+    note(6, "one record to all", spread(h.spread(3 if SHORT else 20)), "p99 20, last 50 ms", h.who)
 
 
-def arrivals(poll, fds, word):
-    """Monotonic time at which each of these descriptors gave the word."""
-    seen, text = {}, {}
-    end = time.monotonic() + 60
-    while len(seen) < len(fds):
-        if time.monotonic() > end:
-            raise Failure(f"{len(fds) - len(seen)} hosts did not say {word} within 60 s")
-        for fd, _ in poll.poll(200):
-            text[fd] = (text.get(fd, b"") + os.read(fd, 1 << 16))[-8192:]
-            if fd in fds and word in text[fd]:
-                seen.setdefault(fd, time.monotonic())
-    return seen
+def bursts(h):
+    for count, size, bar in ((200, 200, "0.3 s"), (1000, 250, "1 s")):
+        ms, sent = h.burst(count, size)
+        note(8, f"{count} x {size} B to all", f"{ms:.0f} ms", bar, h.who)
+        note(8, f"{count} x {size} B, sent", f"mean {sum(sent) / len(sent):.2f}, "
+             f"greatest {max(sent):.2f} x the payload", "1.3 x", h.who)
 
 
-def blox_spread(c, net):
-    """From the first agent that shows the record (the leader) to the last one."""
-    a = c.agents[0]
-    a.write("POST", "/v2/environments", {"name": "d", "cluster": c.name,
-                                         "taskDefinition": "daemon:1"})
-    sockets = {}
-    with contextlib.ExitStack() as stack:
-        for agent in c.agents:
-            s = stack.enter_context(watch(net, agent))
-            sockets[s.fileno()] = s
-        drain(list(sockets.values()), 3)
-        poll = select.poll()
-        for fd in sockets:
-            poll.register(fd, select.POLLIN)
-        spread = []
-        for i in range(RECORDS):
-            word = f"mark-{os.getpid()}-{i}"
-            body = {"attributes": [{"name": "x", "value": word}]}
-            with beside(a.write, "PUT", "/v2/environments/d", body):
-                seen = arrivals(poll, sockets, word.encode())
-            spread.append((max(seen.values()) - min(seen.values())) * 1000)
-            time.sleep(0.3)
-    return spread
+def vanish(h):
+    took = [ms for i in range(TIMES) for ms in h.vanish(3 + i)]
+    note(1, "host vanishes: all others know", spread(took), "p50 1, p99 1.5 s", h.who)
 
 
-def bench_blox(n):
-    with Net(["cloud"] + [f"a{i + 1}" for i in range(n)]) as net, \
-            NetCluster(net, n, n) as c:
-        c.start()
-        wait_for("all agents ready", 180, lambda: all(a.state() == "ready" for a in c.agents), 0.5)
-        time.sleep(5)
-        spread = blox_spread(c, net)
-        put_spread("gossip", "record_first_to_last", spread, "ms", who="bloxd", hosts=n)
-        sent = [a.get("/v2/agent")["gossip"]["bytes_sent"] for a in c.agents]
-        start = time.monotonic()
-        time.sleep(20)
-        over = time.monotonic() - start
-        rates = [(a.get("/v2/agent")["gossip"]["bytes_sent"] - s) / over
-                 for a, s in zip(c.agents, sent)]
-        put("gossip", "idle_sent_mean", sum(rates) / n, "B/s per agent", who="bloxd", hosts=n)
-        first, last = blox_vanish(c, net)
-        put_spread("gossip", "vanished_known_to_first", first, "ms", who="bloxd", hosts=n)
-        put_spread("gossip", "vanished_known_to_all", last, "ms", who="bloxd", hosts=n)
+def kill(h):
+    took = [ms for i in range(TIMES) for ms in h.kill(3 + TIMES + i)]
+    note(2, "kill -9: all others know", spread(took), "p99 300 ms", h.who)
 
 
-# ---- serf ----
-
-def start_serf(net, host, first):
-    address = net.address(host)
-    with net.inside(host):
-        return subprocess.Popen(
-            ["serf", "agent", f"-node={host}", f"-bind={address}:7946",
-             "-rpc-addr=127.0.0.1:7373", "-profile=lan", "-log-level=info",
-             *([f"-retry-join={net.address(first)}:7946"] if host != first else [])],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def newcomer(h):
+    seen, sees = h.newcomer()
+    note(14, "newcomer: all see it / it sees all", f"{seen:.0f} / {sees:.0f} ms", "50 / 50 ms",
+         h.who)
 
 
-def serf(net, host, *argv):
-    with net.inside(host):
-        return subprocess.run(["serf", *argv], capture_output=True, text=True).stdout
+def partition(h):
+    contact, whole = h.partition(PARTED)
+    note(15, f"{PARTED} s of partition end: first contact / whole",
+         f"{contact:.0f} / {whole:.0f} ms", "300 / 2,000 ms", h.who)
 
 
-def serf_run(net, hosts):
-    processes = {}
-    try:
-        for h in hosts:
-            processes[h] = start_serf(net, h, hosts[0])
-        wait_for("serf to know all", 60, lambda: serf(
-            net, hosts[-1], "members", "-status=alive").count("alive") == len(hosts), 0.5)
-        time.sleep(5)
-        fds = {p.stdout.fileno(): p.stdout.fileno() for p in processes.values()}
-        for fd in fds:
-            os.set_blocking(fd, False)
-        poll = select.poll()
-        for fd in fds:
-            poll.register(fd, select.POLLIN)
-        spread = []
-        for i in range(RECORDS):
-            word = f"mark-{i}-x"
-            with beside(serf, net, hosts[0], "event", "-coalesce=false", word):
-                seen = arrivals(poll, fds, word.encode())
-            spread.append((max(seen.values()) - min(seen.values())) * 1000)
-            time.sleep(0.3)
-        put_spread("gossip", "record_first_to_last", spread, "ms", who="serf", hosts=len(hosts))
-        first, last = [], []
-        for i in range(VANISH):
-            victim = hosts[3 + i]
-            rest = {fd: fd for h, p in processes.items() if h != victim
-                    for fd in [p.stdout.fileno()]}
-            at = time.monotonic()
-            net.unplug(victim)
-            seen = arrivals(poll, rest, f"EventMemberFailed: {victim} ".encode())
-            first.append((min(seen.values()) - at) * 1000)
-            last.append((max(seen.values()) - at) * 1000)
-            net.plug(victim)
-            wait_for("serf's host back", 120, lambda: serf(
-                net, hosts[0], "members", "-status=alive").count("alive") == len(hosts), 0.5)
-            time.sleep(2)
-        put_spread("gossip", "vanished_known_to_first", first, "ms", who="serf", hosts=len(hosts))
-        put_spread("gossip", "vanished_known_to_all", last, "ms", who="serf", hosts=len(hosts))
-    finally:
-        for p in processes.values():
-            p.kill()
-        for p in processes.values():
-            p.wait()
-            p.stdout.close()
+def pauses(h):
+    """Row 4: an eighth of the hosts stopped in turns."""
+    at, step = time.time(), max(1, HOSTS // 8)
+    stopped = set()
+    for turn in range(2 if SHORT else 4):
+        group = h.agents[turn * step:(turn + 1) * step]
+        stopped |= {name_of(a) for a in group}
+        for a in group:
+            a.process.send(signal.SIGSTOP)
+        time.sleep(5 if SHORT else 15)
+        for a in group:
+            a.process.send(signal.SIGCONT)
+        time.sleep(1)
+    h.wait_whole()
+    failed = members_failed(h.agents, at)
+    note(4, "N/8 stopped in turns: healthy ones failed", str(sum(m not in stopped for m in failed)),
+         "0")
+    note(5, "the same: events of failure about the stopped", str(sum(m in stopped for m in failed)),
+         "a tenth of serf's 3,707")
 
 
-def bench_serf(n):
-    hosts = [f"a{i + 1}" for i in range(n)]
-    with Net(hosts) as net:
-        serf_run(net, hosts)
+def loss(h):
+    """Rows 7 and 3, as far as minutes show: 5 % of what arrives at each host is lost."""
+    at = time.time()
+    ways = {h.net.lose(host, 5) for host in h.hosts()}
+    took = h.spread(3 if SHORT else 20)
+    time.sleep(10 if SHORT else 120)
+    note(7, f"one record to all, 5 % loss ({'/'.join(sorted(ways)) or 'none'})", spread(took),
+         "last 500 ms at 5,000")
+    note(3, "5 % loss: members held to be failed", str(len(members_failed(h.agents, at))), "0")
+    for host in h.hosts():
+        h.net.lose(host, 0)
+
+
+def rotate(h):
+    """Row 18: a new key for all while probes go on; refused packets are dropped ones."""
+    before, at = h.refused(), time.time()
+    key = h.rotate_key()
+    time.sleep(3)
+    lost = h.refused() - before
+    wrong = h.count_events({"member_suspect", "member_degraded", "member_failed"}, at)
+    note(18, "key rotation: packets refused / members suspected", f"{lost} / {wrong}", "0 / 0")
+    print(f"sealing with {key}", file=sys.stderr)
+
+
+def restart(h):
+    """Row 16: all are killed and started, twice within 10 s."""
+    note(16, "all restarted twice in 10 s: every view right", f"{h.restart_twice():.0f} ms",
+         "5,000 ms")
+
+
+BOTH = (rest, record, newcomer, partition, kill, vanish)
+PHASES = (rest, record, bursts, newcomer, rotate, pauses, loss, partition, kill, vanish, restart)
+
+
+def run(h, phases):
+    wanted = os.environ.get("BLOX_PHASES", "")
+    note(13, "mass start: all see all after the last start", f"{h.mass_start():.0f} ms", "500 ms",
+         h.who)
+    for phase in phases:
+        if not wanted or phase.__name__ in wanted.split(","):
+            phase(h)
+
+
+def print_table():
+    print(f"\n| # | {HOSTS} hosts | bloxd | serf | bar |\n|---|---|---|---|---|")
+    for line in sorted(table, key=lambda each: each[0]):
+        print("| " + " | ".join(str(cell) for cell in line) + " |")
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and with it the agents
     skip_unless_possible()
-    for n in HOSTS:
-        bench_blox(n)
+    names = [f"a{i + 1}" for i in range(HOSTS + 1)]  # the last one is the newcomer
+    try:
+        with Net(names) as net, Hosts(net, HOSTS) as h:
+            run(h, PHASES)
         if shutil.which("serf"):
-            bench_serf(n)
+            with Net(names) as net, serf_hosts.Hosts(net, HOSTS) as h:
+                run(h, BOTH)
         else:
             print("serf is not installed: no figures beside bloxd's", file=sys.stderr)
+    finally:
+        print_table()
     return 0
 
 
