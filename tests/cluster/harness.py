@@ -213,14 +213,17 @@ class Agent:
                 f.write(f"[{section}]\n" + "\n".join(rows) + "\n")
         return path
 
-    def start(self):
+    def environment(self):
         env = {k: v for k, v in os.environ.items()
                if not k.startswith(("AWS_", "BLOX_")) and not k.lower().endswith("_proxy")}
         env.update({"ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1",
                     "AWS_EC2_METADATA_DISABLED": "false"})
         env.update(self.env)
+        return env
+
+    def start(self):
         self.process = Process([os.path.join(BIN, "bloxd"), "--config", self.write_config()],
-                               self.log, env)
+                               self.log, self.environment())
         return self
 
     def alive(self):
