@@ -44,7 +44,7 @@
 #define STORE_QUEUE_BYTES (64u << 20)
 /* One transaction of rows: a synced log write waits behind at most this much, and the file has
  * room for what two of them change beside what it holds. */
-#define STORE_BATCH_RECORDS 256u
+#define STORE_BATCH_RECORDS 128u
 #define STORE_BATCH_BYTES (8u << 20)
 #define STORE_CHANGES_KEPT 100000u
 #define STORE_POISON_KEPT 1000u

@@ -212,16 +212,53 @@ static void bench_log(struct store *s)
     figure("synced_log_write_p99", took[WRITES * 99 / 100], "ms");
 }
 
-static struct store *must_open(const char *dir, struct store_report *report)
+static struct store *must_open_with(const char *dir, uint64_t past_ms, struct store_report *report)
 {
     struct store *s;
     struct errmsg e;
-    struct store_options o = {.dir = dir, .notify = on_notify};
+    struct store_options o = {
+        .dir = dir, .past_ms = past_ms, .past_bytes = 64u << 20, .notify = on_notify};
     if (store_open(&s, &o, report, &e) != 0) {
         fprintf(stderr, "bench_store: %s\n", e.text);
         exit(1);
     }
     return s;
+}
+
+static struct store *must_open(const char *dir, struct store_report *report)
+{
+    return must_open_with(dir, 0, report);
+}
+
+static int touch(void *arg, const struct store_row *row)
+{
+    *(size_t *)arg += row->record.value_len;
+    return 0;
+}
+
+/* The same updates with replaced rows kept, and what it costs to look back over them. */
+static void bench_history(const char *dir)
+{
+    struct store_report report;
+    struct store_query q = {.kind = RECORD_TASK};
+    struct store_stats stats;
+    struct store_txn *t;
+    size_t bytes = 0;
+    struct store *s = must_open_with(dir, 3600 * 1000, &report);
+    bench_apply(s, 10, 4, "update_batches_of_10_with_history");
+    bench_apply(s, 100, 5, "update_batches_of_100_with_history");
+    store_stats(s, &stats);
+    int64_t now = clock_unix_ms();
+    if (store_read_begin(s, &t) != 0)
+        exit(1);
+    uint64_t start = clock_mono_ns();
+    if (store_rewind(t, store_past_since(t, now), now) != 0 ||
+        store_scan(t, &q, touch, &bytes) != 0)
+        exit(1);
+    figure("rows_looked_back_over", (double)stats.past_rows, "rows");
+    figure("rewind_and_scan_20000", seconds_since(start) * 1e3, "ms");
+    store_read_end(t);
+    store_close(s);
 }
 
 /* Rows of 4 KB until the file is that large; then how long a start takes. */
@@ -271,6 +308,7 @@ int main(int argc, char **argv)
     bench_read(s);
     bench_log(s);
     store_close(s);
+    bench_history(argv[1]);
     bench_open(argv[1], argc > 2 ? strtoul(argv[2], NULL, 10) : 1024);
     for (size_t i = 0; i < BATCH_MAX; i++)
         buf_fini(&values[i]);
