@@ -1,57 +1,217 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Events per second from the queue into the rows of all three agents, through the local cloud,
-with nothing and with 10 ms added to each AWS request. The cloud shares the machine."""
+"""From the queue into the rows of all agents, through the local cloud, which shares the machine:
+events per second by what is added to each AWS request; one event's way to five agents; a full
+resync of 5,000 instances and as many tasks, with an agent's memory. BLOX_INTAKE=rate,way,resync
+chooses."""
+import http.client
+import json
+import os
+import select
+import socket
 import sys
+import threading
 import time
 
-from figures import cpu_seconds, put
+from figures import cpu_seconds, put, put_spread
 from harness import Cluster, wait_for
 
 INSTANCES = 500
-EVENTS = 20000
+EVENTS = int(os.environ.get("BLOX_EVENTS", "60000"))
+ADDED_MS = [int(x) for x in os.environ.get("BLOX_ADDED_MS", "0,2,10,30,100").split(",")]
+QUICK = ("--settings", '{"throttle":0,"event_duplicate":0,"event_delay_ms":0}')
 
 
-def run_once(c, added_ms):
-    if added_ms:
-        c.cloud.control("fault", operation="*", mode="delay", ms=added_ms)
+def left(c):
+    s = c.cloud.control("stats")
+    return s["queue_ready"] + s["queue_in_flight"] + s["queue_delayed"]
+
+
+class Reader(threading.Thread):
+    """Asks a follower for one instance, over and over; times in ms."""
+
+    def __init__(self, agent, arn):
+        super().__init__()
+        self.agent, self.arn, self.times, self.end = agent, arn, [], False
+
+    def run(self):
+        conn = http.client.HTTPConnection("127.0.0.1", self.agent.api)
+        while not self.end:
+            begun = time.perf_counter()
+            conn.request("GET", "/v2/instances/" + self.arn)
+            conn.getresponse().read()
+            self.times.append((time.perf_counter() - begun) * 1000)
+            time.sleep(0.002)
+        conn.close()
+
+    def stop(self):
+        self.end = True
+        self.join()
+        return self.times
+
+
+def suspicions(c):
+    return sum(line.get("event") == "member_suspect" for a in c.agents for line in a.log_lines())
+
+
+def rate(c, added_ms):
     leader = c.wait_leader()
-    start = time.monotonic()
+    follower = next(a for a in c.agents if a is not leader)
+    # Nothing can be received while the storm is made: the cloud has one thread.
     c.cloud.control("storm", count=EVENTS)
-    want = {i["containerInstanceArn"]: i["version"] for i in c.cloud.truth()["instances"]}
-
-    def equal(agent):
-        return all(want.get(r["containerInstanceArn"]) == r["version"]
-                   for r in agent.items("instances"))
-
-    # The queue, not only the newest version of each row: all messages received and deleted.
-    def drained():
-        s = c.cloud.stats()
-        return s["queue_ready"] + s["queue_in_flight"] + s["queue_delayed"] == 0
-
-    pids = {"cloud": c.cloud.p.pid, "leader": leader.process.p.pid}
-    before = {k: cpu_seconds(p) for k, p in pids.items()}
-    wait_for("the queue to be empty", 300, drained, 0.05)
+    if added_ms:
+        c.cloud.control("fault", operation="*", service="sqs", mode="delay", ms=added_ms)
+    truth = c.cloud.truth()["instances"]
+    want = {i["containerInstanceArn"]: i["version"] for i in truth}
+    reader = Reader(follower, truth[0]["containerInstanceArn"])
+    reader.start()
+    pids = {"cloud": c.cloud.p.pid, "leader": leader.process.p.pid,
+            "follower": follower.process.p.pid}
+    cpu = {k: cpu_seconds(p) for k, p in pids.items()}
+    queued, start = left(c), time.monotonic()
+    wait_for("the queue to be empty", 300, lambda: left(c) == 0, 0.02)
     took = time.monotonic() - start
     for who, pid in pids.items():
-        put("intake", f"cpu_{who}", 100 * (cpu_seconds(pid) - before[who]) / took, "% of a core",
-            added_ms=added_ms, events=EVENTS)
-    wait_for("equal rows at the leader", 60, lambda: equal(leader), 0.05)
-    wait_for("equal rows at all", 60, lambda: all(equal(a) for a in c.agents), 0.05)
-    everywhere = time.monotonic() - start
-    put("intake", "events_rate", EVENTS / took, "events/s", added_ms=added_ms, events=EVENTS)
-    put("intake", "rows_equal_at_all_after", everywhere, "s", added_ms=added_ms, events=EVENTS)
+        put("intake", f"cpu_{who}", 1e6 * (cpu_seconds(pid) - cpu[who]) / queued, "us/event",
+            added_ms=added_ms)
+    wait_for("equal rows at all", 60, lambda: all(want == {
+        r["containerInstanceArn"]: r["version"] for r in a.items("instances")}
+        for a in c.agents), 0.05)
+    put("intake", "rows_equal_at_all_after", time.monotonic() - start, "s", added_ms=added_ms)
+    put("intake", "events_rate", queued / took, "events/s", added_ms=added_ms, events=queued)
+    put_spread("intake", "follower_get", reader.stop(), "ms", added_ms=added_ms)
     c.cloud.control("clear-faults")
 
 
-def main():
-    args = ("--settings", '{"throttle":0,"event_duplicate":0,"event_delay_ms":0}')
-    with Cluster(agents=3, instances=INSTANCES, cloud_args=args) as c:
-        c.cloud.stats = lambda: c.cloud.control("stats")
+def bench_rate():
+    with Cluster(agents=3, instances=INSTANCES, cloud_args=QUICK) as c:
         c.start().wait_ready(60)
+        leader = c.wait_leader()
+        arn = c.cloud.truth()["instances"][0]["containerInstanceArn"]
+        reader = Reader(next(a for a in c.agents if a is not leader), arn)
         time.sleep(3)
-        for added_ms in (0, 10):
-            run_once(c, added_ms)
+        reader.start()
+        time.sleep(3)
+        put_spread("intake", "follower_get_idle", reader.stop(), "ms")
+        before = suspicions(c)
+        for added_ms in ADDED_MS:
+            rate(c, added_ms)
+        put("intake", "suspicions", suspicions(c) - before, "in all storms")
+
+
+def watch(agent):
+    s = socket.create_connection(("127.0.0.1", agent.api))
+    s.sendall(b"GET /v2/watch?kinds=tasks HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+              b"Accept: application/x-ndjson\r\n\r\n")
+    return s
+
+
+def task_event(cluster, number, version=1):
+    name = cluster.split("/")[-1]
+    head = cluster.split(":cluster/")[0]
+    task = f"{head}:task/{name}/{number:032x}"
+    return {"version": "0", "id": "0", "detail-type": "ECS Task State Change", "source": "aws.ecs",
+            "time": "2026-11-22T09:00:00Z", "resources": [task], "detail": {
+                "taskArn": task, "clusterArn": cluster, "lastStatus": "RUNNING",
+                "desiredStatus": "RUNNING", "version": version, "group": "service:web",
+                "taskDefinitionArn": f"{head}:task-definition/web:{number % 20}",
+                "startedBy": "ecs-svc/1234567890123456789", "launchType": "EC2",
+                "createdAt": "2026-11-22T08:00:00.1Z", "updatedAt": "2026-11-22T09:00:00.1Z",
+                "containerInstanceArn": f"{head}:container-instance/{name}/{number % 5000:032x}",
+                "containers": [{"containerArn": f"{head}:container/{name}/{number:032x}/1",
+                                "name": "web", "lastStatus": "RUNNING", "taskArn": task,
+                                "image": "web:1", "cpu": "10", "memory": "128",
+                                "networkInterfaces": [], "runtimeId": f"{number:064x}"}],
+                "overrides": {"containerOverrides": [{"name": "web"}]}, "cpu": "10",
+                "memory": "128", "availabilityZone": "us-east-1a", "attachments": []}}
+
+
+def bench_way():
+    """From before the event is put into the queue until a watch of each of five agents shows it."""
+    with Cluster(agents=5, instances=20, cloud_args=QUICK) as c:
+        c.start().wait_ready(60)
+        cluster = c.cloud.ready["cluster_arn"]
+        sockets = [watch(a) for a in c.agents]
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for s in select.select(sockets, [], [], 0.1)[0]:
+                s.recv(1 << 16)
+        first, last = [], []
+        for i in range(300):
+            event = task_event(cluster, (1 << 64) + i)
+            word = f"{(1 << 64) + i:032x}".encode()
+            begun = time.monotonic()
+            putter = threading.Thread(target=c.cloud.control, args=("put-event",),
+                                      kwargs={"body": event})
+            putter.start()
+            waiting, text, times = list(sockets), {s: b"" for s in sockets}, []
+            while waiting:
+                for s in select.select(waiting, [], [], 10)[0]:
+                    text[s] += s.recv(1 << 16)
+                    if word in text[s]:
+                        times.append((time.monotonic() - begun) * 1000)
+                        waiting.remove(s)
+            putter.join()
+            first.append(min(times))
+            last.append(max(times))
+            time.sleep(0.02)
+        for s in sockets:
+            s.close()
+        put_spread("intake", "event_to_first_agent", first, "ms", agents=5)
+        put_spread("intake", "event_to_all_agents", last, "ms", agents=5)
+
+
+def anonymous_mib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon")) / 1024
+
+
+def bench_resync():
+    """5,000 instances, one task on each; another leader reads them all again. Then 50,000 tasks."""
+    settings = ("--settings", '{"event_duplicate":0,"event_delay_ms":0}')  # throttled as AWS does
+    with Cluster(agents=3, instances=5000, cloud_args=settings) as c:
+        c.start().wait_ready(120)
+        a = c.agents[0]
+        wait_for("the instances", 60, lambda: len(a.items("instances")) == 5000, 1)
+        a.write("POST", "/v2/environments",
+                {"name": "logs", "cluster": c.name, "taskDefinition": "daemon:1"})
+        a.write("POST", "/v2/environments/logs/deployments", {})
+        begun = time.monotonic()
+        wait_for("a task on each", 240, lambda: [
+            d for d in a.items("deployments") if d["status"] == "completed"], 1)
+        put("intake", "deployed_5000", time.monotonic() - begun, "s")
+        time.sleep(20)
+        before = c.cloud.control("stats")
+        leader, begun = c.wait_leader(), time.monotonic()
+        leader.kill()
+        other = c.wait_leader()
+        wait_for("the reconcile", 120, lambda: other.get("/v2/agent")["state"] == "ready"
+                 and other.get("/v2/agent")["intake"]["reconcile"]["last_ok_unix_ms"] > 0, 0.1)
+        put("intake", "resync", time.monotonic() - begun, "s from the kill of the leader")
+        after = c.cloud.control("stats")
+        calls = {k: after.get(f"op:ecs.{k}", 0) - before.get(f"op:ecs.{k}", 0) for k in (
+            "ListContainerInstances", "ListTasks", "DescribeContainerInstances", "DescribeTasks")}
+        put("intake", "resync_calls", sum(calls.values()), "read calls", **calls)
+        put("intake", "throttled", after.get("error:ThrottlingException", 0), "calls, all in all")
+        put("intake", "anonymous_5000_5000", anonymous_mib(other.process.p.pid), "MiB, leader")
+        conn = http.client.HTTPConnection("127.0.0.1", c.cloud.port)
+        for i in range(45000):
+            conn.request("POST", "/_control/put-event",
+                         json.dumps({"body": task_event(c.cloud.ready["cluster_arn"], i)}))
+            conn.getresponse().read()
+        conn.close()
+        wait_for("the queue to be empty", 120, lambda: left(c) == 0, 0.2)
+        for agent in c.agents:
+            if agent.alive():
+                who = "leader" if agent is other else "follower"
+                put("intake", "anonymous_5000_50000", anonymous_mib(agent.process.p.pid), "MiB",
+                    who=who)
+
+
+def main():
+    parts = {"rate": bench_rate, "way": bench_way, "resync": bench_resync}
+    for name in os.environ.get("BLOX_INTAKE", "rate,way,resync").split(","):
+        parts[name]()
     return 0
 
 
