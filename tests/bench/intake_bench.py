@@ -19,6 +19,7 @@ from harness import Cluster, wait_for
 INSTANCES = 500
 EVENTS = int(os.environ.get("BLOX_EVENTS", "60000"))
 ADDED_MS = [int(x) for x in os.environ.get("BLOX_ADDED_MS", "0,2,10,30,100").split(",")]
+RESYNC = int(os.environ.get("BLOX_RESYNC", "5000"))
 QUICK = ("--settings", '{"throttle":0,"event_duplicate":0,"event_delay_ms":0}')
 
 
@@ -117,7 +118,7 @@ def task_event(cluster, number, version=1):
                 "taskDefinitionArn": f"{head}:task-definition/web:{number % 20}",
                 "startedBy": "ecs-svc/1234567890123456789", "launchType": "EC2",
                 "createdAt": "2026-11-22T08:00:00.1Z", "updatedAt": "2026-11-22T09:00:00.1Z",
-                "containerInstanceArn": f"{head}:container-instance/{name}/{number % 5000:032x}",
+                "containerInstanceArn": f"{head}:container-instance/{name}/{number % RESYNC:032x}",
                 "containers": [{"containerArn": f"{head}:container/{name}/{number:032x}/1",
                                 "name": "web", "lastStatus": "RUNNING", "taskArn": task,
                                 "image": "web:1", "cpu": "10", "memory": "128",
@@ -169,17 +170,17 @@ def anonymous_mib(pid):
 def bench_resync():
     """5,000 instances, one task on each; another leader reads them all again. Then 50,000 tasks."""
     settings = ("--settings", '{"event_duplicate":0,"event_delay_ms":0}')  # throttled as AWS does
-    with Cluster(agents=3, instances=5000, cloud_args=settings) as c:
+    with Cluster(agents=3, instances=RESYNC, cloud_args=settings) as c:
         c.start().wait_ready(120)
         a = c.agents[0]
-        wait_for("the instances", 60, lambda: len(a.items("instances")) == 5000, 1)
+        wait_for("the instances", 60, lambda: len(a.items("instances")) == RESYNC, 1)
         a.write("POST", "/v2/environments",
                 {"name": "logs", "cluster": c.name, "taskDefinition": "daemon:1"})
         a.write("POST", "/v2/environments/logs/deployments", {})
         begun = time.monotonic()
         wait_for("a task on each", 240, lambda: [
             d for d in a.items("deployments") if d["status"] == "completed"], 1)
-        put("intake", "deployed_5000", time.monotonic() - begun, "s")
+        put("intake", "deployed", time.monotonic() - begun, "s", instances=RESYNC)
         time.sleep(20)
         before = c.cloud.control("stats")
         leader, begun = c.wait_leader(), time.monotonic()
@@ -193,9 +194,10 @@ def bench_resync():
             "ListContainerInstances", "ListTasks", "DescribeContainerInstances", "DescribeTasks")}
         put("intake", "resync_calls", sum(calls.values()), "read calls", **calls)
         put("intake", "throttled", after.get("error:ThrottlingException", 0), "calls, all in all")
-        put("intake", "anonymous_5000_5000", anonymous_mib(other.process.p.pid), "MiB, leader")
+        put("intake", "anonymous", anonymous_mib(other.process.p.pid), "MiB, leader",
+            instances=RESYNC, tasks=RESYNC)
         conn = http.client.HTTPConnection("127.0.0.1", c.cloud.port)
-        for i in range(45000):
+        for i in range(9 * RESYNC):
             conn.request("POST", "/_control/put-event",
                          json.dumps({"body": task_event(c.cloud.ready["cluster_arn"], i)}))
             conn.getresponse().read()
@@ -204,8 +206,8 @@ def bench_resync():
         for agent in c.agents:
             if agent.alive():
                 who = "leader" if agent is other else "follower"
-                put("intake", "anonymous_5000_50000", anonymous_mib(agent.process.p.pid), "MiB",
-                    who=who)
+                put("intake", "anonymous", anonymous_mib(agent.process.p.pid), f"MiB, {who}",
+                    instances=RESYNC, tasks=10 * RESYNC)
 
 
 def main():
