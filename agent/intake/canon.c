@@ -292,23 +292,34 @@ static void put_members(struct canon *c, size_t first, bool redact, unsigned dep
 }
 
 /* A resource has one value, that of its type; the API sends zeros for the three others. */
-static bool is_other_value(const struct canon *c, uint32_t object, const struct item *item)
+static const struct {
+    const char *type, *name;
+} values[] = {{"INTEGER", "integerValue"},
+              {"LONG", "longValue"},
+              {"DOUBLE", "doubleValue"},
+              {"STRINGSET", "stringSetValue"}};
+#define VALUES (sizeof values / sizeof values[0])
+
+/* The name of the value that counts; NULL: it is no resource, or of a type that we do not know. */
+static const char *own_value(const struct canon *c, uint32_t object)
 {
-    static const struct {
-        const char *type, *name;
-    } values[] = {{"INTEGER", "integerValue"},
-                  {"LONG", "longValue"},
-                  {"DOUBLE", "doubleValue"},
-                  {"STRINGSET", "stringSetValue"}};
     uint32_t type = tape_get(c->t, object, "type");
-    bool known = false;
-    bool other = false;
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        bool its = tape_equals(c->t, type, values[i].type);
-        known = known || its;
-        other = other || (is(item, values[i].name) && !its);
+    if (!tape_is(c->t, tape_get(c->t, object, "name"), TAPE_STRING))
+        return NULL;
+    for (size_t i = 0; i < VALUES; i++) {
+        if (tape_equals(c->t, type, values[i].type))
+            return values[i].name;
     }
-    return known && other && tape_is(c->t, tape_get(c->t, object, "name"), TAPE_STRING);
+    return NULL;
+}
+
+static bool is_other_value(const struct item *item, const char *own)
+{
+    for (size_t i = 0; own != NULL && i < VALUES; i++) {
+        if (is(item, values[i].name))
+            return strcmp(values[i].name, own) != 0;
+    }
+    return false;
 }
 
 static void put_object(struct canon *c, unsigned traits, uint32_t object, unsigned depth)
@@ -316,15 +327,19 @@ static void put_object(struct canon *c, unsigned traits, uint32_t object, unsign
     static const char status[] = "lastStatus";
     size_t first = c->count;
     const struct tape_node *nodes = c->t->nodes;
+    /* Looked up once: an object of anybody's making may have a hundred thousand members. */
+    const char *own = (traits & RESOURCES) != 0 ? own_value(c, object) : NULL;
+    bool agent = (traits & AGENTS) != 0;
+    bool says_status = agent && tape_get(c->t, object, status) != TAPE_NONE;
     for (uint32_t i = object + 1; i < nodes[object].after && c->err == 0; i = nodes[i + 1].after) {
         const struct item *item = push_named(c, i, i + 1);
         if (item == NULL)
             return;
-        if ((traits & RESOURCES) != 0 && is_other_value(c, object, item)) {
+        if (is_other_value(item, own)) {
             pop_to(c, c->count - 1);
-        } else if ((traits & AGENTS) != 0 && is(item, "status")) {
+        } else if (agent && is(item, "status")) {
             pop_to(c, c->count - 1); /* events call it so */
-            if (tape_get(c->t, object, status) == TAPE_NONE)
+            if (!says_status)
                 push(c, status, sizeof status - 1, i + 1);
         }
     }

@@ -382,6 +382,32 @@ Test(events, environment_values_are_redacted)
     events_row_fini(&r);
 }
 
+/* In time that grows with the event, not with its square: this would not end else. */
+Test(events, objects_with_a_hundred_thousand_members)
+{
+    static const char *const lists[] = {"registeredResources", "managedAgents", "environment", "x"};
+    struct events_row r;
+    events_row_init(&r);
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        struct buf body;
+        buf_init(&body, 4u << 20);
+        buf_printf(&body,
+                   "{\"detail-type\":\"" INSTANCE "\",\"source\":\"aws.ecs\",\"detail\":{"
+                   "\"containerInstanceArn\":\"arn:aws:ecs:r:1:container-instance/x\","
+                   "\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\",\"status\":\"ACTIVE\","
+                   "\"version\":1,\"%s\":[{\"name\":\"n\",\"type\":\"LONG\"",
+                   lists[i]);
+        for (unsigned k = 0; k < 100000; k++)
+            buf_puts(&body, k % 2 == 0 ? ",\"status\":1" : ",\"a\":1");
+        buf_puts(&body, "}]}}");
+        events_parse(body.data, body.len, &all, &r);
+        cr_assert_eq(r.outcome, EVENTS_ROW, "%s: %s", lists[i], r.why);
+        cr_assert_null(odd_row(&r, &all));
+        buf_fini(&body);
+    }
+    events_row_fini(&r);
+}
+
 Test(events, daemon_tasks_carry_their_environment)
 {
     const struct {
