@@ -113,6 +113,8 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
     if (err == 0 && format > 0 && format < STATE_FORMAT &&
         (err = state_migrate(s, format, map_bytes, e)) == 0)
         err = env_open(env, s->dir, map_bytes, MDB_NOSYNC, e);
+    if (err == 0 && rebuildable && state_compact(s))
+        err = env_open(env, s->dir, map_bytes, MDB_NOSYNC, e);
     /* A life before the first commit would make an unfinished creation look like damage; but no
      * commit of rows may come before the mark that they are not synced. */
     bool begun = err == 0 && env->env != NULL && env_has_commits(env);

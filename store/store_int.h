@@ -344,6 +344,9 @@ int log_migrate(struct store *s, MDB_txn *txn); /* from format 1; LMDB codes */
 /* s->state is open and of that format; afterwards it is closed, and to be opened again. */
 int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct errmsg *e);
 
+/* compact.c: at opening. True: s->state was replaced and closed, and is to be opened again. */
+bool state_compact(struct store *s);
+
 /* writer.c */
 int writer_start(struct store *s);
 void writer_stop(struct store *s);

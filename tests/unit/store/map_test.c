@@ -114,3 +114,45 @@ Test(map, a_reader_that_stays_costs_a_refusal_at_worst)
     buf_fini(&value);
     fix_fini(&f);
 }
+
+/* After a storm most of the file is free pages: the next start gives them back. */
+Test(map, a_start_gives_free_pages_back)
+{
+    static char blob[RECORD_VALUE_MAX];
+    struct fix f;
+    struct store_stats before, after;
+    struct store_txn *t;
+    struct store_row row;
+    char key[32];
+    fix_open(&f);
+    buf_init(&value, 1 << 20);
+    struct record stays = big(7, key);
+    cr_assert_eq(fix_apply(&f, &stays, 1), 0);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < 90; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "blob/%d", i);
+            struct record rec = rec_of(RECORD_TEST, name, 1, NULL);
+            rec.value = (const uint8_t *)blob;
+            rec.value_len = sizeof blob;
+            cr_assert_eq(pass == 0 ? fix_apply(&f, &rec, 1) : fix_purge(&f, &rec), 0);
+        }
+    store_stats(f.s, &before);
+    cr_assert_gt(before.state_bytes, 40u << 20);
+    uint64_t epoch = store_epoch(f.s);
+    fix_close(&f);
+    fix_reopen(&f);
+    store_stats(f.s, &after);
+    cr_assert_lt(after.state_bytes, 1u << 20, "%llu bytes", (unsigned long long)after.state_bytes);
+    cr_assert_eq(store_epoch(f.s), epoch);
+    cr_assert_eq(store_read_begin(f.s, &t), 0);
+    cr_assert_eq(store_get_ref(t, RECORD_TASK, "task/7", 6, &row), 0);
+    cr_assert_eq(row.record.value_len, stays.value_len);
+    store_read_end(t);
+    fix_close(&f);
+    fix_reopen(&f);
+    cr_assert(!f.report.state_quarantined);
+    cr_assert_eq(f.report.rows, 1u);
+    buf_fini(&value);
+    fix_fini(&f);
+}
