@@ -417,6 +417,7 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     a->started_unix_ms = clock_unix_ms();
     a->role = RAFT_UV_OUTSIDE;
     prng_seed(&a->prng, random_u64());
+    figures_start();
     list_init(&a->writes);
     list_init(&a->commands);
     list_init(&a->offers);

@@ -49,6 +49,13 @@ struct command {
     char forwarded_to[AGENT_ID_MAX];
 };
 
+/* A member whose id is no container instance of the cluster; see admission.c. */
+#define UNLISTED_MAX 64
+struct unlisted {
+    uint64_t num, since_ms;
+    bool evicted;
+};
+
 struct agent {
     uv_loop_t *loop;
     const struct config *config;
@@ -108,7 +115,10 @@ struct agent {
     uint64_t reap_due_ms;
     unsigned reap_rounds;
     uint64_t incarnation;
-    unsigned restoring; /* restores that wait for their entry, and its result: intents.c */
+    struct unlisted unlisted[UNLISTED_MAX];
+    size_t unlisted_count;
+    uint64_t figures_due_ms; /* of figures and admission */
+    unsigned restoring;      /* restores that wait for their entry, and its result: intents.c */
     uint64_t restored_index;
     struct intent_result restored;
     json_t *restored_body;
@@ -183,6 +193,13 @@ void publish_reconciled(struct agent *a);
 void members_page_begin(struct agent *a);
 bool members_page_slice(struct agent *a); /* true: there is more of it */
 void members_fini(struct agent *a);
+
+/* admission.c */
+void admission_tick(struct agent *a);
+
+/* figures.c */
+void figures_start(void);
+void figures_tick(struct agent *a);
 
 /* reap.c */
 void reap_tick(struct agent *a);

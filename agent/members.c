@@ -49,6 +49,8 @@ static json_t *member_json(struct agent *a, const struct gossip_member *m, uint6
     json_set_int(j, "changed_ms_ago", (int64_t)(now - m->changed_mono_ms));
     if (m->rtt_us != 0)
         json_set_int(j, "rtt_us", m->rtt_us);
+    if (!m->self)
+        json_set_int(j, "loss_permille", m->loss_permille);
     json_t *why = gossip_why(a->gossip, m->num);
     if (why != NULL)
         json_object_set_new(j, "why", why);

@@ -198,6 +198,8 @@ static json_t *gossip_json(struct agent *a)
     json_set_int(j, "bytes_received", (int64_t)(g.bytes_received + g.stream_bytes_received));
     json_set_int(j, "rejected", (int64_t)g.rejected);
     json_set_int(j, "replayed", (int64_t)g.replayed);
+    json_set_int(j, "refused_claims", (int64_t)g.refused_claims);
+    json_set_int(j, "cross_zone_bytes_sent", (int64_t)g.cross_zone_bytes_sent);
     json_set_int(j, "records_pushed", (int64_t)r.pushed);
     json_set_int(j, "records_received", (int64_t)r.received);
     json_set_int(j, "records_repaired", (int64_t)r.repaired);

@@ -6,6 +6,7 @@
 #include "agent/base/clock.h"
 
 #define REST_MS 10000u
+#define LOOK_MS 5000u         /* figures and admission: at most so often */
 #define OWN_INSTANCE_MS 1000u /* while its row is not there */
 
 static void on_tick(uv_timer_t *timer);
@@ -34,6 +35,11 @@ static void on_tick(uv_timer_t *timer)
     if (now >= a->own_due_ms) {
         a->own_found = flow_own_instance(a);
         a->own_due_ms = now + (a->own_found ? REST_MS / 2 : OWN_INSTANCE_MS);
+    }
+    if (now >= a->figures_due_ms) {
+        a->figures_due_ms = now + LOOK_MS;
+        admission_tick(a);
+        figures_tick(a);
     }
     propagate_tick(a->propagate);
     arm(a);

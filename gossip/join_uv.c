@@ -312,6 +312,12 @@ static void explain_refusal(struct gossip_node *g, const struct wire_join *w)
                  "refused by %s: our id '%s' has the same hash as that of the agent at %s; change "
                  "one of the two ids",
                  w->self.id, g->id, addr);
+    else if (w->refusal == WIRE_NOT_ADMITTED)
+        snprintf(
+            g->trouble, sizeof g->trouble,
+            "refused by %s: our id '%s' is no container instance of cluster '%s'; register the "
+            "instance with ECS, or set gossip.admission_grace to 0 everywhere",
+            w->self.id, g->id, g->cluster);
     else
         snprintf(g->trouble, sizeof g->trouble,
                  "refused by %s: it knows %u live agents already and has room for no more",

@@ -60,6 +60,7 @@ struct gossip_member {
     uint64_t changed_mono_ms; /* of the last state change */
     uint64_t heard_mono_ms;   /* last packet from it; 0: never */
     uint32_t rtt_us;          /* smoothed; 0: unknown */
+    uint16_t loss_permille;   /* of first pings without an answer, smoothed */
     bool self;
 };
 
@@ -109,6 +110,8 @@ size_t gossip_count(const struct gossip_node *g);
 const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i);
 size_t
 gossip_alive_count(const struct gossip_node *g); /* alive + degraded + suspect, self included */
+/* evicted: the member counts as failed and is not heard, whatever it says, until admitted again. */
+void gossip_evict(struct gossip_node *g, uint64_t num, bool evicted);
 void gossip_set_meta(struct gossip_node *g, const struct gossip_meta *meta);
 
 /* ---- messages ---------------------------------------------------------------- */
@@ -157,6 +160,8 @@ const char *gossip_key_at(const struct gossip_node *g, size_t i); /* id; NULL: n
 struct gossip_stats {
     uint64_t datagrams_sent, datagrams_received, bytes_sent, bytes_received;
     uint64_t stream_bytes_sent, stream_bytes_received;
+    uint64_t cross_zone_bytes_sent; /* of both: to members in another zone */
+    uint64_t too_big;               /* datagrams that the path did not take */
     uint64_t rejected, replayed, dropped_full;
     uint64_t strangers; /* rejected: from senders that we do not know */
     uint64_t refused_claims, signatures_verified;

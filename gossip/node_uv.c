@@ -64,11 +64,20 @@ struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
     return p->paired ? &p->pair : NULL;
 }
 
+/* Bytes between zones cost money. Where a zone is not known nothing is said. */
+bool node_is_far(const struct gossip_node *g, const struct swim_member *m)
+{
+    const char *own = swim_self(g->swim)->m.meta.zone;
+    return own[0] != '\0' && m->m.meta.zone[0] != '\0' && strcmp(own, m->m.meta.zone) != 0;
+}
+
 static void send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
                            bool intro, const struct sockaddr_storage *addr, uint8_t channel,
                            const void *data, size_t len)
 {
     struct seal_pair *pair = intro ? NULL : node_pair(g, m);
+    if (node_is_far(g, m))
+        g->stats.cross_zone_bytes_sent += len + 1 + SEAL_OVERHEAD;
     if (intro || pair != NULL)
         udp_send(g, (struct seal_peer){m->m.num, epoch}, pair, addr, channel, data, len);
 }
@@ -268,8 +277,7 @@ static int send_message(struct gossip_node *g, enum gossip_channel channel, uint
 
 size_t gossip_datagram_room(const struct gossip_node *g)
 {
-    (void)g;
-    return SWIM_PACKET_MAX;
+    return g->swim->room;
 }
 
 int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to, const void *data,
@@ -594,6 +602,12 @@ const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i)
 size_t gossip_alive_count(const struct gossip_node *g)
 {
     return g->swim->live;
+}
+
+void gossip_evict(struct gossip_node *g, uint64_t num, bool evicted)
+{
+    swim_evict(g->swim, node_now(g), num, evicted);
+    node_perform(g, NULL, NULL);
 }
 
 void gossip_set_meta(struct gossip_node *g, const struct gossip_meta *meta)

@@ -16,6 +16,8 @@
 
 #define NODE_SEEDS_MAX 64u
 #define NODE_ASKED_MAX 128u          /* joins whose welcome is still awaited */
+#define NODE_SEEN_MAX 512u           /* unproven packets remembered, so that none counts twice */
+#define NODE_LATE_PACKETS 64u        /* that may overtake one on the wire */
 #define NODE_LOCAL_MAX (16u << 20)   /* bytes of messages to ourselves not yet delivered */
 #define NODE_CALLS_MAX 1024u         /* calls awaiting their answer */
 #define STREAM_QUEUE_MAX (16u << 20) /* unsent bytes to one peer: one largest message and more */
@@ -122,6 +124,8 @@ struct gossip_node {
     gossip_call_fn on_call;
     void *on_call_arg;
 
+    uint64_t seen[NODE_SEEN_MAX];
+    size_t seen_next;
     struct seed seeds[NODE_SEEDS_MAX];
     size_t seed_count;
     struct asked asked[NODE_ASKED_MAX];
@@ -145,6 +149,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
 /* proven: made by member `from` itself; else only what is signed counts. source NULL: a stream. */
 void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
                   size_t len, const struct sockaddr_storage *source);
+bool node_is_far(const struct gossip_node *g, const struct swim_member *m); /* another zone */
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
 /* What we share with a member; NULL: its key is none. */
 struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);

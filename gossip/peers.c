@@ -23,6 +23,12 @@ bool peers_has(const struct peers *p, uint64_t num)
     return at < p->count && p->nums[at] == num;
 }
 
+bool peers_is_far(const struct peers *p, uint64_t num)
+{
+    size_t at = peers_lower_bound(p, num);
+    return p->far != NULL && at < p->count && p->nums[at] == num && p->far[at] != 0;
+}
+
 /* One message's tree laid over the member list. */
 struct layout {
     const struct peers *peers;

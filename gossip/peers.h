@@ -11,12 +11,14 @@
 struct peers {
     const uint64_t *nums; /* ascending; the node itself is among them */
     const uint8_t *shaky; /* beside nums: 1 = suspect, may well not forward; NULL: none is */
+    const uint8_t *far;   /* beside nums: 1 = in another zone; NULL: none is known to be */
     size_t count;
     size_t self; /* index of the node itself */
 };
 
 /* Index of the first num >= num, 0..count. */
 size_t peers_lower_bound(const struct peers *p, uint64_t num);
+bool peers_is_far(const struct peers *p, uint64_t num);
 bool peers_has(const struct peers *p, uint64_t num);
 
 /* Forwarding trees. All members but the origin stand on a ring in order of num, starting behind

@@ -42,7 +42,7 @@ struct records {
     struct sync sync;
     struct peers peers;
     uint64_t *nums;
-    uint8_t *shaky;
+    uint8_t *shaky, *far;
     size_t peers_cap;
     struct prng prng;
     void *rumor_memory, *sync_memory;
@@ -310,6 +310,10 @@ static int grow_peers(struct records *r)
     if (shaky == NULL)
         return ERR_NOMEM;
     r->shaky = shaky;
+    uint8_t *far = realloc(r->far, cap * sizeof *far);
+    if (far == NULL)
+        return ERR_NOMEM;
+    r->far = far;
     r->peers_cap = cap;
     return 0;
 }
@@ -319,6 +323,7 @@ static void peer_remove(struct records *r, size_t at)
     size_t behind = r->peers.count - at - 1;
     memmove(r->nums + at, r->nums + at + 1, behind * sizeof *r->nums);
     memmove(r->shaky + at, r->shaky + at + 1, behind * sizeof *r->shaky);
+    memmove(r->far + at, r->far + at + 1, behind * sizeof *r->far);
     r->peers.count--;
 }
 
@@ -329,6 +334,7 @@ static int peer_add(struct records *r, size_t at, uint64_t num)
     size_t behind = r->peers.count - at;
     memmove(r->nums + at + 1, r->nums + at, behind * sizeof *r->nums);
     memmove(r->shaky + at + 1, r->shaky + at, behind * sizeof *r->shaky);
+    memmove(r->far + at + 1, r->far + at, behind * sizeof *r->far);
     r->nums[at] = num;
     r->shaky[at] = 0;
     r->peers.count++;
@@ -336,7 +342,7 @@ static int peer_add(struct records *r, size_t at, uint64_t num)
 }
 
 /* Returns whether the member is new to the list. */
-static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky)
+static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky, bool far)
 {
     size_t at = peers_lower_bound(&r->peers, num);
     bool present = at < r->peers.count && r->peers.nums[at] == num;
@@ -346,8 +352,11 @@ static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky)
         return false;
     r->peers.nums = r->nums;
     r->peers.shaky = r->shaky;
-    if (live)
+    r->peers.far = r->far;
+    if (live) {
         r->shaky[at] = shaky;
+        r->far[at] = far;
+    }
     r->peers.self = peers_lower_bound(&r->peers, r->rumor.options.self);
     return live && !present;
 }
@@ -356,7 +365,9 @@ static bool note_member(struct records *r, const struct gossip_member *m)
 {
     bool live =
         m->state == MEMBER_ALIVE || m->state == MEMBER_DEGRADED || m->state == MEMBER_SUSPECT;
-    return set_peer(r, m->num, live, m->state == MEMBER_SUSPECT);
+    const char *own = gossip_find(r->options.gossip, r->rumor.options.self)->meta.zone;
+    bool far = own[0] != '\0' && m->meta.zone[0] != '\0' && strcmp(own, m->meta.zone) != 0;
+    return set_peer(r, m->num, live, m->state == MEMBER_SUSPECT, far);
 }
 
 void records_member(struct records *r, const struct gossip_member *m)
@@ -420,6 +431,7 @@ static void free_all(struct records *r)
         free(r->stalled[i].data);
     free(r->nums);
     free(r->shaky);
+    free(r->far);
     free(r->rumor_memory);
     free(r->sync_memory);
     free(r->scratch);
@@ -459,7 +471,7 @@ static int init_cores(struct records *r)
         return ERR_NOMEM;
     rumor_init(&r->rumor, &ro, &r->peers, r->rumor_memory, now_ms);
     sync_init(&r->sync, &so, &r->peers, r->scratch, r->sync_memory, now_ms);
-    set_peer(r, ro.self, true, false);
+    set_peer(r, ro.self, true, false, false);
     for (size_t i = 0; i < gossip_count(r->options.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->options.gossip, i);
         if (m->num != ro.self && note_member(r, m))

@@ -39,6 +39,7 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     ENSURE(options->trust.sign != NULL && options->trust.verify != NULL);
     s->trust = options->trust;
     s->born_ms = now_ms;
+    s->room = SWIM_PACKET_MAX;
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
     ENSURE(m != NULL);
     m->m.self = true;
@@ -247,6 +248,8 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
         return s->live >= GOSSIP_MEMBERS_MAX ? WIRE_FULL : WIRE_ACCEPTED;
     if (strcmp(m->m.id, joiner->id) != 0)
         return WIRE_NUM_TAKEN;
+    if (m->evicted)
+        return WIRE_NOT_ADMITTED;
     if (m->m.self)
         return wire_addr_equal(&m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
                    ? WIRE_ACCEPTED
@@ -275,6 +278,8 @@ static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join 
 void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct sockaddr_storage *from, struct swim_out *out)
 {
+    if (swim_get(s, w->self.num) == NULL)
+        return; /* refused by one that we do not know is not met */
     enter(s, now_ms);
     take_answer(s, now_ms, w, from, out);
     leave_step(s, now_ms, out);
@@ -332,6 +337,23 @@ void swim_set_epoch(struct swim *s, uint64_t epoch)
 {
     swim_me(s)->epoch = epoch;
     swim_sign_self(s);
+}
+
+void swim_evict(struct swim *s, uint64_t now_ms, uint64_t num, bool evicted)
+{
+    struct swim_member *m = swim_get(s, num);
+    if (m == NULL || m->m.self || m->evicted == evicted)
+        return;
+    m->evicted = evicted;
+    if (evicted && swim_is_live(m->m.state)) {
+        m->trace.failed_ms = now_ms;
+        m->trace.failed_by = 0;
+        swim_set_state(s, now_ms, m, MEMBER_FAILED, m->m.incarnation, SWIM_CAUSE_EVICTED, 0);
+    } else if (!evicted && m->m.state == MEMBER_FAILED) {
+        /* Whether it lives the detector finds out; that it is dead nobody said. */
+        m->vote_count = m->stalled_count = 0;
+        swim_set_state(s, now_ms, m, MEMBER_ALIVE, m->m.incarnation, SWIM_CAUSE_JOINED, 0);
+    }
 }
 
 void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)

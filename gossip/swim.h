@@ -87,7 +87,8 @@ enum swim_cause { /* why a member's state changed */
                   SWIM_CAUSE_TIMEOUT, /* suspicion was not refuted in time */
                   SWIM_CAUSE_STALLED, /* its host answers, it does not */
                   SWIM_CAUSE_LEFT,
-                  SWIM_CAUSE_META
+                  SWIM_CAUSE_META,
+                  SWIM_CAUSE_EVICTED /* no container instance of the cluster */
 };
 
 /* Evidence of the last suspicion or failure of a member, for gossip_why(). */
@@ -127,12 +128,13 @@ struct swim_member {
     uint16_t queue_next; /* spread queue */
     uint16_t dirty_next;
     uint8_t vote_count, stalled_count;
-    uint8_t met;    /* it sent us what only it can, in this life of its: it knows us */
-    uint8_t moved;  /* at its address lives one with another key */
-    uint8_t looked; /* once more before an unconfirmed suspicion ends */
-    uint8_t strong; /* death was claimed by another: no further confirmation needed */
-    uint8_t sent;   /* times spread */
-    uint8_t queued; /* 0 no, 1 fresh, 2 again */
+    uint8_t met;     /* it sent us what only it can, in this life of its: it knows us */
+    uint8_t evicted; /* not heard, whatever it says, until it is let in again */
+    uint8_t moved;   /* at its address lives one with another key */
+    uint8_t looked;  /* once more before an unconfirmed suspicion ends */
+    uint8_t strong;  /* death was claimed by another: no further confirmation needed */
+    uint8_t sent;    /* times spread */
+    uint8_t queued;  /* 0 no, 1 fresh, 2 again */
     uint8_t dirty;
     uint8_t cause;
     uint8_t before; /* enum gossip_state at the last drain */
@@ -183,6 +185,7 @@ struct swim {
     struct prng prng;
     struct swim_trust trust;
     uint64_t born_ms;
+    size_t room;     /* bytes of a packet: SWIM_PACKET_MAX, or less where the path takes less */
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
     uint64_t worse_ms; /* when its health last became worse, or better by itself */
@@ -277,6 +280,8 @@ void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *me
                    struct swim_out *out);
 void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms);
 void swim_set_epoch(struct swim *s, uint64_t epoch); /* a new session of our own */
+/* A member that the agent does not admit: failed at once, and not heard until it is admitted. */
+void swim_evict(struct swim *s, uint64_t now_ms, uint64_t num, bool evicted);
 /* Announces that this member leaves; nothing is probed from then on. */
 void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out);
 

@@ -359,6 +359,8 @@ int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, ui
     if (u->num == swim_me(s)->m.num)
         return about_self(s, now_ms, u);
     bool known = swim_get(s, u->num) != NULL;
+    if (known && swim_get(s, u->num)->evicted)
+        return 0;
     int err = u->has_body ? take_own_word(s, now_ms, u, teller, listed, out) : 0;
     struct swim_member *m = swim_get(s, u->num);
     if (err != 0 || u->state == MEMBER_ALIVE)

@@ -192,6 +192,8 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
 static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_out *out)
 {
     struct swim_member *m = &s->slot[p->slot];
+    if (p->stage == 0 && p->tries == 1 && p->kind != PROBE_DEAD)
+        m->m.loss_permille = (uint16_t)(m->m.loss_permille + (1000 - m->m.loss_permille) / 16);
     if (p->stage == 2) {
         p->kind = PROBE_FREE;
     } else if (p->kind == PROBE_CONFIRM && p->tries < SWIM_CONFIRM_TRIES) {
@@ -234,6 +236,11 @@ static struct swim_member *next_in_round(struct swim *s)
     return NULL;
 }
 
+static bool is_missed(const struct swim_member *m)
+{
+    return m->m.state == MEMBER_FAILED && !m->evicted;
+}
+
 /* The dead are kept and pinged, so that partitions heal (Serf's reconnect). Each of them is pinged
  * about twice a second by the whole cluster together, whatever its size; half of a cluster by the
  * other half far more. Every third time with a join, for one that came back with a new session. */
@@ -241,13 +248,13 @@ static void ping_dead(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     uint32_t failed = 0;
     for (uint32_t i = 0; i < s->count; i++)
-        failed += s->slot[s->order[i]].m.state == MEMBER_FAILED;
+        failed += is_missed(&s->slot[s->order[i]]);
     if (failed == 0 || (prng_below(&s->prng, s->live) >= 2 * (uint64_t)failed))
         return;
     uint64_t pick = prng_below(&s->prng, failed);
     for (uint32_t i = 0; i < s->count; i++) {
         struct swim_member *m = &s->slot[s->order[i]];
-        if (m->m.state != MEMBER_FAILED || pick-- != 0)
+        if (!is_missed(m) || pick-- != 0)
             continue;
         if (prng_below(&s->prng, 3) == 0 && out->hellos < SWIM_HELLOS_MAX)
             out->hello[out->hellos++] = m->m.num;
@@ -415,6 +422,8 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
             return;
         if (direct)
             learn_rtt(m, s->now_us - p->started_us);
+        if (direct && p->stage == 0 && p->tries == 1)
+            m->m.loss_permille = (uint16_t)(m->m.loss_permille - (m->m.loss_permille + 15) / 16);
         if (direct && p->stage == 0 && s->health > 0)
             s->health--;
         if (p->ring != 0 && h->wait_ms != 0 && s->ring[p->ring - 1].slot == p->slot) {

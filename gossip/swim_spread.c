@@ -159,7 +159,7 @@ void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out)
     struct wbuf w;
     if (p == NULL || p->intro || p->to != to)
         return;
-    wbuf_init(&w, p->data, sizeof p->data);
+    wbuf_init(&w, p->data, s->room);
     w.len = p->len;
     p->intro = put_member(&w, &s->slot[s->self], true);
     p->len = (uint16_t)w.len;
@@ -172,7 +172,7 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
     if (p == NULL)
         return;
     struct wbuf w;
-    wbuf_init(&w, p->data, sizeof p->data);
+    wbuf_init(&w, p->data, s->room);
     wire_put_head(&w, h);
     if (is_new_to(s, to)) {
         p->intro = true;
@@ -264,7 +264,7 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
         if (p == NULL)
             return;
         struct wbuf w;
-        wbuf_init(&w, p->data, sizeof p->data);
+        wbuf_init(&w, p->data, s->room);
         wire_put_head(&w, &(struct wire_head){.type = WIRE_SYNC});
         for (; y->at < s->count; y->at++) {
             const struct swim_member *m = &s->slot[s->order[y->at]];

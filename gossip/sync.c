@@ -114,6 +114,9 @@ static void finish(struct sync *s, uint64_t now_ms)
     finish_in(s, now_ms, period(s));
 }
 
+#define FAR_SHARE 8u
+#define NEAR_TRIES 8u /* with few members of the own zone among many the last one drawn will do */
+
 static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to)
 {
     uint64_t peer = s->soon != 0 && peers_has(s->peers, s->soon) ? s->soon : 0;
@@ -121,7 +124,13 @@ static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, u
     s->settle_ms = UINT64_MAX;
     if (peer == 0 || peer == s->options.self) {
         size_t others = s->peers->count > 0 ? s->peers->count - 1 : 0;
-        peer = others > 0 ? peers_at_step(s->peers, 1 + prng_below(&s->prng, others)) : 0;
+        /* Bytes between zones cost money: one comparison in FAR_SHARE goes there on purpose. */
+        bool near = prng_below(&s->prng, FAR_SHARE) != 0;
+        for (unsigned i = 0; others > 0 && i < NEAR_TRIES; i++) {
+            peer = peers_at_step(s->peers, 1 + prng_below(&s->prng, others));
+            if (!near || !peers_is_far(s->peers, peer))
+                break;
+        }
     }
     if (peer == 0) {
         finish_in(s, now_ms, period(s));

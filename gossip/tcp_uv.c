@@ -210,7 +210,10 @@ static bool stream_write(struct stream *t, struct write *w, size_t len)
 {
     uv_buf_t buf = uv_buf_init((char *)w->data, (unsigned)len);
     w->stream = t;
+    const struct swim_member *m = swim_find(t->node->swim, t->num);
     t->node->stats.stream_bytes_sent += len;
+    if (m != NULL && node_is_far(t->node, m))
+        t->node->stats.cross_zone_bytes_sent += len;
     if (uv_write(&w->req, (uv_stream_t *)&t->tcp, &buf, 1, on_written) != 0) {
         free(w);
         return false;
@@ -265,7 +268,7 @@ static void stream_flush(struct stream *t)
 static bool is_proven(const struct stream *t)
 {
     const struct swim_member *m = swim_find(t->node->swim, t->num);
-    return m != NULL && memcmp(m->key, t->seal.peer_key, sizeof m->key) == 0;
+    return m != NULL && !m->evicted && memcmp(m->key, t->seal.peer_key, sizeof m->key) == 0;
 }
 
 /* False: the stream was closed or broke the rules. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/base/ensure.h"
+#include "agent/base/hash.h"
 #include "gossip/node_uv.h"
 
 struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr)
@@ -41,6 +42,15 @@ struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
     return ret;
 }
 
+/* Nothing is fragmented: the kernel knows by then what the path takes, and everything shrinks to
+ * what any IPv6 path does. Whoever sent this repeats it. */
+static void udp_narrow(struct gossip_node *g, size_t size)
+{
+    g->stats.too_big++;
+    if (size > GOSSIP_DATAGRAM_MIN && g->swim->room > GOSSIP_DATAGRAM_MIN - SEAL_OVERHEAD - 1)
+        g->swim->room = GOSSIP_DATAGRAM_MIN - SEAL_OVERHEAD - 1;
+}
+
 static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
                         struct seal_pair *pair, const struct sockaddr_storage *addr,
                         const void *plain, size_t len)
@@ -58,6 +68,8 @@ static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_
     int n = uv_udp_try_send(&g->udp, &buf, 1, (const struct sockaddr *)&target);
     if (n == UV_EAGAIN) {
         g->stats.dropped_full++;
+    } else if (n == UV_EMSGSIZE) {
+        udp_narrow(g, size);
     } else if (n >= 0) {
         g->stats.datagrams_sent++;
         g->stats.bytes_sent += size;
@@ -85,7 +97,7 @@ static struct seal_pair *pair_of(void *arg, uint64_t sender)
 {
     struct gossip_node *g = arg;
     const struct swim_member *m = swim_find(g->swim, sender);
-    return m == NULL || m->m.self ? NULL : node_pair(g, m);
+    return m == NULL || m->m.self || m->evicted ? NULL : node_pair(g, m);
 }
 
 /* Only packets that prove their sender move its window: nobody else can push it ahead. */
@@ -96,6 +108,24 @@ static bool is_fresh(struct gossip_node *g, const struct seal_header *h)
         return true;
     g->stats.replayed++;
     return false;
+}
+
+/* Hellos and introductions prove no sender and so move no window, but are answered: each once. What
+ * its sender's session has left behind is a recording. A lower epoch may be a clock that went back,
+ * which the answer heals. */
+static bool is_first(struct gossip_node *g, const struct seal_header *h)
+{
+    const struct swim_member *m = swim_find(g->swim, h->sender);
+    const struct seal_window *w = m == NULL ? NULL : &node_peer(g, m)->window;
+    uint64_t mark = hash_mix(h->sender ^ hash_mix(h->epoch ^ hash_mix(h->counter)));
+    bool seen = w != NULL && w->epoch == h->epoch && h->counter + NODE_LATE_PACKETS < w->top;
+    for (size_t i = 0; i < NODE_SEEN_MAX && !seen; i++)
+        seen = g->seen[i] == mark;
+    if (seen)
+        g->stats.replayed++;
+    else
+        g->seen[g->seen_next++ % NODE_SEEN_MAX] = mark;
+    return !seen;
 }
 
 static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal_result result,
@@ -141,9 +171,11 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
         return;
     }
     struct sockaddr_storage from = udp_plain_addr(addr);
+    if (h.type == SEAL_BOUND ? !is_fresh(g, &h) : !is_first(g, &h))
+        return;
     if (h.type == SEAL_HELLO)
         join_on_hello(g, &h, plain, size, &from);
-    else if (h.sender != g->num && (h.type == SEAL_INTRO || is_fresh(g, &h)))
+    else if (h.sender != g->num)
         node_deliver(g, (struct seal_peer){h.sender, h.epoch}, h.type == SEAL_BOUND, plain, size,
                      &from);
 }
@@ -166,6 +198,17 @@ static void on_recv(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct 
     on_packet(g, (const uint8_t *)buf->base, (size_t)n, addr);
 }
 
+/* Don't-fragment: a datagram in pieces is lost with any of them, and many networks drop pieces. */
+static void forbid_fragments(struct gossip_node *g)
+{
+    int fd, v4 = IP_PMTUDISC_DO, v6 = IPV6_PMTUDISC_DO;
+    if (uv_fileno((const uv_handle_t *)&g->udp, &fd) != 0)
+        return;
+    (void)!setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof v4);
+    if (g->family == AF_INET6)
+        (void)!setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof v6);
+}
+
 int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e)
 {
     int rc = uv_udp_bind(&g->udp, (const struct sockaddr *)bind, 0);
@@ -183,6 +226,7 @@ int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct 
     /* Bursts of a mass start; the kernel's own maximum caps it. */
     int size = 1 << 20;
     uv_recv_buffer_size((uv_handle_t *)&g->udp, &size);
+    forbid_fragments(g);
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&name;
     g->port = ntohs(in->sin_port); /* same place in sockaddr_in6 */
     return 0;

@@ -109,6 +109,9 @@ void why_sentence(const struct swim *s, const struct swim_change *c, char out[WH
     case SWIM_CAUSE_LEFT:
         add(out, "it said that it leaves");
         break;
+    case SWIM_CAUSE_EVICTED:
+        add(out, "it is no container instance of this cluster, says ECS");
+        break;
     case SWIM_CAUSE_META:
         add(out, "it told something new of itself");
         break;
@@ -124,6 +127,12 @@ json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now
     json_set_str(obj, "state", gossip_state_str(m->m.state));
     json_set_int(obj, "incarnation", (int64_t)m->m.incarnation);
     json_set_int(obj, "state_age_ms", (int64_t)(now_ms - m->m.changed_mono_ms));
+    if (m->evicted)
+        json_set_str(obj, "evicted", "it is no container instance of this cluster, says ECS");
+    if (m->m.state == MEMBER_ALIVE && m->vote_count > 0) { /* by too few to be believed */
+        json_set_str(obj, "accused_by", name_of(s, m->vote[0].num, name));
+        json_set_int(obj, "accused_age_ms", (int64_t)(now_ms - m->voted_ms));
+    }
     if (m->m.heard_mono_ms != 0)
         json_set_int(obj, "heard_age_ms", (int64_t)(now_ms - m->m.heard_mono_ms));
     if (t->suspected_ms == 0)

@@ -332,7 +332,7 @@ int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret)
         ret->known_state = (enum gossip_state)rbuf_u8(&r);
         ret->known_incarnation = rbuf_u64(&r);
         ret->known_epoch = rbuf_u64(&r);
-        if (ret->refusal > WIRE_FULL || ret->known_state > MEMBER_LEFT)
+        if (ret->refusal > WIRE_NOT_ADMITTED || ret->known_state > MEMBER_LEFT)
             return ERR_MALFORMED;
     }
     return r.bad ? ERR_MALFORMED : 0;

@@ -77,9 +77,10 @@ int wire_get_update(struct rbuf *r, struct wire_update *ret) MUST_CHECK;
 enum wire_hello { WIRE_JOIN = 1, WIRE_WELCOME = 2 };
 enum wire_refusal {
     WIRE_ACCEPTED = 0,
-    WIRE_ID_TAKEN = 1,  /* that id is alive at another address */
-    WIRE_NUM_TAKEN = 2, /* another id has the same num */
-    WIRE_FULL = 3       /* no slot is left */
+    WIRE_ID_TAKEN = 1,    /* that id is alive at another address */
+    WIRE_NUM_TAKEN = 2,   /* another id has the same num */
+    WIRE_FULL = 3,        /* no slot is left */
+    WIRE_NOT_ADMITTED = 4 /* no container instance of the cluster */
 };
 struct wire_join {
     enum wire_hello type;

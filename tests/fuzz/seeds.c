@@ -100,7 +100,7 @@ static void make_packets(void)
         ENSURE(!w.bad);
         bytes[2] = 0;
         put("wire", name, bytes + 2, w.len + 1);
-        bytes[0] = (uint8_t)(w.len < 255 ? w.len : 255);
+        bytes[0] = (uint8_t)((w.len + 3) / 4);
         bytes[1] = 0;
         bytes[2] = 20;
         put("swim", name, bytes, w.len + 3);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The membership core fed with any packets from members and strangers at any times. Input:
- * repeated length u8, sender u8, time step u8, packet. */
+ * repeated length u8 in fours, sender u8, time step u8, packet. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         admit(s, num, now_ms);
     drain(s);
     for (size_t at = 0; at + 3 <= size;) {
-        size_t len = data[at];
+        size_t len = 4u * data[at];
         char id[] = {'a', (char)('a' + data[at + 1] % 6 + 1), '\0'}; /* 5 and 6 are strangers */
         uint64_t from = hash_str(id);
         now_ms += (uint64_t)(data[at + 2] & 127) << (data[at + 2] & 128 ? 4 : 0);

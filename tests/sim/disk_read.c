@@ -115,6 +115,21 @@ int store_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn
     return 0;
 }
 
+static int count_row(void *arg, const struct store_row *row)
+{
+    (void)row;
+    ++*(uint64_t *)arg;
+    return 0;
+}
+
+int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
+                uint64_t *ret)
+{
+    *ret = 0;
+    return store_scan(txn, &(struct store_query){.kind = kind, .field = field, .value = value},
+                      count_row, ret);
+}
+
 int store_fingerprints(struct store_txn *txn, uint64_t first, uint64_t last,
                        store_fingerprint_fn fn, void *arg)
 {

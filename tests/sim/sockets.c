@@ -55,6 +55,12 @@ int uv_udp_getsockname(const uv_udp_t *udp, struct sockaddr *name, int *len)
     return 0;
 }
 
+int uv_fileno(const uv_handle_t *handle, uv_os_fd_t *fd)
+{
+    (void)handle, (void)fd;
+    return UV_EBADF; /* no descriptor of the kernel's is behind it */
+}
+
 int uv_recv_buffer_size(uv_handle_t *handle, int *value)
 {
     (void)handle, (void)value;

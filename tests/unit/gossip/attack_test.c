@@ -431,3 +431,36 @@ Test(attack, verifying_costs_nothing_at_rest_and_little_under_attack)
     world.out.count = 0;
     world_fini();
 }
+
+/* Not admitted: failed at once, and nothing that it or others say brings it back. */
+Test(attack, who_is_evicted_stays_out_until_admitted)
+{
+    world_init(8, 83, 0);
+    world_run(8000);
+    for (unsigned i = 0; i < 8; i++) {
+        if (i == HOSTILE)
+            continue;
+        swim_evict(world.node[i].s, world.now_ms, num_of(HOSTILE), true);
+        world_perform(i, 0, 0);
+    }
+    for (unsigned round = 0; round < 20; round++) {
+        struct wire_update u;
+        swim_self_update(world.node[HOSTILE].s, &u);
+        u.incarnation += 100 + round;
+        sign_as(world.node[HOSTILE].key, &u, 0, u.sig);
+        tell_all(&u);
+        world_run(500);
+        for (unsigned i = 0; i < 8; i++)
+            cr_assert(i == HOSTILE || view(i, HOSTILE)->m.state == MEMBER_FAILED);
+    }
+    const struct gossip_member *other;
+    struct wire_update self;
+    swim_self_update(world.node[HOSTILE].s, &self);
+    cr_assert_eq(swim_admit(world.node[0].s, &self, &other), WIRE_NOT_ADMITTED);
+    for (unsigned i = 0; i < 8; i++)
+        if (i != HOSTILE)
+            swim_evict(world.node[i].s, world.now_ms, num_of(HOSTILE), false);
+    world_run(5000);
+    cr_assert(world_agrees());
+    world_fini();
+}

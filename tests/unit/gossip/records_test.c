@@ -87,6 +87,14 @@ const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i)
     return &g->world->nodes[i].member;
 }
 
+const struct gossip_member *gossip_find(const struct gossip_node *g, uint64_t num)
+{
+    for (size_t i = 0; i < g->world->count; i++)
+        if (g->world->nodes[i].member.num == num)
+            return &g->world->nodes[i].member;
+    return NULL;
+}
+
 size_t gossip_datagram_room(const struct gossip_node *g)
 {
     (void)g;

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on real agents from a host without the key, in network namespaces: 100,000 random and
+mutated packets (nothing answers, memory stays flat), 10,000 captured packets replayed (the state
+is unchanged, before and after a restart of the receiver), garbage on the stream port, and two
+clusters with one key that never merge. Needs root; else it is skipped.
+
+    python3 tests/cluster/attack_test.py [CASE...]"""
+import hashlib
+import json
+import os
+import random
+import socket
+import sys
+import threading
+import time
+
+import harness
+import netns
+from harness import check, run, wait_for
+from netns import Net
+
+AGENTS = 3
+GARBAGE = 100_000
+REPLAYED = 10_000
+PORT = 7381
+RSS_SLACK_KIB = 2048  # of pages touched for the first time; one per source would be hundreds of MiB
+
+
+class Cluster(netns.NetCluster):
+    """Agents alone: nobody needs a cloud to be attacked."""
+
+    def __init__(self, net, agents, name="test"):
+        harness.Cluster.__init__(self, agents=0, name=name, cloud=False)
+        self.net = net
+        self.agents = [netns.NetAgent(self, i + 1) for i in range(agents)]
+        for a in self.agents:  # memory is looked at: freed blocks must not be kept back
+            a.env = {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=0:"
+                                     "thread_local_quarantine_size_kb=0"}
+
+
+class Sniffer:
+    """Gossip datagrams that pass a host's interface: list of (source, destination, payload)."""
+
+    def __init__(self, net, host):
+        with net.inside(host):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            self.sock.bind(("eth0", 0))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+        self.sock.settimeout(0.2)
+        self.packets = []
+        self.going = True
+        self.thread = threading.Thread(target=self.listen, daemon=True)
+        self.thread.start()
+
+    def listen(self):
+        while self.going:
+            try:
+                frame = self.sock.recv(65536)
+            except TimeoutError:
+                continue
+            if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:
+                continue
+            udp = 14 + (frame[14] & 15) * 4
+            length = int.from_bytes(frame[udp + 4:udp + 6], "big")
+            self.packets.append((socket.inet_ntoa(frame[26:30]), socket.inet_ntoa(frame[30:34]),
+                                 frame[udp + 8:udp + length]))
+
+    def stop(self):
+        self.going = False
+        self.thread.join()
+        self.sock.close()
+        return self.packets
+
+
+def rss_kib(agent):
+    """Without the mapped database."""
+    with open(f"/proc/{agent.process.p.pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("RssAnon")).split()[1])
+
+
+def state(agent):
+    """All that gossip could change: members with incarnations and addresses, rows, intent."""
+    members = sorted((m["id"], m["state"], m["incarnation"], m["address"])
+                     for m in agent.items("members"))
+    rows = [agent.items(kind) for kind in ("instances", "tasks", "environments")]
+    return json.dumps([members, rows], sort_keys=True)
+
+
+def state_hash(agent):
+    return hashlib.sha256(state(agent).encode()).hexdigest()
+
+
+def rejected(agent):
+    g = agent.get("/v2/agent")["gossip"]
+    return g["rejected"] + g["replayed"]
+
+
+def capture(net, c, count):
+    """Real packets of every kind: probes, records and their repair."""
+    sniffer = Sniffer(net, "a1")
+    end = time.monotonic() + 120
+    while len(sniffer.packets) < count and time.monotonic() < end:
+        for a in c.agents:
+            a.write("POST", "/v2/agent/propagate", {"count": 1000, "bytes": 900})
+    packets = [p for _, _, p in sniffer.stop()]
+    check(len(packets) >= count, f"only {len(packets)} packets were captured")
+    return packets[:count]
+
+
+def send_all(net, target, payloads, pace=200):
+    """From a host that has no key. Returns bytes sent."""
+    sent = 0
+    with net.inside("mallory"):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        for n, p in enumerate(payloads):
+            sock.sendto(p, (target, PORT))
+            sent += len(p)
+            if n % pace == 0:
+                time.sleep(0.004)  # the receiver's socket must not be what drops them
+    return sent
+
+
+def mutations(seeds, count):
+    rng = random.Random(7)
+    for n in range(count):
+        if n % 2 == 0:
+            yield rng.randbytes(rng.randrange(0, 1400))
+            continue
+        p = bytearray(rng.choice(seeds))
+        for _ in range(rng.randrange(1, 4)):
+            p[rng.randrange(len(p))] ^= 1 << rng.randrange(8)
+        yield bytes(p[:rng.randrange(len(p))] if n % 7 == 0 else p)
+
+
+def nothing_answers_a_stranger(net, c):
+    seeds = capture(net, c, 2000)
+    target = c.agents[0]
+    send_all(net, target.address, mutations(seeds, 5000))  # touches what there is to touch
+    before, hash_before, seen = rss_kib(target), state_hash(target), rejected(target)
+    sniffer = Sniffer(net, "mallory")
+    sent = send_all(net, target.address, mutations(seeds, GARBAGE))
+    time.sleep(2)
+    answers = [p for source, _, p in sniffer.stop() if source == target.address]
+    grown = rss_kib(target) - before
+    got = rejected(target) - seen
+    print(f"{GARBAGE} packets, {sent} bytes: {got:.0f} refused, {len(answers)} answered, "
+          f"memory {grown:+d} KiB")
+    check(got > GARBAGE * 0.9, f"only {got} of {GARBAGE} packets were seen and refused")
+    check(not answers, f"{len(answers)} packets were answered")
+    check(grown <= RSS_SLACK_KIB, f"memory grew by {grown} KiB")
+    check(state_hash(target) == hash_before, "the state changed")
+
+
+def replay_changes_nothing(net, c):
+    packets = capture(net, c, REPLAYED)
+    target = c.agents[0]
+    for when in ("in the same life", "after a restart"):
+        if when == "after a restart":
+            target.stop()
+            target.start()
+            wait_for("all alive", 20, lambda: all(
+                [m["state"] for m in a.items("members")] == ["alive"] * AGENTS for a in c.agents))
+            time.sleep(2)
+        before = [state(a) for a in c.agents]
+        sniffer = Sniffer(net, "mallory")
+        send_all(net, target.address, packets)
+        time.sleep(1)
+        answers = [p for source, _, p in sniffer.stop() if source == target.address]
+        after = [state(a) for a in c.agents]
+        check(after == before, f"{when}: the state changed from {before} to {after}")
+        # A join is bound to nobody, because its sender may know nobody: heard again by a later life
+        # it is answered, with no more bytes than it has, and changes nothing.
+        joins = [p for p in packets if p[0] == 0x12 and len(p) >= 400]
+        check(len(answers) <= len(joins) and sum(map(len, answers)) <= sum(map(len, joins)),
+              f"{when}: {len(answers)} answers, there were {len(joins)} joins")
+        check(when != "in the same life" or not answers, "a packet counted twice")
+        print(f"{len(packets)} packets replayed {when}: state unchanged, {len(answers)} answers")
+
+
+def garbage_on_the_stream_port(net, c):
+    target = c.agents[0]
+    rng = random.Random(9)
+    before = state(target)
+    for n in range(200):
+        with net.inside("mallory"):
+            sock = socket.create_connection((target.address, PORT), timeout=5)
+        with sock:
+            sock.sendall(rng.randbytes(rng.randrange(1, 400)))
+            if n % 2:
+                sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(0.05)
+            try:
+                check(sock.recv(4096) == b"", "a stranger's stream was answered")
+            except (TimeoutError, ConnectionResetError):
+                pass
+    check(state(target) == before, f"the state changed from {before} to {state(target)}")
+
+
+def one_key_two_clusters(net, c):
+    other = Cluster.__new__(Cluster)
+    other.__dict__.update(c.__dict__)
+    other.name = "other"
+    stranger = netns.NetAgent(other, AGENTS + 1)
+    stranger.settings = {"raft.expect": "1", "agent.id": "stranger"}
+    c.agents.append(stranger)  # stopped and looked at with the others
+    stranger.start()
+    wait_for("the stranger", 20, lambda: stranger.get("/v2/agent")["id"] == "stranger")
+    time.sleep(5)
+    check(len(stranger.items("members")) == 1, f"it joined: {stranger.items('members')}")
+    for a in c.agents[:AGENTS]:
+        check(len(a.items("members")) == AGENTS, "the stranger is a member")
+    check(stranger.get("/v2/agent")["gossip"]["bytes_received"] == 0, "somebody answered it")
+    c.agents.pop().stop()
+
+
+CASES = [garbage_on_the_stream_port, one_key_two_clusters, nothing_answers_a_stranger,
+         replay_changes_nothing]
+
+
+def main():
+    netns.skip_unless_possible()
+    wanted = sys.argv[1:]
+    hosts = [f"a{i + 1}" for i in range(AGENTS + 1)] + ["mallory"]
+    with Net(hosts) as net, Cluster(net, AGENTS) as c:
+        c.start()
+        c.wait_leader()
+        wait_for("all members", 20, lambda: all(
+            [m["state"] for m in a.items("members")] == ["alive"] * AGENTS for a in c.agents))
+        time.sleep(2)  # until nobody has anything to say of the start
+        for case in CASES:
+            if not wanted or case.__name__ in wanted:
+                print(f"== {case.__name__}", flush=True)
+                case(net, c)
+        check(all(a.alive() for a in c.agents), f"an agent ended: {os.listdir(c.dir)}")
+
+
+if __name__ == "__main__":
+    run(main)

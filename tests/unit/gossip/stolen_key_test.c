@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Real nodes on loopback against somebody who has the cluster's key and speaks in a member's name:
+ * raft's messages, records and calls do not arrive, the member is not kept alive by them, and what
+ * it really sends is not taken for a replay of what the liar sent. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "agent/base/clock.h"
+#include "gossip/node_uv.h"
+
+static const uint8_t key[1][32] = {{1, 2, 3}};
+static uv_loop_t loop;
+static struct gossip_node *a, *b;
+static unsigned got_raft, got_true;
+static bool time_is_up;
+
+static void on_raft(void *arg, uint64_t from, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)from;
+    got_raft += len == 6 && memcmp(data, "forged", 6) == 0;
+    got_true += len == 4 && memcmp(data, "true", 4) == 0;
+}
+
+static void on_time(uv_timer_t *timer)
+{
+    (void)timer;
+    time_is_up = true;
+}
+
+static bool run(bool (*done)(void), uint64_t limit_ms)
+{
+    uv_timer_t timer;
+    time_is_up = false;
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_time, limit_ms, 0);
+    while (!time_is_up && (done == NULL || !done()))
+        uv_run(&loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    return done == NULL || done();
+}
+
+static struct gossip_node *make(const char *id)
+{
+    struct gossip_node *g = NULL;
+    struct errmsg e = {""};
+    struct gossip_options o = {.loop = &loop,
+                               .id = id,
+                               .cluster = "c",
+                               .bind = "127.0.0.1:0",
+                               .keys = key,
+                               .key_count = 1,
+                               .incarnation = 1,
+                               .seed = 7};
+    cr_assert_eq(gossip_create(&g, &o, &e), 0, "%s", e.text);
+    return g;
+}
+
+static bool both_met(void)
+{
+    const struct swim_member *x = swim_find(a->swim, b->num), *y = swim_find(b->swim, a->num);
+    return x != NULL && y != NULL && x->met && y->met;
+}
+
+static bool true_came(void)
+{
+    return got_true > 0;
+}
+
+/* What the liar can build: every field of the header as b would have it. */
+static void forge(int fd, enum seal_type type, uint64_t counter, uint8_t channel)
+{
+    uint8_t plain[7] = {channel, 'f', 'o', 'r', 'g', 'e', 'd'}, packet[200];
+    struct seal_pair guess = {.secret = {4, 4, 4}};
+    struct seal_peer from = {b->num, b->epoch}, to = {a->num, a->epoch};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    size_t len =
+        seal_datagram(&a->seal, type, from, counter, to, &guess, plain, sizeof plain, packet);
+    cr_assert_eq(sendto(fd, packet, len, 0, (struct sockaddr *)&in, sizeof in), (ssize_t)len);
+}
+
+Test(stolen_key, nobody_else_speaks_for_a_member)
+{
+    char address[32];
+    const char *list[1] = {address};
+    uv_loop_init(&loop);
+    a = make("a");
+    b = make("b");
+    gossip_on(a, CHANNEL_RAFT, on_raft, NULL);
+    gossip_on(a, CHANNEL_RUMOR, on_raft, NULL);
+    snprintf(address, sizeof address, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(b, list, 1), 0);
+    cr_assert(run(both_met, 10000), "they know each other");
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    /* b itself is silent from now on: nothing of its may be taken for the liar's work. */
+    uv_udp_recv_stop(&b->udp);
+    uv_timer_stop(&b->timer);
+    run(NULL, 100);
+    uint64_t heard = swim_find(a->swim, b->num)->m.heard_mono_ms;
+    uint64_t incarnation = swim_find(a->swim, b->num)->m.incarnation;
+    uv_timer_stop(&b->timer);
+    uint64_t rejected = a->stats.rejected;
+    for (unsigned i = 0; i < 50; i++) {
+        forge(fd, SEAL_BOUND, SEAL_COUNTER_MAX - i, CHANNEL_RAFT);
+        forge(fd, SEAL_INTRO, SEAL_COUNTER_MAX - 100 - i, CHANNEL_RAFT);
+        forge(fd, SEAL_INTRO, SEAL_COUNTER_MAX - 200 - i, CHANNEL_RUMOR);
+        forge(fd, SEAL_INTRO, SEAL_COUNTER_MAX - 300 - i, CHANNEL_SWIM);
+    }
+    run(NULL, 100);
+    cr_assert_eq(got_raft, 0, "%u forged messages arrived", got_raft);
+    cr_assert_geq(a->stats.rejected, rejected + 50);
+    cr_assert_eq(swim_find(a->swim, b->num)->m.heard_mono_ms, heard, "no sign of life");
+    cr_assert_eq(swim_find(a->swim, b->num)->m.incarnation, incarnation);
+    /* Its own word still comes through: the window was not pushed ahead. */
+    cr_assert_eq(gossip_send(b, CHANNEL_RAFT, a->num, "true", 4), 0);
+    cr_assert(run(true_came, 5000));
+    close(fd);
+    gossip_destroy(a, NULL, NULL);
+    gossip_destroy(b, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
