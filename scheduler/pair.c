@@ -39,10 +39,18 @@ static void concern(struct plan_pair *pair, const struct model_instance *inst,
     *pair = (struct plan_pair){.generation = inst->generation, .deployment = hash};
 }
 
+/* From here on a change of the instance is a reason to try again. */
+static void see(struct plan_pair *pair, const struct model_instance *inst)
+{
+    pair->seen_changes = inst->changes;
+    pair->seen_attributes = inst->attributes_hash;
+}
+
 void plan_pair_asked(struct plan_pair *pair, const struct model_instance *inst,
                      const char *deployment, uint64_t now_ms)
 {
     concern(pair, inst, deployment);
+    see(pair, inst); /* the answer may come late, behind the change that it does not know */
     set_phase(pair, PAIR_ASKED, now_ms);
 }
 
@@ -61,8 +69,8 @@ void plan_pair_release(struct plan_pair *pair)
     pair->phase = PAIR_IDLE;
 }
 
-static void count_failure(struct plan_pair *pair, const struct model_instance *inst,
-                          enum plan_reason reason, uint64_t now_ms, struct prng *prng)
+static void count_failure(struct plan_pair *pair, enum plan_reason reason, uint64_t now_ms,
+                          struct prng *prng)
 {
     pair->phase = PAIR_IDLE;
     pair->reason = (uint8_t)reason;
@@ -70,14 +78,14 @@ static void count_failure(struct plan_pair *pair, const struct model_instance *i
         pair->failures++;
     pair->not_before_ms = now_ms + pause_ms(pair->failures, prng);
     pair->retry_ms = pair->not_before_ms;
-    pair->seen_changes = inst->changes;
-    pair->seen_attributes = inst->attributes_hash;
 }
 
 void plan_pair_failed(struct plan_pair *pair, const struct model_instance *inst,
                       enum plan_reason reason, uint64_t now_ms, struct prng *prng)
 {
-    count_failure(pair, inst, reason, now_ms, prng);
+    if (pair->phase == PAIR_IDLE)
+        see(pair, inst);
+    count_failure(pair, reason, now_ms, prng);
     if (reason == PLAN_ATTRIBUTE || reason == PLAN_LOCATION)
         pair->retry_ms = UINT64_MAX;
     else if (reason >= PLAN_RESOURCE) /* an event should come; should it be lost, look again */
@@ -92,7 +100,8 @@ void plan_pair_died(struct plan_pair *pair, const struct model_instance *inst,
         *pair = (struct plan_pair){.generation = pair->generation, .deployment = pair->deployment};
         return;
     }
-    count_failure(pair, inst, PLAN_DIED, now_ms, prng);
+    see(pair, inst);
+    count_failure(pair, PLAN_DIED, now_ms, prng);
 }
 
 enum plan_reason plan_reason_of_failure(const char *text)

@@ -10,22 +10,43 @@
 #include "agent/base/hash.h"
 #include "agent/daemons/daemons_int.h"
 
+/* Who sent the same request again, with its key, while it was under way. */
+struct follower {
+    struct follower *next;
+    daemons_done_fn done;
+    void *arg;
+};
+
 struct command {
     struct op op;
     json_t *json;
     daemons_done_fn done;
     void *arg;
+    struct follower *followers;
     bool proposed;
 };
+
+/* Tells all who wait; returns how many. */
+static unsigned tell(struct command *c, const struct intent_result *result)
+{
+    unsigned count = 1;
+    c->done(c->arg, result);
+    for (struct follower *f; (f = c->followers) != NULL; count++) {
+        c->followers = f->next;
+        f->done(f->arg, result);
+        free(f);
+    }
+    return count;
+}
 
 static void answer(struct command *c, const struct intent_result *result)
 {
     struct daemons *d = c->op.d;
-    c->done(c->arg, result);
+    unsigned told = tell(c, result);
     json_decref(c->json);
     c->json = NULL;
     if (d)
-        d->commands--;
+        d->commands -= told;
     op_free(&c->op);
 }
 
@@ -51,11 +72,10 @@ void command_lost(struct daemons *d)
                  c->proposed ? "the agent is stopping and the outcome is unknown; retry with the "
                                "same idempotency key"
                              : "this agent has just lost leadership; nothing was changed, retry");
-        c->done(c->arg, &result);
+        d->commands -= tell(c, &result);
         c->done = NULL; /* a completion may still come for the op */
         json_decref(c->json);
         c->json = NULL;
-        d->commands--;
     }
 }
 
@@ -333,6 +353,30 @@ static void note_digest(json_t *command)
     free(text);
 }
 
+/* A request that comes again while it is under way (the agent that sent it lost patience) is not
+ * done a second time beside the first: one of the two could be refused, which is answered, and the
+ * other take effect later. Both get the answer of the first. False: there is no such. */
+static bool follow(struct daemons *d, const struct command *c)
+{
+    const char *key = json_str(c->json, "key");
+    const char *digest = json_str(c->json, "digest");
+    for (struct list *n = d->ops.next; key && digest && n != &d->ops; n = n->next) {
+        struct op *op = LIST_OF(n, struct op, node);
+        struct command *first = (struct command *)(void *)op;
+        if (op->kind != OP_COMMAND || !first->done ||
+            strcmp(json_str_or(first->json, "key", ""), key) != 0 ||
+            strcmp(json_str_or(first->json, "digest", ""), digest) != 0)
+            continue;
+        struct follower *f = malloc(sizeof *f);
+        if (!f)
+            return false;
+        *f = (struct follower){first->followers, c->done, c->arg};
+        first->followers = f;
+        return true;
+    }
+    return false;
+}
+
 void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg)
 {
     struct intent_result result = {0};
@@ -362,6 +406,11 @@ void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn d
     c->done = done;
     c->arg = arg;
     d->commands++;
+    if (follow(d, c)) {
+        json_decref(c->json);
+        free(c);
+        return;
+    }
     op_init(&c->op, d, OP_COMMAND);
     look_up(d, c);
 }

@@ -414,6 +414,26 @@ static void command(const char *text)
     cr_assert_eq(answers, before + 1);
 }
 
+/* The agent that forwards a request sends it again if the answer takes long. */
+Test(daemons, a_request_that_comes_twice_is_done_once)
+{
+    static const char text[] = "{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"c\","
+                               "\"taskDefinition\":\"d\",\"key\":\"k\"}";
+    fake_init();
+    lead(5);
+    json_t *json = json_parse(text, strlen(text), NULL);
+    daemons_command(fake.d, json, on_answer, NULL);
+    fake_run(3, false);
+    daemons_command(fake.d, json, on_answer, NULL);
+    json_decref(json);
+    FAKE_UNTIL(answers == 2);
+    cr_expect_eq(answers, 2);
+    cr_expect_eq(answered.err, 0);
+    cr_expect_eq(fake.proposals, 1);
+    cr_expect_eq(fake.d->commands, 0);
+    fake_fini();
+}
+
 Test(daemons, checks_commands_against_ecs)
 {
     static const struct {

@@ -326,6 +326,21 @@ Test(plan, waits_for_what_can_help)
     }
 }
 
+/* The agent was connected again before ECS's refusal came: nothing more will change. */
+Test(plan, a_change_before_the_answer_counts)
+{
+    struct bench b;
+    bench_init(&b);
+    struct model_instance *inst = active(&b, "i", 1);
+    plan_pair_asked(&b.pairs[0], inst, "new", b.now_ms);
+    inst = active(&b, "i", 2);
+    plan_pair_failed(&b.pairs[0], inst, PLAN_AGENT, b.now_ms, &b.prng);
+    EXPECT_PLAN(&b, 0);
+    b.now_ms += PLAN_BACKOFF_FIRST_MS;
+    EXPECT_PLAN(&b, 1);
+    model_fini(&b.model);
+}
+
 Test(plan, a_task_that_ran_well_is_replaced_at_once)
 {
     struct bench b;
