@@ -28,6 +28,7 @@ import harness
 SKIPPED = 77
 SUBNET = "10.213.77"
 NOBODY = "02:00:00:00:00:01"  # a hardware address that nobody has: packets to it vanish
+CROWD = 25  # the kernel resolves 1,024 neighbours at most, all namespaces together
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -104,7 +105,23 @@ class Net:
                      "netns", self.ns(host))
             self.run("switch", "ip", "link", "set", port, "master", "br0", "up")
             self.run(host, "ip", "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
-            self.run(host, "ip", "link", "set", "eth0", "up")
+            self.run(host, "ip", "link", "set", "eth0", "address", self.hardware(host), "up")
+        if len(self.hosts) > CROWD:
+            for host in self.hosts:
+                self.neighbours(host, {other: self.hardware(other) for other in self.hosts
+                                       if other != host})
+
+    def hardware(self, host):
+        return f"02:00:0a:d5:4d:{self.hosts.index(host) + 1:02x}"
+
+    def neighbours(self, host, hardware):
+        """{other host: the hardware address that packets to it go to}"""
+        lines = "".join(f"neigh replace {self.address(other)} lladdr {address} dev eth0 nud "
+                        "permanent\n" for other, address in hardware.items())
+        r = subprocess.run(["ip", "-n", self.ns(host), "-batch", "-"], input=lines,
+                           capture_output=True, text=True)
+        if r.returncode != 0:
+            raise harness.Failure(f"neighbours of {host}: {r.stderr.strip()}")
 
     def __exit__(self, *_):
         self.close()
@@ -135,16 +152,15 @@ class Net:
         """Nothing passes between the two sets of hosts, and nobody is told. The addresses resolve
         to a hardware address that nobody has: needs no firewall."""
         for a in one:
-            for b in other:
-                self.run(a, "ip", "neigh", "replace", self.address(b), "lladdr", NOBODY, "dev",
-                         "eth0", "nud", "permanent")
-                self.run(b, "ip", "neigh", "replace", self.address(a), "lladdr", NOBODY, "dev",
-                         "eth0", "nud", "permanent")
-                self.parted |= {(a, b), (b, a)}
+            self.neighbours(a, {b: NOBODY for b in other})
+        for b in other:
+            self.neighbours(b, {a: NOBODY for a in one})
+        self.parted |= {(a, b) for a in one for b in other}
+        self.parted |= {(b, a) for a in one for b in other}
 
     def heal(self):
-        for a, b in self.parted:
-            self.run(a, "ip", "neigh", "del", self.address(b), "dev", "eth0", check=False)
+        for host in {a for a, _ in self.parted}:
+            self.neighbours(host, {b: self.hardware(b) for a, b in self.parted if a == host})
         self.parted = set()
 
     def unplug(self, host):
