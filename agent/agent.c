@@ -133,6 +133,7 @@ static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e
         .arg = a,
         .on_member = flow_on_member,
         .on_incarnation = flow_on_incarnation,
+        .on_broken = flow_on_broken,
         .on_bad_packet = flow_on_bad_packet,
     };
     snprintf(options.meta.zone, sizeof options.meta.zone, "%s", a->identity.zone);

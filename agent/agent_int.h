@@ -149,6 +149,7 @@ int flow_snapshot_load(void *arg, uint64_t index, uint64_t term, const void *dat
 void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state before,
                     const char *why);
 void flow_on_incarnation(void *arg, uint64_t incarnation);
+void flow_on_broken(void *arg, uint64_t num);
 void flow_on_bad_packet(void *arg, const struct sockaddr *from, const char *why);
 int flow_records_apply(void *arg, const struct record *records, size_t count);
 int flow_fingerprints(void *arg, uint64_t first, uint64_t last,

@@ -94,6 +94,13 @@ void flow_on_incarnation(void *arg, uint64_t incarnation)
         LOG_MSG(LOG_ERROR, "incarnation_not_saved", "a restart may be taken for an old life");
 }
 
+void flow_on_broken(void *arg, uint64_t num)
+{
+    struct agent *a = arg;
+    if (a->raft != NULL)
+        raft_uv_suspect(a->raft, num);
+}
+
 void flow_on_bad_packet(void *arg, const struct sockaddr *from, const char *why)
 {
     char host[64] = "?";

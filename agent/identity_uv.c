@@ -69,7 +69,8 @@ static void save(struct identity_search *s)
     json_set_str(j, "address", s->found.address);
     json_set_str(j, "lifecycle", s->found.lifecycle);
     buf_init(&b, sizeof s->saved - 1);
-    if (json_write(j, &b) == 0 && (strlen(s->saved) != b.len || memcmp(s->saved, b.data, b.len))) {
+    if (json_write(j, &b) == 0 &&
+        (strlen(s->saved) != b.len || memcmp(s->saved, b.data, b.len) != 0)) {
         if (store_fact_put(s->options.store, FACT, b.data, b.len, NULL, NULL) != 0)
             LOG_MSG(LOG_WARN, "identity_not_saved", "the next start will ask again");
         else

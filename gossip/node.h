@@ -83,6 +83,8 @@ struct gossip_options {
                       const char *why);
     /* The node had to raise its incarnation (refuting): persist before the next start. */
     void (*on_incarnation)(void *arg, uint64_t incarnation);
+    /* A connection that we opened ended by itself: perhaps the process is gone. A hint. */
+    void (*on_broken)(void *arg, uint64_t num);
     /* A packet could not be opened; at most one a second. key_id is the sender's (hex). */
     void (*on_bad_packet)(void *arg, const struct sockaddr *from, const char *why);
 };
@@ -132,6 +134,10 @@ int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
 /* Like gossip_send, but always in order on the stream to that member (raft's appends). */
 int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
                        const void *data, size_t len);
+
+/* Keeps a connection to this member open even when it carries nothing, so that its end is noticed
+ * at once; one member at a time, 0: none. */
+void gossip_hold(struct gossip_node *g, uint64_t num);
 
 /* Request and answer over the stream. done gets 0 and the answer, or ERR_TIMEOUT, ERR_UNREACHABLE,
  * ERR_NOTFOUND, or the error the handler gave with its answer. */

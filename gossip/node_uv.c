@@ -111,6 +111,8 @@ static void on_timer(uv_timer_t *timer)
     g->look_at = 0;
     if (look_at != 0)
         swim_suspicious(g->swim, node_now(g), look_at, g->out);
+    if (look_at != 0 && g->on_broken != NULL)
+        g->on_broken(g->arg, look_at);
     swim_tick(g->swim, node_now(g), g->out);
     node_perform(g, NULL, NULL);
     if (!g->closing)
@@ -490,6 +492,7 @@ static int take_options(struct gossip_node *g, const struct gossip_options *o, s
     g->on_member = o->on_member;
     g->on_incarnation = o->on_incarnation;
     g->on_bad_packet = o->on_bad_packet;
+    g->on_broken = o->on_broken;
     g->num = hash_str(o->id);
     if (g->num == 0)
         return errmsg_set(e, ERR_CONFIG, "agent id '%s' hashes to 0: choose another", o->id);

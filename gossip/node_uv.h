@@ -80,6 +80,7 @@ struct gossip_node {
     void (*on_member)(void *arg, const struct gossip_member *m, enum gossip_state before,
                       const char *why);
     void (*on_incarnation)(void *arg, uint64_t incarnation);
+    void (*on_broken)(void *arg, uint64_t num);
     void (*on_bad_packet)(void *arg, const struct sockaddr *from, const char *why);
 
     struct seal seal;
@@ -137,6 +138,7 @@ struct gossip_node {
     char odd_key[9]; /* id of a key that packets to us were sealed with; "" if none */
     uint64_t bad_ms;
     uint64_t look_at; /* a member whose connection ended; 0: none */
+    uint64_t held;    /* gossip_hold */
 
     struct gossip_stats stats;
 };

@@ -5,29 +5,27 @@
 
 #include "gossip/raft_int.h"
 
-#define RESERVE 64u /* slots that proposals leave free, for no-ops and configurations */
+#define RESERVE 64u      /* slots that proposals leave free, for no-ops and configurations */
+#define LEARNER_BEATS 5u /* who does not vote gets every fifth heartbeat */
 
 /* ---- quorums --------------------------------------------------------------------- */
 
-/* The greatest value that a majority of voters has reached; self_value is the leader's own, which
- * counts only if it is a voter (a leader that is being removed is not: 4.2.2). */
-static uint64_t quorum_value(const struct raft *r, uint64_t self_value, bool stamps)
+enum of_peer { MATCH, STAMP };
+
+/* What a majority of c's voters has stored, or until when it had answered; own is the leader's,
+ * which counts only if it is a voter itself: one that is being removed is not (4.2.2). */
+static uint64_t quorum(const struct raft *r, const struct raft_config *c, enum of_peer what,
+                       uint64_t own)
 {
-    uint64_t v[RAFT_SERVERS_MAX];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < r->config.count; i++) {
-        const struct raft_server *s = &r->config.server[i];
-        if (!s->voter && !MUTANT(17))
-            continue;
-        uint64_t value = stamps ? r->peer[i].stamp : r->peer[i].match;
-        if (s->num == r->self)
-            value = self_value;
-        uint32_t at = n++;
-        for (; at > 0 && v[at - 1] < value; at--)
-            v[at] = v[at - 1];
-        v[at] = value;
+    uint64_t value[RAFT_SERVERS_MAX] = {0};
+    for (uint32_t i = 0; i < c->count; i++) {
+        int at = raft_slot_of(&r->config, c->server[i].num);
+        if (c->server[i].num == r->self)
+            value[i] = own;
+        else if (at >= 0)
+            value[i] = what == STAMP ? r->peer[at].stamp : r->peer[at].match;
     }
-    return n == 0 ? 0 : v[n / 2];
+    return raft_quorum(c, value);
 }
 
 /* Each clock may run up to 10 % fast or slow: 0.8 < 0.9 / 1.1. */
@@ -38,154 +36,142 @@ uint64_t raft_lease_ms(const struct raft *r)
 
 bool raft_lease(const struct raft *r, uint64_t now_ms)
 {
-    if (r->role != RAFT_LEADER || (r->transfer_sent && !MUTANT(9)))
+    if (r->role != RAFT_LEADER || r->transfer_sent)
         return false;
-    uint64_t stamp = quorum_value(r, now_ms, true);
+    uint64_t stamp = quorum(r, &r->config, STAMP, now_ms);
     return stamp > 0 && now_ms < stamp + raft_lease_ms(r);
-}
-
-static void advance_commit(struct raft *r)
-{
-    uint64_t own = MUTANT(15) ? r->log.last_index : r->log.durable;
-    uint64_t index = quorum_value(r, own, false);
-    if (index <= r->commit || index > r->log.last_index)
-        return;
-    /* Only an entry of the own term commits by counting (3.6.2, figure 3.7). */
-    if (raft_log_term(&r->log, index) == r->term || MUTANT(3))
-        r->commit = index;
 }
 
 /* ---- replication --------------------------------------------------------------------- */
 
-static void put_append(struct raft *r, uint32_t i, uint64_t prev, uint64_t prev_term,
-                       const struct raft_entry *entries, uint32_t count, struct raft_out *out)
+static void put_append(struct raft *r, uint32_t i, uint64_t prev, uint32_t count,
+                       struct raft_out *out)
 {
-    struct raft_msg *m = raft_put(r, out, RAFT_APPEND, &r->config.server[i]);
-    m->index = prev;
-    m->log_term = prev_term;
+    const struct raft_server *to = &r->config.server[i];
+    struct raft_msg *m = raft_put(r, out, RAFT_APPEND, to->num, to->disk);
+    m->index = prev < r->log.prev_index ? 0 : prev; /* not in memory: 0 matches every log */
+    m->log_term = raft_log_term(&r->log, m->index);
     m->commit = r->commit;
     m->stamp = r->now_ms;
-    m->entries = entries;
+    m->entries = &out->entry[out->entry_count];
     m->count = count;
+    out->entry_count += count;
 }
 
-static void sent_entries(struct raft *r, struct raft_peer *p, uint32_t count)
-{
-    if (p->state == RAFT_PIPELINE)
-        p->next += count;
-    else
-        p->waiting = true;
-    p->sent_ms = r->now_ms;
-}
-
-static void want(struct raft *r, uint32_t i, bool snapshot, struct raft_out *out)
-{
-    const struct raft_peer *p = &r->peer[i];
-    for (uint32_t k = 0; k < out->want_count; k++)
-        if (out->want[k].num == r->config.server[i].num)
-            return;
-    out->want[out->want_count++] =
-        (struct raft_want){.num = r->config.server[i].num,
-                           .snapshot = snapshot,
-                           .index = snapshot ? p->snapshot_index : p->next - 1,
-                           .offset = p->snapshot_offset};
-}
-
-/* One append with what comes next for server i. False: nothing (more) to send. */
-static bool send_next(struct raft *r, uint32_t i, struct raft_out *out)
+/* Puts what comes next for server i, if now is the time: entries, an empty probe, or the wish for
+ * a snapshot. */
+static void send_next(struct raft *r, uint32_t i, struct raft_out *out)
 {
     struct raft_peer *p = &r->peer[i];
     uint64_t prev = p->next - 1;
-    if (p->waiting || (p->state == RAFT_PIPELINE && prev >= p->match + RAFT_AHEAD))
-        return false;
-    if (p->state != RAFT_SNAPSHOTTING && prev < r->log.prev_index && prev < r->log.base_index) {
-        p->state = RAFT_SNAPSHOTTING;
-        p->snapshot_index = p->snapshot_offset = 0;
+    if (r->config.server[i].num == r->self || p->state == RAFT_WAIT || p->state == RAFT_LOAD)
+        return;
+    if (prev < r->log.prev_index) {
+        out->snapshot_for |= UINT32_C(1) << i;
+        return;
     }
-    if (p->state == RAFT_SNAPSHOTTING || prev < r->log.prev_index) {
-        want(r, i, p->state == RAFT_SNAPSHOTTING, out);
-        return false;
-    }
-    if (p->state == RAFT_PIPELINE && prev >= r->log.last_index)
-        return false;
-    struct raft_entry *entries = &out->entry[out->entry_count];
+    if (p->state == RAFT_PIPELINE && (prev == r->log.last_index || prev >= p->match + RAFT_AHEAD))
+        return;
     uint32_t count = 0, bytes = 0;
-    for (uint64_t k = p->next; k <= r->log.last_index && count < RAFT_BATCH; k++, count++) {
-        if (out->entry_count + count >= RAFT_OUT_ENTRIES)
+    while (count < RAFT_BATCH && out->entry_count + count < RAFT_OUT_ENTRIES) {
+        struct raft_entry *e = &out->entry[out->entry_count + count];
+        if (!raft_log_get(&r->log, p->next + count, e))
             break;
-        ENSURE(raft_log_get(&r->log, k, &entries[count]));
-        bytes += entries[count].len;
+        bytes += e->len;
         if (count > 0 && bytes > RAFT_BATCH_BYTES)
             break;
+        count++;
     }
-    out->entry_count += count;
-    put_append(r, i, prev, raft_log_term(&r->log, prev), entries, count, out);
-    sent_entries(r, p, count);
-    return count > 0 && p->state == RAFT_PIPELINE;
+    put_append(r, i, prev, count, out);
+    p->next += count;
+    p->moved_ms = r->now_ms;
+    if (p->state == RAFT_PROBE) {
+        p->state = RAFT_WAIT;
+        p->probe = prev;
+    }
+}
+
+static void supply(struct raft *r, const struct raft_input *in, uint32_t i, struct raft_out *out)
+{
+    struct raft_peer *p = &r->peer[i];
+    const struct raft_server *to = &r->config.server[i];
+    if (p->state == RAFT_WAIT || p->state == RAFT_LOAD || p->next > r->log.prev_index ||
+        in->index < r->log.prev_index || in->index > r->log.applied)
+        return;
+    struct raft_msg *m = raft_put(r, out, RAFT_SNAPSHOT, to->num, to->disk);
+    m->index = in->index;
+    m->log_term = in->term;
+    m->stamp = r->now_ms;
+    m->data = in->data;
+    m->count = in->count;
+    p->state = RAFT_LOAD;
+    p->probe = in->index;
+    p->next = in->index + 1;
+    p->moved_ms = r->now_ms;
+}
+
+/* What got no answer for long was lost, perhaps. */
+static void look_again(const struct raft *r, struct raft_peer *p)
+{
+    uint64_t patience = p->state == RAFT_LOAD ? 4 * r->election_ms : 2 * r->heartbeat_ms;
+    if (p->state == RAFT_PROBE || r->now_ms < p->moved_ms + patience)
+        return;
+    if (p->state != RAFT_PIPELINE)
+        p->next = p->probe + 1;
+    else if (p->next > p->match + 1)
+        p->next = p->match + 1;
+    else
+        return;
+    p->state = RAFT_PROBE;
 }
 
 static void replicate(struct raft *r, struct raft_out *out)
 {
     for (uint32_t i = 0; i < r->config.count; i++)
-        if (r->config.server[i].num != r->self && send_next(r, i, out))
-            (void)send_next(r, i, out);
+        send_next(r, i, out);
 }
 
-/* Whoever got nothing else this time gets an empty append: it carries the stamp of the lease. */
+/* Whoever gets nothing else gets an empty append: it carries the stamp of the lease, and claims
+ * nothing that the other has not confirmed, so it may overtake entries that are on their way. */
 static void heartbeat(struct raft *r, struct raft_out *out)
 {
+    bool all = r->beats++ % LEARNER_BEATS == 0;
     r->heartbeat_at = r->now_ms + r->heartbeat_ms;
     for (uint32_t i = 0; i < r->config.count; i++) {
-        struct raft_peer *p = &r->peer[i];
+        const struct raft_server *s = &r->config.server[i];
         uint32_t before = out->msg_count;
-        if (r->config.server[i].num == r->self)
-            continue;
-        uint64_t patience = p->state == RAFT_SNAPSHOTTING ? r->election_ms : r->heartbeat_ms;
-        if (p->waiting && r->now_ms >= p->sent_ms + patience)
-            p->waiting = false; /* lost, perhaps */
-        /* What was sent and lost shows when an append with what precedes is refused; but a server
-         * behind the window gets none with entries of the disk missing in between. */
-        if (p->state == RAFT_PIPELINE && p->next > p->match + 1 &&
-            r->now_ms >= p->sent_ms + r->election_ms) {
-            p->state = RAFT_PROBE;
-            p->next = p->match + 1;
-        }
-        (void)send_next(r, i, out);
-        if (out->msg_count > before)
-            continue;
-        uint64_t prev = p->next - 1;
-        /* What precedes is not in memory: claim nothing, index 0 matches every log. */
-        if (p->state == RAFT_SNAPSHOTTING || prev < r->log.prev_index)
-            prev = 0;
-        put_append(r, i, prev, prev == 0 ? 0 : raft_log_term(&r->log, prev), NULL, 0, out);
+        look_again(r, &r->peer[i]);
+        send_next(r, i, out);
+        if (s->num != r->self && out->msg_count == before && (s->voter || all))
+            put_append(r, i, r->peer[i].match, 0, out);
     }
 }
 
 void raft_lead_start(struct raft *r, struct raft_out *out)
 {
     ENSURE(r->role == RAFT_CANDIDATE);
-    r->role = RAFT_LEADER;
-    r->leader = r->self;
-    r->forced = false;
-    r->lead_ms = r->now_ms;
-    r->transfer_to = 0;
-    r->transfer_sent = false;
-    for (uint32_t i = 0; i < RAFT_SERVERS_MAX; i++)
-        r->peer[i] = (struct raft_peer){.state = RAFT_PROBE, .next = r->log.last_index + 1};
     /* 6.4: nothing of earlier terms is committed before this entry is. */
     struct raft_entry noop = {
         .index = r->log.last_index + 1, .term = r->term, .type = RAFT_NOOP, .data = NULL};
+    for (uint32_t i = 0; i < RAFT_SERVERS_MAX; i++)
+        r->peer[i] = (struct raft_peer){.next = noop.index};
     if (!raft_append(r, &noop)) {
         raft_follow(r, r->term, 0);
         return;
     }
+    r->role = RAFT_LEADER;
+    r->leader = r->self;
+    r->lead_ms = r->now_ms;
     r->term_start = noop.index;
     heartbeat(r, out);
 }
 
 void raft_lead_commit(struct raft *r, struct raft_out *out)
 {
-    advance_commit(r);
+    uint64_t index = quorum(r, &r->config, MATCH, r->log.durable);
+    /* Only an entry of the own term commits by counting (3.6.2, figure 3.7). */
+    if (index > r->commit && raft_log_term(&r->log, index) == r->term)
+        r->commit = index;
     if (r->config.index <= r->commit && !raft_is_voter(r)) { /* 4.2.2: removed, and that is done */
         heartbeat(r, out);
         raft_follow(r, r->term, 0);
@@ -194,186 +180,134 @@ void raft_lead_commit(struct raft *r, struct raft_out *out)
 
 void raft_lead_tick(struct raft *r, struct raft_out *out)
 {
-    uint64_t stamp = quorum_value(r, r->now_ms, true);
-    if (stamp < r->lead_ms)
-        stamp = r->lead_ms;
-    if (r->now_ms >= stamp + 2 * r->election_ms) { /* check-quorum (6.2) */
+    uint64_t stamp = quorum(r, &r->config, STAMP, r->now_ms);
+    uint64_t heard_ms = stamp > r->lead_ms ? stamp : r->lead_ms;
+    bool alone = r->now_ms >= heard_ms + 2 * r->election_ms; /* check-quorum (6.2) */
+    bool expired = r->transfer_to != 0 && r->now_ms >= r->transfer_at;
+    /* Once the order was sent the lease is gone for this term: the target may act on it at any
+     * time. Leading on without a lease would help nobody. */
+    if (alone || (expired && r->transfer_sent)) {
         raft_follow(r, r->term, 0);
         return;
     }
-    if (r->transfer_to != 0 && r->now_ms >= r->transfer_at) {
-        /* Once the order was sent the lease is gone for this term: the target may act on it at
-         * any time. Leading on without a lease would help nobody. */
-        if (r->transfer_sent) {
-            raft_follow(r, r->term, 0);
-            return;
-        }
+    if (expired)
         r->transfer_to = 0;
-    }
     if (r->now_ms >= r->heartbeat_at)
         heartbeat(r, out);
 }
 
 /* ---- answers ---------------------------------------------------------------------------- */
 
-static void on_append_answer(struct raft *r, struct raft_peer *p, const struct raft_msg *m)
-{
-    if (m->index > r->log.last_index)
-        return;
-    if (m->ok) {
-        bool probe_hit = p->state == RAFT_PROBE && m->index + 1 >= p->next;
-        if (m->index > p->match)
-            p->match = m->index;
-        if (p->next <= p->match)
-            p->next = p->match + 1;
-        if (probe_hit || (p->state == RAFT_SNAPSHOTTING && p->match >= r->log.base_index)) {
-            p->state = p->state == RAFT_PROBE ? RAFT_PIPELINE : RAFT_PROBE;
-            p->next = p->match + 1;
-            p->waiting = false;
-        }
-        return;
-    }
-    bool stale = m->index <= p->match || (p->state == RAFT_PROBE && m->index + 1 != p->next);
-    if (stale || p->state == RAFT_SNAPSHOTTING)
-        return;
-    uint64_t next = m->hint < m->index ? m->hint + 1 : m->index;
-    p->state = RAFT_PROBE;
-    p->next = next > p->match ? next : p->match + 1;
-    p->waiting = false;
-}
-
-static void on_snapshot_answer(struct raft_peer *p, const struct raft_msg *m)
-{
-    if (p->state != RAFT_SNAPSHOTTING || m->index != p->snapshot_index || !m->ok)
-        return;
-    p->waiting = false;
-    p->snapshot_offset = m->offset;
-    if (m->total == 0 || m->offset < m->total)
-        return;
-    if (m->index > p->match)
-        p->match = m->index;
-    p->state = RAFT_PROBE;
-    p->next = p->match + 1;
-}
-
 static void hand_over(struct raft *r, struct raft_out *out)
 {
     int i = raft_slot_of(&r->config, r->transfer_to);
-    if (r->transfer_to == 0 || i < 0 || r->transfer_sent)
-        return;
-    if (r->peer[i].match != r->log.last_index)
+    if (r->transfer_sent || i < 0 || r->peer[i].match != r->log.last_index)
         return;
     r->transfer_sent = true; /* and with it the lease ends */
-    raft_put(r, out, RAFT_TIMEOUT_NOW, &r->config.server[i]);
+    (void)raft_put(r, out, RAFT_TIMEOUT_NOW, r->transfer_to, r->config.server[i].disk);
 }
 
 void raft_lead_answer(struct raft *r, const struct raft_msg *m, struct raft_out *out)
 {
     int i = raft_slot_of(&r->config, m->from);
-    if (i < 0 || r->config.server[i].disk != m->from_disk)
+    if (i < 0 || r->config.server[i].disk != m->from_disk || m->index > r->log.last_index)
         return;
     struct raft_peer *p = &r->peer[i];
+    bool waits = p->state == RAFT_WAIT || p->state == RAFT_LOAD;
     if (m->stamp > p->stamp && m->stamp <= r->now_ms)
-        p->stamp = MUTANT(11) ? r->now_ms : m->stamp;
-    if (m->type == RAFT_APPEND_ANSWER)
-        on_append_answer(r, p, m);
-    else
-        on_snapshot_answer(p, m);
+        p->stamp = m->stamp;
+    if (m->ok) {
+        if (waits && m->index >= p->probe)
+            p->state = RAFT_PIPELINE;
+        if (m->index > p->match) {
+            p->match = m->index;
+            p->moved_ms = r->now_ms;
+        }
+        if (p->next <= p->match)
+            p->next = p->match + 1;
+    } else if (m->index > p->match && (waits ? m->index == p->probe : p->state == RAFT_PIPELINE)) {
+        uint64_t next = m->hint < m->index ? m->hint + 1 : m->index;
+        p->next = next > p->match ? next : p->match + 1;
+        p->state = RAFT_PROBE;
+    }
     raft_lead_commit(r, out);
     if (r->role != RAFT_LEADER)
         return;
     hand_over(r, out);
-    if (send_next(r, (uint32_t)i, out))
-        (void)send_next(r, (uint32_t)i, out);
+    send_next(r, (uint32_t)i, out);
 }
 
 /* ---- requests of the shell ----------------------------------------------------------------- */
 
+static int append_own(struct raft *r, uint8_t type, const uint8_t *data, uint32_t len,
+                      struct raft_out *out)
+{
+    struct raft_entry e = {
+        .index = r->log.last_index + 1, .term = r->term, .type = type, .len = len, .data = data};
+    if (!raft_append(r, &e))
+        return ERR_BUSY;
+    out->index = e.index;
+    return 0;
+}
+
 static void propose(struct raft *r, const struct raft_input *in, struct raft_out *out)
 {
     for (uint32_t i = 0; i < in->count && out->err == 0; i++) {
-        struct raft_entry e = in->entries[i];
+        const struct raft_entry *e = &in->entries[i];
         uint64_t kept = r->log.applied < r->log.durable ? r->log.applied : r->log.durable;
-        e.index = r->log.last_index + 1;
-        e.term = r->term;
-        e.type = RAFT_COMMAND;
-        if (e.len > RAFT_COMMAND_MAX)
+        if (e->len > RAFT_COMMAND_MAX)
             out->err = ERR_TOOBIG;
-        else if (r->log.last_index - kept >= RAFT_WINDOW - RESERVE || !raft_append(r, &e))
+        else if (r->log.last_index - kept >= RAFT_WINDOW - RESERVE)
             out->err = ERR_BUSY;
         else
-            out->index = e.index;
+            out->err = append_own(r, RAFT_COMMAND, e->data, e->len, out);
     }
     replicate(r, out);
 }
 
 bool raft_may_change(const struct raft *r)
 {
-    if (r->role != RAFT_LEADER || r->transfer_to != 0)
-        return false;
-    if (MUTANT(4))
-        return true;
     /* One at a time (4.1), and none before an entry of this term is committed: without that, two
      * leaders may each change the same base and form disjoint majorities (Ongaro, raft-dev,
      * July 2015). */
-    return r->commit >= r->config.index && r->commit >= r->term_start;
+    return r->role == RAFT_LEADER && r->transfer_to == 0 && r->commit >= r->config.index &&
+           r->commit >= r->term_start;
 }
 
-static int changed(const struct raft_config *from, const struct raft_input *in,
-                   struct raft_config *ret)
+/* The servers that the new configuration needs must be there and have what is committed: they
+ * answered what was sent after the change was decided. One that lost its disk just before does
+ * not, for it is another server now; in the smaller configuration it could be missing for ever. */
+static bool is_carried(const struct raft *r, const struct raft_config *to, uint64_t since)
 {
-    int i = raft_slot_of(from, in->server->num);
-    *ret = *from;
-    if (in->change == RAFT_ADD_LEARNER) {
-        if (i >= 0)
-            return ERR_EXISTS;
-        if (from->count == RAFT_SERVERS_MAX)
-            return ERR_FULL;
-        ret->server[ret->count] = *in->server;
-        ret->server[ret->count++].voter = false;
-        return 0;
-    }
-    if (i < 0 || from->server[i].disk != in->server->disk)
-        return ERR_NOTFOUND;
-    if (in->change == RAFT_REMOVE) {
-        ret->count--;
-        memmove(&ret->server[i], &ret->server[i + 1],
-                (ret->count - (uint32_t)i) * sizeof(ret->server[0]));
-    } else {
-        if (from->server[i].voter == (in->change == RAFT_PROMOTE))
-            return ERR_EXISTS;
-        ret->server[i].voter = in->change == RAFT_PROMOTE;
-    }
-    return raft_voter_count(ret) == 0 ? ERR_BADPARAM : 0;
+    return quorum(r, to, STAMP, r->now_ms) >= since && since > 0 &&
+           quorum(r, to, MATCH, r->log.durable) >= r->commit;
 }
 
-static void change(struct raft *r, const struct raft_input *in, struct raft_out *out)
+static void alter(struct raft *r, const struct raft_input *in, struct raft_out *out)
 {
     struct raft_config to, from = r->config;
     struct raft_peer before[RAFT_SERVERS_MAX];
     uint8_t bytes[RAFT_CONFIG_BYTES_MAX];
     struct wbuf w;
-    out->err = raft_may_change(r) ? changed(&from, in, &to) : ERR_BUSY;
+    out->err = raft_config_change(&from, in->change, in->server, &to);
+    if (out->err == 0 && !raft_may_change(r))
+        out->err = ERR_BUSY;
+    if (out->err == 0 && !is_carried(r, &to, in->since)) {
+        out->err = ERR_BUSY;
+        heartbeat(r, out); /* soon they will have answered */
+    }
     if (out->err < 0)
         return;
     wbuf_init(&w, bytes, sizeof(bytes));
     raft_config_encode(&to, &w);
     ENSURE(!w.bad);
-    struct raft_entry e = {.index = r->log.last_index + 1,
-                           .term = r->term,
-                           .type = RAFT_CONFIG,
-                           .len = (uint32_t)w.len,
-                           .data = bytes};
-    if (!raft_append(r, &e)) {
-        out->err = ERR_BUSY;
+    out->err = append_own(r, RAFT_CONFIG, bytes, (uint32_t)w.len, out);
+    if (out->err < 0)
         return;
-    }
-    out->index = e.index;
     memcpy(before, r->peer, sizeof(before));
     for (uint32_t i = 0; i < r->config.count; i++) {
         int old = raft_slot_of(&from, r->config.server[i].num);
-        r->peer[i] =
-            old >= 0 ? before[old] : (struct raft_peer){.state = RAFT_PROBE, .next = e.index};
+        r->peer[i] = old >= 0 ? before[old] : (struct raft_peer){.next = out->index};
     }
     replicate(r, out);
     raft_lead_commit(r, out);
@@ -384,10 +318,9 @@ static void transfer(struct raft *r, const struct raft_input *in, struct raft_ou
     int best = -1;
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct raft_server *s = &r->config.server[i];
-        if (!s->voter || s->num == r->self || (in->num != 0 && s->num != in->num))
+        bool silent = r->now_ms > r->peer[i].stamp + r->election_ms;
+        if (!s->voter || s->num == r->self || (in->num == 0 ? silent : s->num != in->num))
             continue;
-        if (in->num == 0 && r->now_ms > r->peer[i].stamp + r->election_ms)
-            continue; /* silent */
         if (best < 0 || r->peer[i].match > r->peer[best].match)
             best = (int)i;
     }
@@ -400,61 +333,21 @@ static void transfer(struct raft *r, const struct raft_input *in, struct raft_ou
     hand_over(r, out);
 }
 
-static void on_read(struct raft *r, const struct raft_input *in, uint32_t i, struct raft_out *out)
-{
-    struct raft_peer *p = &r->peer[i];
-    if (p->state == RAFT_SNAPSHOTTING || p->waiting || p->next != in->index + 1)
-        return;
-    uint32_t count = 0, bytes = 0;
-    for (; count < in->count && count < RAFT_BATCH; count++) {
-        if (in->entries[count].index != p->next + count)
-            return;
-        bytes += in->entries[count].len;
-        if (count > 0 && bytes > RAFT_BATCH_BYTES)
-            break;
-    }
-    put_append(r, i, in->index, in->term, in->entries, count, out);
-    sent_entries(r, p, count);
-}
-
-static void on_chunk(struct raft *r, const struct raft_input *in, uint32_t i, struct raft_out *out)
-{
-    struct raft_peer *p = &r->peer[i];
-    if (p->state != RAFT_SNAPSHOTTING || in->total == 0)
-        return;
-    p->snapshot_index = in->index;
-    p->snapshot_offset = in->offset;
-    p->waiting = true;
-    p->sent_ms = r->now_ms;
-    struct raft_msg *m = raft_put(r, out, RAFT_SNAPSHOT, &r->config.server[i]);
-    m->index = in->index;
-    m->log_term = in->term;
-    m->offset = in->offset;
-    m->total = in->total;
-    m->data = in->data;
-    m->count = in->count;
-    m->stamp = r->now_ms;
-}
-
 void raft_lead_input(struct raft *r, const struct raft_input *in, struct raft_out *out)
 {
     int i = raft_slot_of(&r->config, in->num);
-    if (r->role != RAFT_LEADER) {
+    if (r->role != RAFT_LEADER)
         out->err = ERR_NOTLEADER;
-    } else if (in->type == RAFT_READ || in->type == RAFT_CHUNK) {
-        if (i < 0)
-            out->err = ERR_NOTFOUND;
-        else if (in->type == RAFT_READ)
-            on_read(r, in, (uint32_t)i, out);
-        else
-            on_chunk(r, in, (uint32_t)i, out);
-    } else if (r->transfer_to != 0) {
+    else if (in->type == RAFT_SUPPLY && i >= 0)
+        supply(r, in, (uint32_t)i, out);
+    else if (in->type == RAFT_SUPPLY)
+        out->err = ERR_NOTFOUND;
+    else if (r->transfer_to != 0)
         out->err = ERR_BUSY;
-    } else if (in->type == RAFT_PROPOSE) {
+    else if (in->type == RAFT_PROPOSE)
         propose(r, in, out);
-    } else if (in->type == RAFT_CHANGE) {
-        change(r, in, out);
-    } else {
+    else if (in->type == RAFT_ALTER)
+        alter(r, in, out);
+    else
         transfer(r, in, out);
-    }
 }

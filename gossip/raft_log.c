@@ -19,7 +19,7 @@ void raft_log_init(struct raft_log *l, uint8_t *arena, uint32_t cap)
     l->cap = cap;
 }
 
-/* Everything up to index is elsewhere (applied on disk, or in a snapshot). */
+/* Everything up to index is elsewhere (on disk, or in a snapshot). */
 void raft_log_reset(struct raft_log *l, uint64_t index, uint64_t term)
 {
     l->prev_index = index;
@@ -79,12 +79,22 @@ bool raft_log_append(struct raft_log *l, const struct raft_entry *entry)
             l->tail = at + entry->len;
             return true;
         }
-        uint64_t first = l->prev_index + 1;
-        if (first > l->last_index || first > l->applied || first > l->durable)
+        if (!raft_log_compact(l, l->prev_index + 1))
             return false;
-        l->prev_term = slot(l, first)->term;
-        l->prev_index = first;
     }
+}
+
+/* Entries up to index leave the window, as far as they are applied and on disk. */
+bool raft_log_compact(struct raft_log *l, uint64_t index)
+{
+    uint64_t to = index < l->applied ? index : l->applied;
+    to = to < l->durable ? to : l->durable;
+    to = to < l->last_index ? to : l->last_index;
+    if (to <= l->prev_index)
+        return false;
+    l->prev_term = slot(l, to)->term;
+    l->prev_index = to;
+    return true;
 }
 
 void raft_log_truncate(struct raft_log *l, uint64_t from)

@@ -67,6 +67,8 @@ static void stream_broke(struct stream *t)
 
 static bool is_observed(const struct gossip_node *g, uint64_t num)
 {
+    if (num == g->held)
+        return true;
     for (unsigned i = 0; i < SWIM_RINGS; i++) {
         const struct swim_member *m = swim_observed(g->swim, i);
         if (m != NULL && m->m.num == num)
@@ -84,6 +86,15 @@ static void hold_observed(struct gossip_node *g)
         if (m != NULL && m->m.state == MEMBER_ALIVE)
             tcp_hold(g, m);
     }
+    gossip_hold(g, g->held);
+}
+
+void gossip_hold(struct gossip_node *g, uint64_t num)
+{
+    const struct swim_member *m = num == 0 ? NULL : swim_find(g->swim, num);
+    g->held = num;
+    if (m != NULL && m->m.state == MEMBER_ALIVE && !m->m.self)
+        (void)tcp_hold(g, m);
 }
 
 void tcp_tick(struct gossip_node *g, uint64_t now)

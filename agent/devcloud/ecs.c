@@ -36,7 +36,8 @@ const struct operation ecs_operations[] = {
     {NULL, NULL, BUCKET_NONE},
 };
 
-static void fail(struct request *req, const char *code, const char *format, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+fail(struct request *req, const char *code, const char *format, va_list args)
 {
     char text[256];
 

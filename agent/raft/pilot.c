@@ -53,6 +53,28 @@ static void look_at_servers(const struct raft_uv *r, uint64_t now_ms, struct vot
     }
 }
 
+/* The core takes it once the servers that it needs have answered what was sent after now. */
+static void change(struct raft_uv *r, uint64_t now_ms, const struct voters_action *action)
+{
+    static const char *const names[] = {"", "add learner", "promote", "demote", "remove"};
+    uint64_t before = r->core.config.index;
+    if (r->wish.since == 0 || r->wish.num != action->server.num ||
+        r->wish.change != action->change) {
+        r->wish.num = action->server.num;
+        r->wish.change = action->change;
+        r->wish.since = now_ms;
+    }
+    step(r, &(struct raft_input){.type = RAFT_ALTER,
+                                 .change = action->change,
+                                 .server = &action->server,
+                                 .since = r->wish.since});
+    if (r->core.config.index == before)
+        return;
+    r->wish.since = 0;
+    LOG(LOG_INFO, "raft_voters", action->why, LS("change", names[action->change]),
+        LS("member", action->server.id));
+}
+
 void pilot_tick(struct raft_uv *r, uint64_t now_ms)
 {
     struct voters_input in = {.self = r->self.num, .config = &r->core.config};
@@ -68,15 +90,14 @@ void pilot_tick(struct raft_uv *r, uint64_t now_ms)
     look_at_servers(r, now_ms, &in);
     voters_decide(&in, &action);
     free(agents);
+    if (action.verb != VOTERS_CHANGE)
+        r->wish.since = 0;
     if (action.verb == VOTERS_TRANSFER) {
         LOG(LOG_INFO, "raft_transfer", action.why, LS("member", r->self.id));
         step(r, &(struct raft_input){.type = RAFT_TRANSFER});
     } else if (action.verb == VOTERS_CHANGE) {
-        static const char *const names[] = {"", "add learner", "promote", "demote", "remove"};
-        LOG(LOG_INFO, "raft_voters", action.why, LS("change", names[action.change]),
-            LS("member", action.server.id));
-        step(r, &(struct raft_input){
-                    .type = RAFT_CHANGE, .change = action.change, .server = &action.server});
+        change(r, now_ms, &action);
+        r->pilot_at = 0; /* not taken yet, or there may be more to do */
     }
 }
 

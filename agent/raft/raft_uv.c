@@ -12,7 +12,6 @@
 #include "agent/base/log.h"
 #include "agent/raft/raft_uv_int.h"
 
-#define ARENA_BYTES (4u << 20)
 #define TRANSFER_TIMEOUT_MS 3000u
 
 _Static_assert(ARENA_BYTES >= 4 * RAFT_ENTRY_MAX, "the window holds a few of the largest entries");
@@ -103,6 +102,7 @@ void raft_uv_publish(struct raft_uv *r)
     r->role_told = role;
     r->term_told = term;
     r->leader_told = leader;
+    gossip_hold(r->o.gossip, step_is_server(r) ? leader : 0);
     if (r->transfer_until_ms != 0 && leader != 0 && leader != r->self.num)
         finish_transfer(r, 0);
     if (leads_now)
@@ -153,8 +153,8 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
     }
     if (kind != FRAME_RAFT || raft_msg_decode(data + FRAME_HEAD, len - FRAME_HEAD, &m, entries) < 0)
         return;
-    if (m.from != from || m.to != r->self.num) /* gossip proved who sent it */
-        return;
+    m.from = from; /* gossip proved it */
+    m.to = r->self.num;
     if (r->cluster_id == 0 && !join_cluster(r, cluster_id, &m))
         return;
     if (cluster_id == r->cluster_id && r->superseded == 0)
@@ -243,8 +243,10 @@ static int load(struct raft_uv *r, struct errmsg *e)
         config.index = index;
     }
     step_core_init(r, &disk, len > 0 ? &config : NULL);
-    if (disk.last_index > disk.applied_index)
-        err = store_log_read(r->o.store, disk.applied_index + 1, disk.last_index, load_entry, r);
+    if (disk.last_index > disk.base_index)
+        err = store_log_read(r->o.store, disk.base_index + 1, disk.last_index, load_entry, r);
+    if (err == 0 && r->core.log.last_index < disk.applied_index)
+        err = ERR_CORRUPT;
     if (err == 0)
         err = load_boot(r);
     if (err == 0)
@@ -271,7 +273,6 @@ static void release_all(struct raft_uv *r)
         r->held_first = next;
     }
     hello_free(r);
-    buf_fini(&r->snapshot_in);
     buf_fini(&r->snapshot_out);
     buf_fini(&r->batch.bytes);
     free(r->arena);
@@ -304,7 +305,7 @@ int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options, 
     if (r == NULL || timer == NULL)
         goto no_memory;
     r->o = *options;
-    r->o.election_ms = options->election_ms == 0 ? 700 : options->election_ms;
+    r->o.election_ms = options->election_ms == 0 ? 500 : options->election_ms;
     r->o.heartbeat_ms = options->heartbeat_ms == 0 ? 100 : options->heartbeat_ms;
     r->o.bootstrap_wait_ms = options->bootstrap_wait_ms == 0 ? 5000 : options->bootstrap_wait_ms;
     if (r->o.election_ms <= 2 * r->o.heartbeat_ms) {
@@ -322,8 +323,7 @@ int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options, 
     r->self.num = self->num;
     memcpy(r->self.id, self->id, sizeof(r->self.id));
     map_init(&r->peers);
-    buf_init(&r->snapshot_in, GOSSIP_MESSAGE_MAX);
-    buf_init(&r->snapshot_out, GOSSIP_MESSAGE_MAX);
+    buf_init(&r->snapshot_out, SNAPSHOT_BYTES_MAX);
     buf_init(&r->batch.bytes, PENDING_BYTES_MAX);
     int err = load(r, e);
     if (err == 0)
@@ -434,6 +434,7 @@ void raft_uv_set_expect(struct raft_uv *r, unsigned expect)
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
 {
     if (m->state == MEMBER_LEFT || m->state == MEMBER_FAILED) {
+        raft_uv_suspect(r, m->num);
         r->pilot_at = 0; /* a voter that left is replaced before its silence costs the quorum */
         if (m->num == r->known_leader)
             r->known_leader = 0;
@@ -446,6 +447,12 @@ void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
     if (m->state == MEMBER_ALIVE && !m->self && r->cluster_id != 0 && r->former_count > 0)
         hello_tell(r, m->num);
     pilot_tick(r, clock_mono_ms());
+}
+
+void raft_uv_suspect(struct raft_uv *r, uint64_t num)
+{
+    if (!r->closing)
+        step(r, &(struct raft_input){.type = RAFT_SUSPECT, .num = num});
 }
 
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)

@@ -35,7 +35,7 @@ struct raft_uv_options {
     bool candidate;      /* role = candidate | member */
     unsigned expect;     /* form the first configuration when this many candidates are seen */
     uint64_t bootstrap_wait_ms; /* ... steadily for so long; 0: 5,000 */
-    uint64_t election_ms;       /* 0: 700 (drawn from 700-1,400) */
+    uint64_t election_ms;       /* 0: 500; see raft_options */
     uint64_t heartbeat_ms;      /* 0: 100 */
     uint64_t seed;
 
@@ -85,6 +85,9 @@ void raft_uv_set_expect(struct raft_uv *r, unsigned expect);
 void raft_uv_set_leaving(struct raft_uv *r, bool leaving);
 /* A member changed (from gossip's on_member). */
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m);
+/* A member's process seems to have died (its connection broke). A hint: if it leads, the next
+ * election begins as soon as the time-outs allow. */
+void raft_uv_suspect(struct raft_uv *r, uint64_t num);
 /* Step down in favour of the best other voter; done 0 once another leads. */
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg) MUST_CHECK;
 /* The operator says that a majority of the voters is gone for good: a new cluster of one voter,

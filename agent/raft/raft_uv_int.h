@@ -14,7 +14,8 @@
 #define HELD_MAX 4096u
 #define PENDING_ROWS_MAX 4096u
 #define PENDING_BYTES_MAX (16u << 20)
-#define CHUNK_BYTES (256u * 1024)
+#define ARENA_BYTES (4u << 20)
+#define SNAPSHOT_BYTES_MAX (GOSSIP_MESSAGE_MAX - FRAME_HEAD - RAFT_HEAD_MAX)
 #define LOG_TRAIL 1000u        /* entries that compaction leaves for slow servers */
 #define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
@@ -71,7 +72,8 @@ struct raft_uv {
     bool rewrite; /* a write of rows failed: the next one writes them all */
     bool applying, compacting, stepping;
     struct raft_rows snapshot_rows;
-    struct buf snapshot_in, snapshot_out;
+    uint64_t base_index, compact_to; /* of the log on disk */
+    struct buf snapshot_out;
     uint64_t snapshot_index, snapshot_term, snapshot_used_ms;
 
     struct waiter waiter[WAITERS_MAX];
@@ -87,6 +89,10 @@ struct raft_uv {
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
+    struct { /* the change that the autopilot wants, and since when */
+        enum raft_change change;
+        uint64_t num, since;
+    } wish;
     uint64_t conflict_id, conflict_ms;
     char conflict_with[AGENT_ID_MAX];
     int disk_err;

@@ -76,7 +76,6 @@ static void forget_messages(struct raft_uv *r)
     r->held_last = &r->held_first;
     r->held_count = 0;
     r->snapshot_index = 0;
-    buf_fini(&r->snapshot_in);
     buf_fini(&r->snapshot_out);
     buf_clear(&r->batch.bytes);
     r->batch.count = 0;
@@ -177,7 +176,7 @@ static int write_recovered(struct raft_uv *r, const struct raft_rows *rows)
     raft_config_encode(&r->applied_config, &b);
     struct store_log_write w = {.set_hard_state = true,
                                 .term = r->applied_term,
-                                .truncate_from = r->core.log.base_index + 1,
+                                .truncate_from = 1,
                                 .replace_intent = true,
                                 .intent = rows->rows,
                                 .intent_count = rows->count,
@@ -243,6 +242,8 @@ static void on_blank(void *arg, int err)
     if (err == 0)
         err = store_log_load(r->o.store, &disk);
     if (err == 0 && !r->closing) {
+        disk.base_index = disk.applied_index; /* its entries are of no use */
+        disk.base_term = disk.applied_term;
         step_core_init(r, &disk, NULL);
         r->applied_config = (struct raft_config){0};
         LOG_MSG(LOG_INFO, "raft_rejoin", "this agent forgot its former cluster and joins anew");

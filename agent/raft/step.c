@@ -21,19 +21,11 @@ static void transmit(struct raft_uv *r, uint64_t to, bool stream, const uint8_t 
         (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, len);
 }
 
-/* Entries and chunks go in order on the stream; so do heartbeats behind entries that are not
- * answered yet, for one that overtook them would be refused. The rest are datagrams: a stalled
- * stream must not cost a vote or the lease. */
-static bool wants_stream(const struct raft_uv *r, const struct raft_msg *m)
+/* Entries and snapshots go in order on the stream, all else as datagrams: a stalled stream must not
+ * cost a vote or the lease. */
+static bool wants_stream(const struct raft_msg *m)
 {
-    if (m->type == RAFT_SNAPSHOT)
-        return true;
-    if (m->type != RAFT_APPEND)
-        return false;
-    for (uint32_t i = 0; i < r->core.config.count; i++)
-        if (r->core.config.server[i].num == m->to)
-            return m->count > 0 || (m->index > r->core.peer[i].match && m->index != 0);
-    return false;
+    return m->type == RAFT_SNAPSHOT || (m->type == RAFT_APPEND && m->count > 0);
 }
 
 static void send_msg(struct raft_uv *r, const struct raft_msg *m)
@@ -45,7 +37,7 @@ static void send_msg(struct raft_uv *r, const struct raft_msg *m)
     struct held *h = malloc(sizeof(*h) + len);
     if (h == NULL)
         return;
-    *h = (struct held){.gate = m->gate, .to = m->to, .stream = wants_stream(r, m), .len = len};
+    *h = (struct held){.gate = m->gate, .to = m->to, .stream = wants_stream(m), .len = len};
     struct wbuf w;
     wbuf_init(&w, h->bytes, len);
     wbuf_u8(&w, FRAME_RAFT);
@@ -241,7 +233,7 @@ static void write_rows(struct raft_uv *r)
     struct wbuf cb;
     if (b->flying || r->closing || clock_mono_ms() < r->retry_at || (b->index == 0 && !r->rewrite))
         return;
-    if (r->core.snapshot_dirty || r->core.snapshot_flying)
+    if (raft_is_restoring(&r->core))
         return; /* its own write brings all rows */
     if (r->rewrite && all_rows(r, &all) < 0) {
         r->retry_at = clock_mono_ms() + RETRY_MS;
@@ -337,77 +329,26 @@ static int take_term(void *arg, const struct store_log_entry *entry)
 static void on_compacted(void *arg, int err)
 {
     struct raft_uv *r = arg;
-    struct store_log_state disk;
     r->compacting = false;
-    if (err == 0 && store_log_load(r->o.store, &disk) == 0)
-        step(r, &(struct raft_input){
-                    .type = RAFT_COMPACTED, .index = disk.base_index, .term = disk.base_term});
+    if (err == 0)
+        r->base_index = r->compact_to;
     raft_uv_op_done(r);
 }
 
 static void compact(struct raft_uv *r)
 {
     uint64_t applied = r->core.log.applied, term = 0;
-    if (r->compacting || r->closing || applied < r->core.log.base_index + 2 * LOG_TRAIL)
+    if (r->compacting || r->closing || applied < r->base_index + 2 * LOG_TRAIL)
         return;
     uint64_t to = applied - LOG_TRAIL;
     if (store_log_read(r->o.store, to, to, take_term, &term) < 0 || term == 0)
         return;
     struct store_log_write w = {.compact_to = to, .base_term = term};
+    r->compact_to = to;
     r->compacting = log_write(r, &w, on_compacted) == 0;
 }
 
-/* ---- reads and snapshots ----------------------------------------------------------------- */
-
-struct reading {
-    struct raft_entry entry[RAFT_BATCH + 1];
-    size_t at[RAFT_BATCH + 1];
-    uint32_t count;
-    struct buf bytes;
-};
-
-static int take_entry(void *arg, const struct store_log_entry *entry)
-{
-    struct reading *rd = arg;
-    size_t at = rd->bytes.len;
-    if (entry->len > 0 && buf_put(&rd->bytes, entry->data, entry->len) < 0)
-        return 1; /* enough for this time */
-    rd->at[rd->count] = at;
-    rd->entry[rd->count++] = (struct raft_entry){
-        .index = entry->index, .term = entry->term, .type = entry->type, .len = entry->len};
-    return 0;
-}
-
-static void serve_read(struct raft_uv *r, const struct raft_want *want)
-{
-    struct store_log_state disk;
-    struct reading *rd = calloc(1, sizeof(*rd));
-    if (rd == NULL || store_log_load(r->o.store, &disk) < 0 || want->index < disk.base_index ||
-        want->index >= disk.last_index) {
-        free(rd);
-        return;
-    }
-    buf_init(&rd->bytes, RAFT_BATCH_BYTES + 2 * RAFT_ENTRY_MAX);
-    bool at_base = want->index == disk.base_index;
-    uint64_t first = at_base ? want->index + 1 : want->index;
-    uint64_t last =
-        want->index + RAFT_BATCH < disk.last_index ? want->index + RAFT_BATCH : disk.last_index;
-    int err = store_log_read(r->o.store, first, last, take_entry, rd);
-    uint32_t skip = at_base ? 0 : 1;
-    if (err == 0 && rd->count > skip) {
-        for (uint32_t i = 0; i < rd->count; i++) /* the buffer may have moved while it grew */
-            rd->entry[i].data =
-                rd->entry[i].len == 0 ? NULL : (const uint8_t *)rd->bytes.data + rd->at[i];
-        step(r, &(struct raft_input){.type = RAFT_READ,
-                                     .num = want->num,
-                                     .index = want->index,
-                                     .term = at_base ? disk.base_term : rd->entry[0].term,
-                                     .entries = rd->entry + skip,
-                                     .count = rd->count - skip});
-    }
-    buf_fini(&rd->bytes);
-    free(rd);
-}
+/* ---- snapshots ---------------------------------------------------------------------------- */
 
 /* A snapshot: index of the configuration u64, its length u16, its bytes, the state. */
 static int make_snapshot(struct raft_uv *r)
@@ -431,33 +372,28 @@ static int make_snapshot(struct raft_uv *r)
     return err;
 }
 
-static void serve_snapshot(struct raft_uv *r, const struct raft_want *want)
+/* Made anew unless the last one is still recent: servers that join together share it. */
+static void serve_snapshot(struct raft_uv *r, uint64_t num)
 {
-    if (want->index == 0 || want->index != r->snapshot_index)
-        if ((r->snapshot_index == 0 || r->snapshot_index < r->core.log.base_index ||
-             want->index == 0) &&
-            make_snapshot(r) < 0)
-            return;
-    bool same = want->index == r->snapshot_index && want->offset < r->snapshot_out.len;
-    size_t at = same ? (size_t)want->offset : 0;
-    size_t len = r->snapshot_out.len - at < CHUNK_BYTES ? r->snapshot_out.len - at : CHUNK_BYTES;
+    bool old = r->snapshot_index == 0 || r->snapshot_index + RAFT_AHEAD < r->core.log.applied ||
+               r->snapshot_index < r->core.log.prev_index;
+    if (r->applied > r->core.log.applied || (old && make_snapshot(r) < 0))
+        return; /* asked again with the next heartbeat */
     r->snapshot_used_ms = clock_mono_ms();
-    step(r, &(struct raft_input){.type = RAFT_CHUNK,
-                                 .num = want->num,
+    step(r, &(struct raft_input){.type = RAFT_SUPPLY,
+                                 .num = num,
                                  .index = r->snapshot_index,
                                  .term = r->snapshot_term,
-                                 .offset = at,
-                                 .total = r->snapshot_out.len,
-                                 .data = (const uint8_t *)r->snapshot_out.data + at,
-                                 .count = (uint32_t)len});
+                                 .data = (const uint8_t *)r->snapshot_out.data,
+                                 .count = (uint32_t)r->snapshot_out.len});
 }
 
-static int load_snapshot(struct raft_uv *r, const struct raft_incoming *in,
+static int load_snapshot(struct raft_uv *r, const struct raft_snapshot *in,
                          struct raft_config *config)
 {
     struct rbuf b;
     struct raft_rows rows = {0};
-    rbuf_init(&b, r->snapshot_in.data, r->snapshot_in.len);
+    rbuf_init(&b, in->data, in->len);
     uint64_t config_index = rbuf_u64(&b);
     uint16_t config_len = rbuf_u16(&b);
     const uint8_t *bytes = rbuf_bytes(&b, config_len);
@@ -478,30 +414,18 @@ static int load_snapshot(struct raft_uv *r, const struct raft_incoming *in,
     return 0;
 }
 
-static void take_chunk(struct raft_uv *r, const struct raft_incoming *in)
+static void take_snapshot(struct raft_uv *r, const struct raft_snapshot *in)
 {
     struct raft_config config = {0};
-    if (in->offset == 0)
-        buf_clear(&r->snapshot_in);
-    if (r->snapshot_in.len != in->offset)
-        return; /* the core asked for this offset; a lost buffer begins again with the next one */
-    int err = buf_put(&r->snapshot_in, in->data, in->len);
-    if (!in->complete)
-        return;
-    if (err == 0)
-        err = load_snapshot(r, in, &config);
-    if (err < 0)
+    int err = load_snapshot(r, in, &config);
+    if (err < 0) {
         LOG(LOG_ERROR, "raft_snapshot", "the leader's snapshot could not be loaded",
             LS("error", err_text(err)));
-    else
-        LOG(LOG_INFO, "raft_snapshot", "loaded the leader's snapshot", LU("index", in->index));
-    struct raft_input restored = {.type = RAFT_RESTORE,
-                                  .index = in->index,
-                                  .term = in->term,
-                                  .config = &config,
-                                  .count = err == 0};
-    step(r, &restored);
-    buf_fini(&r->snapshot_in);
+        return;
+    }
+    LOG(LOG_INFO, "raft_snapshot", "loaded the leader's snapshot", LU("index", in->index));
+    step(r, &(struct raft_input){
+                .type = RAFT_RESTORE, .index = in->index, .term = in->term, .config = &config});
 }
 
 /* ---- the step ------------------------------------------------------------------------------ */
@@ -512,17 +436,15 @@ static void perform(struct raft_uv *r, struct raft_out *out)
     for (uint32_t i = 0; i < out->msg_count; i++)
         send_msg(r, &out->msg[i]);
     release(r);
-    if (out->incoming.any)
-        take_chunk(r, &out->incoming);
-    for (uint32_t i = 0; i < out->want_count; i++) {
-        if (out->want[i].snapshot)
-            serve_snapshot(r, &out->want[i]);
-        else
-            serve_read(r, &out->want[i]);
-    }
+    if (out->snapshot.index != 0)
+        take_snapshot(r, &out->snapshot);
+    for (uint32_t i = 0; i < r->core.config.count; i++)
+        if ((out->snapshot_for >> i & 1) != 0)
+            serve_snapshot(r, r->core.config.server[i].num);
 }
 
-/* Steps nest (a want is answered by a step): the first one has r->out, inner ones their own. */
+/* Steps nest (a snapshot is supplied and loaded by a step): the first one has r->out, inner ones
+ * their own. */
 void step(struct raft_uv *r, const struct raft_input *in)
 {
     bool outer = !r->stepping;
@@ -612,15 +534,15 @@ void step_core_init(struct raft_uv *r, const struct store_log_state *disk,
                              .heartbeat_ms = r->o.heartbeat_ms,
                              .seed = prng_next(&r->rng),
                              .arena = r->arena,
-                             .arena_len = 4u << 20,
+                             .arena_len = ARENA_BYTES,
                              .term = disk->term,
                              .vote = disk->vote,
                              .base_index = disk->base_index,
                              .base_term = disk->base_term,
                              .applied_index = disk->applied_index,
-                             .applied_term = disk->applied_term,
                              .config = config};
     raft_init(&r->core, clock_mono_ms(), &o);
+    r->base_index = disk->base_index;
     r->applied = r->applied_disk = disk->applied_index;
     r->applied_term = disk->applied_term;
     if (config != NULL)

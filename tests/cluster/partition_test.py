@@ -18,7 +18,7 @@ GROUP = "daemon:web"
 HOSTS = ["cloud"] + [f"a{i + 1}" for i in range(AGENTS)]
 ACTS = ("StartTask", "StopTask", "RunTask")
 # After this the old leader's lease is over whatever the machine does; the lease itself is shorter
-# than an election time-out (0.7 s).
+# than silence is borne before an election (0.7 s).
 LEASE_S = 5
 
 

@@ -131,7 +131,7 @@ static void make_raft(void)
         {.index = 8, .term = 2, .type = RAFT_NOOP},
         {.index = 9, .term = 3, .type = RAFT_COMMAND, .len = 2, .data = (const uint8_t *)"{}"},
         {.index = 10, .term = 3, .type = RAFT_CONFIG, .len = (uint32_t)config_len, .data = config}};
-    for (uint8_t type = RAFT_PREVOTE; type < RAFT_MSG_END; type++) {
+    for (uint8_t type = RAFT_VOTE; type < RAFT_MSG_END; type++) {
         struct raft_msg m = {.type = type,
                              .from = 1,
                              .to = 2,
@@ -148,7 +148,6 @@ static void make_raft(void)
         } else if (type == RAFT_SNAPSHOT) {
             m.count = 4;
             m.data = (const uint8_t *)"part";
-            m.total = 4;
         }
         wbuf_init(&w, bytes, sizeof bytes);
         raft_msg_encode(&m, &w);

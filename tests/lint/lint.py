@@ -199,6 +199,22 @@ def check_format(files):
                 breach(m.group(1), m.group(2), "not as clang-format would have it")
 
 
+def check_tidy(build):
+    """clang-tidy's checks for bugs (.clang-tidy), on the product."""
+    files = [f for f in tracked(*(f"{d}/*.c" for d in PRODUCT)) if os.path.exists(f)]
+    cmd = ["clang-tidy", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
+    here = os.getcwd() + "/"
+    half = (len(files) + 1) // 2
+    runs = [subprocess.Popen(cmd + part, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             text=True) for part in (files[:half], files[half:])]
+    for run in runs:
+        out = run.communicate()[0]
+        for m in re.finditer(r"^(\S+?):(\d+):\d+: (?:error|warning): (.*)$", out, re.M):
+            breach(m.group(1).removeprefix(here), m.group(2), m.group(3))
+        if run.returncode and not breaches:
+            breach(".clang-tidy", 1, f"clang-tidy ended with {run.returncode}")
+
+
 def check_tree():
     top = {f.split("/")[0] for f in tracked() if "/" in f}
     extra = top - {"agent", "gossip", "store", "scheduler", "packaging", "tests", "docs", ".ci"}
@@ -227,6 +243,7 @@ def main():
     check_tree()
     if not args.no_format:
         check_format([f for f in files if not f.endswith(".def")])
+        check_tidy(args.build)
     for line in breaches:
         print(line)
     print(f"lint: {len(files)} files, {len(breaches)} breaches")

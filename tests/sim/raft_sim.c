@@ -14,9 +14,14 @@
 #include "tests/sim/raft_world.h"
 
 struct storm { /* per 1,000 and 20 ms step */
-    uint32_t crash, cut, pair, one_way, pause, change, transfer, wipe, propose, retire;
+    uint32_t crash, cut, pair, one_way, pause, change, transfer, wipe, propose, retire, suspect;
     uint32_t batch;
     uint64_t wiped; /* node + 1 that came back with another disk and is not replaced yet */
+    struct {        /* a change that its leader has not taken yet */
+        uint32_t leader, who;
+        enum raft_change change;
+        uint64_t disk, since, until_us; /* until_us 0: none */
+    } wish;
 };
 
 static uint64_t draw(struct world *w, uint64_t bound)
@@ -49,6 +54,7 @@ static void draw_profile(struct world *w, struct storm *s)
     s->wipe = sometimes(w, 10);
     s->propose = 5 + (uint32_t)draw(w, draw(w, 3) == 0 ? 30 : 900);
     s->retire = sometimes(w, 30);
+    s->suspect = sometimes(w, 100);
     s->batch = batches[draw(w, 4)];
     bool drift = draw(w, 2) == 0; /* time is still 0: no clock jumps */
     for (uint32_t i = 0; drift && i < w->count; i++)
@@ -58,6 +64,28 @@ static void draw_profile(struct world *w, struct storm *s)
 static bool hits(struct world *w, uint32_t chance)
 {
     return draw(w, 1000) < chance;
+}
+
+static void want_change(struct world *w, struct storm *s, uint32_t leader, enum raft_change change,
+                        uint32_t who, uint64_t disk)
+{
+    if (s->wish.until_us > w->now_us)
+        return;
+    s->wish.leader = leader;
+    s->wish.change = change;
+    s->wish.who = who;
+    s->wish.disk = disk;
+    s->wish.since = world_clock(w, leader);
+    s->wish.until_us = w->now_us + 2000000;
+}
+
+static void ask_for_change(struct world *w, struct storm *s)
+{
+    uint32_t l = s->wish.leader;
+    if (s->wish.until_us <= w->now_us || !w->node[l].up)
+        return;
+    if (world_change(w, l, s->wish.change, s->wish.who, s->wish.disk, s->wish.since) == 0)
+        s->wish.until_us = 0;
 }
 
 /* The disk that was lost counts as a dead server until the leader took it out; a second one
@@ -72,37 +100,38 @@ static void replace_wiped(struct world *w, struct storm *s, int leader)
     if (server == NULL)
         s->wiped = 0;
     else if (server->disk != w->node[who].disk.id)
-        (void)world_change(w, (uint32_t)leader, RAFT_REMOVE, who, server->disk);
+        want_change(w, s, (uint32_t)leader, RAFT_REMOVE, who, server->disk);
 }
 
-static void change_something(struct world *w, int leader)
+static void change_something(struct world *w, struct storm *s, int leader)
 {
     uint32_t who = (uint32_t)draw(w, w->count);
     const struct raft *r = &w->node[leader].raft;
-    const struct raft_server *s = raft_find(&r->config, who + 1);
+    const struct raft_server *server = raft_find(&r->config, who + 1);
     enum raft_change change = RAFT_ADD_LEARNER;
-    if (s != NULL && s->voter)
+    if (server != NULL && server->voter)
         change = draw(w, 3) == 0 ? RAFT_DEMOTE : RAFT_REMOVE;
-    else if (s != NULL)
+    else if (server != NULL)
         change = draw(w, 4) == 0 ? RAFT_REMOVE : RAFT_PROMOTE;
-    (void)world_change(w, (uint32_t)leader, change, who,
-                       s != NULL ? s->disk : w->node[who].disk.id);
+    want_change(w, s, (uint32_t)leader, change, who,
+                server != NULL ? server->disk : w->node[who].disk.id);
 }
 
 static void may_wipe(struct world *w, struct storm *s)
 {
     uint32_t who = (uint32_t)draw(w, w->count);
     int leader = world_leader(w);
-    if (s->wiped != 0 || leader < 0 || leader == (int)who)
+    if (s->wiped != 0 || leader < 0 || leader == (int)who || s->wish.until_us > w->now_us)
         return;
-    /* Only with three voters everywhere, all alive and settled: one loss is what is promised. */
+    /* Only with three voters, all alive and agreed on that, and no leader about to change it: one
+     * loss is what is promised, and a loss between the answer that a change rests on and the
+     * change itself is a loss in the new configuration. */
     const struct raft *r = &w->node[leader].raft;
     for (uint32_t i = 0; i < w->count; i++) {
         const struct raft *other = &w->node[i].raft;
-        if (!w->node[i].up || other->config.index != other->config_before.index ||
-            (other->config.count > 0 && raft_voter_count(&other->config) < 3))
-            if (raft_find(&r->config, i + 1) != NULL)
-                return;
+        if (raft_find(&r->config, i + 1) != NULL &&
+            (!w->node[i].up || other->config.index != r->config.index || other->term != r->term))
+            return;
     }
     if (raft_voter_count(&r->config) < 3 || r->commit != r->log.last_index ||
         r->config.index > r->commit)
@@ -132,6 +161,8 @@ static void blow(struct world *w, struct storm *s)
         w->node[a].pause_until_us = w->now_us + draw(w, 1500000);
     if (hits(w, s->wipe))
         may_wipe(w, s);
+    if (hits(w, s->suspect) && w->node[a].up)
+        world_step(w, a, &(struct raft_input){.type = RAFT_SUSPECT, .num = w->node[a].raft.leader});
     int leader = world_leader(w);
     if (leader < 0 || w->failed)
         return;
@@ -147,7 +178,8 @@ static void blow(struct world *w, struct storm *s)
     if (s->wiped != 0 && hits(w, 200))
         replace_wiped(w, s, leader);
     else if (hits(w, s->change))
-        change_something(w, leader);
+        change_something(w, s, leader);
+    ask_for_change(w, s);
     if (hits(w, s->transfer))
         world_step(w, l, &(struct raft_input){.type = RAFT_TRANSFER});
     if (hits(w, s->retire) && w->node[l].raft.config.index <= w->node[l].raft.commit &&

@@ -88,6 +88,7 @@ static void deliver(struct world *w, uint32_t from, uint64_t to, const uint8_t *
         push(w, (struct world_event){.at_us = w->now_us + delay,
                                      .kind = EVENT_MESSAGE,
                                      .node = (uint8_t)(to - 1),
+                                     .from = (uint8_t)from,
                                      .bytes = copy,
                                      .len = len});
     }
@@ -165,8 +166,7 @@ static void post_persist(struct world *w, uint32_t i)
     write->persist = p;
     write->state = n->state;
     write->config = n->config;
-    if (p.snapshot)
-        memcpy(&write->chain, n->snapshot_in + 8, 8);
+    write->chain = n->chain_in;
     if (p.first <= p.last) {
         write->entry = calloc(p.last - p.first + 1, sizeof(*write->entry));
         ENSURE(write->entry != NULL);
@@ -290,75 +290,39 @@ static void apply(struct world *w, uint32_t i)
 }
 
 /* A snapshot is: state, chain, index of the configuration, configuration. */
-static void make_snapshot(struct world_node *n)
+static void supply(struct world *w, uint32_t i, uint64_t num)
 {
+    const struct world_disk *d = &w->node[i].disk;
+    uint8_t bytes[24 + RAFT_CONFIG_BYTES_MAX];
     struct wbuf b;
-    const struct world_disk *d = &n->disk;
-    wbuf_init(&b, n->snapshot_out, sizeof(n->snapshot_out));
-    wbuf_bytes(&b, &d->state, 8);
     uint64_t chain = world_chain_at(d, d->applied_index);
+    wbuf_init(&b, bytes, sizeof(bytes));
+    wbuf_bytes(&b, &d->state, 8);
     wbuf_bytes(&b, &chain, 8);
     wbuf_bytes(&b, &d->config.index, 8);
     raft_config_encode(&d->config, &b);
     ENSURE(!b.bad);
-    n->snapshot_index = d->applied_index;
-    n->snapshot_term = d->applied_term;
-    n->snapshot_len = b.len;
-}
-
-static void serve(struct world *w, uint32_t i, const struct raft_want *want)
-{
-    struct world_node *n = &w->node[i];
-    struct world_disk *d = &n->disk;
-    if (want->snapshot) {
-        if (want->index == 0 || want->index != n->snapshot_index || want->offset == 0)
-            make_snapshot(n);
-        bool same = want->index == n->snapshot_index && want->offset < n->snapshot_len;
-        uint64_t at = same ? want->offset : 0;
-        uint64_t len = n->snapshot_len - at < 64 ? n->snapshot_len - at : 64;
-        world_step(w, i,
-                   &(struct raft_input){.type = RAFT_CHUNK,
-                                        .num = want->num,
-                                        .index = n->snapshot_index,
-                                        .term = n->snapshot_term,
-                                        .offset = at,
-                                        .total = n->snapshot_len,
-                                        .data = n->snapshot_out + at,
-                                        .count = (uint32_t)len});
-        return;
-    }
-    struct raft_entry entries[RAFT_BATCH];
-    uint32_t count = 0;
-    if (want->index < d->base_index || want->index > d->last_index)
-        return;
-    uint64_t term = want->index == d->base_index ? d->base_term
-                                                 : d->entry[want->index - d->base_index - 1].term;
-    for (uint64_t k = want->index + 1; k <= d->last_index && count < RAFT_BATCH; k++) {
-        const struct world_entry *e = &d->entry[k - d->base_index - 1];
-        entries[count++] = (struct raft_entry){
-            .index = k, .term = e->term, .type = e->type, .len = e->len, .data = e->data};
-    }
     world_step(w, i,
-               &(struct raft_input){.type = RAFT_READ,
-                                    .num = want->num,
-                                    .index = want->index,
-                                    .term = term,
-                                    .entries = entries,
-                                    .count = count});
+               &(struct raft_input){.type = RAFT_SUPPLY,
+                                    .num = num,
+                                    .index = d->applied_index,
+                                    .term = d->applied_term,
+                                    .data = bytes,
+                                    .count = (uint32_t)b.len});
 }
 
-static void restore(struct world *w, uint32_t i, const struct raft_incoming *in)
+static void restore(struct world *w, uint32_t i, const struct raft_snapshot *in)
 {
     struct world_node *n = &w->node[i];
     struct raft_config config;
     uint64_t state;
-    int err = raft_config_decode(n->snapshot_in + 24, in->total - 24, &config);
-    if (err < 0) {
+    if (in->len < 24 || raft_config_decode(in->data + 24, in->len - 24, &config) < 0) {
         world_fail(w, "n%u received a broken snapshot", i + 1);
         return;
     }
-    memcpy(&config.index, n->snapshot_in + 16, 8);
-    memcpy(&state, n->snapshot_in, 8);
+    memcpy(&state, in->data, 8);
+    memcpy(&n->chain_in, in->data + 8, 8);
+    memcpy(&config.index, in->data + 16, 8);
     if (in->index > n->applied) {
         n->state = state;
         n->applied = in->index;
@@ -368,17 +332,14 @@ static void restore(struct world *w, uint32_t i, const struct raft_incoming *in)
     w->restores++;
     world_say(w, i, "loads the snapshot of index %lu", in->index);
     world_step(w, i,
-               &(struct raft_input){.type = RAFT_RESTORE,
-                                    .index = in->index,
-                                    .term = in->term,
-                                    .config = &config,
-                                    .count = 1});
+               &(struct raft_input){
+                   .type = RAFT_RESTORE, .index = in->index, .term = in->term, .config = &config});
 }
 
 void world_step(struct world *w, uint32_t i, const struct raft_input *in)
 {
     struct world_node *n = &w->node[i];
-    static struct raft_out outs[4]; /* steps nest: a want is answered by a step */
+    static struct raft_out outs[4]; /* steps nest: a snapshot is supplied and loaded by one */
     static uint32_t depth;
     ENSURE(depth < 4);
     struct raft_out *out = &outs[depth++];
@@ -388,16 +349,13 @@ void world_step(struct world *w, uint32_t i, const struct raft_input *in)
         send(w, i, &out->msg[k]);
     release(w, i);
     check_after(w, i);
-    if (out->incoming.any) {
-        ENSURE(out->incoming.offset + out->incoming.len <= sizeof(n->snapshot_in));
-        memcpy(n->snapshot_in + out->incoming.offset, out->incoming.data, out->incoming.len);
-        if (out->incoming.complete)
-            restore(w, i, &out->incoming);
-    }
-    for (uint32_t k = 0; k < out->want_count && !w->failed; k++)
-        serve(w, i, &out->want[k]);
+    if (out->snapshot.index != 0)
+        restore(w, i, &out->snapshot);
+    for (uint32_t k = 0; k < n->raft.config.count && !w->failed; k++)
+        if ((out->snapshot_for >> k & 1) != 0)
+            supply(w, i, n->raft.config.server[k].num);
     apply(w, i);
-    if (n->raft.log.applied > n->raft.log.base_index + 2 * w->profile.trailing &&
+    if (n->raft.log.applied > n->disk.base_index + 2 * w->profile.trailing &&
         n->raft.log.applied > n->compact_to + w->profile.trailing) {
         struct world_write *write = write_new(WRITE_COMPACT);
         write->index = n->raft.log.applied - w->profile.trailing;
@@ -427,7 +385,6 @@ static void boot(struct world *w, uint32_t i)
     n->state = d->state;
     n->config = d->config;
     n->role_seen = RAFT_FOLLOWER;
-    n->snapshot_index = 0;
     n->compact_to = 0;
     n->commit_seen = d->applied_index;
     struct raft_options o = {.self = n->num,
@@ -442,10 +399,9 @@ static void boot(struct world *w, uint32_t i)
                              .base_index = d->base_index,
                              .base_term = d->base_term,
                              .applied_index = d->applied_index,
-                             .applied_term = d->applied_term,
                              .config = d->config.count > 0 ? &d->config : NULL};
     raft_init(&n->raft, world_clock(w, i), &o);
-    for (uint64_t k = d->applied_index + 1; k <= d->last_index; k++) {
+    for (uint64_t k = d->base_index + 1; k <= d->last_index; k++) {
         const struct world_entry *s = &d->entry[k - d->base_index - 1];
         struct raft_entry e = {
             .index = k, .term = s->term, .type = s->type, .len = s->len, .data = s->data};
@@ -591,12 +547,15 @@ int world_propose(struct world *w, uint32_t i, uint32_t count)
     return w->node[i].raft.log.last_index > before ? 0 : ERR_BUSY;
 }
 
-int world_change(struct world *w, uint32_t i, enum raft_change change, uint32_t who, uint64_t disk)
+int world_change(struct world *w, uint32_t i, enum raft_change change, uint32_t who, uint64_t disk,
+                 uint64_t since)
 {
     struct raft_server s = {.num = who + 1, .disk = disk};
     uint64_t before = w->node[i].raft.config.index;
     snprintf(s.id, sizeof(s.id), "n%u", who + 1);
-    world_step(w, i, &(struct raft_input){.type = RAFT_CHANGE, .change = change, .server = &s});
+    world_step(
+        w, i,
+        &(struct raft_input){.type = RAFT_ALTER, .change = change, .server = &s, .since = since});
     if (w->node[i].raft.config.index == before)
         return ERR_BUSY;
     world_say(w, i, "change %d of n%u at index %lu", (int)change, who + 1,
@@ -612,9 +571,11 @@ static void happen(struct world *w, const struct world_event *e)
         struct raft_entry entries[RAFT_BATCH];
         int err = raft_msg_decode(e->bytes, e->len, &m, entries);
         w->hash = hash_bytes(e->bytes, e->len, w->hash);
-        if (err < 0 && m.term != 0)
+        m.from = e->from + 1u;
+        m.to = n->num;
+        if (err < 0 && m.term != 0) /* a server without a log may speak of term 0 */
             world_fail(w, "a message does not decode");
-        if (err == 0)
+        else if (err == 0)
             world_step(w, e->node, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
     } else if (e->kind == EVENT_TICK) {
         world_step(w, e->node, &(struct raft_input){.type = RAFT_TICK});
@@ -628,9 +589,7 @@ static void happen(struct world *w, const struct world_event *e)
             world_step(w, e->node, &(struct raft_input){.type = RAFT_APPLIED, .index = index});
         else
             world_step(w, e->node,
-                       &(struct raft_input){.type = RAFT_COMPACTED,
-                                            .index = n->disk.base_index,
-                                            .term = n->disk.base_term});
+                       &(struct raft_input){.type = RAFT_COMPACT, .index = n->disk.base_index});
     }
 }
 

@@ -59,14 +59,13 @@ struct world_node {
     struct world_held *held_first, **held_last;
     uint64_t applied, state;
     struct raft_config config; /* latest applied */
-    uint8_t snapshot_in[2048], snapshot_out[2048];
-    uint64_t snapshot_index, snapshot_term, snapshot_len;
+    uint64_t chain_in;         /* of the snapshot loaded last */
     enum raft_role role_seen;
     uint64_t term_seen;
 };
 struct world_event {
     uint64_t at_us, seq;
-    uint8_t kind, node;
+    uint8_t kind, node, from;
     uint64_t boot, len;
     uint8_t *bytes;
 };
@@ -105,7 +104,9 @@ void world_fini(struct world *w);
 void world_run(struct world *w, uint64_t for_us); /* until then, or until failed */
 void world_step(struct world *w, uint32_t i, const struct raft_input *in);
 int world_propose(struct world *w, uint32_t i, uint32_t count);
-int world_change(struct world *w, uint32_t i, enum raft_change change, uint32_t who, uint64_t disk);
+/* The change was decided at since, by i's clock. ERR_BUSY: ask again. */
+int world_change(struct world *w, uint32_t i, enum raft_change change, uint32_t who, uint64_t disk,
+                 uint64_t since);
 void world_crash(struct world *w, uint32_t i, uint32_t writes); /* so many queued writes land */
 void world_restart(struct world *w, uint32_t i);
 void world_wipe(struct world *w, uint32_t i);                      /* of a crashed node */

@@ -16,7 +16,8 @@ static const uint8_t key_b[1][32] = {{9, 9, 9}};
 struct node {
     struct gossip_node *g;
     char address[32];
-    unsigned failed, left, joined, bad, calls;
+    unsigned failed, left, joined, bad, calls, broken;
+    uint64_t broken_num;
     char why[300];
     char bad_why[300];
     size_t got_len;
@@ -40,6 +41,13 @@ static void on_member(void *arg, const struct gossip_member *m, enum gossip_stat
     n->joined += m->state == MEMBER_ALIVE && before == 0;
     if (m->state == MEMBER_FAILED)
         snprintf(n->why, sizeof n->why, "%s", why);
+}
+
+static void on_broken(void *arg, uint64_t num)
+{
+    struct node *n = arg;
+    n->broken++;
+    n->broken_num = num;
 }
 
 static void on_bad(void *arg, const struct sockaddr *from, const char *why)
@@ -77,6 +85,7 @@ static int make(unsigned i, const char *id, const char *cluster, const uint8_t (
                                .meta = {.zone = "z1", .version = "1"},
                                .arg = n,
                                .on_member = on_member,
+                               .on_broken = on_broken,
                                .on_bad_packet = on_bad};
     int err = gossip_create(&n->g, &o, &e);
     cr_assert_eq(err, 0, "%s", e.text);
@@ -385,6 +394,29 @@ Test(node, a_wrong_key_or_cluster_never_joins_and_says_so)
         cr_assert(i != 0 || stats.datagrams_sent == 0, "nothing is answered");
     }
     finish(3);
+}
+
+static bool all_broken(void)
+{
+    for (unsigned i = 0; i < 5; i++)
+        if (nodes[i].broken == 0)
+            return false;
+    return true;
+}
+
+/* Of a member that is held all learn at once, not only those that observe it. */
+Test(node, the_end_of_a_held_connection_is_told)
+{
+    make_cluster(6);
+    uint64_t victim = gossip_self(nodes[5].g);
+    for (unsigned i = 0; i < 5; i++)
+        gossip_hold(nodes[i].g, victim);
+    run_until(NULL, 300);
+    kill_node(5);
+    cr_assert(run_until(all_broken, 5000));
+    for (unsigned i = 0; i < 5; i++)
+        cr_assert_eq(nodes[i].broken_num, victim);
+    finish(6);
 }
 
 Test(node, a_second_agent_with_the_same_id_is_refused)

@@ -47,6 +47,18 @@ static void cut_groups(uint32_t group) /* bit i: node i stands on the other side
             w.cut[a][b] = (group >> a & 1) != (group >> b & 1);
 }
 
+/* Asks until the servers that the change needs have answered. */
+static int change(uint32_t i, enum raft_change what, uint32_t who, uint64_t disk)
+{
+    uint64_t since = world_clock(&w, i);
+    int err = world_change(&w, i, what, who, disk, since);
+    for (uint32_t ms = 0; ms < 60 && err == ERR_BUSY; ms++) {
+        world_run(&w, 1000);
+        err = world_change(&w, i, what, who, disk, since);
+    }
+    return err;
+}
+
 #define SOUND() cr_assert_not(w.failed, "%s", w.why)
 
 /* Figure 8: an entry of an earlier term that reaches a majority is not committed by that. More
@@ -109,17 +121,20 @@ Test(raft_directed, single_server_change_hole_of_2015)
     w.forced = true;
     cr_assert(elect(0));
     world_run(&w, 200000);
-    cr_assert_eq(world_change(&w, 0, RAFT_ADD_LEARNER, 4, 104), 0);
+    cr_assert_eq(change(0, RAFT_ADD_LEARNER, 4, 104), 0);
+    uint64_t since = world_clock(&w, 0);
     world_run(&w, 500000);
     cut_groups(1 << 0 | 1 << 4);
-    cr_assert_eq(world_change(&w, 0, RAFT_PROMOTE, 4, 104), 0);
+    cr_assert_eq(world_change(&w, 0, RAFT_PROMOTE, 4, 104, since), 0);
     world_run(&w, 100000);
     cr_assert(elect(1));
-    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100), ERR_BUSY,
-                 "nothing of this term is committed yet");
+    cr_assert_lt(w.node[1].raft.commit, w.node[1].raft.term_start);
+    cr_assert_not(raft_may_change(&w.node[1].raft), "nothing of this term is committed yet");
+    since = world_clock(&w, 1);
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100, since), ERR_BUSY);
     world_run(&w, 100000);
-    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100), 0, "now something is");
-    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 3, 103), ERR_BUSY, "one at a time");
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 0, 100, since), 0, "now something is");
+    cr_assert_eq(world_change(&w, 1, RAFT_REMOVE, 3, 103, since), ERR_BUSY, "one at a time");
     world_run(&w, 100000);
     world_crash(&w, 1, 10);
     world_crash(&w, 2, 10);
@@ -142,9 +157,10 @@ Test(raft_directed, removed_leader_alone_holds_its_removal)
     world_init(&w, 3, 2, 2);
     w.forced = true;
     cr_assert(elect(0));
+    uint64_t since = world_clock(&w, 0);
     world_run(&w, 200000);
     world_cut(&w, 0, 1, true);
-    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 0, 100), 0);
+    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 0, 100, since), 0);
     world_run(&w, 50000);
     world_crash(&w, 0, 10);
     cr_assert_gt(w.node[0].disk.last_index, w.node[1].disk.last_index);
@@ -153,6 +169,72 @@ Test(raft_directed, removed_leader_alone_holds_its_removal)
         world_run(&w, 1000000);
     cr_assert(leads(1), "the server that stays leads in the end");
     cr_assert_eq(w.node[1].raft.config.count, 1);
+    SOUND();
+}
+
+/* A voter that lost its disk is counted on by no change, be its last answer ever so recent; it can
+ * itself be taken out. */
+Test(raft_directed, change_does_not_count_on_a_lost_disk)
+{
+    world_init(&w, 9, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    world_crash(&w, 2, 10);
+    world_wipe(&w, 2);
+    world_restart(&w, 2);
+    cr_assert_eq(change(0, RAFT_REMOVE, 1, 101), ERR_BUSY, "the two that remain would be one");
+    cr_assert_eq(change(0, RAFT_DEMOTE, 1, 101), ERR_BUSY);
+    cr_assert_eq(world_propose(&w, 0, 1), 0);
+    world_run(&w, 100000);
+    cr_assert_eq(w.node[0].raft.commit, w.node[0].raft.log.last_index);
+    cr_assert_eq(change(0, RAFT_REMOVE, 2, 102), 0);
+    world_run(&w, 100000);
+    cr_assert_eq(change(0, RAFT_ADD_LEARNER, 2, w.node[2].disk.id), 0);
+    world_run(&w, 500000);
+    cr_assert_eq(change(0, RAFT_PROMOTE, 2, w.node[2].disk.id), 0);
+    world_run(&w, 500000);
+    cr_assert_eq(w.node[2].raft.commit, w.node[0].raft.commit);
+    SOUND();
+}
+
+/* Nor on a server that lacks what is committed. */
+Test(raft_directed, change_keeps_what_is_committed_on_a_majority)
+{
+    world_init(&w, 10, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    w.node[2].pause_until_us = w.now_us + 100000;
+    cr_assert_eq(world_propose(&w, 0, 60), 0);
+    world_run(&w, 50000);
+    cr_assert_eq(w.node[0].raft.commit, w.node[0].raft.log.last_index);
+    cr_assert_lt(w.node[0].raft.peer[2].match, w.node[0].raft.commit);
+    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 1, 101, 1), ERR_BUSY);
+    world_run(&w, 200000);
+    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 1, 101, 1), 0);
+    SOUND();
+}
+
+/* The hint that the leader is dead brings the election forward to the moment that stickiness
+ * allows, not further. */
+Test(raft_directed, suspicion_only_shortens_the_wait)
+{
+    world_init(&w, 11, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    const struct raft *r = &w.node[1].raft;
+    uint64_t before = r->election_at;
+    world_step(&w, 1, &(struct raft_input){.type = RAFT_SUSPECT, .num = 3});
+    cr_assert_eq(r->election_at, before, "it is not the leader");
+    world_step(&w, 1, &(struct raft_input){.type = RAFT_SUSPECT, .num = 1});
+    cr_assert_lt(r->election_at, before);
+    cr_assert_geq(r->election_at, r->heard_ms + r->election_ms);
+    uint64_t term = r->term;
+    for (uint32_t k = 0; k < 100; k++) { /* while it is heard, nothing comes of it */
+        world_run(&w, 20000);
+        world_step(&w, 1, &(struct raft_input){.type = RAFT_SUSPECT, .num = 1});
+    }
+    cr_assert(leads(0));
+    cr_assert_eq(r->term, term);
     SOUND();
 }
 
@@ -229,7 +311,7 @@ Test(raft_directed, disruptive_server)
     cr_assert(leads(0));
     cr_assert_eq(w.node[0].raft.term, term);
     cut_groups(1 << 3);
-    cr_assert_eq(world_change(&w, 0, RAFT_REMOVE, 3, 103), 0);
+    cr_assert_eq(change(0, RAFT_REMOVE, 3, 103), 0);
     world_run(&w, 2000000);
     memset(w.cut, 0, sizeof(w.cut));
     world_run(&w, 5000000);
@@ -254,6 +336,22 @@ Test(raft_directed, transfer_ends_the_lease)
     memset(w.cut, 0, sizeof(w.cut));
     world_run(&w, 5000000);
     cr_assert_geq(world_leader(&w), 0);
+    SOUND();
+}
+
+/* The order goes to a server that has all there is, for only that one can win. */
+Test(raft_directed, transfer_waits_for_the_target)
+{
+    world_init(&w, 12, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    w.node[1].pause_until_us = w.now_us + 100000;
+    cr_assert_eq(world_propose(&w, 0, 10), 0);
+    world_step(&w, 0, &(struct raft_input){.type = RAFT_TRANSFER, .num = 2});
+    cr_assert_not(w.node[0].raft.transfer_sent);
+    cr_assert(raft_lease(&w.node[0].raft, world_clock(&w, 0)));
+    world_run(&w, 300000);
+    cr_assert(leads(1));
     SOUND();
 }
 
@@ -295,7 +393,6 @@ static void make(struct raft *r, uint64_t term, uint64_t vote, uint64_t entries,
                              .base_index = 1,
                              .base_term = 1,
                              .applied_index = 1,
-                             .applied_term = 1,
                              .config = &c};
     raft_init(r, 1000, &o);
     for (uint64_t i = 0; i < entries; i++) {
@@ -321,25 +418,23 @@ Test(raft_core, snapshot_against_a_conflicting_suffix)
                              .term = 4,
                              .index = 6,
                              .log_term = same == 1 ? 2 : 3,
-                             .total = 1,
                              .count = 1,
                              .data = &byte};
         raft_step(&core, 2000, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
-        cr_assert(out.incoming.complete);
-        raft_step(
-            &core, 2000,
-            &(struct raft_input){
-                .type = RAFT_RESTORE, .index = 6, .term = m.log_term, .config = &c, .count = 1},
-            &out);
+        cr_assert_eq(out.snapshot.index, 6);
+        raft_step(&core, 2000,
+                  &(struct raft_input){
+                      .type = RAFT_RESTORE, .index = 6, .term = m.log_term, .config = &c},
+                  &out);
         cr_assert_eq(core.log.last_index, same == 1 ? 10 : 6, "case %d", same);
         cr_assert_eq(core.commit, 6);
-        cr_assert_eq(out.msg_count, 1);
-        cr_assert_gt(out.msg[0].gate, raft_persist_done(&core), "not before it is stored");
         struct raft_persist p;
         cr_assert(raft_persist_begin(&core, &p));
         cr_assert(p.snapshot);
         cr_assert_eq(p.truncate_from, same == 1 ? 0 : 7);
         raft_step(&core, 2001, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
+        cr_assert_eq(out.msg_count, 1, "acknowledged once it is stored");
+        cr_assert_eq(out.msg[0].index, 6);
         cr_assert_eq(raft_apply_limit(&core), 6);
     }
 }
@@ -390,6 +485,22 @@ Test(raft_core, every_small_vote)
     }
     cr_assert_gt(cases, 1000);
     cr_assert_gt(granted, 100);
+}
+
+/* Its own vote is like any other: given once it is on disk. */
+Test(raft_core, own_vote_waits_for_the_disk)
+{
+    struct raft_persist p;
+    make(&core, 3, 0, 0, 1);
+    core.config.count = 1;
+    raft_step(&core, core.election_at, &(struct raft_input){.type = RAFT_TICK}, &out);
+    cr_assert_eq(core.role, RAFT_CANDIDATE);
+    cr_assert_eq(core.term, 4);
+    cr_assert(raft_persist_begin(&core, &p));
+    cr_assert_eq(p.vote, 1);
+    cr_assert_eq(core.role, RAFT_CANDIDATE);
+    raft_step(&core, core.now_ms, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
+    cr_assert_eq(core.role, RAFT_LEADER);
 }
 
 /* A disk that refuses a write: nothing counts as stored, and the next write brings it all. */
@@ -453,7 +564,8 @@ Test(raft_core, decoder_takes_nothing_odd)
     for (size_t len = 0; len < b.len; len++) {
         uint8_t *copy = malloc(len + 1);
         memcpy(copy, bytes, len);
-        cr_assert_eq(raft_msg_decode(copy, len, &got, entries), ERR_MALFORMED, "length %zu", len);
+        int err = raft_msg_decode(copy, len, &got, entries);
+        cr_assert(err == ERR_MALFORMED || (err == 0 && got.count < 2), "length %zu", len);
         free(copy);
     }
     for (size_t at = 0; at < b.len; at++)
