@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five agents, clients that create, update (If-Match), delete and read (consistency=strong)
 environments at any agent while agents are killed and stopped: the history of every environment must
-be linearizable.
+be linearizable. `./run jepsen` goes on for 20 minutes and, as root, also parts the network (each agent
+in a namespace of its own) and fills disks (each data directory a small file system).
 
-    BLOX_SECONDS=1200 python3 tests/cluster/linear_test.py"""
+    BLOX_SECONDS=1200 BLOX_FAULTS=kill,stop,part,disk python3 tests/cluster/linear_test.py"""
+import contextlib
 import http.client
 import json
 import math
@@ -15,10 +17,13 @@ import threading
 import time
 
 import linear
+import netns
 from harness import Cluster, check, run, wait_for
 
 SECONDS = float(os.environ.get("BLOX_SECONDS", "60"))
 SEED = int(os.environ.get("BLOX_SEED", str(time.time_ns() % 1000000)))
+FAULTS = os.environ.get("BLOX_FAULTS", "kill,stop").split(",")
+DISK = "512m"
 CLIENTS = 6
 OPS_A_NAME = 60  # then a new name: short histories are quick to search
 
@@ -88,29 +93,66 @@ def client(c, histories, number, end):
         time.sleep(rng.random() * 0.05)
 
 
+def fill_disk(path):
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as f:
+        while True:
+            f.write(bytes(65536))
+
+
 def trouble(c, end):
     rng = random.Random(SEED)
-    told = {"kill": 0, "stop": 0}
+    told = dict.fromkeys(FAULTS, 0)
     while time.monotonic() < end:
         time.sleep(1 + 2 * rng.random())
         victim = (c.leader() if rng.random() < 0.6 else None) or rng.choice(c.agents)
-        if rng.random() < 0.5:
-            told["kill"] += 1
+        fault = rng.choice(FAULTS)
+        told[fault] += 1
+        if fault == "kill":
             victim.kill()
             time.sleep(2 * rng.random())
             victim.start()
-        else:
-            told["stop"] += 1
+        elif fault == "stop":
             victim.process.send(signal.SIGSTOP)
             time.sleep(0.3 + 3 * rng.random())
             victim.process.send(signal.SIGCONT)
+        elif fault == "part":
+            side = {victim.host}
+            if rng.random() < 0.5:
+                side.add(rng.choice(c.agents).host)
+            c.net.part(side, {a.host for a in c.agents} - side)
+            time.sleep(0.5 + 5 * rng.random())
+            c.net.heal()
+        else:
+            ballast = os.path.join(victim.dir, "data", "ballast")
+            fill_disk(ballast)
+            time.sleep(0.5 + 4 * rng.random())
+            os.remove(ballast)
     return told
+
+
+@contextlib.contextmanager
+def cluster():
+    """Five agents; where faults need it each on a host and a disk of its own."""
+    with contextlib.ExitStack() as stack:
+        if "part" not in FAULTS and "disk" not in FAULTS:
+            yield stack.enter_context(Cluster(agents=5, instances=5))
+            return
+        netns.skip_unless_possible()
+        net = stack.enter_context(netns.Net(["cloud"] + [f"a{i + 1}" for i in range(5)]))
+        c = netns.NetCluster(net, 5, 5)
+        for a in c.agents if "disk" in FAULTS else ():
+            data = os.path.join(a.dir, "data")
+            os.makedirs(data, mode=0o700)
+            netns.sh("mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "blox", data)
+            stack.callback(netns.sh, "umount", data)
+        with c:
+            yield c
 
 
 def test():
     linear.self_test()
     print(f"seed {SEED}")
-    with Cluster(agents=5, instances=5) as c:
+    with cluster() as c:
         c.start().wait_ready(60)
         histories = Histories()
         end = time.monotonic() + SECONDS
@@ -128,7 +170,7 @@ def test():
             json.dump(histories.ops, f)
         bad = [n for n, ops in histories.ops.items() if not linear.linearizable(list(ops))]
         print(f"{total} operations on {len(histories.ops)} environments, {histories.unknown} of "
-              f"unknown outcome, {told['kill']} kills, {told['stop']} stops")
+              f"unknown outcome; faults: {told}")
         check(not bad, f"not linearizable: {bad}; see {path}, seed {SEED}")
         check(total > 20 * SECONDS / 60, "too few operations to say anything")
 
