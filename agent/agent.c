@@ -179,6 +179,8 @@ static int start_raft(struct agent *a, struct errmsg *e)
         .bootstrap_wait_ms = a->config->raft_bootstrap_wait_ms,
         .election_ms = a->config->raft_election_ms,
         .heartbeat_ms = a->config->raft_heartbeat_ms,
+        .auto_recover = a->config->raft_auto_recover,
+        .prove_gone = gone_ask,
         .seed = random_u64(),
         .arg = a,
         .apply = flow_apply,

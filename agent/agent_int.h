@@ -164,6 +164,9 @@ void flow_on_census(void *arg, unsigned agents);
 bool flow_own_instance(struct agent *a);
 void flow_on_notice(void *arg, const char *text);
 
+/* gone.c: asks ECS, answers with raft_uv_gone. */
+int gone_ask(void *arg, const char *id);
+
 /* offers.c: applied intent -> rows. */
 void offers_put(struct agent *a, const struct store_log_intent *rows, size_t count);
 void offers_tick(struct agent *a);

@@ -14,7 +14,9 @@
 #define HELLO_BLANK 2u     /* no configuration and not bound to one */
 #define HELLO_CANDIDATE 4u /* may become a voter */
 #define HELLO_LEAVING 8u   /* its instance is about to go */
-#define HELLO_BYTES_MAX (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8)
+#define HELLO_HOLDS 16u    /* no quorum: what it could recover from follows */
+#define HELLO_BYTES_MAX                                                                            \
+    (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8 + 16)
 #define BLANK_FRESH_MS 4000u
 #define FANOUT 4u
 
@@ -69,7 +71,8 @@ static void tell(struct raft_uv *r, uint64_t to, bool ask)
     wbuf_u64(&w, cluster_known(r));
     wbuf_u8(&w,
             (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
-                      (r->o.candidate ? HELLO_CANDIDATE : 0) | (r->leaving ? HELLO_LEAVING : 0)));
+                      (r->o.candidate ? HELLO_CANDIDATE : 0) | (r->leaving ? HELLO_LEAVING : 0) |
+                      (r->lost.since != 0 ? HELLO_HOLDS : 0)));
     wbuf_u64(&w, r->disk);
     wbuf_u64(&w, leader);
     wbuf_u64(&w, leader == 0 ? 0 : server ? r->core.term : r->known_term);
@@ -92,6 +95,10 @@ static void tell(struct raft_uv *r, uint64_t to, bool ask)
     wbuf_u8(&w, (uint8_t)(r->cluster_id != 0 ? r->former_count : 0));
     for (uint32_t i = 0; r->cluster_id != 0 && i < r->former_count; i++)
         wbuf_u64(&w, r->former[i]);
+    if (r->lost.since != 0) {
+        wbuf_u64(&w, r->lost.held_term);
+        wbuf_u64(&w, r->lost.held_index);
+    }
     if (!w.bad)
         (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, w.len);
 }
@@ -210,6 +217,9 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
         return;
     for (uint32_t i = 0; i < former_count; i++)
         former[i] = rbuf_u64(&b);
+    bool holds = (flags & HELLO_HOLDS) != 0;
+    uint64_t held_term = holds ? rbuf_u64(&b) : 0;
+    uint64_t held_index = holds ? rbuf_u64(&b) : 0;
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
     struct peer_info *p = b.bad || m == NULL ? NULL : remember(r, m->id);
     if (p == NULL)
@@ -223,7 +233,10 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
                             .heard_ms = clock_mono_ms(),
                             .blank = (flags & HELLO_BLANK) != 0 && cluster_id == 0,
                             .candidate = (flags & HELLO_CANDIDATE) != 0,
-                            .leaving = leaving};
+                            .leaving = leaving,
+                            .holds = holds,
+                            .held_term = held_term,
+                            .held_index = held_index};
     if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
         meet(r, from, cluster_id, former, former_count);
     } else if (recover_is_former(r, cluster_id)) {
@@ -340,7 +353,23 @@ static bool is_lowest(const struct raft_uv *r)
     return true;
 }
 
-static void ask_all_candidates(struct raft_uv *r)
+void hello_voters(const struct raft_uv *r, struct raft_config *ret)
+{
+    *ret = (struct raft_config){0};
+    if (step_is_server(r)) {
+        *ret = r->core.config;
+        return;
+    }
+    for (uint32_t i = 0; i < r->known_voter_count; i++) {
+        struct raft_server *s = &ret->server[ret->count++];
+        const struct gossip_member *m = gossip_find(r->o.gossip, r->known_voters[i]);
+        *s = (struct raft_server){.num = r->known_voters[i], .voter = true};
+        if (m != NULL)
+            memcpy(s->id, m->id, sizeof(s->id));
+    }
+}
+
+void hello_ask_candidates(struct raft_uv *r)
 {
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
@@ -381,7 +410,7 @@ void hello_tick(struct raft_uv *r, uint64_t now_ms)
     if (leader != NULL && !is_live(leader))
         r->known_leader = 0;
     if (is_blank(r) && r->known_cluster == 0 && r->o.candidate && is_lowest(r))
-        ask_all_candidates(r);
+        hello_ask_candidates(r);
     else if (step_is_ready(r))
         tell_some(r, 2, false); /* and so clusters that grew apart notice */
     else if (step_in_conflict(r, now_ms))

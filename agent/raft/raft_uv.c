@@ -49,6 +49,7 @@ static void on_timer(uv_timer_t *timer)
         step_flush(r);
         hello_tick(r, now_ms);
         pilot_tick(r, now_ms);
+        auto_tick(r, now_ms);
         r->tick_at = next_tick(r, now_ms);
         if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
             finish_transfer(r, ERR_TIMEOUT);
@@ -380,7 +381,8 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
     int err = step_propose(r, data, len, &index);
     if (err < 0)
         return err;
-    r->waiter[at] = (struct waiter){.index = index, .term = r->core.term, .done = done, .arg = arg};
+    r->waiter[at] = (struct waiter){
+        .index = index, .term = r->core.term, .read = len == 0, .done = done, .arg = arg};
     r->waiter_count++;
     return 0;
 }

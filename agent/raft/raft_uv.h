@@ -38,8 +38,13 @@ struct raft_uv_options {
     uint64_t election_ms;       /* 0: 500; see raft_options */
     uint64_t heartbeat_ms;      /* 0: 100 */
     uint64_t seed;
+    bool
+        auto_recover; /* recover from a lost quorum once prove_gone says that it is gone for good */
 
     void *arg;
+    /* Is the instance of this member gone for good? Answered by raft_uv_gone, or never. NULL:
+     * nobody can say. */
+    int (*prove_gone)(void *arg, const char *id);
     /* Apply a committed command. Deterministic: the same on every voter. */
     void (*apply)(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
                   struct raft_rows *ret);
@@ -95,6 +100,8 @@ int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *
  * (ERR_CONFLICT, a sentence in e) where there is a leader or, without force, a live majority. */
 int raft_uv_recover(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
                     struct errmsg *e) MUST_CHECK;
+/* The answer to prove_gone. */
+void raft_uv_gone(struct raft_uv *r, const char *id, bool gone);
 /* A server of a former cluster forgets it and joins the recovered one as a new server. */
 int raft_uv_rejoin(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
                    struct errmsg *e) MUST_CHECK;

@@ -37,12 +37,14 @@ struct held { /* encoded, waits for its gate */
 };
 struct waiter {
     uint64_t index, term;
+    bool applied, read; /* read: a barrier, nothing that could be lost */
     raft_uv_done_fn done;
     void *arg;
 };
 struct peer_info { /* what a member's hello said */
     uint64_t num, disk, cluster_id, heard_ms;
-    bool blank, candidate, leaving;
+    bool blank, candidate, leaving, holds;
+    uint64_t held_term, held_index; /* what it could recover from */
 };
 struct rows_batch { /* rows applied in memory, on their way to the disk */
     struct buf bytes;
@@ -98,6 +100,11 @@ struct raft_uv {
     int disk_err;
     bool leaving;
 
+    struct lost { /* auto.c: the quorum is lost */
+        uint64_t since, look_at, proven_ms, asked_num, held_term, held_index;
+        struct raft_config gone; /* voters that ECS says are gone for good */
+    } lost;
+
     enum quiet quiet;
     void (*quiet_done)(void *arg, int err);
     void *quiet_arg;
@@ -136,6 +143,8 @@ struct peer_info *hello_peer(const struct raft_uv *r, const char *id);
 void hello_tell(struct raft_uv *r, uint64_t to);
 void hello_tell_servers(struct raft_uv *r);
 void hello_free(struct raft_uv *r);
+void hello_ask_candidates(struct raft_uv *r);
+void hello_voters(const struct raft_uv *r, struct raft_config *ret); /* as far as is known here */
 
 /* recover.c */
 int recover_load(struct raft_uv *r);
@@ -143,6 +152,9 @@ void recover_run(struct raft_uv *r); /* no write of the store is under way */
 bool recover_is_former(const struct raft_uv *r, uint64_t cluster_id);
 void recover_learn_former(struct raft_uv *r, const uint64_t *ids, uint32_t count);
 void recover_superseded(struct raft_uv *r, uint64_t by);
+
+/* auto.c */
+void auto_tick(struct raft_uv *r, uint64_t now_ms);
 
 /* pilot.c */
 void pilot_tick(struct raft_uv *r, uint64_t now_ms);

@@ -267,17 +267,47 @@ static void write_rows(struct raft_uv *r)
     batch_clear(b);
 }
 
-static void resolve(struct raft_uv *r, uint64_t index, uint64_t term)
+/* Up to here entries outlive all voters: a warm spare has them on its disk. Where none answers, or
+ * none is near the end of the log, nothing is waited for. */
+static uint64_t spread_index(const struct raft_uv *r)
 {
+    const struct raft *core = &r->core;
+    uint64_t best = 0;
+    bool any = false;
+    for (uint32_t i = 0; i < core->config.count; i++) {
+        const struct raft_peer *p = &core->peer[i];
+        if (core->config.server[i].voter || p->stamp + VOTERS_SILENT_MS < core->now_ms ||
+            p->match + RAFT_AHEAD < core->log.last_index)
+            continue;
+        any = true;
+        best = p->match > best ? p->match : best;
+    }
+    return any ? best : UINT64_MAX;
+}
+
+/* Tells those who wait, in order. What another leader's entry took the place of is unknown. */
+static void resolve(struct raft_uv *r)
+{
+    uint64_t spread = r->waiter_count > 0 ? spread_index(r) : 0;
     while (r->waiter_count > 0) {
         struct waiter w = r->waiter[r->waiter_first];
-        if (w.index > index)
+        if (w.index > r->applied || (w.applied && !w.read && w.index > spread))
             return;
         r->waiter_first = (r->waiter_first + 1) % WAITERS_MAX;
         r->waiter_count--;
-        bool mine = w.index == index && w.term == term;
         if (w.done != NULL)
-            w.done(w.arg, mine ? 0 : ERR_TIMEOUT, w.index, w.term);
+            w.done(w.arg, w.applied ? 0 : ERR_TIMEOUT, w.index, w.term);
+    }
+}
+
+static void note_applied(struct raft_uv *r, const struct raft_entry *e)
+{
+    for (size_t i = 0; i < r->waiter_count; i++) {
+        struct waiter *w = &r->waiter[(r->waiter_first + i) % WAITERS_MAX];
+        if (w->index >= e->index) {
+            w->applied = w->index == e->index && w->term == e->term;
+            return;
+        }
     }
 }
 
@@ -312,8 +342,9 @@ static void apply(struct raft_uv *r)
             r->rewrite = true;
         r->applied = r->batch.index = e.index;
         r->applied_term = e.term;
-        resolve(r, e.index, e.term);
+        note_applied(r, &e);
     }
+    resolve(r);
     r->applying = false;
     write_rows(r);
 }
