@@ -126,7 +126,8 @@ def trouble(c, end):
             ballast = os.path.join(victim.dir, "data", "ballast")
             fill_disk(ballast)
             time.sleep(0.5 + 4 * rng.random())
-            os.remove(ballast)
+            with contextlib.suppress(FileNotFoundError):  # not even its name had room
+                os.remove(ballast)
     return told
 
 

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes of intent at the leader, three voters on loopback (BLOX_AGENTS=5: two spares too): how long one
+takes when nothing else goes on, beside one fdatasync of the same disk, and how many a second 64
+clients get acknowledged. What is timed is the whole of it: HTTP, log, majority, apply."""
+import http.client
+import json
+import multiprocessing
+import os
+import sys
+import time
+
+from figures import percentile, put
+from harness import Cluster
+
+AGENTS = int(os.environ.get("BLOX_AGENTS", "3"))
+SECONDS = 5
+CLIENTS = 64
+PROCESSES = 4
+
+
+def sync_ms(directory):
+    path = os.path.join(directory, "sync")
+    took = []
+    with open(path, "wb", buffering=0) as f:
+        for _ in range(300):
+            f.write(bytes(4096))
+            start = time.monotonic()
+            os.fdatasync(f.fileno())
+            took.append((time.monotonic() - start) * 1000)
+    os.remove(path)
+    return percentile(took, 50)
+
+
+def write(conn, name, value):
+    conn.request("PUT", f"/v2/environments/{name}",
+                 json.dumps({"expression": f"attribute:ecs.os-type == {value}"}),
+                 {"Content-Type": "application/json"})
+    r = conn.getresponse()
+    r.read()
+    return r.status
+
+
+def clients(port, first, count, queue):
+    """Some clients of one process: each has a request under way, answered in turn."""
+    conns = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(count)]
+    end, done, n = time.monotonic() + SECONDS, 0, 0
+    headers = {"Content-Type": "application/json"}
+
+    def send(k):
+        conns[k].request("PUT", f"/v2/environments/e{first + k}", json.dumps(
+            {"expression": f"attribute:ecs.os-type == v{n}"}), headers)
+
+    for k in range(count):
+        send(k)
+    while time.monotonic() < end:
+        n += 1
+        for k in range(count):
+            r = conns[k].getresponse()
+            r.read()
+            done += r.status == 200
+            send(k)
+    queue.put(done)
+
+
+def main():
+    with Cluster(agents=AGENTS, instances=AGENTS) as c:
+        c.start().wait_ready(60)
+        time.sleep(13 if AGENTS > 3 else 1)  # spares are taken in
+        leader = c.wait_leader()
+        for k in range(CLIENTS):
+            leader.write("POST", "/v2/environments", {
+                "name": f"e{k}", "cluster": c.name, "taskDefinition": "daemon:1"})
+        conn = http.client.HTTPConnection("127.0.0.1", leader.api, timeout=20)
+        took, before = [], sync_ms(c.dir)
+        for n in range(500):
+            start = time.monotonic()
+            if write(conn, "e0", f"x{n}") != 200:
+                raise SystemExit("a write was refused")
+            took.append((time.monotonic() - start) * 1000)
+        sync = (before + sync_ms(c.dir)) / 2
+        put("intent", "fdatasync_p50", round(sync, 3), "ms", agents=AGENTS)
+        put("intent", "one_write_p50", round(percentile(took, 50), 3), "ms", agents=AGENTS)
+        put("intent", "one_write_p99", round(percentile(took, 99), 3), "ms", agents=AGENTS)
+        queue = multiprocessing.Queue()
+        share = CLIENTS // PROCESSES
+        running = [multiprocessing.Process(target=clients,
+                                           args=(leader.api, p * share, share, queue))
+                   for p in range(PROCESSES)]
+        start = time.monotonic()
+        for p in running:
+            p.start()
+        done = sum(queue.get() for _ in running)
+        took = time.monotonic() - start
+        for p in running:
+            p.join()
+        put("intent", "writes_per_second", round(done / took), "1/s", agents=AGENTS,
+            clients=CLIENTS)
+    return 0
+
+
+sys.exit(main())
