@@ -25,6 +25,7 @@ SEED = int(os.environ.get("BLOX_SEED", str(time.time_ns() % 1000000)))
 FAULTS = os.environ.get("BLOX_FAULTS", "kill,stop").split(",")
 DISK = "512m"
 CLIENTS = 6
+KEPT = 10  # names in use beside the newest
 OPS_A_NAME = 60  # then a new name: short histories are quick to search
 
 
@@ -36,9 +37,13 @@ class Histories:
         self.unknown = 0
 
     def name(self):
+        """The name for the next operation, and whether it is an old one, to be deleted: there may be
+        1,000 environments."""
         with self.lock:
             self.count += 1
-            return f"k{self.count // OPS_A_NAME}-{self.count % 2}"
+            n, k = divmod(self.count, OPS_A_NAME)
+            old = k < 2 and n >= KEPT
+            return f"k{n - KEPT if old else n}-{self.count % 2}", old
 
     def add(self, name, op):
         with self.lock:
@@ -75,8 +80,9 @@ def client(c, histories, number, end):
     known = {}
     n = 0
     while time.monotonic() < end:
-        name = histories.name()
+        name, old = histories.name()
         f = rng.choices(("read", "create", "update", "delete"), (5, 2, 4, 1))[0]
+        f = "delete" if old else f
         n += 1
         value = f"attribute:ecs.os-type == c{number}n{n}"
         revision = known.get(name, 1)
