@@ -206,10 +206,11 @@ struct swim {
     struct swim_relay relay[SWIM_RELAYS];
     struct swim_sync sync[SWIM_SYNCS];
     uint32_t buckets[WIRE_BUCKETS];
-    uint32_t count, live,
-        watched;             /* slots in use; alive + degraded + suspect; suspect + degraded */
-    uint32_t walk;           /* position in the shuffled round */
-    uint32_t free_from;      /* all slots from here on were never used */
+    /* Slots in use; alive, degraded and suspect; suspect and degraded; failed. */
+    uint32_t count, live, watched, failed;
+    uint32_t probes_used, relays_used; /* all beyond are free */
+    uint32_t walk;                     /* position in the shuffled round */
+    uint32_t free_from;                /* all slots from here on were never used */
     uint64_t refused_claims; /* updates refused: not signed by whom they should be */
     uint64_t verified;       /* signatures looked at */
     uint16_t order[GOSSIP_MEMBERS_MAX];

@@ -45,7 +45,8 @@ void swim_mark_dirty(struct swim *s, struct swim_member *m, enum swim_cause caus
 /* A live member other than us, avoid and those with a slot in taken; NULL if none was found. */
 struct swim_member *swim_random_live(struct swim *s, const struct swim_member *avoid);
 void swim_find_rings(struct swim *s);
-bool swim_observes(const struct swim *s, uint16_t observer, uint16_t target);
+/* The live members that observe a target, one a ring; SWIM_NONE: none. Goes through all. */
+void swim_observers(const struct swim *s, uint16_t target, uint16_t ret[SWIM_RINGS]);
 uint16_t swim_slot_of(const struct swim *s, const struct swim_member *m);
 
 /* swim_trust.c: what counts as whose word. */

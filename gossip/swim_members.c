@@ -102,19 +102,51 @@ bool swim_next_change(struct swim *s, struct swim_change *ret)
     return true;
 }
 
+/* Each ring orders the members by another hash, so the union of the rings is an expander with
+ * high probability (Law and Siu 2003, used by Rapid). Everyone computes the same rings. */
+static uint64_t ring_place(uint64_t num, unsigned ring)
+{
+    static const uint64_t salt[SWIM_RINGS] = {0x6a09e667f3bcc908u, 0xbb67ae8584caa73bu,
+                                              0x3c6ef372fe94f82bu};
+    return hash_mix(num ^ salt[ring]);
+}
+
+static uint64_t ring_distance(const struct swim *s, uint16_t from, uint16_t to, unsigned ring)
+{
+    return ring_place(s->slot[to].m.num, ring) - ring_place(s->slot[from].m.num, ring);
+}
+
+/* A member that became live: does it stand between us and whom we observe? */
+static void ring_offer(struct swim *s, uint16_t slot)
+{
+    for (unsigned ring = 0; ring < SWIM_RINGS && slot != s->self; ring++) {
+        struct swim_ring *r = &s->ring[ring];
+        if (r->slot == SWIM_NONE ||
+            ring_distance(s, s->self, slot, ring) < ring_distance(s, s->self, r->slot, ring))
+            r->slot = slot;
+    }
+}
+
+static void ring_withdraw(struct swim *s, uint16_t slot)
+{
+    for (unsigned ring = 0; ring < SWIM_RINGS; ring++)
+        s->rings_stale = s->rings_stale || s->ring[ring].slot == slot;
+}
+
 static void count_state(struct swim *s, enum gossip_state state, int by)
 {
     if (swim_is_live(state))
         s->live = (uint32_t)((int)s->live + by);
     if (swim_is_watched(state))
         s->watched = (uint32_t)((int)s->watched + by);
+    if (state == MEMBER_FAILED)
+        s->failed = (uint32_t)((int)s->failed + by);
 }
 
 void swim_set_state(struct swim *s, uint64_t now_ms, struct swim_member *m, enum gossip_state state,
                     uint64_t incarnation, enum swim_cause cause, uint64_t from)
 {
     bool changed = m->m.state != state;
-    bool lived = swim_is_live(m->m.state);
     digest_toggle(s, m);
     count_state(s, m->m.state, -1);
     m->m.state = state;
@@ -125,8 +157,10 @@ void swim_set_state(struct swim *s, uint64_t now_ms, struct swim_member *m, enum
     if (!changed)
         return;
     m->m.changed_mono_ms = now_ms;
-    if (lived != swim_is_live(state))
-        s->rings_stale = true;
+    if (swim_is_live(state))
+        ring_offer(s, swim_slot_of(s, m));
+    else
+        ring_withdraw(s, swim_slot_of(s, m));
     swim_mark_dirty(s, m, cause, from);
 }
 
@@ -182,7 +216,8 @@ struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_
     count_state(s, state, 1);
     digest_toggle(s, m);
     s->digest_changed_ms = now_ms;
-    s->rings_stale = true;
+    if (swim_is_live(state))
+        ring_offer(s, slot);
     swim_mark_dirty(s, m, cause, from);
     return m;
 }
@@ -223,8 +258,8 @@ void swim_drop(struct swim *s, uint16_t slot)
     uint16_t last = s->order[--s->count];
     s->order[m->at] = last;
     s->slot[last].at = m->at;
+    ring_withdraw(s, slot);
     *m = (struct swim_member){0};
-    s->rings_stale = true;
 }
 
 void swim_reap(struct swim *s, uint64_t now_ms)
@@ -250,44 +285,32 @@ struct swim_member *swim_random_live(struct swim *s, const struct swim_member *a
 
 /* ---- observer rings ---- */
 
-/* Each ring orders the members by another hash, so the union of the rings is an expander with
- * high probability (Law and Siu 2003, used by Rapid). Everyone computes the same rings. */
-static uint64_t ring_place(uint64_t num, unsigned ring)
-{
-    static const uint64_t salt[SWIM_RINGS] = {0x6a09e667f3bcc908u, 0xbb67ae8584caa73bu,
-                                              0x3c6ef372fe94f82bu};
-    return hash_mix(num ^ salt[ring]);
-}
-
-static uint16_t ring_successor(const struct swim *s, uint16_t slot, unsigned ring)
-{
-    uint64_t own = ring_place(s->slot[slot].m.num, ring);
-    uint64_t best = UINT64_MAX;
-    uint16_t found = SWIM_NONE;
-    for (uint32_t i = 0; i < s->count; i++) {
-        const struct swim_member *m = &s->slot[s->order[i]];
-        if (s->order[i] == slot || !swim_is_live(m->m.state))
-            continue;
-        uint64_t distance = ring_place(m->m.num, ring) - own;
-        if (distance <= best) {
-            best = distance;
-            found = s->order[i];
-        }
-    }
-    return found;
-}
-
 void swim_find_rings(struct swim *s)
 {
     s->rings_stale = false;
-    for (unsigned i = 0; i < SWIM_RINGS; i++)
-        s->ring[i].slot = ring_successor(s, s->self, i);
+    for (unsigned ring = 0; ring < SWIM_RINGS; ring++)
+        s->ring[ring].slot = SWIM_NONE;
+    for (uint32_t i = 0; i < s->count; i++)
+        if (swim_is_live(s->slot[s->order[i]].m.state))
+            ring_offer(s, s->order[i]);
 }
 
-bool swim_observes(const struct swim *s, uint16_t observer, uint16_t target)
+void swim_observers(const struct swim *s, uint16_t target, uint16_t ret[SWIM_RINGS])
 {
-    for (unsigned i = 0; i < SWIM_RINGS; i++)
-        if (ring_successor(s, observer, i) == target)
-            return true;
-    return false;
+    uint64_t best[SWIM_RINGS];
+    memset(best, 0xff, sizeof best);
+    for (unsigned ring = 0; ring < SWIM_RINGS; ring++)
+        ret[ring] = SWIM_NONE;
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint16_t slot = s->order[i];
+        if (slot == target || !swim_is_live(s->slot[slot].m.state))
+            continue;
+        for (unsigned ring = 0; ring < SWIM_RINGS; ring++) {
+            uint64_t distance = ring_distance(s, slot, target, ring);
+            if (distance > best[ring])
+                continue;
+            best[ring] = distance;
+            ret[ring] = slot;
+        }
+    }
 }

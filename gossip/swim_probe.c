@@ -61,6 +61,8 @@ static struct swim_probe *free_probe(struct swim *s)
 {
     struct swim_probe *late = NULL;
     for (unsigned i = 0; i < SWIM_PROBES; i++) {
+        if (i == s->probes_used)
+            s->probes_used++;
         if (s->probe[i].kind == PROBE_FREE)
             return &s->probe[i];
         if (s->probe[i].stage == 2 && (late == NULL || s->probe[i].started_ms < late->started_ms))
@@ -71,7 +73,7 @@ static struct swim_probe *free_probe(struct swim *s)
 
 static bool is_probed(const struct swim *s, uint16_t slot)
 {
-    for (unsigned i = 0; i < SWIM_PROBES; i++)
+    for (unsigned i = 0; i < s->probes_used; i++)
         if (s->probe[i].kind != PROBE_FREE && s->probe[i].slot == slot && s->probe[i].stage < 2)
             return true;
     return false;
@@ -177,15 +179,15 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
         if (s->slot[p->helper[i]].m.num != 0)
             swim_send(s, s->slot[p->helper[i]].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m,
                       false, out);
-    for (uint32_t i = 0, sent = 0; p->kind != PROBE_CONFIRM && i < s->count && sent < SWIM_RINGS;
-         i++) {
-        uint16_t slot = s->order[i];
-        /* Only in small clusters: finding observers takes a scan for each member. */
-        if (s->count > 256 || slot == s->self || !swim_is_live(s->slot[slot].m.state) ||
-            !swim_observes(s, slot, p->slot))
-            continue;
-        swim_send(s, s->slot[slot].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
-        sent++;
+    uint16_t observer[SWIM_RINGS];
+    swim_observers(s, p->slot, observer);
+    for (unsigned i = 0; i < SWIM_RINGS && p->kind != PROBE_CONFIRM; i++) {
+        bool again = observer[i] == SWIM_NONE || observer[i] == s->self;
+        for (unsigned k = 0; k < i; k++)
+            again = again || observer[k] == observer[i];
+        if (!again)
+            swim_send(s, s->slot[observer[i]].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m,
+                      false, out);
     }
 }
 
@@ -236,26 +238,20 @@ static struct swim_member *next_in_round(struct swim *s)
     return NULL;
 }
 
-static bool is_missed(const struct swim_member *m)
-{
-    return m->m.state == MEMBER_FAILED && !m->evicted;
-}
-
 /* The dead are kept and pinged, so that partitions heal (Serf's reconnect). Each of them is pinged
  * about twice a second by the whole cluster together, whatever its size; half of a cluster by the
  * other half far more. Every third time with a join, for one that came back with a new session. */
 static void ping_dead(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
-    uint32_t failed = 0;
-    for (uint32_t i = 0; i < s->count; i++)
-        failed += is_missed(&s->slot[s->order[i]]);
-    if (failed == 0 || (prng_below(&s->prng, s->live) >= 2 * (uint64_t)failed))
+    if (s->failed == 0 || (prng_below(&s->prng, s->live) >= 2 * (uint64_t)s->failed))
         return;
-    uint64_t pick = prng_below(&s->prng, failed);
+    uint64_t pick = prng_below(&s->prng, s->failed);
     for (uint32_t i = 0; i < s->count; i++) {
         struct swim_member *m = &s->slot[s->order[i]];
-        if (!is_missed(m) || pick-- != 0)
+        if (m->m.state != MEMBER_FAILED || pick-- != 0)
             continue;
+        if (m->evicted)
+            return; /* nobody waits for it */
         if (prng_below(&s->prng, 3) == 0 && out->hellos < SWIM_HELLOS_MAX)
             out->hello[out->hellos++] = m->m.num;
         else
@@ -310,23 +306,27 @@ static void relay_due(struct swim *s, uint64_t now_ms, struct swim_relay *r, str
 
 void swim_probe_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
-    for (unsigned i = 0; i < SWIM_PROBES; i++)
+    for (unsigned i = 0; i < s->probes_used; i++)
         if (s->probe[i].kind != PROBE_FREE && now_ms >= s->probe[i].due_ms)
             probe_due(s, now_ms, &s->probe[i], out);
-    for (unsigned i = 0; i < SWIM_RELAYS; i++)
+    for (unsigned i = 0; i < s->relays_used; i++)
         if (s->relay[i].seq != 0 && now_ms >= s->relay[i].due_ms)
             relay_due(s, now_ms, &s->relay[i], out);
     if (s->leaving_ms == 0)
         schedule(s, now_ms, out);
+    while (s->probes_used > 0 && s->probe[s->probes_used - 1].kind == PROBE_FREE)
+        s->probes_used--;
+    while (s->relays_used > 0 && s->relay[s->relays_used - 1].seq == 0)
+        s->relays_used--;
 }
 
 uint64_t swim_probe_deadline(const struct swim *s)
 {
     uint64_t due = UINT64_MAX;
-    for (unsigned i = 0; i < SWIM_PROBES; i++)
+    for (unsigned i = 0; i < s->probes_used; i++)
         if (s->probe[i].kind != PROBE_FREE)
             due = swim_min(due, s->probe[i].due_ms);
-    for (unsigned i = 0; i < SWIM_RELAYS; i++)
+    for (unsigned i = 0; i < s->relays_used; i++)
         if (s->relay[i].seq != 0)
             due = swim_min(due, s->relay[i].due_ms);
     if (s->leaving_ms != 0)
@@ -339,7 +339,7 @@ uint64_t swim_probe_deadline(const struct swim *s)
 
 void swim_probe_reset(struct swim *s)
 {
-    for (unsigned i = 0; i < SWIM_PROBES; i++)
+    for (unsigned i = 0; i < s->probes_used; i++)
         s->probe[i].stage = 2;
     memset(s->relay, 0, sizeof s->relay);
 }
@@ -406,10 +406,10 @@ static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, s
 void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
                  struct swim_out *out)
 {
-    for (unsigned i = 0; h->seq != 0 && i < SWIM_RELAYS; i++)
+    for (unsigned i = 0; h->seq != 0 && i < s->relays_used; i++)
         if (s->relay[i].seq == h->seq && s->slot[s->relay[i].slot].m.num == from)
             relayed_ack(s, now_ms, &s->relay[i], out);
-    for (unsigned i = 0; i < SWIM_PROBES; i++) {
+    for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
         if (p->kind == PROBE_FREE || p->seq != h->seq)
             continue;
@@ -439,7 +439,7 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
 
 void swim_on_nack(struct swim *s, const struct wire_head *h)
 {
-    for (unsigned i = 0; i < SWIM_PROBES; i++)
+    for (unsigned i = 0; i < s->probes_used; i++)
         if (s->probe[i].kind != PROBE_FREE && s->probe[i].seq == h->seq &&
             s->probe[i].nacks < s->probe[i].helpers)
             s->probe[i].nacks++;
@@ -452,13 +452,15 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
     struct swim_relay *free = NULL;
     if (m == NULL || m->m.self || m->m.state == MEMBER_LEFT || swim_get(s, from) == NULL)
         return;
-    for (unsigned i = 0; i < SWIM_RELAYS; i++) {
+    for (unsigned i = 0; i < s->relays_used; i++) {
         struct swim_relay *r = &s->relay[i];
         if (r->seq == 0)
             free = r;
         else if (r->asker == from && r->slot == swim_slot_of(s, m))
             return; /* one request, one ping: no amplification by repeating it */
     }
+    if (free == NULL && s->relays_used < SWIM_RELAYS)
+        free = &s->relay[s->relays_used++];
     if (free == NULL)
         return;
     *free = (struct swim_relay){.asker = from,
@@ -477,7 +479,7 @@ void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check
     (void)out;
     if (m == NULL)
         return;
-    for (unsigned i = 0; i < SWIM_PROBES; i++) {
+    for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
         if (p->kind == PROBE_FREE || p->slot != swim_slot_of(s, m) || p->check != CHECK_ASKED)
             continue;

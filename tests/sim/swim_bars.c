@@ -169,3 +169,146 @@ int bars_quiet(const struct bars *b)
     end(w, &t);
     return bad;
 }
+
+/* ---- members that do not run, bars 4 and 5 ---- */
+
+static void report_still(const struct bars *b, struct world *w, const struct tally *t,
+                         const char *what)
+{
+    uint32_t live = w->nodes - b->victims;
+    printf("%s: %u nodes, %.0f s, loss %.2f: failures of healthy members %u, of the others %u "
+           "(%.2f per observer), degraded %u, suspicions %u\n",
+           what, w->nodes, (double)b->duration_us / 1e6, b->net.loss, t->false_failures,
+           t->failures - t->false_failures, (double)(t->failures - t->false_failures) / live,
+           t->degraded, t->suspicions);
+}
+
+/* An eighth of all is stopped for ten seconds, then the next eighth. */
+int bars_pause(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    uint32_t share = w->nodes / 8;
+    world_run(w, 10 * S_US);
+    for (uint32_t first = 0; first + share <= w->nodes && w->net.now_us < b->duration_us;
+         first += share) {
+        for (uint32_t i = first; i < first + share; i++)
+            net_stop(&w->net, i);
+        world_run(w, w->net.now_us + 10 * S_US);
+        for (uint32_t i = first; i < first + share; i++) {
+            net_go_on(&w->net, i);
+            w->node[i].disturbed_us = w->net.now_us;
+        }
+        world_run(w, w->net.now_us + S_US / 4);
+    }
+    world_run(w, w->net.now_us + 30 * S_US);
+    report_still(b, w, &t, "pause");
+    bool bad = t.false_failures > 0 || !world_agrees(w);
+    end(w, &t);
+    return bad;
+}
+
+/* A quarter of all has 5 ms of CPU a second. */
+int bars_starve(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    world_run(w, 10 * S_US);
+    for (uint32_t i = 0; i < w->nodes; i += 4)
+        net_starve(&w->net, i, true);
+    world_run(w, w->net.now_us + b->duration_us);
+    for (uint32_t i = 0; i < w->nodes; i += 4) {
+        net_starve(&w->net, i, false);
+        w->node[i].disturbed_us = w->net.now_us;
+    }
+    world_run(w, w->net.now_us + 60 * S_US);
+    report_still(b, w, &t, "starve");
+    bool bad = t.false_failures > 0 || !world_agrees(w);
+    end(w, &t);
+    return bad;
+}
+
+/* ---- many at once, bars 13, 15 and 16 ---- */
+
+/* Until all views are right; looks as often as that costs little. */
+static double until_right(struct world *w, uint64_t limit_us)
+{
+    uint64_t from = w->net.now_us, step = w->nodes > 500 ? S_US / 4 : S_US / 100;
+    while (!world_agrees(w) && w->net.now_us - from < limit_us)
+        world_run(w, w->net.now_us + step);
+    return (double)(w->net.now_us - from) / 1e6;
+}
+
+int bars_start(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, false);
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        world_start(w, i, DISK_KEPT);
+        world_run(w, w->net.now_us + b->every_us / w->nodes);
+    }
+    double took = until_right(w, 60 * S_US);
+    struct sums r = rates(w, w->net.now_us);
+    printf("start: %u nodes in %.1f s, loss %.2f: all views right %.2f s after the last start; "
+           "failures %u; sent %.2f MB in packets and %.2f MB in streams each\n",
+           w->nodes, (double)b->every_us / 1e6, b->net.loss, took, t.failures,
+           r.bytes * (double)w->net.now_us / 1e12, r.stream * (double)w->net.now_us / 1e12);
+    bool bad = t.failures > 0 || !world_agrees(w);
+    end(w, &t);
+    return bad;
+}
+
+int bars_heal(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    world_run(w, 10 * S_US);
+    for (uint32_t i = 0; i < w->nodes; i++)
+        w->net.host[i].side = i % 2;
+    w->net.cut[0][1] = w->net.cut[1][0] = true;
+    world_run(w, w->net.now_us + b->duration_us);
+    uint32_t buried = 0;
+    for (uint32_t i = 0; i < w->nodes; i++)
+        buried += w->node[i].s->live == w->nodes / 2;
+    reset_counts(w);
+    world_run(w, w->net.now_us + 10 * S_US);
+    struct sums apart = rates(w, 10 * S_US);
+    reset_counts(w);
+    uint32_t before = t.failures;
+    w->net.cut[0][1] = w->net.cut[1][0] = false;
+    uint64_t from = w->net.now_us;
+    double took = until_right(w, 120 * S_US);
+    struct sums r = rates(w, w->net.now_us - from);
+    printf("heal: %u nodes, halves apart for %.0f s (%u saw just their half; %.0f B/s each): whole "
+           "after %.2f s, failures meanwhile %u; sent %.2f MB in packets and %.2f MB in streams "
+           "each\n",
+           w->nodes, (double)b->duration_us / 1e6, buried, apart.bytes, took, t.failures - before,
+           r.bytes * took / 1e6, r.stream * took / 1e6);
+    bool bad = t.failures > before || !world_agrees(w);
+    end(w, &t);
+    return bad;
+}
+
+/* All restart inside ten seconds, twice. */
+int bars_restart(const struct bars *b)
+{
+    struct tally t;
+    struct world *w = begin(b, &t, true);
+    double took[2];
+    world_run(w, 5 * S_US);
+    for (unsigned round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < w->nodes; i++) {
+            world_end(w, i, LIFE_KILLED);
+            world_seeds(w, i);
+            world_start(w, i, DISK_KEPT);
+            world_run(w, w->net.now_us + 10 * S_US / w->nodes);
+        }
+        took[round] = until_right(w, 60 * S_US);
+    }
+    printf("restart: %u nodes inside 10 s, twice, loss %.2f: every view right %.2f s and %.2f s "
+           "after the last\n",
+           w->nodes, b->net.loss, took[0], took[1]);
+    bool bad = !world_agrees(w);
+    end(w, &t);
+    return bad;
+}

@@ -52,7 +52,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct bars *b);
-    } bars[] = {{"detect", bars_detect}, {"quiet", bars_quiet}};
+    } bars[] = {{"detect", bars_detect},  {"quiet", bars_quiet}, {"pause", bars_pause},
+                {"starve", bars_starve},  {"start", bars_start}, {"heal", bars_heal},
+                {"restart", bars_restart}};
     struct bars b = {.nodes = 64,
                      .victims = 40,
                      .seed = 1,
