@@ -211,8 +211,8 @@ struct swim {
     uint32_t probes_used, relays_used; /* all beyond are free */
     uint32_t walk;                     /* position in the shuffled round */
     uint32_t free_from;                /* all slots from here on were never used */
-    uint64_t refused_claims; /* updates refused: not signed by whom they should be */
-    uint64_t verified;       /* signatures looked at */
+    uint64_t refused_claims;           /* updates refused: not signed by whom they should be */
+    uint64_t verified;                 /* signatures looked at */
     uint16_t order[GOSSIP_MEMBERS_MAX];
     uint16_t round[GOSSIP_MEMBERS_MAX]; /* SWIM 4.3: a shuffled round-robin */
     uint32_t round_len;

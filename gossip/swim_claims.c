@@ -178,16 +178,17 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
     unsigned have = m->vote_count > 0 ? m->vote_count - 1u : 0;
     if (have > want)
         have = want;
-    uint64_t wait = SWIM_SUSPECT_PAIR_MS * (1 + s->health);
-    if (want > 0) {
+    uint64_t wait;
+    if (m->strong) /* the more at once, the likelier a partition heals and refutations queue */
+        wait = (uint64_t)SWIM_SUSPECT_HEARD_MS * (1 + s->watched / SWIM_PROBES);
+    else if (want == 0)
+        wait = SWIM_SUSPECT_PAIR_MS * (1 + s->health);
+    else {
         uint64_t saved = (SWIM_SUSPECT_MAX_MS - SWIM_SUSPECT_MIN_MS) * part[want][have] / 1000;
         wait = SWIM_SUSPECT_MAX_MS - saved;
         if (have < want)
             wait *= 1 + s->health;
     }
-    /* Its death, too, is claimed: never a reason to wait longer than for what is confirmed. */
-    if (m->strong && wait > SWIM_SUSPECT_HEARD_MS)
-        wait = SWIM_SUSPECT_HEARD_MS;
     m->due_ms = m->since_ms + wait;
     if (m->due_ms < now_ms)
         m->due_ms = now_ms;
@@ -260,7 +261,8 @@ static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, enum sw
 
 /* The teller has buried it, with a quorum. What we held to be alive a moment ago, as after a
  * partition, gets the time to refute before we believe it; the paper would bury it at once. */
-static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t teller)
+static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t teller,
+                       bool ends)
 {
     bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
     if (!m->strong && silent && now_ms >= s->quiet_ms &&
@@ -268,6 +270,8 @@ static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, u
         bury(s, now_ms, m, SWIM_CAUSE_CLAIMED, teller);
         return;
     }
+    if (ends)
+        return;
     m->strong = 1;
     set_due(s, now_ms, m);
 }
@@ -278,6 +282,8 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
     bool added;
     if (!swim_is_live(m->m.state))
         return 0;
+    /* With enough words of today the suspicion ends soon by itself. */
+    bool ends = m->m.state == MEMBER_SUSPECT && !m->strong && m->vote_count > need(s, m);
     int err = swim_add_votes(s, now_ms, m, u, &added);
     bool quorum = m->vote_count >= swim_quorum(s, m);
     bool own = own_vote(s, m->vote, m->vote_count);
@@ -295,7 +301,7 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
         confirm(s, now_ms, m, out);
     }
     if (m->m.state == MEMBER_SUSPECT && u->state == MEMBER_FAILED && quorum)
-        claim_dead(s, now_ms, m, teller);
+        claim_dead(s, now_ms, m, teller, ends);
     return err;
 }
 
@@ -432,9 +438,10 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
         } else {
             m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
         }
-    } else if (!enough || (!m->looked && !m->strong && m->vote_count <= need(s, m))) {
-        /* Nobody is buried on one word: a look may add ours. And where few could join us in it, it
-         * may never have heard of it (a partition that healed meanwhile). */
+    } else if (!enough || (!m->looked && (m->strong || m->vote_count <= need(s, m)))) {
+        /* Nobody is buried on one word: a look may add ours. And where few could join us in it,
+         * or we hold it on others' word alone, it may never have heard of it (a partition that
+         * healed meanwhile). */
         m->looked = 1;
         look_again(s, now_ms, m, out);
     } else {

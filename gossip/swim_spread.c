@@ -79,6 +79,10 @@ void swim_describe(const struct swim_member *m, bool body, struct wire_update *r
     enum gossip_state state = !accused            ? m->m.state
                               : m->vote_count > 0 ? MEMBER_SUSPECT
                                                   : MEMBER_DEGRADED;
+    /* What others saw beyond a partition is passed on as their verdict: as votes for a suspicion of
+     * ours it would make an end of it in 250 ms everywhere. */
+    if (state == MEMBER_SUSPECT && m->strong)
+        state = MEMBER_FAILED;
     *ret = (struct wire_update){.state = state,
                                 .num = m->m.num,
                                 .incarnation = m->m.incarnation,
