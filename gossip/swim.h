@@ -60,6 +60,7 @@
 #define SWIM_LOG2_MIN 6u /* as if there were 64 members at least */
 #define SWIM_DIFFERS_MS 600u  /* every ping differed for so long ... */
 #define SWIM_STEADY_MS 400u   /* ... and our own list stood still for so long: compare lists */
+#define SWIM_STILL_MS 5000u   /* or it stood still for so long, whatever other pings say */
 #define SWIM_CHURN_MS 10000u  /* or differed for so long, however much changes */
 #define SWIM_SYNC_GAP_MS 400u /* between two comparisons; doubles up to SWIM_SYNC_TRIES times */
 #define SWIM_SYNC_TRIES 6u
@@ -188,7 +189,8 @@ struct swim {
     size_t room;     /* bytes of a packet: SWIM_PACKET_MAX, or less where the path takes less */
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
-    uint64_t worse_ms; /* when its health last became worse, or better by itself */
+    uint64_t unproven_ms; /* until then unproven words of our death are not answered */
+    uint64_t worse_ms;    /* when its health last became worse, or better by itself */
     uint32_t seq;
     uint32_t health;
     uint16_t self;

@@ -49,6 +49,13 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     else if (!doubted && err == 0 && u->state != MEMBER_ALIVE &&
              u->incarnation == me->m.incarnation)
         err = swim_add_votes(s, now_ms, &scratch, u, &doubted);
+    /* Votes that count no more (a voter lost its key since) may still be believed by who tells us.
+     * Once a second, so that a liar cannot make us talk. */
+    if (err == ERR_AUTH && u->state == MEMBER_FAILED && u->incarnation == me->m.incarnation &&
+        now_ms >= s->unproven_ms) {
+        s->unproven_ms = now_ms + SWIM_CHALLENGE_MS;
+        doubted = true;
+    }
     if (!doubted)
         return err;
     /* Lifeguard: being suspected hints that we are slow ourselves. One alone may be wrong. */

@@ -372,7 +372,9 @@ static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *
         s->differs_ms = now_ms;
     uint64_t since = now_ms - s->differs_ms;
     bool steady = now_ms - s->digest_changed_ms >= SWIM_STEADY_MS || since >= SWIM_CHURN_MS;
-    if (since < SWIM_DIFFERS_MS || !steady || now_ms < s->sync_ms)
+    /* Two who err alike and observe each other would never hear others differ for long. */
+    bool still = now_ms - s->digest_changed_ms >= SWIM_STILL_MS;
+    if ((!still && (since < SWIM_DIFFERS_MS || !steady)) || now_ms < s->sync_ms)
         return;
     swim_sync_ask(s, now_ms, m->m.num, false, false, out);
     /* A lasting disagreement must not become a stream of lists: the gaps double. */

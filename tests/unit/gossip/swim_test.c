@@ -305,6 +305,7 @@ Test(swim, only_a_greater_incarnation_refutes)
     struct wire_update doubt = {
         .state = MEMBER_SUSPECT, .num = alive.num, .incarnation = alive.incarnation};
     vote(&doubt, 1);
+    vote(&doubt, 2);
     tell(0, 1, &doubt);
     cr_assert_eq(view(0, 4)->m.state, MEMBER_SUSPECT);
     tell(0, 1, &alive);
