@@ -50,7 +50,7 @@ struct fake {
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
     int start_calls, stop_calls, list_calls, describe_calls, proposals;
-    int starts_of[64]; /* by number in the instance's ARN */
+    int starts_of[128]; /* by number in the instance's ARN */
     int batch_max;
     bool attempt_was_stored; /* at each StartTask so far */
     char last_reason[200];
