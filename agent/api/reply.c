@@ -55,7 +55,7 @@ static void add_facts(struct request *r, struct MHD_Response *response)
     publish_facts(&r->api->publish, &facts);
     header(response, "Blox-Agent", facts.agent_id[0] != '\0' ? facts.agent_id : "unknown");
     header(response, "Blox-Leader", facts.leader[0] != '\0' ? facts.leader : "none");
-    header(response, "Blox-Consistency", "local");
+    header(response, "Blox-Consistency", r->is_strong ? "strong" : "local");
     if (facts.complete_unix_ms == 0) {
         header(response, "Blox-Staleness-Ms", "unknown");
     } else {

@@ -76,6 +76,7 @@ struct request {
     bool body_too_big;
     bool uri_bad; /* too long, bad %-escape, NUL or too many parameters */
     bool uri_long;
+    bool is_strong; /* the leader answered, while it led */
     bool is_stream; /* counted in waiters.streams */
     char *raw;      /* the request target as sent */
     char *path;     /* decoded, without the query */

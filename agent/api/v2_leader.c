@@ -41,8 +41,10 @@ static enum MHD_Result strong(struct request *r, const char *name)
 {
     static const char *const known[] = {"consistency", NULL};
     enum MHD_Result ret;
-    if (r->call != NULL)
+    if (r->call != NULL) {
+        r->is_strong = r->call->err == 0;
         return v2_answer(r, 200, NULL, NULL);
+    }
     if (problem_check_params(r, known, &ret))
         return ret;
     json_t *command = json_object();
@@ -129,14 +131,16 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
                : name[7] == 'c'         ? raft(r, "raft.recover")
                                         : raft(r, "raft.rejoin");
     } else if (consistency != NULL && strcmp(consistency, "local") != 0 && is_read(r)) {
-        if (strcmp(consistency, "strong") == 0 && intent)
+        /* The leader makes sure that it leads before it answers, so that either word gets that. */
+        if ((strcmp(consistency, "strong") == 0 || strcmp(consistency, "leader") == 0) && intent)
             *ret = strong(r, name);
         else
             *ret = problem_reply(
-                r, &(struct problem){.slug = "bad-parameter",
-                                     .detail = "\"consistency\" may be local, or strong for "
-                                               "/v2/environments and what is below it",
-                                     .pointer = "?consistency"});
+                r,
+                &(struct problem){.slug = "bad-parameter",
+                                  .detail = "\"consistency\" may be local, or leader or strong for "
+                                            "/v2/environments and what is below it",
+                                  .pointer = "?consistency"});
     } else {
         return false;
     }

@@ -287,3 +287,33 @@ Test(write, a_client_that_left_is_harmless)
     http_free(&h);
     fixture_stop(&f);
 }
+
+Test(write, answers_say_what_consistency_was_given)
+{
+    static const struct {
+        const char *path, *given;
+        long status;
+    } cases[] = {{"/v2/environments?consistency=strong", "strong", 200},
+                 {"/v2/environments/web?consistency=leader", "strong", 200},
+                 {"/v2/environments?consistency=local", "local", 200},
+                 {"/v2/tasks?consistency=leader", "local", 400},
+                 {"/v2/environments?consistency=any", "local", 400}};
+    char value[256];
+    fixture_start(&f, NULL);
+    fixture_set_answer(&f, answer);
+    next_err = 0;
+    next_body = "{\"items\":[]}";
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct http h = http_get(&f, cases[i].path);
+        cr_assert_eq(h.status, cases[i].status, "%s: %ld", cases[i].path, h.status);
+        cr_assert_str_eq(http_header(&h, "Blox-Consistency", value), cases[i].given, "%s",
+                         cases[i].path);
+        http_free(&h);
+    }
+    next_err = ERR_NOLEADER;
+    struct http h = http_get(&f, "/v2/environments?consistency=strong");
+    cr_assert_str_eq(http_header(&h, "Blox-Consistency", value), "local", "nothing was given");
+    http_free(&h);
+    next_err = 0;
+    fixture_stop(&f);
+}
