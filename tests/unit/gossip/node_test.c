@@ -74,12 +74,15 @@ static int make(unsigned i, const char *id, const char *cluster, const uint8_t (
 {
     struct node *n = &nodes[i];
     struct errmsg e = {""};
+    uint8_t own_key[32] = {
+        (uint8_t)(i + 1)}; /* the same in each life, as a data directory keeps it */
     struct gossip_options o = {.loop = &loop,
                                .id = id,
                                .cluster = cluster,
                                .bind = "127.0.0.1:0",
                                .keys = keys,
                                .key_count = key_count,
+                               .own_key = own_key,
                                .incarnation = 1,
                                .seed = 1000 + i,
                                .meta = {.zone = "z1", .version = "1"},
