@@ -343,7 +343,8 @@ static void accepted(struct aws *a)
 static bool speaks_otherwise(const struct aws_call *c, const struct xfer_result *r)
 {
     return c->service == AWS_SQS && !c->turned && c->a->settings.endpoint[AWS_SQS][0] != '\0' &&
-           r->err == 0 && r->status >= 400 && r->status < 500 && c->answer.body == NULL;
+           r->err == 0 && r->status >= 400 && r->status < 500 &&
+           (c->answer.body == NULL || r->body_len == 0);
 }
 
 static void turn(struct aws_call *c)

@@ -76,7 +76,6 @@ static void on_deleted(void *arg, const struct aws_result *r)
 {
     struct batch *b = arg;
     struct intake *in = b->poller->intake;
-    bool again = in->generation == b->generation;
     in->deletes--;
     if (r->err == 0) {
         /* An entry that failed comes again after its visibility time-out: a duplicate, no harm. */
@@ -88,8 +87,7 @@ static void on_deleted(void *arg, const struct aws_result *r)
                  r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
     }
     batch_free(b);
-    if (again)
-        feed(in);
+    feed(in); /* of a later leadership, too: it may have waited for this one to end */
     intake_call_ended(in);
 }
 
