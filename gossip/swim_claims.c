@@ -126,6 +126,16 @@ static void alive(struct swim *s, uint64_t now_ms, struct swim_member *m,
     swim_enqueue(s, now_ms, m);
 }
 
+static void trace_claims(struct swim_member *m)
+{
+    if (m->vote_count == 0)
+        return;
+    m->trace.suspected_by = m->vote[0].num;
+    m->trace.confirmed_count = (uint8_t)(m->vote_count - 1);
+    for (size_t i = 1; i < m->vote_count; i++)
+        m->trace.confirmed[i - 1] = m->vote[i].num;
+}
+
 /* The dead are taken as dead only with a quorum (or their own word that they leave); else they are
  * looked for. */
 static int add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update *u,
@@ -143,6 +153,10 @@ static int add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update
         m->vote_count = 1;
         swim_set_state(s, now_ms, m, MEMBER_LEFT, u->incarnation, SWIM_CAUSE_LEFT, teller);
     } else if (u->state == MEMBER_FAILED && m->vote_count >= swim_quorum(s, m)) {
+        /* The votes tell a newcomer who found out. */
+        trace_claims(m);
+        m->trace.suspected_ms = m->trace.failed_ms = now_ms;
+        m->trace.failed_by = teller;
         swim_set_state(s, now_ms, m, MEMBER_FAILED, u->incarnation, SWIM_CAUSE_CLAIMED, teller);
     }
     /* A list that a newcomer was given is known to the others; the digests find exceptions. */
@@ -201,16 +215,6 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
         m->due_ms = now_ms;
     if (s->watch_ms == 0 || m->due_ms < s->watch_ms)
         s->watch_ms = m->due_ms;
-}
-
-static void trace_claims(struct swim_member *m)
-{
-    if (m->vote_count == 0)
-        return;
-    m->trace.suspected_by = m->vote[0].num;
-    m->trace.confirmed_count = (uint8_t)(m->vote_count - 1);
-    for (size_t i = 1; i < m->vote_count; i++)
-        m->trace.confirmed[i - 1] = m->vote[i].num;
 }
 
 /* Who looks when somebody is accused: its observers, whoever was asked to help, and everybody in a

@@ -356,6 +356,26 @@ Test(attack, a_newcomer_is_not_told_lies_about_the_living)
     world_fini();
 }
 
+/* A death carries its evidence: who comes later can say who found out. */
+Test(attack, a_newcomer_can_explain_an_old_death)
+{
+    world_init(8, 89, 0);
+    world_run(8000);
+    world.node[7].state = world.node[6].state = VANISHED;
+    world_run(8000);
+    world.node[7].incarnation += 1;
+    world_start(7);
+    world_join(7, 0, true);
+    world_run(3000);
+    const struct swim_member *m = view(7, 6), *told = view(0, 6);
+    cr_assert_eq(m->m.state, MEMBER_FAILED);
+    cr_assert_geq(m->vote_count, SWIM_QUORUM);
+    cr_assert_neq(m->trace.suspected_ms, 0);
+    cr_assert_eq(m->trace.suspected_by, told->vote[0].num);
+    cr_assert_eq(m->trace.confirmed[0], told->vote[1].num);
+    world_fini();
+}
+
 /* ---- cost ----------------------------------------------------------------------------------- */
 
 /* memberlist 371: one packet of many pings. Here a packet has one head, so one answer. */

@@ -69,6 +69,9 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
     memcpy(n->got_data, data, len);
 }
 
+/* What the next node is bound to and tells others. */
+static const char *bind_to = "127.0.0.1:0", *advertised;
+
 static int make(unsigned i, const char *id, const char *cluster, const uint8_t (*keys)[32],
                 size_t key_count)
 {
@@ -79,7 +82,8 @@ static int make(unsigned i, const char *id, const char *cluster, const uint8_t (
     struct gossip_options o = {.loop = &loop,
                                .id = id,
                                .cluster = cluster,
-                               .bind = "127.0.0.1:0",
+                               .bind = bind_to,
+                               .advertise = advertised,
                                .keys = keys,
                                .key_count = key_count,
                                .own_key = own_key,
@@ -611,4 +615,43 @@ Test(node, keys_rotate_without_loss)
         cr_assert_eq(i == 0 ? 0 : stats.rejected, 0, "node %u refused packets", i);
     }
     finish(4);
+}
+
+static bool all_heard(void)
+{
+    return nodes[0].got > 0 && nodes[1].got > 0;
+}
+
+/* On IPv6 alone, and one with both that IPv4 members know by its IPv4 address. */
+Test(node, ipv6_and_both_families)
+{
+    static const struct {
+        const char *bind[2], *advertise, *seed;
+    } cases[] = {{{"[::1]:0", "[::1]:0"}, NULL, "[::1]"},
+                 {{"[::]:0", "127.0.0.1:0"}, "127.0.0.1:0", "127.0.0.1"},
+                 {{"[::]:0", "[::1]:0"}, "[::1]:0", "[::1]"}};
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        char seed[40];
+        const char *list[1] = {seed};
+        memset(nodes, 0, sizeof nodes);
+        uv_loop_init(&loop);
+        bind_to = cases[c].bind[0];
+        advertised = cases[c].advertise;
+        make(0, "i-0", "c", key_a, 1);
+        bind_to = cases[c].bind[1];
+        advertised = NULL;
+        make(1, "i-1", "c", key_a, 1);
+        snprintf(seed, sizeof seed, "%s:%u", cases[c].seed, gossip_port(nodes[0].g));
+        gossip_join(nodes[1].g, list, 1);
+        expect_count = expect_alive = 2;
+        cr_assert(run_until(all_see, 10000), "case %zu", c);
+        static uint8_t large[20000]; /* over the stream */
+        uint64_t to[2] = {gossip_self(nodes[1].g), gossip_self(nodes[0].g)};
+        for (unsigned i = 0; i < 2; i++)
+            cr_assert_eq(
+                gossip_send(nodes[i].g, CHANNEL_RUMOR, to[i], large, i == 0 ? sizeof large : 100),
+                0);
+        cr_assert(run_until(all_heard, 10000), "case %zu", c);
+        finish(2);
+    }
 }
