@@ -101,7 +101,7 @@ static bool own_vote(const struct swim *s, const struct wire_vote *list, size_t 
 /* An id belongs to the first key that we saw with it, until its holder failed or left (or we found
  * it silent ourselves, and others know better than to join us in that); or its own address answered
  * with another key, as after a lost data directory. */
-static bool may_hold(struct swim *s, uint64_t now_ms, const struct swim_member *m,
+static bool may_hold(struct swim *s, uint64_t now_ms, struct swim_member *m,
                      const struct wire_update *u, struct swim_out *out)
 {
     bool silent = m->m.state == MEMBER_SUSPECT && own_vote(s, m->vote, m->vote_count) &&
@@ -110,8 +110,10 @@ static bool may_hold(struct swim *s, uint64_t now_ms, const struct swim_member *
         m->moved || memcmp(m->first_key, u->key, sizeof m->first_key) == 0)
         return true;
     s->refused_claims++;
-    if (out->hellos < SWIM_HELLOS_MAX && swim_challenge(s, now_ms, m->m.num))
+    if (out->hellos < SWIM_HELLOS_MAX && swim_challenge(s, now_ms, m->m.num)) {
         out->hello[out->hellos++] = m->m.num;
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out); /* it may be dead in both lives */
+    }
     return false;
 }
 

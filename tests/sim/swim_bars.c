@@ -46,8 +46,8 @@ static void changed(void *arg, struct world *w, uint32_t viewer, uint32_t about,
     t->failures++;
     if (n->life == LIFE_UP) {
         const struct net_host *h = &w->net.host[about];
-        bool disturbed = h->stopped || h->starved || n->disturbed_us + 10 * S_US > w->net.now_us;
-        t->false_failures += n->disturbed_us == 0 || !disturbed;
+        bool lately = n->disturbed_us != 0 && n->disturbed_us + 10 * S_US > w->net.now_us;
+        t->false_failures += !h->stopped && !h->starved && !lately;
         return;
     }
     uint64_t took = w->net.now_us - n->life_us;
