@@ -483,7 +483,9 @@ void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check
         return;
     for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
-        if (p->kind == PROBE_FREE || p->slot != swim_slot_of(s, m) || p->check != CHECK_ASKED)
+        bool news = p->check == CHECK_ASKED ||
+                    (p->check == CHECK_CONNECTED && result == CHECK_REFUSED); /* it was dying */
+        if (p->kind == PROBE_FREE || p->slot != swim_slot_of(s, m) || !news)
             continue;
         p->check = (uint8_t)result;
         /* Nobody listens there any more: no need to wait for silence. Others must still agree. */

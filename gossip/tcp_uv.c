@@ -109,7 +109,7 @@ void tcp_tick(struct gossip_node *g, uint64_t now)
         next = at->next;
         uint64_t limit = t->kind == STREAM_IN ? STREAM_STALE_MS : STREAM_IDLE_MS;
         if (t->state != STREAM_OPEN)
-            limit = STREAM_HANDSHAKE_MS;
+            limit = t->kind == STREAM_CHECK ? STREAM_CHECK_MS : STREAM_HANDSHAKE_MS;
         const struct swim_member *m = swim_find(g->swim, t->num);
         bool held = t->state == STREAM_OPEN &&
                     (t->kind == STREAM_OUT ? is_observed(g, t->num)
@@ -405,6 +405,27 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 
 /* ---- connecting ---- */
 
+static void check_result(struct gossip_node *g, uint64_t num, enum swim_check result)
+{
+    swim_checked(g->swim, node_now(g), num, result, g->out);
+    node_perform(g, NULL, NULL);
+}
+
+/* A member's process keeps such a connection until it gives up waiting for a hello. One that ends
+ * at once was taken by the kernel of a process that was just dying. */
+static void on_check_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    struct stream *t = handle->data;
+    struct gossip_node *g = t->node;
+    uint64_t num = t->num;
+    (void)buf;
+    if (n >= 0 || t->state == STREAM_CLOSING)
+        return;
+    stream_close(t);
+    if (!g->closing)
+        check_result(g, num, CHECK_REFUSED);
+}
+
 static void check_done(struct stream *t, int status)
 {
     struct gossip_node *g = t->node;
@@ -412,12 +433,10 @@ static void check_done(struct stream *t, int status)
     enum swim_check result = status == 0                 ? CHECK_CONNECTED
                              : status == UV_ECONNREFUSED ? CHECK_REFUSED
                                                          : CHECK_SILENT;
-    bool canceled = status == UV_ECANCELED;
-    stream_close(t);
-    if (canceled || g->closing)
-        return;
-    swim_checked(g->swim, node_now(g), num, result, g->out);
-    node_perform(g, NULL, NULL);
+    if (status != 0 || uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_check_read) != 0)
+        stream_close(t);
+    if (status != UV_ECANCELED && !g->closing)
+        check_result(g, num, result);
 }
 
 static void on_connected(uv_connect_t *req, int status)

@@ -317,6 +317,25 @@ Test(swim, only_a_greater_incarnation_refutes)
     world_fini();
 }
 
+/* Its kernel took the connection while the process was ending: that is no host that answers. */
+Test(swim, a_connection_that_ends_at_once_is_a_refusal)
+{
+    world_init(5, 53, 0);
+    world_run(3000);
+    struct swim *s = world.node[0].s;
+    world.node[4].state = VANISHED;
+    world_run(1);
+    swim_suspicious(s, world.now_ms, num_of(4), &world.out);
+    world.out = (struct swim_out){0};
+    swim_checked(s, world.now_ms, num_of(4), CHECK_CONNECTED, &world.out);
+    swim_tick(s, world.now_ms, &world.out);
+    cr_assert_eq(view(0, 4)->m.state, MEMBER_ALIVE);
+    swim_checked(s, world.now_ms, num_of(4), CHECK_REFUSED, &world.out);
+    swim_tick(s, world.now_ms, &world.out);
+    cr_assert_eq(view(0, 4)->m.state, MEMBER_SUSPECT);
+    world_fini();
+}
+
 /* It answers no probe, all others bury it, but its packets come here: a path that is cut one way.
  */
 Test(swim, who_still_talks_is_not_buried)
