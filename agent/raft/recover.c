@@ -13,8 +13,10 @@
 #include "agent/base/log.h"
 #include "agent/raft/raft_uv_int.h"
 
-/* Terms of the former cluster that nobody here heard of stay below the new ones. */
+/* Terms and entries of the former cluster that nobody here heard of stay below the new ones: a server
+ * that held them and rejoins takes a snapshot only above what it has applied. */
 #define TERM_MARGIN 1000u
+#define INDEX_MARGIN (UINT64_C(1) << 32)
 
 bool recover_is_former(const struct raft_uv *r, uint64_t cluster_id)
 {
@@ -212,7 +214,8 @@ static void recover_now(struct raft_uv *r)
     }
     if (err == 0) {
         uint64_t term = larger(larger(r->core.term, r->known_term), newest_term) + TERM_MARGIN;
-        uint64_t index = larger(larger(r->core.log.last_index, newest_index), r->applied) + 1;
+        uint64_t index =
+            larger(larger(r->core.log.last_index, newest_index), r->applied) + INDEX_MARGIN;
         uint64_t old = r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
         uint64_t id = hash_mix(old ^ hash_mix(term ^ hash_mix(r->disk ^ prng_next(&r->rng)))) | 1;
         r->cluster_id = id;

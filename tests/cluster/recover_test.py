@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All but one of three voters are lost with their disks: `blox raft recover` on the third brings the
 cluster back with all that was acknowledged; new agents vote. A voter of before that comes back with
-its disk neither leads nor votes until it is told to rejoin. And with all voters lost, an agent that
-never voted recovers from what gossip left it."""
+its disk neither leads nor votes until it is told to rejoin, also if it had more of the log. And with
+all voters lost, an agent that never voted recovers from what gossip left it."""
 import os
 import shutil
 import subprocess
@@ -88,6 +88,41 @@ def lose_quorum():
         check_there(back, names | {"g0"}, ids)
 
 
+def recover_the_older():
+    """The one that is recovered had been away: the voter that comes back has more of the former log,
+    applied too. After its rejoin it has what the new cluster has, and only that."""
+    with Cluster(agents=3, instances=3) as c:
+        c.start().wait_ready(60)
+        wait_for("three voters", 60, lambda: len(voters(c.wait_leader())) == 3, 0.2)
+        ids = fill(c, "e", 2)
+        survivor = c.agents[2]
+        survivor.kill()
+        fill(c, "x", 60)
+        back = c.leader()
+        for a in c.agents[:2]:
+            a.kill()
+        survivor.start()
+        wait_for("its raft", 20, lambda: "config_index" in survivor.get("/v2/leader"), 0.2)
+        blox(survivor, "raft", "recover", "--force")
+        wait_for("the survivor to lead", 20, lambda: c.leader() is survivor, 0.1)
+        new = survivor.get("/v2/leader")["cluster_id"]
+        check_there(survivor, {"e0", "e1"}, ids)
+        back.start()
+        wait_for("the voter of before to notice", 30, lambda: "raft rejoin" in
+                 back.get("/v2/leader").get("trouble", ""), 0.2)
+        blox(back, "raft", "rejoin")
+        wait_for("it belongs to the new cluster", 30, lambda:
+                 back.get("/v2/leader")["cluster_id"] == new and back.state() == "ready", 0.2)
+        ids |= fill(c, "f", 2)
+        check_there(back, {"e0", "e1", "f0", "f1"}, ids)
+        wait_for("it votes in the new cluster, by the new log", 30, lambda: back.get(
+            "/v2/leader")["config_index"] == survivor.get("/v2/leader")["config_index"] and
+            len(voters(survivor)) == 2, 0.2)
+        wait_for("its rows to be the new cluster's", 30, lambda:
+                 {e["name"] for e in back.items("environments")} ==
+                 {e["name"] for e in survivor.items("environments")}, 0.2)
+
+
 def lose_all_voters():
     with Cluster(agents=5, instances=5) as c:
         keeper = c.agents[4]
@@ -118,6 +153,7 @@ def lose_all_voters():
 
 def test():
     lose_quorum()
+    recover_the_older()
     lose_all_voters()
 
 
