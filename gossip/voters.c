@@ -147,6 +147,22 @@ static const struct voters_agent *best_outsider(const struct voters_input *in)
     return best;
 }
 
+/* The voter to lead instead, -1: none. One that is to go as well would hand leadership back. */
+static int heir(const struct voters_input *in)
+{
+    const struct voters_server *is = in->server;
+    int best = -1;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        if (!s->voter || s->num == in->self || condition(in, i) != FIT)
+            continue;
+        if (best < 0 || is[i].lag < is[best].lag ||
+            (is[i].lag == is[best].lag && is[i].silent_ms < is[best].silent_ms))
+            best = (int)i;
+    }
+    return best;
+}
+
 /* What cannot wait: servers that are gone for good, a leader that must go. */
 static bool decide_losses(const struct voters_input *in, struct voters_action *ret)
 {
@@ -162,17 +178,14 @@ static bool decide_losses(const struct voters_input *in, struct voters_action *r
             return true;
         }
     }
-    int self = -1;
-    bool other = false;
     for (uint32_t i = 0; i < in->config->count; i++) {
-        if (in->config->server[i].num == in->self)
-            self = (int)i;
-        else if (in->config->server[i].voter)
-            other = other || condition(in, i) == FIT;
-    }
-    if (self >= 0 && other && condition(in, (uint32_t)self) == UNFIT) {
-        *ret = (struct voters_action){.verb = VOTERS_TRANSFER, .why = "the leader is to go"};
-        return true;
+        int to = in->config->server[i].num == in->self && condition(in, i) == UNFIT ? heir(in) : -1;
+        if (to >= 0) {
+            *ret = (struct voters_action){.verb = VOTERS_TRANSFER,
+                                          .server = in->config->server[to],
+                                          .why = "the leader is to go"};
+            return true;
+        }
     }
     return false;
 }

@@ -46,7 +46,7 @@ enum voters_verb { VOTERS_NOTHING, VOTERS_CHANGE, VOTERS_TRANSFER };
 struct voters_action {
     enum voters_verb verb;
     enum raft_change change;
-    struct raft_server server;
+    struct raft_server server; /* to change, or to lead instead */
     const char *why;
 };
 void voters_decide(const struct voters_input *in, struct voters_action *ret);

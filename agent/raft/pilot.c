@@ -93,8 +93,9 @@ void pilot_tick(struct raft_uv *r, uint64_t now_ms)
     if (action.verb != VOTERS_CHANGE)
         r->wish.since = 0;
     if (action.verb == VOTERS_TRANSFER) {
-        LOG(LOG_INFO, "raft_transfer", action.why, LS("member", r->self.id));
-        step(r, &(struct raft_input){.type = RAFT_TRANSFER});
+        LOG(LOG_INFO, "raft_transfer", action.why, LS("member", r->self.id),
+            LS("to", action.server.id));
+        step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = action.server.num});
     } else if (action.verb == VOTERS_CHANGE) {
         change(r, now_ms, &action);
         r->pilot_at = 0; /* not taken yet, or there may be more to do */

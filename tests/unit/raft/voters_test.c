@@ -7,10 +7,11 @@
 
 /* One agent per letter group: "a" alive on-demand, "s" alive spot, "f" failed, "l" left,
  * "g" is to go (a notice), "m" role member, "n" alive but new, "w" another disk. Its zone is a
- * digit. Its place in raft: V voter, L learner, B learner that is behind, - none. */
+ * digit. Its place in raft: V voter, U voter that is behind, L learner, B learner that is behind,
+ * - none. */
 struct row {
     const char *agents; /* "aV1 aV2 fV3 aL1" */
-    const char *want;   /* "promote 4", "remove 3", "transfer", "nothing" */
+    const char *want;   /* "promote 4", "remove 3", "transfer 2", "nothing" */
 };
 
 static const struct row rows[] = {
@@ -38,7 +39,12 @@ static const struct row rows[] = {
     {"aV1 fV2 fV3 aL3", "nothing"},
     {"aV1 fV2", "nothing"},
     /* notices and roles */
-    {"gV1 aV2 aV3", "transfer"},
+    {"gV1 aV2 aV3", "transfer 2"},
+    {"gV1 aU2 aV3", "transfer 3"},
+    {"gV1 gV2 aV3", "transfer 3"}, /* one that is to go as well would hand it back */
+    {"gV1 gV2 aU3", "transfer 3"},
+    {"gV1 mV2 fV3 aV2", "transfer 4"},
+    {"gV1 gV2 nL3", "promote 3"},
     {"aV1 gV2 aV3 nL2", "promote 4"},
     {"aV1 gV2 aV3 aV2", "remove 2"},
     {"aV1 mV2 aV3 aV2", "remove 2"},
@@ -85,18 +91,22 @@ static void decide(const char *text, char *out, size_t cap)
         in.alive_count += !dead;
         if (place == '-')
             continue;
-        in.server[config.count] = (struct voters_server){
-            .lag = place == 'B' ? 500 : 3, .silent_ms = dead || kind == 'w' ? 20000 : 50};
+        in.server[config.count] =
+            (struct voters_server){.lag = place == 'B' || place == 'U' ? 500 : 3,
+                                   .silent_ms = dead || kind == 'w' ? 20000 : 50};
         struct raft_server *s = &config.server[config.count++];
-        *s = (struct raft_server){.num = i + 1, .disk = i + 11, .voter = place == 'V'};
+        *s = (struct raft_server){
+            .num = i + 1, .disk = i + 11, .voter = place == 'V' || place == 'U'};
         memcpy(s->id, ids[i], sizeof(ids[i]));
     }
     voters_decide(&in, &action);
     static const char *const names[] = {"", "add", "promote", "demote", "remove"};
     if (action.verb == VOTERS_CHANGE)
         snprintf(out, cap, "%s %lu", names[action.change], action.server.num);
+    else if (action.verb == VOTERS_TRANSFER)
+        snprintf(out, cap, "transfer %lu", action.server.num);
     else
-        snprintf(out, cap, "%s", action.verb == VOTERS_TRANSFER ? "transfer" : "nothing");
+        snprintf(out, cap, "nothing");
 }
 
 Test(voters, table)
