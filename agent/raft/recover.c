@@ -13,8 +13,8 @@
 #include "agent/base/log.h"
 #include "agent/raft/raft_uv_int.h"
 
-/* Terms and entries of the former cluster that nobody here heard of stay below the new ones: a server
- * that held them and rejoins takes a snapshot only above what it has applied. */
+/* Terms and entries of the former cluster that nobody here heard of stay below the new ones: a
+ * server that held them and rejoins takes a snapshot only above what it has applied. */
 #define TERM_MARGIN 1000u
 #define INDEX_MARGIN (UINT64_C(1) << 32)
 
