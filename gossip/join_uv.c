@@ -220,6 +220,20 @@ void join_timer(uv_timer_t *timer)
     try_all(g);
 }
 
+/* Where text has, or gets, its place: a full list gives up one that has answered. */
+static struct seed *place_of(struct gossip_node *g, const char *text)
+{
+    struct seed *place = NULL;
+    for (size_t i = 0; i < g->seed_count; i++) {
+        struct seed *s = &g->seeds[i];
+        if (strcmp(s->text, text) == 0)
+            return s;
+        if (s->answered && !s->resolving)
+            place = s;
+    }
+    return g->seed_count < NODE_SEEDS_MAX ? &g->seeds[g->seed_count++] : place;
+}
+
 int gossip_join(struct gossip_node *g, const char *const *addresses, size_t count)
 {
     char host[256], port[8];
@@ -227,11 +241,6 @@ int gossip_join(struct gossip_node *g, const char *const *addresses, size_t coun
     if (g->closing)
         return ERR_CLOSED;
     for (size_t i = 0; i < count; i++) {
-        bool known = false;
-        for (size_t k = 0; k < g->seed_count; k++)
-            known = known || strcmp(g->seeds[k].text, addresses[i]) == 0;
-        if (known)
-            continue;
         if (!split(addresses[i], host, sizeof host, port, sizeof port) ||
             strlen(addresses[i]) >= sizeof g->seeds[0].text) {
             snprintf(g->trouble, sizeof g->trouble,
@@ -239,11 +248,16 @@ int gossip_join(struct gossip_node *g, const char *const *addresses, size_t coun
             err = ERR_BADPARAM;
             continue;
         }
-        if (g->seed_count == NODE_SEEDS_MAX)
-            return ERR_FULL;
-        struct seed *s = &g->seeds[g->seed_count++];
-        *s = (struct seed){0};
-        snprintf(s->text, sizeof s->text, "%s", addresses[i]);
+        struct seed *s = place_of(g, addresses[i]);
+        if (s == NULL) {
+            err = ERR_FULL;
+            break;
+        }
+        if (strcmp(s->text, addresses[i]) != 0) {
+            *s = (struct seed){0};
+            snprintf(s->text, sizeof s->text, "%s", addresses[i]);
+        }
+        s->answered = s->self; /* who answered once may have left since, and be back */
     }
     g->join_wait_ms = JOIN_WAIT_MIN_MS;
     g->join_rounds = 0;

@@ -71,6 +71,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
 
 /* What the next node is bound to and tells others. */
 static const char *bind_to = "127.0.0.1:0", *advertised;
+static uint64_t incarnation = 1;
 
 static int make(unsigned i, const char *id, const char *cluster, const uint8_t (*keys)[32],
                 size_t key_count)
@@ -87,7 +88,7 @@ static int make(unsigned i, const char *id, const char *cluster, const uint8_t (
                                .keys = keys,
                                .key_count = key_count,
                                .own_key = own_key,
-                               .incarnation = 1,
+                               .incarnation = incarnation,
                                .seed = 1000 + i,
                                .meta = {.zone = "z1", .version = "1"},
                                .arg = n,
@@ -153,6 +154,14 @@ static bool all_see(void)
 {
     for (unsigned i = 0; i < expect_count; i++)
         if (nodes[i].g != NULL && gossip_alive_count(nodes[i].g) != expect_alive)
+            return false;
+    return true;
+}
+
+static bool others_see(void)
+{
+    for (unsigned i = 1; i < expect_count; i++)
+        if (gossip_alive_count(nodes[i].g) != expect_alive)
             return false;
     return true;
 }
@@ -347,6 +356,28 @@ Test(node, a_killed_node_fails_and_a_leaving_one_left)
         cr_assert_eq(nodes[i].left, 1);
     }
     finish(6);
+}
+
+/* Who has company looks for nobody by itself, and who left is not looked for. */
+Test(node, an_address_that_answered_once_is_asked_again)
+{
+    make_cluster(4);
+    char address[32];
+    const char *seed = address; /* node 1 was let in there */
+    snprintf(address, sizeof address, "%s", nodes[0].address);
+    gossip_leave(nodes[0].g, NULL, NULL);
+    expect_count = 4;
+    expect_alive = 3;
+    cr_assert(run_until(others_see, 10000));
+    kill_node(0);
+    run_until(NULL, 50);
+    bind_to = address;
+    incarnation = 100;
+    make(0, "i-0", "c", key_a, 1);
+    cr_assert_eq(gossip_join(nodes[1].g, &seed, 1), 0);
+    expect_alive = 4;
+    cr_assert(run_until(all_see, 20000));
+    finish(4);
 }
 
 Test(node, it_comes_back_with_a_greater_incarnation_even_from_a_lost_data_directory)
