@@ -9,7 +9,9 @@
  *   instance, task      hi = ECS's per-ARN version, lo = generation: even while the
  *                       resource exists, odd once it is gone. Events say lo = 0; a
  *                       tombstone is the last row's hi with lo + 1, and a resource that
- *                       ECS shows again at the same version gets lo + 1 once more.
+ *                       ECS shows again at the same version gets lo + 1 once more. So does
+ *                       one that ECS still shows below our version when no event can be
+ *                       ahead of it any more: that row was not ECS's.
  *   intent              hi = raft term, lo = raft index
  *   attempt, test       hi = raft term or origin's start, lo = the writer's counter
  * A tombstone (deleted = true) keeps its key and version until it is reaped. */

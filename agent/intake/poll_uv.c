@@ -108,17 +108,36 @@ static void delete_batch(struct batch *b)
     }
 }
 
+/* Of a row whose generation was raised versions say too little (it may have been made up with a
+ * version beyond ECS's): an older event is a reason to look. */
+static void look_again(struct intake *in, const struct record *rec,
+                       const struct store_change *change)
+{
+    struct row row;
+    char cluster[ARN_MAX] = "";
+    char arn[RECORD_KEY_MAX + 1];
+    if (change->applied || change->before.lo == 0 || change->before.hi <= rec->version.hi ||
+        row_decode(rec->value, rec->value_len, &row) != 0)
+        return;
+    const struct row_text *of = &row.field[ROW_CLUSTER];
+    if (of->len < sizeof cluster)
+        snprintf(cluster, sizeof cluster, "%.*s", (int)of->len, of->data == NULL ? "" : of->data);
+    memcpy(arn, rec->key, rec->key_len);
+    arn[rec->key_len] = '\0';
+    intake_refresh_task(in, cluster, arn); /* takes instances too */
+}
+
 static void on_applied(void *arg, int err, const struct record *records,
                        const struct store_change *changes, size_t count)
 {
     struct batch *b = arg;
     struct poller *p = b->poller;
     struct intake *in = p->intake;
-    (void)records;
     for (size_t i = 0; err == 0 && i < count; i++) {
         in->applied += changes[i].applied;
         in->duplicates += !changes[i].applied;
         metric_add(changes[i].applied ? &intake_events_rows : &intake_events_duplicate, 1);
+        look_again(in, &records[i], &changes[i]);
     }
     if (err != 0 || !current(p, b->generation) || json_array_size(b->entries) == 0) {
         /* Not stored, or another leads now: the messages stay in the queue. */

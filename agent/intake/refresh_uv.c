@@ -115,33 +115,78 @@ static bool is_other_state(const struct record *stored, const struct record *rec
     return false;
 }
 
+/* Rows' ages are by the wall clock, which somebody may set: after a step of it, and after a start
+ * (it may have been set before), they say nothing until young rows have grown old. Returns for how
+ * long what ECS shows may still lag behind a row, 0: no more. */
+static int64_t lag_left_ms(struct intake *in, int64_t stored_unix_ms)
+{
+    int64_t young_ms = (int64_t)(in->options.young_ms == 0 ? YOUNG_MS : in->options.young_ms);
+    int64_t mono_ms = (int64_t)clock_mono_ms();
+    int64_t offset_ms = clock_unix_ms() - mono_ms;
+    int64_t step_ms = offset_ms - in->refresh.clock_offset_ms;
+    if (step_ms > CLOCK_STEP_MS || step_ms < -CLOCK_STEP_MS)
+        in->refresh.clock_since_ms = mono_ms;
+    in->refresh.clock_offset_ms = offset_ms;
+    if (mono_ms - in->refresh.clock_since_ms < young_ms)
+        return young_ms;
+    int64_t age_ms = clock_unix_ms() - stored_unix_ms;
+    return age_ms >= 0 && age_ms < young_ms ? young_ms - age_ms : 0;
+}
+
+static bool is_same_value(const struct record *a, const struct record *b)
+{
+    return a->value_len == b->value_len && memcmp(a->value, b->value, a->value_len) == 0;
+}
+
+static struct record_version next_generation(struct record_version v)
+{
+    if (v.lo >= UINT64_MAX - 2)
+        return (struct record_version){v.hi + 1, 2}; /* not an event's */
+    return (struct record_version){v.hi, (v.lo | 1) + 1};
+}
+
 /* Sets the generation (record.h): a resource that ECS shows although we buried it at this version
  * comes back with the next even number, and so does one that shows another state at the version
- * that we have; but one that is over was buried rightly, ECS only shows it for some time longer. */
-static bool is_newer(const struct record *stored, struct record *rec)
+ * that we have; but one that is over was buried rightly, ECS only shows it for some time longer.
+ * Events are ahead of what ECS shows by seconds. A row that stays ahead is not ECS's: rows carry no
+ * signature, and a stolen member may have made it up. What ECS shows takes its place. */
+static bool is_newer(struct intake *in, const char *cluster, const struct store_row *row,
+                     struct record *rec)
 {
-    if (stored->version.hi == rec->version.hi) {
-        if (stored->deleted ? intake_is_over(rec) : !is_other_state(stored, rec))
-            return false;
-        rec->version.lo = (stored->version.lo | 1) + 1;
+    const struct record *stored = &row->record;
+    if (stored->version.hi < rec->version.hi)
+        return true;
+    bool ahead = stored->version.hi > rec->version.hi;
+    bool agrees = ahead ? is_same_value(stored, rec) : !is_other_state(stored, rec);
+    if (stored->deleted ? intake_is_over(rec) : agrees)
+        return false;
+    /* A later generation was not an event's, so no event can have been ahead. */
+    int64_t lag_ms = ahead && stored->version.lo == 0 ? lag_left_ms(in, row->stored_unix_ms) : 0;
+    if (lag_ms > 0) {
+        char arn[RECORD_KEY_MAX + 1];
+        memcpy(arn, rec->key, rec->key_len);
+        arn[rec->key_len] = '\0';
+        want(in, cluster, arn, (uint64_t)lag_ms);
+        return false;
     }
+    rec->version = next_generation(stored->version);
     return record_is_newer(rec->version, stored->version);
 }
 
 /* False for what is not newer than our own row. */
-static bool is_news(struct intake *in, struct record *rec)
+static bool is_news(struct intake *in, const char *cluster, struct record *rec)
 {
     struct store_txn *txn = NULL;
     struct store_row row;
     if (store_read_begin(in->options.store, &txn) != 0)
         return true;
     bool news = store_get_ref(txn, rec->kind, rec->key, rec->key_len, &row) != 0 ||
-                is_newer(&row.record, rec);
+                is_newer(in, cluster, &row, rec);
     store_read_end(txn);
     return news;
 }
 
-static void take_row(struct taking *k, struct events_row *row)
+static void take_row(struct taking *k, const char *cluster, struct events_row *row)
 {
     if (row->outcome == EVENTS_POISON)
         LOG(LOG_WARN, "describe_odd", row->why, LS("kind", row->kind));
@@ -151,21 +196,8 @@ static void take_row(struct taking *k, struct events_row *row)
     rec.source = SOURCE_RECONCILE;
     rec.observed_unix_ms = clock_unix_ms();
     rec.term = k->intake->term;
-    if (is_news(k->intake, &rec))
+    if (is_news(k->intake, cluster, &rec))
         k->records[k->count++] = rec;
-}
-
-/* Rows' ages are by the wall clock, which somebody may set: after a step of it, and after a start
- * (it may have been set before), they say nothing until young rows have grown old. */
-static bool ages_are_sound(struct intake *in, int64_t young_ms)
-{
-    int64_t mono_ms = (int64_t)clock_mono_ms();
-    int64_t offset_ms = clock_unix_ms() - mono_ms;
-    int64_t step_ms = offset_ms - in->refresh.clock_offset_ms;
-    if (step_ms > CLOCK_STEP_MS || step_ms < -CLOCK_STEP_MS)
-        in->refresh.clock_since_ms = mono_ms;
-    in->refresh.clock_offset_ms = offset_ms;
-    return mono_ms - in->refresh.clock_since_ms >= young_ms;
 }
 
 static void take_missing(struct taking *k, const char *cluster, const char *arn)
@@ -177,11 +209,9 @@ static void take_missing(struct taking *k, const char *cluster, const char *arn)
         stored.header.deleted || stored.over) /* what is over is kept for its time (reap) */
         return;
     /* By the own clock: the origin's may be ahead by hours. */
-    int64_t young_ms = (int64_t)(in->options.young_ms == 0 ? YOUNG_MS : in->options.young_ms);
-    int64_t age_ms = clock_unix_ms() - stored.stored_unix_ms;
-    bool sound = ages_are_sound(in, young_ms);
-    if (!sound || (age_ms >= 0 && age_ms < young_ms)) {
-        want(in, cluster, arn, (uint64_t)(sound ? young_ms - age_ms : young_ms));
+    int64_t lag_ms = lag_left_ms(in, stored.stored_unix_ms);
+    if (lag_ms > 0) {
+        want(in, cluster, arn, (uint64_t)lag_ms);
         return;
     }
     struct record rec = stored.header;
@@ -239,12 +269,12 @@ static void take_all(struct taking *k, const char *cluster, const struct tape *t
     char arn[ARN_MAX];
     for (uint32_t i = tape_first(t, tasks); i != TAPE_NONE; i = tape_next(t, tasks, i), row++) {
         events_take_task(t, i, &options, row);
-        take_row(k, row);
+        take_row(k, cluster, row);
     }
     for (uint32_t i = tape_first(t, instances); i != TAPE_NONE;
          i = tape_next(t, instances, i), row++) {
         events_take_instance(t, i, arn_of_cluster(cluster, t, i, arn), &options, row);
-        take_row(k, row);
+        take_row(k, cluster, row);
     }
     if (tape_length(t, tasks) + tape_length(t, instances) >= json_array_size(asked))
         return;

@@ -165,8 +165,7 @@ Test(attack, nobody_leaves_on_anothers_word)
 
 /* ---- speaking for others -------------------------------------------------------------------- */
 
-/* What everybody holds of the victim is what it said, but for an incarnation it has raised since.
- */
+/* Everybody holds of the victim what it said, but for an incarnation that it has raised since. */
 static void assert_as_it_said(const struct wire_update *said, uint64_t raised, unsigned lie)
 {
     for (unsigned i = 0; i < world.count; i++) {

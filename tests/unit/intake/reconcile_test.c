@@ -203,6 +203,80 @@ Test(reconcile, what_lives_comes_back_and_what_is_over_does_not)
     world_close(&w);
 }
 
+/* A row as a peer brings it, with whatever it likes in it; ECS never said so. */
+static void forge(struct world *w, uint8_t kind, const char *arn, struct record_version version,
+                  const char *status)
+{
+    struct buf value;
+    struct row row = {0};
+    const char *cluster = json_str(w->ready, "cluster_arn");
+    row.field[ROW_CLUSTER] = (struct row_text){cluster, (uint32_t)strlen(cluster)};
+    row.field[ROW_STATUS] = (struct row_text){status, (uint32_t)strlen(status)};
+    row.json = (struct row_text){"{}", 2};
+    buf_init(&value, RECORD_VALUE_MAX);
+    cr_assert_eq(row_encode(&row, &value), 0);
+    struct record rec = {.kind = kind,
+                         .source = SOURCE_RECONCILE,
+                         .key = arn,
+                         .key_len = (uint16_t)strlen(arn),
+                         .value = (const uint8_t *)value.data,
+                         .value_len = (uint32_t)value.len,
+                         .version = version,
+                         .observed_unix_ms = clock_unix_ms()};
+    cr_assert_eq(rows_apply_from_peers(w->rows, &rec, 1), 0);
+    UNTIL(w, world_is(w, kind, arn, status));
+    buf_fini(&value);
+}
+
+/* Rows carry no signature: whatever a stolen member makes up, with whatever version, lasts until
+ * the next comparison. Events count for such a row as well, although their versions are lower. */
+Test(reconcile, a_row_that_is_made_up_does_not_stay_whatever_its_version)
+{
+    static const struct record_version versions[] = {
+        {1000, 0}, {UINT64_C(1) << 60, 0}, {UINT64_C(1) << 60, 7}, {UINT64_C(1) << 61, UINT64_MAX}};
+    static const char nowhere[] = "arn:aws:ecs:us-east-1:111122223333:task/other/nowhere";
+    struct world w;
+    struct record rec;
+    char arn[400], args[512];
+    world_open(&w, 2, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    const char *instance = world_instance(&w, 1, "arn");
+    world_start_task(&w, 0, arn);
+    while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
+        reconcile(&w);
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+        forge(&w, RECORD_TASK, arn, versions[i], "STOPPED");
+        forge(&w, RECORD_INSTANCE, instance, versions[i], "DRAINING");
+        while (!world_is(&w, RECORD_TASK, arn, "RUNNING") ||
+               !world_is(&w, RECORD_INSTANCE, instance, "ACTIVE"))
+            reconcile(&w);
+        (void)world_row(&w, RECORD_TASK, arn, &rec);
+        cr_assert_geq(rec.version.hi, versions[i].hi, "newer, so that it reaches everybody");
+        uint64_t before = rec.version.lo;
+        reconcile(&w);
+        (void)world_row(&w, RECORD_TASK, arn, &rec);
+        cr_assert_eq(rec.version.lo, before, "once");
+    }
+    forge(&w, RECORD_TASK, nowhere, versions[1], "RUNNING");
+    while (!world_is(&w, RECORD_TASK, nowhere, "gone"))
+        reconcile(&w);
+    /* ECS's versions are below the row's from now on. */
+    world_drop_intake(&w);
+    world_tell(&w, "set", "{\"event_loss\":0}");
+    w.options.queue = json_str(w.ready, "queue_url");
+    w.term++;
+    world_lead(&w);
+    unsigned runs = w.reconciled;
+    UNTIL(&w, w.reconciled > runs);
+    snprintf(args, sizeof args, "{\"task\":\"%s\"}", arn);
+    world_tell(&w, "kill-task", args);
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "STOPPED"));
+    cr_assert_eq(w.reconciled, runs + 1);
+    world_close(&w);
+}
+
 Test(reconcile, a_deregistered_instance_is_not_active_any_more)
 {
     struct world w;
