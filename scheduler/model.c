@@ -149,26 +149,54 @@ static size_t text_size(const char *text)
     return (text ? strlen(text) : 0) + 1;
 }
 
-static void sort_attributes(struct model_attribute *a, size_t count)
+static void sort_attributes(const char **a, size_t count)
 {
     for (size_t i = 1; i < count; i++) { /* some thirty, mostly sorted already */
-        struct model_attribute moved = a[i];
+        const char *moved = a[i];
         size_t at = i;
-        for (; at > 0 && strcmp(a[at - 1].name, moved.name) > 0; at--)
+        for (; at > 0 && strcmp(a[at - 1], moved) > 0; at--)
             a[at] = a[at - 1];
         a[at] = moved;
     }
 }
 
-static uint64_t hash_attributes(const struct model_attribute *a, size_t count)
+static struct model_name *name_of(const char *attribute)
+{
+    return (struct model_name *)(void *)(attribute - offsetof(struct model_name, text));
+}
+
+static uint64_t hash_attributes(const char **a, size_t count)
 {
     uint64_t hash = count;
-    for (size_t i = 0; i < count; i++) {
-        hash = hash_bytes(a[i].name, strlen(a[i].name), hash);
-        if (a[i].value)
-            hash = hash_bytes(a[i].value, strlen(a[i].value), hash);
-    }
+    for (size_t i = 0; i < count; i++)
+        hash = hash_mix(hash ^ name_of(a[i])->hash);
     return hash;
+}
+
+static void drop_attributes(struct model *m, const char **a, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        drop_name(m, name_of(a[i]));
+}
+
+/* "name=value": ECS allows no "=" in a name. */
+static int hold_attribute(struct model *m, const struct model_attribute *a, const char **ret)
+{
+    size_t name = strlen(a->name), value = a->value ? strlen(a->value) : 0;
+    char *text = get_memory(m, name + value + 2);
+    if (!text)
+        return ERR_NOMEM;
+    memcpy(text, a->name, name);
+    text[name] = '=';
+    if (value)
+        memcpy(text + name + 1, a->value, value);
+    text[name + 1 + value] = '\0';
+    struct model_name *held;
+    int rv = hold_name(m, text, &held);
+    give_memory(m, text);
+    if (rv == 0)
+        *ret = held->text;
+    return rv;
 }
 
 /* Fills the texts and attributes from the row into one block of memory. */
@@ -178,29 +206,29 @@ static int fill_texts(struct model *m, struct model_instance *inst,
     size_t size = text_size(row->arn) + text_size(row->ec2_id) + text_size(row->zone) +
                   text_size(row->agent_version);
     size_t count = row->attribute_count;
-    for (size_t i = 0; i < count; i++)
-        size += text_size(row->attributes[i].name) + text_size(row->attributes[i].value);
-    char *block = get_memory(m, count * sizeof(struct model_attribute) + size);
+    char *block = get_memory(m, count * sizeof(char *) + size);
     if (!block)
         return ERR_NOMEM;
-    void *old = inst->block;
-    struct model_attribute *attributes = (struct model_attribute *)(void *)block;
-    char *at = block + count * sizeof *attributes;
+    const char **attributes = (const char **)(void *)block;
+    for (size_t i = 0; i < count; i++) {
+        if (hold_attribute(m, &row->attributes[i], &attributes[i])) {
+            drop_attributes(m, attributes, i);
+            give_memory(m, block);
+            return ERR_NOMEM;
+        }
+    }
+    sort_attributes(attributes, count);
+    char *at = block + count * sizeof(char *);
     inst->arn = put_text(&at, row->arn);
     inst->ec2_id = put_text(&at, row->ec2_id);
     inst->zone = put_text(&at, row->zone);
     inst->agent_version = put_text(&at, row->agent_version);
-    for (size_t i = 0; i < count; i++) {
-        attributes[i].name = put_text(&at, row->attributes[i].name);
-        attributes[i].value =
-            row->attributes[i].value ? put_text(&at, row->attributes[i].value) : NULL;
-    }
-    sort_attributes(attributes, count);
+    drop_attributes(m, inst->attributes, inst->attribute_count);
+    give_memory(m, inst->block);
     inst->attributes = attributes;
     inst->attribute_count = count;
     inst->attributes_hash = hash_attributes(attributes, count);
     inst->block = block;
-    give_memory(m, old);
     return 0;
 }
 
@@ -266,6 +294,7 @@ static void free_instance(struct model *m, struct model_instance *inst)
     while (m->slot_count > 0 && !m->instances[m->slot_count - 1])
         m->slot_count--;
     drop_name(m, inst->cluster);
+    drop_attributes(m, inst->attributes, inst->attribute_count);
     give_memory(m, inst->block);
     give_memory(m, inst);
 }
@@ -332,14 +361,22 @@ struct model_instance *model_find_instance(const struct model *m, const char *ar
     return model_table_get(&m->instance_table, instance_key, hash_str(arn), arn);
 }
 
+/* As strcmp of the attribute's text with "name=". */
+static int compare_name(const char *text, const char *name, size_t len)
+{
+    int order = strncmp(text, name, len);
+    return order ? order : (unsigned char)text[len] - '=';
+}
+
 bool model_find_attribute(const struct model_instance *inst, const char *name, const char **ret)
 {
-    size_t low = 0, high = inst->attribute_count;
+    size_t low = 0, high = inst->attribute_count, len = strlen(name);
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        int order = strcmp(inst->attributes[mid].name, name);
+        const char *text = inst->attributes[mid];
+        int order = compare_name(text, name, len);
         if (order == 0) {
-            *ret = inst->attributes[mid].value;
+            *ret = text + len + 1;
             return true;
         }
         if (order < 0)
@@ -353,11 +390,6 @@ bool model_find_attribute(const struct model_instance *inst, const char *name, c
 
 /* ---- tasks ---------------------------------------------------------------------- */
 
-static struct model_task **list_of(struct model_task *task)
-{
-    return task->is_daemon ? &task->instance->daemons : &task->instance->others;
-}
-
 static bool has_tasks(const struct model_instance *inst)
 {
     return inst->daemons || inst->others;
@@ -368,7 +400,7 @@ static void unlink_task(struct model_task *task)
     if (task->prev)
         task->prev->next = task->next;
     else
-        *list_of(task) = task->next;
+        task->instance->daemons = task->next;
     if (task->next)
         task->next->prev = task->prev;
 }
@@ -377,11 +409,18 @@ static void link_task(struct model_task *task, struct model_instance *inst)
 {
     task->instance = inst;
     task->prev = NULL;
-    struct model_task **head = list_of(task);
-    task->next = *head;
+    task->next = inst->daemons;
     if (task->next)
         task->next->prev = task;
-    *head = task;
+    inst->daemons = task;
+}
+
+/* A task left the instance. */
+static void task_left(struct model *m, struct model_instance *inst)
+{
+    inst->changes++;
+    if (!has_tasks(inst) && (inst->gone || inst->status == MODEL_UNSEEN))
+        free_instance(m, inst);
 }
 
 static void free_task(struct model *m, struct model_task *task)
@@ -392,9 +431,12 @@ static void free_task(struct model *m, struct model_task *task)
     drop_name(m, task->group);
     drop_name(m, task->started_by);
     give_memory(m, task);
-    inst->changes++;
-    if (!has_tasks(inst) && (inst->gone || inst->status == MODEL_UNSEEN))
-        free_instance(m, inst);
+    task_left(m, inst);
+}
+
+static bool is_wanted(const struct model_task_row *row)
+{
+    return !row->desired || strcmp(row->desired, "STOPPED") != 0;
 }
 
 static struct model_task *make_task(struct model *m, const struct model_task_row *row)
@@ -414,10 +456,8 @@ static struct model_task *make_task(struct model *m, const struct model_task_row
         give_memory(m, task);
         return NULL;
     }
-    task->is_daemon = task->group && strncmp(task->group->text, MODEL_DAEMON_PREFIX,
-                                             sizeof MODEL_DAEMON_PREFIX - 1) == 0;
     task->status = model_task_status_parse(row->status);
-    task->wanted = !row->desired || strcmp(row->desired, "STOPPED") != 0;
+    task->wanted = is_wanted(row);
     task->version = row->version;
     task->created_unix_ms = row->created_unix_ms;
     task->started_unix_ms = row->started_unix_ms;
@@ -440,7 +480,7 @@ static void trim_stopped(struct model *m, struct model_task *keep)
     for (;;) {
         size_t count = 0;
         struct model_task *oldest = NULL;
-        for (struct model_task *t = *list_of(keep); t; t = t->next) {
+        for (struct model_task *t = keep->instance->daemons; t; t = t->next) {
             if (model_task_is_live(t))
                 continue;
             count++;
@@ -453,6 +493,65 @@ static void trim_stopped(struct model *m, struct model_task *keep)
     }
 }
 
+static void free_other(struct model *m, struct model_other *other)
+{
+    struct model_instance *inst = other->instance;
+    struct model_other **at = &inst->others;
+    while (*at != other)
+        at = &(*at)->next;
+    *at = other->next;
+    model_table_remove(&m->other_table, other->hash, other);
+    drop_name(m, other->group);
+    give_memory(m, other);
+    task_left(m, inst);
+}
+
+static int add_other(struct model *m, const struct model_task_row *row, uint64_t hash,
+                     struct model_other **ret)
+{
+    struct model_instance *inst = NULL;
+    int rv = model_table_reserve(m, &m->other_table);
+    if (!rv)
+        rv = place_of(m, row, &inst);
+    if (rv)
+        return rv;
+    struct model_other *other = get_memory(m, sizeof *other);
+    if (!other) {
+        if (!has_tasks(inst) && inst->status == MODEL_UNSEEN)
+            free_instance(m, inst);
+        return ERR_NOMEM;
+    }
+    *other = (struct model_other){.hash = hash, .instance = inst, .next = inst->others};
+    inst->others = other;
+    model_table_add(&m->other_table, hash, other);
+    *ret = other;
+    return 0;
+}
+
+static int put_other(struct model *m, const struct model_task_row *row)
+{
+    uint64_t hash = hash_str(row->arn);
+    struct model_other *other = model_table_find(&m->other_table, hash);
+    if (other && row->version < other->version)
+        return 0;
+    if (model_task_status_parse(row->status) == TASK_STOPPED) {
+        if (other)
+            free_other(m, other);
+        return 0;
+    }
+    if (!other && m->task_table.count + m->other_table.count >= m->tasks_max)
+        return ERR_FULL;
+    int rv = other ? 0 : add_other(m, row, hash, &other);
+    if (rv)
+        return rv;
+    struct model_name *group;
+    rv = hold_name(m, is_wanted(row) ? row->group : NULL, &group);
+    drop_name(m, other->group);
+    other->group = group;
+    other->version = row->version;
+    return rv;
+}
+
 int model_put_task(struct model *m, const struct model_task_row *row, uint64_t now_ms,
                    struct model_task **ret)
 {
@@ -462,10 +561,13 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
         return ERR_MALFORMED;
     if (!row->instance || !*row->instance)
         return 0; /* Fargate: no instance of ours */
+    if (!row->group ||
+        strncmp(row->group, MODEL_DAEMON_PREFIX, sizeof MODEL_DAEMON_PREFIX - 1) != 0)
+        return put_other(m, row);
     struct model_task *old = model_find_task(m, row->arn);
     if (old && row->version < old->version)
         return 0;
-    if (!old && m->task_table.count >= m->tasks_max)
+    if (!old && m->task_table.count + m->other_table.count >= m->tasks_max)
         return ERR_FULL;
     struct model_instance *inst = NULL;
     int rv = place_of(m, row, &inst);
@@ -509,8 +611,11 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
 void model_del_task(struct model *m, const char *arn)
 {
     struct model_task *task = model_find_task(m, arn);
+    struct model_other *other = model_table_find(&m->other_table, hash_str(arn));
     if (task)
         free_task(m, task);
+    if (other)
+        free_other(m, other);
 }
 
 struct model_task *model_find_task(const struct model *m, const char *arn)
@@ -529,7 +634,7 @@ void model_clear(struct model *m)
         while (inst->daemons)
             free_task(m, inst->daemons);
         while (inst->others)
-            free_task(m, inst->others);
+            free_other(m, inst->others);
         free_instance(m, inst);
     }
 }
@@ -540,6 +645,7 @@ void model_fini(struct model *m)
     give_memory(m, m->instances);
     give_memory(m, m->instance_table.slots);
     give_memory(m, m->task_table.slots);
+    give_memory(m, m->other_table.slots);
     give_memory(m, m->name_table.slots);
     model_init(m, m->instances_max, m->tasks_max, m->resize, m->arg);
 }

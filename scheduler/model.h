@@ -46,7 +46,7 @@ struct model_attribute {
     const char *value; /* NULL: the attribute has no value */
 };
 
-/* One string of a group, cluster or deployment id, held once; compare pointers. */
+/* One string of a group, cluster, deployment id or attribute, held once; compare pointers. */
 struct model_name {
     uint64_t hash;
     uint32_t users;
@@ -75,11 +75,11 @@ struct model_instance {
     const char *zone;
     const char *agent_version;
     struct model_name *cluster;
-    struct model_attribute *attributes; /* sorted by name */
+    const char **attributes; /* "name=value", sorted; texts of names: most instances share them */
     size_t attribute_count;
-    struct model_task *daemons; /* tasks of a group "daemon:...", the planner's */
-    struct model_task *others;  /* all other tasks; of both some stopped ones stay */
-    void *block;                /* owns the texts and attributes */
+    struct model_task *daemons; /* tasks of a group "daemon:..."; some stopped ones stay */
+    struct model_other *others; /* all other tasks that are live */
+    void *block;                /* owns the texts and the array of attributes */
 };
 
 struct model_task {
@@ -88,7 +88,6 @@ struct model_task {
     struct model_name *group;
     struct model_name *started_by;
     enum model_task_status status;
-    bool is_daemon;   /* its group begins with MODEL_DAEMON_PREFIX */
     bool wanted;      /* desiredStatus RUNNING */
     uint64_t version; /* ECS's counter */
     int64_t created_unix_ms;
@@ -102,6 +101,16 @@ struct model_task {
     const char *reason;
     struct model_task *next; /* on the instance */
     struct model_task *prev;
+};
+
+/* A live task of no environment: only that it is there and its group are asked for, and there may
+ * be ten times as many as daemons. Told apart by the hash of its ARN. */
+struct model_other {
+    uint64_t hash;
+    uint64_t version;
+    struct model_instance *instance;
+    struct model_name *group; /* NULL: none, or ECS is to stop it */
+    struct model_other *next; /* on the instance */
 };
 
 struct model_slot {
@@ -125,6 +134,7 @@ struct model {
     uint32_t next_generation;
     struct model_table instance_table;
     struct model_table task_table;
+    struct model_table other_table;
     struct model_table name_table;
 };
 
@@ -152,7 +162,7 @@ struct model_task_row {
 
 /* Rows of a lower version than the stored one are ignored (one of the same version confirms).
  * 0, ERR_FULL (the bound is reached: the row is not kept), ERR_NOMEM, ERR_MALFORMED.
- * ret (may be NULL) receives the entry, NULL if it was ignored. */
+ * ret (may be NULL) receives the entry, NULL if it was ignored or is a task of no environment. */
 int model_put_instance(struct model *m, const struct model_instance_row *row, uint64_t now_ms,
                        struct model_instance **ret) MUST_CHECK;
 int model_put_task(struct model *m, const struct model_task_row *row, uint64_t now_ms,
@@ -165,7 +175,7 @@ struct model_instance *model_find_instance(const struct model *m, const char *ar
 struct model_task *model_find_task(const struct model *m, const char *arn);
 /* NULL if nothing in the model has that name: then no task can have it. */
 const struct model_name *model_find_name(const struct model *m, const char *text);
-/* The value of an attribute; *ret NULL if it has none. False: the instance lacks it. */
+/* The value of an attribute; *ret "" if it has none. False: the instance lacks it. */
 bool model_find_attribute(const struct model_instance *inst, const char *name, const char **ret);
 
 const char *model_instance_status_str(enum model_instance_status status);

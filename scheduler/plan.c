@@ -104,16 +104,6 @@ static struct found look(const struct run *run, const struct model_instance *ins
     return found;
 }
 
-/* Tasks that are no daemons: those a draining instance should lose first. */
-static bool has_live_others(const struct model_instance *inst)
-{
-    for (const struct model_task *task = inst->others; task; task = task->next) {
-        if (model_task_is_live(task))
-            return true;
-    }
-    return false;
-}
-
 /* Stops all of the environment's wanted tasks on the instance but one. */
 static void stop_others(struct run *run, struct model_instance *inst, const struct model_task *keep,
                         enum plan_reason why)
@@ -197,7 +187,7 @@ static struct plan_verdict drain(struct run *run, struct model_instance *inst,
                                  const struct found *found)
 {
     uint64_t end_ms = inst->draining_since_ms + run->env->drain_wait_ms;
-    if (found->wanted && run->now_ms < end_ms && has_live_others(inst)) {
+    if (found->wanted && run->now_ms < end_ms && inst->others) {
         wake_at(run, end_ms);
         return verdict(VERDICT_WAIT, PLAN_DRAIN_WAIT);
     }

@@ -86,23 +86,20 @@ static bool is_own(const struct model_task *task, const char *own_group)
     return own_group && task->group && strcmp(task->group->text, own_group) == 0;
 }
 
-static bool list_holds(const struct select *sel, const struct select_node *node,
-                       const struct model_task *list, const char *own_group)
+static bool group_holds(const struct select *sel, const struct select_node *node,
+                        const struct model_instance *inst, const char *own_group)
 {
-    for (const struct model_task *task = list; task; task = task->next) {
-        if (!model_task_is_live(task) || !task->wanted || !task->group || is_own(task, own_group))
+    for (const struct model_task *task = inst->daemons; task; task = task->next) {
+        if (!model_task_is_live(task) || !task->wanted || is_own(task, own_group))
             continue;
         if (text_holds(sel, node, task->group->text))
             return true;
     }
+    for (const struct model_other *other = inst->others; other; other = other->next) {
+        if (other->group && text_holds(sel, node, other->group->text))
+            return true;
+    }
     return false;
-}
-
-static bool group_holds(const struct select *sel, const struct select_node *node,
-                        const struct model_instance *inst, const char *own_group)
-{
-    return list_holds(sel, node, inst->daemons, own_group) ||
-           list_holds(sel, node, inst->others, own_group);
 }
 
 static int64_t foreign_running(const struct model_instance *inst, const char *own_group)
@@ -124,7 +121,7 @@ static bool test_holds(const struct select *sel, const struct select_node *node,
         return inst->agent_version[0] && text_holds(sel, node, inst->agent_version);
     case SELECT_ATTRIBUTE:
         return model_find_attribute(inst, &sel->texts[node->name], &have) &&
-               text_holds(sel, node, have ? have : "");
+               text_holds(sel, node, have);
     case SELECT_EC2:
         return inst->ec2_id[0] && text_holds(sel, node, inst->ec2_id);
     case SELECT_REGISTERED:

@@ -17,7 +17,7 @@
 
 /* One task of an instance, as far as task:group asks. */
 struct group_task {
-    struct model_task task;
+    struct model_other task;
     _Alignas(struct model_name) char group[sizeof(struct model_name) + GROUP_MAX];
 };
 
@@ -26,7 +26,7 @@ struct query {
     bool asks_tasks; /* has a test of task:group */
     char text[TEXT_BYTES];
     size_t text_len;
-    struct model_attribute attributes[MODEL_ATTRIBUTES_MAX];
+    const char *attributes[MODEL_ATTRIBUTES_MAX];
     struct group_task *tasks;
     size_t task_count;
     struct {
@@ -101,10 +101,21 @@ static int64_t time_of(struct query *q, struct span s)
     return text == NULL ? (int64_t)(span_double_or(s, 0) * 1000) : 0;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_text(const void *a, const void *b)
 {
-    const struct model_attribute *x = a, *y = b;
-    return strcmp(x->name, y->name);
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "name=value"; NULL if it has no name or there is no room. */
+static const char *keep_attribute(struct query *q, struct span name, struct span value)
+{
+    const char *text = keep_string(q, name);
+    if (text == NULL)
+        return NULL;
+    char *end = &q->text[q->text_len - 1];
+    bool kept = keep_string(q, value) != NULL || keep(q, "", 0) != NULL;
+    *end = kept ? '=' : '\0';
+    return kept ? text : NULL;
 }
 
 static size_t read_attributes(struct query *q, struct span array)
@@ -114,11 +125,11 @@ static size_t read_attributes(struct query *q, struct span array)
     size_t n = 0;
     for (size_t at = 0; n < MODEL_ATTRIBUTES_MAX && span_element(array, &at, &element);) {
         span_pick(element, names, 2, member);
-        const char *name = keep_string(q, member[0]);
-        if (name != NULL)
-            q->attributes[n++] = (struct model_attribute){name, keep_string(q, member[1])};
+        const char *attribute = keep_attribute(q, member[0], member[1]);
+        if (attribute != NULL)
+            q->attributes[n++] = attribute;
     }
-    qsort(q->attributes, n, sizeof q->attributes[0], by_name);
+    qsort(q->attributes, n, sizeof q->attributes[0], by_text);
     return n;
 }
 
@@ -134,17 +145,17 @@ static int on_task(void *arg, const struct store_row *row)
     struct row_text group = fields.field[ROW_GROUP], text = fields.field[ROW_STATUS];
     if (group.data == NULL || group.len >= GROUP_MAX || text.len >= sizeof status)
         return 0;
+    if (text.len > 0)
+        memcpy(status, text.data, text.len);
+    status[text.len] = '\0';
+    if (model_task_status_parse(status) == TASK_STOPPED ||
+        row_field_is(&fields, ROW_DESIRED, "STOPPED"))
+        return 0;
     struct group_task *t = &q->tasks[q->task_count];
     struct model_name *name = (struct model_name *)(void *)t->group;
     memcpy(name->text, group.data, group.len);
     name->text[group.len] = '\0';
-    if (text.len > 0)
-        memcpy(status, text.data, text.len);
-    status[text.len] = '\0';
-    t->task = (struct model_task){.group = name,
-                                  .status = model_task_status_parse(status),
-                                  .wanted = !row_field_is(&fields, ROW_DESIRED, "STOPPED"),
-                                  .next = q->task_count > 0 ? &t[-1].task : NULL};
+    t->task = (struct model_other){.group = name, .next = q->task_count > 0 ? &t[-1].task : NULL};
     q->task_count++;
     return 0;
 }

@@ -369,5 +369,6 @@ void world_load_slice(struct daemons *d)
     d->load_kind = RECORD_TASK;
     if (d->loaded)
         LOG(LOG_INFO, "daemons_loaded", "the scheduler knows the stored rows",
-            LU("instances", d->model.instance_table.count), LU("tasks", d->model.task_table.count));
+            LU("instances", d->model.instance_table.count),
+            LU("daemons", d->model.task_table.count), LU("others", d->model.other_table.count));
 }

@@ -55,14 +55,14 @@ Test(model, a_stopped_task_stays_stopped)
 {
     struct model m;
     model_init(&m, 10, 100, test_resize, NULL);
-    put_task(&m, (struct task_spec){"t", "i", "g", "d", "STOPPED", "STOPPED", 6, 0}, 1);
+    put_task(&m, (struct task_spec){"t", "i", "daemon:g", "d", "STOPPED", "STOPPED", 6, 0}, 1);
     cr_expect_null(
-        put_task(&m, (struct task_spec){"t", "i", "g", "d", "PENDING", "RUNNING", 1, 0}, 2));
+        put_task(&m, (struct task_spec){"t", "i", "daemon:g", "d", "PENDING", "RUNNING", 1, 0}, 2));
     cr_expect_eq(model_find_task(&m, "t")->status, TASK_STOPPED);
     for (int i = 0; i < 20; i++) {
         char arn[16];
         snprintf(arn, sizeof arn, "t%d", i);
-        put_task(&m, (struct task_spec){arn, "i", "g", "d", "STOPPED", "STOPPED", 6, 0},
+        put_task(&m, (struct task_spec){arn, "i", "daemon:g", "d", "STOPPED", "STOPPED", 6, 0},
                  (uint64_t)(10 + i));
     }
     cr_expect_eq(m.task_table.count, MODEL_STOPPED_KEPT);
@@ -119,10 +119,72 @@ static void *failing_resize(void *arg, void *memory, size_t size)
     return test_resize(arg, memory, size);
 }
 
+Test(model, holds_of_other_tasks_that_they_live_and_their_group)
+{
+    struct model m;
+    model_init(&m, 10, 2, test_resize, NULL);
+    struct model_instance *inst =
+        put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 1, NULL, 0}, 1);
+    put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "RUNNING", "RUNNING", 2, 0}, 1);
+    put_task(&m, (struct task_spec){"u", "i", NULL, "x", "RUNNING", "RUNNING", 2, 0}, 1);
+    struct model_task_row more = {.arn = "v", .instance = "i", .group = "daemon:a"};
+    cr_expect_eq(model_put_task(&m, &more, 1, NULL), ERR_FULL, "they count");
+    cr_assert_eq(m.other_table.count, 2);
+    cr_expect_null(inst->others->group);
+    cr_expect_str_eq(inst->others->next->group->text, "service:a");
+    put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "STOPPED", "STOPPED", 1, 0}, 2);
+    cr_expect_eq(m.other_table.count, 2, "older");
+    put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "RUNNING", "STOPPED", 3, 0}, 2);
+    cr_expect_eq(m.other_table.count, 2);
+    cr_expect_null(model_find_name(&m, "service:a"), "not one to count on");
+    uint64_t changes = inst->changes;
+    put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "STOPPED", "STOPPED", 4, 0}, 3);
+    cr_expect_eq(m.other_table.count, 1);
+    cr_expect_neq(inst->changes, changes, "there is room now");
+    model_del_instance(&m, "i");
+    cr_expect_not_null(model_find_instance(&m, "i"), "its task keeps it");
+    model_del_task(&m, "u");
+    cr_expect_null(model_find_instance(&m, "i"));
+    model_fini(&m);
+}
+
+Test(model, shares_attributes_and_finds_each)
+{
+    struct model m;
+    model_init(&m, 10, 10, test_resize, NULL);
+    /* '.' and '-' sort before '=', letters after it */
+    const struct model_attribute all[] = {{"ab", "1"},   {"a", "x=y"}, {"a.b", "2"},
+                                          {"a-b", NULL}, {"aa", ""},   {"a_b", "3"}};
+    size_t count = sizeof all / sizeof all[0];
+    struct model_instance *i =
+        put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 1, all, count}, 1);
+    size_t names = m.name_table.count;
+    struct model_instance *j =
+        put_instance(&m, (struct instance_spec){"j", "ACTIVE", true, 1, all, count}, 1);
+    cr_expect_eq(m.name_table.count, names, "held once");
+    cr_expect_eq(i->attributes_hash, j->attributes_hash);
+    for (size_t k = 0; k < count; k++) {
+        const char *value;
+        cr_assert(model_find_attribute(j, all[k].name, &value), "%s", all[k].name);
+        cr_expect_str_eq(value, all[k].value ? all[k].value : "");
+    }
+    const char *value;
+    cr_expect_not(model_find_attribute(j, "a.", &value));
+    cr_expect_not(model_find_attribute(j, "abc", &value));
+    cr_expect_not(model_find_attribute(j, "", &value));
+    put_instance(&m, (struct instance_spec){"j", "ACTIVE", true, 2, all, 1}, 1);
+    cr_expect_neq(i->attributes_hash, j->attributes_hash);
+    cr_expect_not(model_find_attribute(j, "a", &value));
+    model_del_instance(&m, "i");
+    model_del_instance(&m, "j");
+    cr_expect_eq(m.name_table.count, 0);
+    model_fini(&m);
+}
+
 /* Every allocation fails once: an error, no leak, no damage (the sanitizers watch). */
 Test(model, survives_failing_memory)
 {
-    for (size_t n = 0; n < 40; n++) {
+    for (size_t n = 0; n < 60; n++) {
         struct model m;
         model_init(&m, 10, 10, failing_resize, NULL);
         allocations_left = n;
@@ -139,6 +201,7 @@ Test(model, survives_failing_memory)
         inst.version = 2;
         rv = model_put_instance(&m, &inst, 1, NULL);
         cr_expect(rv == 0 || rv == ERR_NOMEM);
+        task.group = "daemon:g";
         task.instance = "i";
         task.version = 2;
         rv = model_put_task(&m, &task, 1, NULL);
