@@ -186,9 +186,10 @@ static void on_note(void *arg, uint64_t from, const uint8_t *data, size_t len)
 }
 
 static void on_rows(void *arg, const struct record *records, const struct store_change *changes,
-                    size_t count)
+                    size_t count, bool from_peers)
 {
     struct agent *a = arg;
+    (void)from_peers;
     struct tally_id id;
     for (size_t i = 0; i < count; i++) {
         if (records[i].kind != RECORD_TEST || !changes[i].applied || records[i].deleted)

@@ -87,9 +87,10 @@ void publish_reconciled(struct agent *a)
 }
 
 static void on_rows(void *arg, const struct record *records, const struct store_change *changes,
-                    size_t count)
+                    size_t count, bool from_peers)
 {
     struct agent *a = arg;
+    (void)from_peers;
     (void)changes;
     for (size_t i = 0; i < count && a->mark_seen_ms == 0; i++)
         if (records[i].kind == RECORD_SETTING && records[i].key_len == sizeof MARK - 1 &&

@@ -15,6 +15,14 @@ struct confirm {
     char cluster[ARN_MAX];
 };
 
+static bool is_same_state(const struct model_instance *inst, const json_t *shown)
+{
+    const char *status = json_str_or(shown, "status", "");
+    return (strcmp(status, "ACTIVE") == 0) == (inst->status == MODEL_ACTIVE) &&
+           (strcmp(status, "DRAINING") == 0) == (inst->status == MODEL_DRAINING) &&
+           json_is_true(json_object_get(shown, "agentConnected")) == inst->connected;
+}
+
 static void take_instance(struct daemons *d, const struct confirm *confirm, const json_t *instance)
 {
     static const struct events_options options = {0};
@@ -24,6 +32,13 @@ static void take_instance(struct daemons *d, const struct confirm *confirm, cons
         return;
     uint64_t version =
         world_version((struct record_version){(uint64_t)json_int_or(instance, "version", 0), 0});
+    if (version < inst->version >> 16 << 16 && !is_same_state(inst, instance)) {
+        /* An event was faster than what ECS shows, or the row was made up. The look that follows
+         * finds out; until it has, the row is none to act on. */
+        inst->confirm_asked_ms = daemons_now(d) + DAEMONS_AHEAD_MS;
+        intake_refresh_instance(d->options.intake, confirm->cluster, arn);
+        return;
+    }
     if (version <= inst->version) { /* as it was */
         inst->seen_ms = daemons_now(d);
         inst->confirm_asked_ms = 0;

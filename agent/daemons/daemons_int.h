@@ -27,6 +27,7 @@
 #define DAEMONS_LOAD_SLICE 400     /* rows read per turn of the loop */
 #define DAEMONS_FRESH_MS 60000     /* a row younger than this needs no look before acting */
 #define DAEMONS_CONFIRM_WAIT_MS 5000
+#define DAEMONS_AHEAD_MS 20000 /* by then the intake has corrected what ECS never said */
 #define DAEMONS_SETTLE_FIRST_MS 1000
 #define DAEMONS_SETTLE_WINDOW_MS 10000 /* ECS's lists lag; after that "not there" counts */
 #define DAEMONS_FORGET_AGAIN_MS 1000   /* the store refused the end of an attempt */

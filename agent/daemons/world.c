@@ -35,7 +35,8 @@ static const char *text_of(struct texts *texts, const struct row *row, enum row_
 
 uint64_t world_version(struct record_version v)
 {
-    return (v.hi << 16) | (v.lo & 0xffff);
+    uint64_t hi = v.hi >> 48 == 0 ? v.hi : UINT64_MAX >> 16; /* neither can be ECS's */
+    return (hi << 16) | (v.lo < UINT16_MAX ? v.lo : UINT16_MAX);
 }
 
 /* A row's JSON, and the texts that are taken out of it. */
@@ -226,7 +227,7 @@ static void take_task(struct daemons *d, const char *arn, const struct record *r
         dirty_group(d, task->group);
 }
 
-static void take_record(struct daemons *d, const struct record *rec, bool is_load)
+static void take_record(struct daemons *d, const struct record *rec, bool is_load, bool from_peers)
 {
     char arn[RECORD_KEY_MAX + 1];
     if (rec->key_len > RECORD_KEY_MAX)
@@ -251,6 +252,8 @@ static void take_record(struct daemons *d, const struct record *rec, bool is_loa
     struct model_instance *inst;
     int rv = put_instance(d, arn, rec, &row, &inst);
     full(d, rv);
+    if (inst && from_peers)
+        inst->seen_ms = 0; /* nothing is done because of it before ECS was asked */
     if (!is_load && inst)
         world_dirty_all(d);
 }
@@ -283,7 +286,7 @@ struct world_link {
 static struct world_link *links; /* loop thread */
 
 static void listen_rows(void *arg, const struct record *records, const struct store_change *changes,
-                        size_t count)
+                        size_t count, bool from_peers)
 {
     struct daemons *d = ((struct world_link *)arg)->d;
     if (!d || !d->leading)
@@ -297,7 +300,7 @@ static void listen_rows(void *arg, const struct record *records, const struct st
         if (records[i].kind != RECORD_INSTANCE && records[i].kind != RECORD_TASK)
             continue;
         if (changes[i].applied)
-            take_record(d, &records[i], false);
+            take_record(d, &records[i], false, from_peers);
         else
             confirm(d, &records[i]);
     }
@@ -338,7 +341,7 @@ static int load_row(void *arg, const struct store_row *row)
 {
     struct load *load = arg;
     struct daemons *d = load->d;
-    take_record(d, &row->record, true);
+    take_record(d, &row->record, true, false);
     memcpy(d->load_after, row->record.key, row->record.key_len);
     d->load_after_len = row->record.key_len;
     return ++load->count == DAEMONS_LOAD_SLICE;

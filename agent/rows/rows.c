@@ -88,7 +88,8 @@ static void on_stored(void *arg, int err, const struct record *records,
         if (b.rows->records != NULL)
             hand_to_gossip(b.rows, records, changes, count, b.from_peers);
         for (size_t i = 0; i < b.rows->listener_count; i++)
-            b.rows->listeners[i].fn(b.rows->listeners[i].arg, records, changes, count);
+            b.rows->listeners[i].fn(b.rows->listeners[i].arg, records, changes, count,
+                                    b.from_peers);
     } else {
         LOG(LOG_ERROR, "rows_refused", "the store refused rows; they will come again",
             LS("why", err_text(err)), LU("rows", count));

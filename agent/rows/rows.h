@@ -18,9 +18,10 @@ int rows_create(struct rows **ret, struct store *store) MUST_CHECK;
 void rows_destroy(struct rows *r);
 void rows_set_gossip(struct rows *r, struct records *records); /* may be NULL in tests */
 
-/* Called for every batch that reached the store, own and peers'; look at changes[i].applied. */
+/* Called for every batch that reached the store; look at changes[i].applied. What peers brought
+ * nobody vouches for: any member could have made it up. */
 typedef void (*rows_listen_fn)(void *arg, const struct record *records,
-                               const struct store_change *changes, size_t count);
+                               const struct store_change *changes, size_t count, bool from_peers);
 /* At most 8 listeners. */
 void rows_listen(struct rows *r, rows_listen_fn fn, void *arg);
 

@@ -51,6 +51,7 @@ struct post {
     store_apply_fn done;
     void *arg;
     int err;
+    bool from_peers;
 };
 
 static struct kept *copy_record(const struct record *rec)
@@ -107,7 +108,7 @@ static void post_done(void *arg)
         }
     }
     if (!post->err && listener)
-        listener(listener_arg, records, changes, post->count);
+        listener(listener_arg, records, changes, post->count, post->from_peers);
     if (post->done)
         post->done(post->arg, post->err, records, changes, post->count);
     for (size_t i = 0; i < post->count; i++)
@@ -131,6 +132,7 @@ int rows_apply(struct rows *r, const struct record *records, size_t count, store
     post->count = count;
     post->done = done;
     post->arg = arg;
+    post->from_peers = fake.from_peers && records[0].kind == RECORD_INSTANCE;
     post->err = fake.store_fails ? ERR_FULL : 0;
     if (fake.attempt_costs_lease && records[0].kind == RECORD_ATTEMPT)
         fake.lease = false;

@@ -325,6 +325,10 @@ static json_t *perform(const struct aws_call *call, struct aws_result *r)
         return NULL;
     }
     fake.describe_calls++;
+    if (fake.shown_version)
+        return json_pack("{s:[{s:s,s:i,s:s,s:b}]}", "containerInstances", "containerInstanceArn",
+                         "inst/00", "version", fake.shown_version, "status", "ACTIVE",
+                         "agentConnected", true);
     return json_object();
 }
 

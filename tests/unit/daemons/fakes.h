@@ -47,6 +47,8 @@ struct fake {
     bool attempt_costs_lease; /* it is lost while an attempt is being stored */
     bool store_fails;
     bool start_fills_disk; /* store_fails from the next StartTask on */
+    bool from_peers;       /* instances' rows are told as by gossip */
+    int shown_version;     /* of instance 0, by DescribeContainerInstances; 0: nothing */
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
     int start_calls, stop_calls, list_calls, describe_calls, proposals;

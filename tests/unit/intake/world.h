@@ -103,10 +103,11 @@ static inline void world_on_hint(void *arg, const char *cluster, const char *arn
 }
 
 static inline void world_on_rows(void *arg, const struct record *records,
-                                 const struct store_change *changes, size_t count)
+                                 const struct store_change *changes, size_t count, bool from_peers)
 {
     struct world *w = arg;
     (void)changes;
+    (void)from_peers;
     if (w->drop_lead_at_event && count > 0 && records[0].source == SOURCE_EVENT)
         intake_lead(w->intake, false, w->term);
 }

@@ -42,10 +42,11 @@ void records_stored(struct records *r, const struct records_change *changes, siz
 }
 
 static void listener(void *arg, const struct record *records, const struct store_change *changes,
-                     size_t count)
+                     size_t count, bool from_peers)
 {
     (void)records;
     (void)changes;
+    (void)from_peers;
     (void)count;
     note(*(const char *)arg);
 }
