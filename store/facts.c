@@ -4,11 +4,15 @@
 
 #include <string.h>
 
-int facts_perform(struct store *s, MDB_txn *txn, const struct op *op)
+int facts_perform(struct store *s, MDB_txn *txn, const struct store_fact *facts, size_t count)
 {
-    MDB_val key = {strlen(op->name), (void *)(uintptr_t)op->name};
-    return log_sum_put(txn, s->log_facts, &key, NULL, 0, op->data, op->len, &s->log_head.fact_sum,
-                       &s->log_head.fact_count);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        MDB_val key = {strlen(facts[i].name), (void *)(uintptr_t)facts[i].name};
+        rc = log_sum_put(txn, s->log_facts, &key, NULL, 0, facts[i].data, facts[i].len,
+                         &s->log_head.fact_sum, &s->log_head.fact_count);
+    }
+    return rc;
 }
 
 int store_fact_get(struct store *s, const char *name, void *out, size_t cap, size_t *ret_len)

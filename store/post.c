@@ -142,30 +142,13 @@ int store_poison(struct store *s, const char *why, const void *data, size_t len)
     return post(s, &s->state_queue, op);
 }
 
-int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
-                   void (*done)(void *arg, int err), void *arg)
-{
-    struct carve c;
-    size_t name_len = strlen(name);
-    if (name_len == 0 || name_len > STORE_FACT_NAME_MAX)
-        return ERR_BADPARAM;
-    if (len > STORE_FACT_MAX)
-        return ERR_TOOBIG;
-    struct op *op = op_new(OP_FACT, name_len + 1 + len, &c);
-    if (op == NULL)
-        return ERR_NOMEM;
-    op->data = carve_copy(&c, data, len);
-    op->len = len;
-    op->name = carve_copy(&c, name, name_len + 1);
-    op->done = done;
-    op->arg = arg;
-    return post(s, &s->log_queue, op);
-}
-
 static size_t log_room(const struct store_log_write *w)
 {
     size_t room = array_room(w->entry_count, sizeof *w->entries) +
-                  array_room(w->intent_count, sizeof *w->intent) + w->config_len;
+                  array_room(w->intent_count, sizeof *w->intent) +
+                  array_room(w->fact_count, sizeof *w->facts) + w->config_len;
+    for (size_t i = 0; i < w->fact_count; i++)
+        room += strlen(w->facts[i].name) + 1 + w->facts[i].len;
     for (size_t i = 0; i < w->entry_count; i++)
         room += w->entries[i].len;
     for (size_t i = 0; i < w->intent_count; i++)
@@ -180,6 +163,13 @@ static int log_check(const struct store_log_write *w)
         if (row->kind == 0 || row->kind >= RECORD_KIND_END || row->key_len == 0 ||
             row->key_len > RECORD_KEY_MAX)
             return ERR_BADPARAM;
+    }
+    for (size_t i = 0; i < w->fact_count; i++) {
+        size_t name_len = strlen(w->facts[i].name);
+        if (name_len == 0 || name_len > STORE_FACT_NAME_MAX)
+            return ERR_BADPARAM;
+        if (w->facts[i].len > STORE_FACT_MAX)
+            return ERR_TOOBIG;
     }
     return w->config_len > STORE_CONFIG_MAX ? ERR_TOOBIG : 0;
 }
@@ -196,9 +186,11 @@ int store_log_write(struct store *s, const struct store_log_write *w,
         return ERR_NOMEM;
     struct store_log_entry *entries = carve_array(&c, w->entry_count * sizeof *entries);
     struct store_log_intent *intent = carve_array(&c, w->intent_count * sizeof *intent);
+    struct store_fact *facts = carve_array(&c, w->fact_count * sizeof *facts);
     op->log = *w;
     op->log.entries = entries;
     op->log.intent = intent;
+    op->log.facts = facts;
     for (size_t i = 0; i < w->entry_count; i++) {
         entries[i] = w->entries[i];
         entries[i].data = carve_copy(&c, entries[i].data, entries[i].len);
@@ -208,9 +200,22 @@ int store_log_write(struct store *s, const struct store_log_write *w,
         intent[i].key = carve_copy(&c, intent[i].key, intent[i].key_len);
         intent[i].value = carve_copy(&c, intent[i].value, intent[i].value_len);
     }
+    for (size_t i = 0; i < w->fact_count; i++) {
+        facts[i] = w->facts[i];
+        facts[i].name = carve_copy(&c, facts[i].name, strlen(facts[i].name) + 1);
+        facts[i].data = carve_copy(&c, facts[i].data, facts[i].len);
+    }
     if (w->config != NULL)
         op->log.config = carve_copy(&c, w->config, w->config_len);
     op->done = done;
     op->arg = arg;
     return post(s, &s->log_queue, op);
+}
+
+int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
+                   void (*done)(void *arg, int err), void *arg)
+{
+    struct store_fact fact = {name, data, len};
+    struct store_log_write w = {.facts = &fact, .fact_count = 1};
+    return store_log_write(s, &w, done, arg);
 }

@@ -183,6 +183,8 @@ int log_perform(struct store *s, MDB_txn *txn, const struct op *op)
         rc = compact(s, txn, w);
     if (rc == 0 && w->config != NULL)
         rc = put_config(s, txn, w);
+    if (rc == 0)
+        rc = facts_perform(s, txn, w->facts, w->fact_count);
     return rc;
 }
 

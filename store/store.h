@@ -195,6 +195,12 @@ struct store_log_intent { /* one row of the applied intent, keyed as the record 
     struct record_version version;
 };
 /* One atomic, synced write; any part may be absent. Performed in this order. */
+struct store_fact {
+    const char *name; /* <= 64 bytes */
+    const void *data;
+    size_t len; /* <= 4 KiB */
+};
+
 struct store_log_write {
     bool set_hard_state;
     uint64_t term;
@@ -211,6 +217,8 @@ struct store_log_write {
     uint64_t base_term;  /* term of entry compact_to (or of the snapshot) */
     const void *config;  /* latest applied configuration (opaque); NULL: unchanged */
     size_t config_len;
+    const struct store_fact *facts; /* that are true only together with the rest */
+    size_t fact_count;
 };
 /* Loop thread; everything is copied. done(err): 0 means it is on disk. Order is kept. */
 int store_log_write(struct store *s, const struct store_log_write *w,

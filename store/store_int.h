@@ -129,7 +129,7 @@ struct log_head {
 
 /* ---- the store ---- */
 
-enum op_type { OP_APPLY, OP_PURGE, OP_POISON, OP_LOG, OP_FACT };
+enum op_type { OP_APPLY, OP_PURGE, OP_POISON, OP_LOG };
 
 struct op {
     struct list link;
@@ -144,7 +144,7 @@ struct op {
     struct store_change *changes;
     size_t count;
     struct record target; /* OP_PURGE: kind, key, version */
-    const char *name;     /* OP_POISON: why; OP_FACT: name */
+    const char *name;     /* OP_POISON: why */
     const void *data;
     size_t len;
     struct store_log_write log;
@@ -330,7 +330,7 @@ int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row
 int log_open(struct store *s, struct errmsg *e);
 int log_perform(struct store *s, MDB_txn *txn, const struct op *op);
 int log_save_head(struct store *s, MDB_txn *txn);
-int facts_perform(struct store *s, MDB_txn *txn, const struct op *op);
+int facts_perform(struct store *s, MDB_txn *txn, const struct store_fact *facts, size_t count);
 int log_sum_del(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, uint64_t *sum, uint64_t *count);
 int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, const void *head, size_t head_len,
                 const void *data, size_t len, uint64_t *sum, uint64_t *count);

@@ -66,7 +66,6 @@ static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t n
     case OP_POISON:
         return store_rows_poison(s, txn, op, now);
     case OP_LOG:
-    case OP_FACT:
     default:
         return ERR_INTERNAL;
     }
@@ -211,7 +210,7 @@ static int log_txn(struct store *s, struct list *ops)
         return rc;
     for (struct list *at = ops->next; at != ops && rc == 0; at = at->next) {
         const struct op *op = LIST_OF(at, struct op, link);
-        rc = op->type == OP_FACT ? facts_perform(s, txn, op) : log_perform(s, txn, op);
+        rc = log_perform(s, txn, op);
     }
     if (rc == 0)
         rc = log_save_head(s, txn);

@@ -115,16 +115,15 @@ void raft_uv_publish(struct raft_uv *r)
 /* ---- the channel ---------------------------------------------------------------------------- */
 
 /* A server that has no configuration yet is taken in by the first leader that calls it by its
- * disk; from then on it belongs to that cluster, which is on disk before any answer counts. */
+ * disk. That it belongs to that cluster goes to disk with the first thing that it keeps of it. */
 static bool join_cluster(struct raft_uv *r, uint64_t cluster_id, const struct raft_msg *m)
 {
     bool invites = m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT;
     if (!r->o.candidate || cluster_id == 0 || !invites || m->to_disk != r->disk ||
         r->boot.state == BOOT_BOUND || r->starting)
         return false;
-    if (store_fact_put(r->o.store, "raft.cluster", &cluster_id, 8, NULL, NULL) < 0)
-        return false;
     r->cluster_id = cluster_id;
+    r->cluster_unsaved = true;
     r->boot.state = BOOT_STARTED; /* and it refuses every proposal */
     r->boot.cluster_id = cluster_id;
     return true;

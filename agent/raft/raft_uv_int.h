@@ -60,6 +60,8 @@ struct raft_uv {
     uint8_t *arena;
     struct raft_out *out;
     uint64_t disk, cluster_id, cluster_hash;
+    bool cluster_unsaved; /* cluster_id is not on disk yet */
+    int part_err;         /* of the first of two writes that make one */
     struct raft_server self;
     struct prng rng;
     void *timer; /* uv_timer_t */

@@ -120,11 +120,6 @@ static void finish(struct raft_uv *r, int err)
         done(arg, err);
 }
 
-static int put_fact(struct raft_uv *r, const char *name, const void *data, size_t len)
-{
-    return store_fact_put(r->o.store, name, data, len, NULL, NULL);
-}
-
 /* ---- recover ------------------------------------------------------------------------------ */
 
 static void on_recovered(void *arg, int err)
@@ -176,6 +171,11 @@ static int write_recovered(struct raft_uv *r, const struct raft_rows *rows)
     wbuf_init(&b, config, sizeof(config));
     wbuf_u64(&b, r->applied_config.index);
     raft_config_encode(&r->applied_config, &b);
+    /* Together: of the old id with the new configuration a second leader could come. */
+    uint64_t none = 0;
+    struct store_fact facts[] = {{"raft.former", r->former, r->former_count * sizeof(r->former[0])},
+                                 {"raft.superseded", &none, 8},
+                                 {"raft.cluster", &r->cluster_id, 8}};
     struct store_log_write w = {.set_hard_state = true,
                                 .term = r->applied_term,
                                 .truncate_from = 1,
@@ -187,17 +187,10 @@ static int write_recovered(struct raft_uv *r, const struct raft_rows *rows)
                                 .compact_to = r->applied,
                                 .base_term = r->applied_term,
                                 .config = config,
-                                .config_len = b.len};
-    /* The id first: a crash in between leaves a cluster of the new id that cannot elect, never a
-     * second leader in the old one. */
-    uint64_t none = 0;
-    int err = store_former(r);
-    if (err == 0)
-        err = put_fact(r, "raft.superseded", &none, 8);
-    if (err == 0)
-        err = put_fact(r, "raft.cluster", &r->cluster_id, 8);
-    if (err == 0)
-        err = store_log_write(r->o.store, &w, on_recovered, r);
+                                .config_len = b.len,
+                                .facts = facts,
+                                .fact_count = sizeof(facts) / sizeof(facts[0])};
+    int err = store_log_write(r->o.store, &w, on_recovered, r);
     r->store_ops += err == 0;
     return err;
 }
@@ -269,17 +262,15 @@ static void blank_now(struct raft_uv *r)
     boot_init(&r->boot, &r->self, r->cluster_hash, r->o.bootstrap_wait_ms, prng_next(&r->rng));
     wbuf_init(&w, bytes, sizeof(bytes));
     boot_encode(&r->boot, &w);
-    struct store_log_write wipe = {
-        .truncate_from = r->core.log.applied + 1, .config = "", .config_len = 0};
-    int err = put_fact(r, "raft.disk", &r->disk, 8);
-    if (err == 0)
-        err = put_fact(r, "raft.boot", bytes, w.len);
-    if (err == 0)
-        err = put_fact(r, "raft.cluster", &none, 8);
-    if (err == 0)
-        err = put_fact(r, "raft.superseded", &none, 8);
-    if (err == 0)
-        err = store_log_write(r->o.store, &wipe, on_blank, r);
+    struct store_fact facts[] = {{"raft.disk", &r->disk, 8},
+                                 {"raft.boot", bytes, w.len},
+                                 {"raft.cluster", &none, 8},
+                                 {"raft.superseded", &none, 8}};
+    struct store_log_write wipe = {.truncate_from = r->core.log.applied + 1,
+                                   .config = "",
+                                   .facts = facts,
+                                   .fact_count = sizeof(facts) / sizeof(facts[0])};
+    int err = store_log_write(r->o.store, &wipe, on_blank, r);
     r->store_ops += err == 0;
     if (err != 0)
         finish(r, err);
@@ -309,7 +300,7 @@ void recover_superseded(struct raft_uv *r, uint64_t by)
         return;
     }
     r->superseded = by;
-    if (put_fact(r, "raft.superseded", &by, 8) != 0)
+    if (store_fact_put(r->o.store, "raft.superseded", &by, 8, NULL, NULL) != 0)
         LOG_MSG(LOG_WARN, "raft_superseded", "not saved; the next hello says it again");
     step_fail_waiters(r, ERR_TIMEOUT);
     forget_messages(r);

@@ -85,6 +85,8 @@ static int log_write(struct raft_uv *r, const struct store_log_write *w,
 static void on_persisted(void *arg, int err)
 {
     struct raft_uv *r = arg;
+    err = err < 0 ? err : r->part_err;
+    r->part_err = 0;
     r->disk_err = err;
     if (err < 0) {
         LOG(LOG_ERROR, "raft_disk", "the raft log could not be written; trying again",
@@ -92,6 +94,7 @@ static void on_persisted(void *arg, int err)
         raft_persist_failed(&r->core);
         r->retry_at = clock_mono_ms() + RETRY_MS;
     } else {
+        r->cluster_unsaved = false;
         step(r, &(struct raft_input){.type = RAFT_PERSISTED});
     }
     raft_uv_op_done(r);
@@ -99,12 +102,14 @@ static void on_persisted(void *arg, int err)
 
 static void on_written(void *arg, int err)
 {
-    (void)err; /* the write behind it fails too and is repeated with this one's content */
-    raft_uv_op_done(arg);
+    struct raft_uv *r = arg;
+    r->part_err = err; /* the write behind it is repeated with this one's content */
+    raft_uv_op_done(r);
 }
 
 static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool last)
 {
+    struct store_fact cluster = {"raft.cluster", &r->cluster_id, 8};
     uint8_t config[RAFT_CONFIG_BYTES_MAX + 8];
     struct wbuf b;
     wbuf_init(&b, config, sizeof(config));
@@ -122,7 +127,9 @@ static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool 
                                 .compact_to = p->snapshot_index,
                                 .base_term = p->snapshot_term,
                                 .config = config,
-                                .config_len = b.len};
+                                .config_len = b.len,
+                                .facts = &cluster,
+                                .fact_count = r->cluster_unsaved};
     return log_write(r, &w, last ? on_persisted : on_written);
 }
 
@@ -130,6 +137,7 @@ static void persist(struct raft_uv *r)
 {
     struct raft_persist p;
     struct store_log_entry entries[RAFT_WINDOW];
+    struct store_fact cluster = {"raft.cluster", &r->cluster_id, 8};
     size_t count = 0;
     int err = 0;
     if (r->closing || clock_mono_ms() < r->retry_at || !raft_persist_begin(&r->core, &p))
@@ -151,7 +159,9 @@ static void persist(struct raft_uv *r)
                                 .vote = p.vote,
                                 .truncate_from = p.snapshot ? 0 : p.truncate_from,
                                 .entries = entries,
-                                .entry_count = count};
+                                .entry_count = count,
+                                .facts = &cluster,
+                                .fact_count = r->cluster_unsaved};
     if (err == 0 && (!p.snapshot || count > 0))
         err = log_write(r, &w, on_persisted);
     if (err < 0) { /* its queue is full */
@@ -609,6 +619,7 @@ void step_start_cluster(struct raft_uv *r)
     wbuf_init(&b, config, sizeof(config));
     wbuf_u64(&b, 1);
     raft_config_encode(&r->boot.config, &b);
+    struct store_fact cluster = {"raft.cluster", &r->boot.cluster_id, 8};
     struct store_log_write w = {.set_hard_state = true,
                                 .term = 1,
                                 .replace_intent = true,
@@ -617,12 +628,10 @@ void step_start_cluster(struct raft_uv *r)
                                 .compact_to = 1,
                                 .base_term = 1,
                                 .config = config,
-                                .config_len = b.len};
-    int err = store_fact_put(r->o.store, "raft.cluster", &r->boot.cluster_id, 8, on_written, r);
-    if (err == 0) {
-        r->store_ops++;
-        err = log_write(r, &w, on_started);
-    }
+                                .config_len = b.len,
+                                .facts = &cluster,
+                                .fact_count = 1};
+    int err = log_write(r, &w, on_started);
     r->starting = err == 0;
     if (err < 0)
         r->boot.state = BOOT_BOUND;

@@ -161,6 +161,18 @@ static void compact(struct disk *d, uint64_t to, uint64_t term)
         d->last_index = to;
 }
 
+static void put_fact(struct disk *d, const struct store_fact *f)
+{
+    size_t i = 0;
+    while (i < d->fact_count && strcmp(d->facts[i].name, f->name) != 0)
+        i++;
+    ENSURE(i < FACTS_MAX && strlen(f->name) <= 64 && f->len <= sizeof d->facts[i].data);
+    d->fact_count += i == d->fact_count;
+    memcpy(d->facts[i].name, f->name, strlen(f->name) + 1);
+    memcpy(d->facts[i].data, f->data, f->len);
+    d->facts[i].len = f->len;
+}
+
 static void write_log(struct disk *d, const struct store_log_write *w)
 {
     if (w->set_hard_state) {
@@ -186,16 +198,8 @@ static void write_log(struct disk *d, const struct store_log_write *w)
         memcpy(d->config, w->config, w->config_len);
         d->config_len = w->config_len;
     }
-}
-
-static void put_fact(struct disk *d, const struct fact *f)
-{
-    size_t i = 0;
-    while (i < d->fact_count && strcmp(d->facts[i].name, f->name) != 0)
-        i++;
-    ENSURE(i < FACTS_MAX);
-    d->fact_count += i == d->fact_count;
-    d->facts[i] = *f;
+    for (size_t i = 0; i < w->fact_count; i++)
+        put_fact(d, &w->facts[i]);
 }
 
 /* ---- the writer ------------------------------------------------------------------------------ */
@@ -211,8 +215,6 @@ static void commit(struct disk *d, const struct list_of_ops *ops)
             apply_one(d, &op->records[i], &op->changes[i]);
         if (op->type == OP_PURGE)
             op->err = purge_one(d, op->records);
-        else if (op->type == OP_FACT)
-            put_fact(d, &op->fact);
         else if (op->type == OP_LOG)
             write_log(d, &op->log);
     }
@@ -320,20 +322,6 @@ int store_poison(struct store *s, const char *why, const void *data, size_t len)
     return post(s, &s->state, op);
 }
 
-int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
-                   void (*done)(void *arg, int err), void *arg)
-{
-    struct op *op = grab(sizeof *op);
-    op->type = OP_FACT;
-    ENSURE(strlen(name) <= 64 && len <= sizeof op->fact.data);
-    memcpy(op->fact.name, name, strlen(name) + 1);
-    memcpy(op->fact.data, data, len);
-    op->fact.len = len;
-    op->done = done;
-    op->arg = arg;
-    return post(s, &s->log, op);
-}
-
 int store_log_write(struct store *s, const struct store_log_write *w,
                     void (*done)(void *arg, int err), void *arg)
 {
@@ -350,11 +338,25 @@ int store_log_write(struct store *s, const struct store_log_write *w,
     }
     op->log.entries = entries;
     op->log.intent = intent;
+    struct store_fact *facts = copy(w->facts, w->fact_count * sizeof *facts);
+    for (size_t i = 0; i < w->fact_count; i++) {
+        facts[i].name = copy(facts[i].name, strlen(facts[i].name) + 1);
+        facts[i].data = copy(facts[i].data, facts[i].len);
+    }
+    op->log.facts = facts;
     if (w->config != NULL)
         op->log.config = copy(w->config, w->config_len);
     op->done = done;
     op->arg = arg;
     return post(s, &s->log, op);
+}
+
+int store_fact_put(struct store *s, const char *name, const void *data, size_t len,
+                   void (*done)(void *arg, int err), void *arg)
+{
+    struct store_fact fact = {name, data, len};
+    return store_log_write(s, &(struct store_log_write){.facts = &fact, .fact_count = 1}, done,
+                           arg);
 }
 
 /* ---- life --------------------------------------------------------------------------------------

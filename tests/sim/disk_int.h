@@ -22,11 +22,10 @@ struct fact {
 
 struct op {
     struct op *next;
-    enum { OP_APPLY, OP_PURGE, OP_POISON, OP_FACT, OP_LOG } type;
+    enum { OP_APPLY, OP_PURGE, OP_POISON, OP_LOG } type;
     struct record *records;
     struct store_change *changes;
     size_t count;
-    struct fact fact;
     struct store_log_write log;
     store_apply_fn applied;
     void (*done)(void *arg, int err);

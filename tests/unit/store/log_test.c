@@ -86,6 +86,30 @@ Test(log, entries_append_replace_truncate_compact)
     fix_fini(&f);
 }
 
+/* Which cluster a log belongs to is such a fact: with the log or not at all. */
+Test(log, facts_go_with_the_rest_of_their_write)
+{
+    struct fix f;
+    fix_open(&f);
+    uint64_t cluster = 7, got = 0;
+    size_t len = 0;
+    struct store_fact fact = {"raft.cluster", &cluster, 8};
+    struct store_log_entry e = entry_of(2, 1, "a gap");
+    struct store_log_write w = {.entries = &e, .entry_count = 1, .facts = &fact, .fact_count = 1};
+    cr_assert_eq(fix_log(&f, &w), ERR_BADPARAM);
+    cr_assert_eq(store_fact_get(f.s, "raft.cluster", &got, 8, &len), ERR_NOTFOUND);
+    e.index = 1;
+    cr_assert_eq(fix_log(&f, &w), 0);
+    fix_close(&f);
+    fix_reopen(&f);
+    expect_log(&f, 1, 1, "1:1:2:a gap ");
+    cr_assert_eq(store_fact_get(f.s, "raft.cluster", &got, 8, &len), 0);
+    cr_assert_eq(got, 7u);
+    fact.name = "";
+    cr_assert_eq(store_log_write(f.s, &w, NULL, NULL), ERR_BADPARAM);
+    fix_fini(&f);
+}
+
 Test(log, intent_rows_and_applied_index_go_together)
 {
     struct fix f;
