@@ -92,7 +92,7 @@ static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int 
     udp_send_hello(g, addr, packet, len);
 }
 
-void join_ask_dead(struct gossip_node *g, const struct swim_member *m)
+void join_ask_member(struct gossip_node *g, const struct swim_member *m)
 {
     ask(g, &m->m.addr, -1);
 }
@@ -298,7 +298,7 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
     /* Another key, from the very address: a lost data directory, most likely. Ask back. */
     if (welcome.refusal == WIRE_ID_TAKEN && wire_addr_equal(from, &other->addr) &&
         swim_challenge(g->swim, node_now(g), other->num))
-        join_ask_dead(g, swim_find(g->swim, other->num));
+        join_ask_member(g, swim_find(g->swim, other->num));
     if (other != NULL) {
         welcome.taken = other->addr;
         welcome.known_state = other->state;

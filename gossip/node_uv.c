@@ -172,7 +172,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
     for (size_t i = 0; i < out->hellos; i++) {
         const struct swim_member *m = swim_find(g->swim, out->hello[i]);
         if (m != NULL)
-            join_ask_dead(g, m);
+            join_ask_member(g, m);
     }
     out->hellos = 0;
     if (node_others(g) > 0 && g->trouble[0] != '\0')

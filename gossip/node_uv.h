@@ -24,8 +24,9 @@
 #define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
 #define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
 #define STREAM_HANDSHAKE_MS 5000u
-#define STREAM_LOOK_MS 1000u  /* between two looks at all of them */
-#define STREAM_CHECK_MS 1000u /* a TCP check without result says nothing */
+#define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
+#define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
+#define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours */
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
 #define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */
 
@@ -131,6 +132,7 @@ struct gossip_node {
     size_t seed_count;
     struct asked asked[NODE_ASKED_MAX];
     size_t asked_next;
+    uint64_t epoch_asked_ms; /* see udp_uv.c */
     uint64_t join_wait_ms, join_started_ms;
     unsigned join_rounds, synced, resolving;
     char trouble[512];
@@ -196,7 +198,7 @@ void call_close(struct gossip_node *g);
 /* join_uv.c */
 void join_on_hello(struct gossip_node *g, const struct seal_header *h, const uint8_t *data,
                    size_t len, const struct sockaddr_storage *from);
-void join_ask_dead(struct gossip_node *g, const struct swim_member *m);
+void join_ask_member(struct gossip_node *g, const struct swim_member *m);
 void join_joined(struct gossip_node *g); /* somebody else is here */
 void join_timer(uv_timer_t *timer);
 /* Numeric or (blocking, at start only) by name. */

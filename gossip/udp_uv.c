@@ -128,12 +128,26 @@ static bool is_first(struct gossip_node *g, const struct seal_header *h)
     return !seen;
 }
 
+/* A member that goes on speaking to an earlier life of ours may know one of a higher epoch: our
+ * clock went back, and who took us in did not know that life. Its welcome says so. */
+static void ask_for_our_epoch(struct gossip_node *g, uint64_t sender)
+{
+    const struct swim_member *m = swim_find(g->swim, sender);
+    uint64_t now = node_now(g);
+    if (m == NULL || m->m.self || now < g->epoch_asked_ms + NODE_EPOCH_ASK_MS)
+        return;
+    g->epoch_asked_ms = now;
+    join_ask_member(g, m);
+}
+
 static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal_result result,
                    const struct seal_header *h)
 {
     char why[400];
     g->stats.rejected++;
     g->stats.strangers += result == SEAL_STRANGER;
+    if (result == SEAL_ELSEWHERE)
+        ask_for_our_epoch(g, h->sender);
     if (result == SEAL_ELSEWHERE || result == SEAL_STRANGER)
         return; /* usual for a second after our restart: the sender does not know it yet */
     if (result == SEAL_SHORT) {

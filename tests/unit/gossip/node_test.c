@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "gossip/node.h"
+#include "gossip/node_uv.h"
 
 #define NODES 8
 
@@ -326,6 +327,41 @@ Test(node, a_restarted_caller_does_not_take_the_answer_of_its_earlier_life)
     cr_assert(run_until(answered, 20000));
     cr_expect_eq(answer_len, 3);
     finish(2);
+}
+
+static uint64_t high_epoch;
+
+static bool high_epoch_known(void)
+{
+    return swim_find(nodes[0].g->swim, nodes[1].g->num)->epoch == high_epoch;
+}
+
+static bool above_high_epoch(void)
+{
+    return nodes[1].g->epoch > high_epoch;
+}
+
+/* While it was down its clock went back, and the one it finds first never knew the life before. */
+Test(node, a_clock_that_went_back_is_healed_by_who_knows_the_life_before)
+{
+    make_cluster(2);
+    high_epoch = nodes[1].g->epoch + (UINT64_C(1) << 40);
+    nodes[1].g->epoch = high_epoch;
+    swim_set_epoch(nodes[1].g->swim, high_epoch);
+    cr_assert(run_until(high_epoch_known, 10000));
+    kill_node(1);
+    run_until(NULL, 50);
+    incarnation = 2;
+    make(1, "i-1", "c", key_a, 1);
+    make(2, "i-2", "c", key_a, 1);
+    const char *fresh = nodes[2].address, *old = nodes[0].address;
+    gossip_join(nodes[1].g, &fresh, 1);
+    run_until(NULL, 500);
+    gossip_join(nodes[2].g, &old, 1);
+    expect_count = expect_alive = 3;
+    cr_assert(run_until(all_see, 20000));
+    cr_assert(run_until(above_high_epoch, 10000));
+    finish(3);
 }
 
 Test(node, a_killed_node_fails_and_a_leaving_one_left)
