@@ -172,8 +172,9 @@ struct raft {
     /* leader */
     struct raft_peer peer[RAFT_SERVERS_MAX];
     uint64_t heartbeat_at, beats;
-    uint64_t term_start; /* index of this term's no-op */
-    uint64_t lead_ms;    /* when leadership began */
+    uint64_t beat_ms, beat_commit; /* the last heartbeat to the voters, and what it said */
+    uint64_t term_start;           /* index of this term's no-op */
+    uint64_t lead_ms;              /* when leadership began */
     uint64_t transfer_to, transfer_at;
     bool transfer_sent;
     /* persistence: what the next write must bring, and what the one in flight does */

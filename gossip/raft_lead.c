@@ -131,18 +131,35 @@ static void replicate(struct raft *r, struct raft_out *out)
         send_next(r, i, out);
 }
 
+/* Nothing is new since the last heartbeat, and all voters have answered it: it need not be followed
+ * by another before half an election time-out, if there is time then to repeat one that gets lost
+ * before the lease ends. */
+static bool is_at_rest(const struct raft *r)
+{
+    for (uint32_t i = 0; i < r->config.count; i++)
+        if (r->config.server[i].voter && r->config.server[i].num != r->self &&
+            (r->peer[i].stamp < r->beat_ms || r->peer[i].match < r->log.last_index))
+            return false;
+    return r->commit == r->log.last_index && r->beat_commit == r->commit && r->transfer_to == 0 &&
+           r->now_ms + r->heartbeat_ms <= r->beat_ms + r->election_ms / 2;
+}
+
 /* Whoever gets nothing else gets an empty append: it carries the stamp of the lease, and claims
  * nothing that the other has not confirmed, so it may overtake entries that are on their way. */
-static void heartbeat(struct raft *r, struct raft_out *out)
+static void heartbeat(struct raft *r, bool voters, struct raft_out *out)
 {
-    bool all = r->beats++ % LEARNER_BEATS == 0;
+    bool learners = r->beats++ % LEARNER_BEATS == 0;
     r->heartbeat_at = r->now_ms + r->heartbeat_ms;
+    if (voters) {
+        r->beat_ms = r->now_ms;
+        r->beat_commit = r->commit;
+    }
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct raft_server *s = &r->config.server[i];
         uint32_t before = out->msg_count;
         look_again(r, &r->peer[i]);
         send_next(r, i, out);
-        if (s->num != r->self && out->msg_count == before && (s->voter || all))
+        if (s->num != r->self && out->msg_count == before && (s->voter ? voters : learners))
             put_append(r, i, r->peer[i].match, 0, out);
     }
 }
@@ -163,7 +180,7 @@ void raft_lead_start(struct raft *r, struct raft_out *out)
     r->leader = r->self;
     r->lead_ms = r->now_ms;
     r->term_start = noop.index;
-    heartbeat(r, out);
+    heartbeat(r, true, out);
 }
 
 void raft_lead_commit(struct raft *r, struct raft_out *out)
@@ -173,7 +190,7 @@ void raft_lead_commit(struct raft *r, struct raft_out *out)
     if (index > r->commit && raft_log_term(&r->log, index) == r->term)
         r->commit = index;
     if (r->config.index <= r->commit && !raft_is_voter(r)) { /* 4.2.2: removed, and that is done */
-        heartbeat(r, out);
+        heartbeat(r, true, out);
         raft_follow(r, r->term, 0);
     }
 }
@@ -193,7 +210,7 @@ void raft_lead_tick(struct raft *r, struct raft_out *out)
     if (expired)
         r->transfer_to = 0;
     if (r->now_ms >= r->heartbeat_at)
-        heartbeat(r, out);
+        heartbeat(r, !is_at_rest(r), out);
 }
 
 /* ---- answers ---------------------------------------------------------------------------- */
@@ -294,7 +311,7 @@ static void alter(struct raft *r, const struct raft_input *in, struct raft_out *
         out->err = ERR_BUSY;
     if (out->err == 0 && !is_carried(r, &to, in->since)) {
         out->err = ERR_BUSY;
-        heartbeat(r, out); /* soon they will have answered */
+        heartbeat(r, true, out); /* soon they will have answered */
     }
     if (out->err < 0)
         return;

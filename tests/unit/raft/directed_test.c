@@ -372,6 +372,41 @@ Test(raft_directed, lease_ends_before_the_next_election)
     SOUND();
 }
 
+static void await_beat(void)
+{
+    uint64_t before = w.node[0].raft.beat_ms;
+    for (uint32_t ms = 0; ms < 1000 && w.node[0].raft.beat_ms == before; ms++)
+        world_run(&w, 1000);
+}
+
+/* At rest heartbeats are fewer, and yet what one of them brings or loses takes no longer. */
+Test(raft_directed, heartbeats_at_rest)
+{
+    world_init(&w, 9, 3, 3);
+    cr_assert(elect(0));
+    world_run(&w, 500000);
+    struct raft *r = &w.node[0].raft;
+    uint64_t began = r->now_ms, beats = 0;
+    while (r->now_ms < began + 20 * r->heartbeat_ms) {
+        await_beat();
+        cr_assert(raft_lease(r, world_clock(&w, 0)));
+        beats++;
+    }
+    cr_assert_leq(beats, 11, "%lu in the time of 20", (unsigned long)beats);
+    w.cut[0][1] = true;
+    await_beat();
+    uint64_t lost = r->beat_ms;
+    w.cut[0][1] = false;
+    await_beat();
+    cr_assert_leq(r->beat_ms, lost + r->heartbeat_ms + 5, "repeated at once");
+    world_run(&w, 20000);
+    cr_assert_eq(world_propose(&w, 0, 1), 0);
+    world_run(&w, (uint32_t)(2 * r->heartbeat_ms * 1000));
+    for (uint32_t i = 0; i < 3; i++)
+        cr_assert_eq(w.node[i].raft.commit, r->log.last_index, "node %u knows", i);
+    SOUND();
+}
+
 /* ---- the core alone ---------------------------------------------------------------- */
 
 static uint8_t arena[WORLD_ARENA];
