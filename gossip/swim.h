@@ -150,13 +150,13 @@ struct swim_probe {
     uint8_t ring;
     uint16_t slot;
     uint16_t helper[SWIM_HELPERS];
-    uint32_t seq;
+    uint16_t seq;
     uint16_t timeout_ms;
     uint64_t started_us, started_ms, due_ms;
 };
 struct swim_relay {
     uint64_t asker, due_ms;
-    uint32_t asker_seq, seq; /* seq 0: free */
+    uint16_t asker_seq, seq; /* seq 0: free */
     uint16_t slot;
     uint8_t tries;
 };
@@ -191,7 +191,7 @@ struct swim {
     uint64_t promised_ms, quiet_ms, leaving_ms;
     uint64_t unproven_ms; /* until then unproven words of our death are not answered */
     uint64_t worse_ms;    /* when its health last became worse, or better by itself */
-    uint32_t seq;
+    uint16_t seq;
     uint32_t health;
     uint16_t self;
     bool raised; /* own incarnation was raised since the last drain */

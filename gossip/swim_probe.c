@@ -5,7 +5,8 @@
 #include "agent/base/ensure.h"
 #include "gossip/swim_int.h"
 
-static uint32_t next_seq(struct swim *s)
+/* Far more than are answered late (SWIM_LATE_MS): none is taken for another. */
+static uint16_t next_seq(struct swim *s)
 {
     if (++s->seq == 0)
         s->seq = 1;
@@ -48,7 +49,7 @@ static void learn_rtt(struct swim_member *m, uint64_t us)
 
 /* Whoever is held to be anything but alive is told so, and can refute. Whoever does not answer may
  * not know us: the second try says who we are. */
-static void send_ping(struct swim *s, struct swim_member *m, uint32_t seq, uint8_t ring, bool again,
+static void send_ping(struct swim *s, struct swim_member *m, uint16_t seq, uint8_t ring, bool again,
                       struct swim_out *out)
 {
     struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};

@@ -114,19 +114,19 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
     wbuf_u8(w, (uint8_t)h->type);
     switch (h->type) {
     case WIRE_PING:
-        wbuf_u32(w, h->seq);
+        wbuf_u16(w, h->seq);
         wbuf_u32(w, h->digest);
         wbuf_u8(w, h->ring);
         break;
     case WIRE_ACK:
-        wbuf_u32(w, h->seq);
+        wbuf_u16(w, h->seq);
         wbuf_u16(w, h->wait_ms);
         break;
     case WIRE_NACK:
-        wbuf_u32(w, h->seq);
+        wbuf_u16(w, h->seq);
         break;
     case WIRE_PING_REQ:
-        wbuf_u32(w, h->seq);
+        wbuf_u16(w, h->seq);
         wbuf_u64(w, h->target);
         break;
     case WIRE_SYNC_ASK:
@@ -146,19 +146,19 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
     *ret = (struct wire_head){.type = (enum wire_type)rbuf_u8(r)};
     switch (ret->type) {
     case WIRE_PING:
-        ret->seq = rbuf_u32(r);
+        ret->seq = rbuf_u16(r);
         ret->digest = rbuf_u32(r);
         ret->ring = rbuf_u8(r);
         break;
     case WIRE_ACK:
-        ret->seq = rbuf_u32(r);
+        ret->seq = rbuf_u16(r);
         ret->wait_ms = rbuf_u16(r);
         break;
     case WIRE_NACK:
-        ret->seq = rbuf_u32(r);
+        ret->seq = rbuf_u16(r);
         break;
     case WIRE_PING_REQ:
-        ret->seq = rbuf_u32(r);
+        ret->seq = rbuf_u16(r);
         ret->target = rbuf_u64(r);
         break;
     case WIRE_SYNC_ASK:

@@ -22,7 +22,7 @@ enum wire_type {
 
 struct wire_head {
     enum wire_type type;
-    uint32_t seq;     /* ping, ack, ping-req, nack */
+    uint16_t seq;     /* ping, ack, ping-req, nack */
     uint32_t digest;  /* ping: of the whole member list */
     uint8_t ring;     /* ping: 1 + index of the observer ring, 0: not by an observer */
     uint16_t wait_ms; /* ack to an observer: when its next probe fits best; 0: no wish */

@@ -19,7 +19,7 @@
 #define LOG_TRAIL 1000u        /* entries that compaction leaves for slow servers */
 #define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
-#define LEADER_STALE_MS 45000u /* a non-voter asks again before that */
+#define LEADER_STALE_MS 90000u /* a non-voter asks again before that */
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */
 #define RETRY_MS 250u          /* after the disk refused a write */
 

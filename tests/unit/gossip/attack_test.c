@@ -400,7 +400,7 @@ Test(attack, a_packet_of_many_pings_is_one_ping)
     struct wbuf w;
     wbuf_init(&w, data, sizeof data);
     for (unsigned i = 0; i < 255 && sizeof data - w.len > 10; i++)
-        wire_put_head(&w, &(struct wire_head){.type = WIRE_PING, .seq = i + 1});
+        wire_put_head(&w, &(struct wire_head){.type = WIRE_PING, .seq = (uint16_t)(i + 1)});
     (void)swim_recv(s, world.now_ms, num_of(1), world.node[1].epoch, data, w.len, &world.out);
     size_t answers = 0;
     for (size_t i = 0; i < world.out.count; i++)

@@ -367,7 +367,7 @@ Test(swim, a_packet_makes_few_packets)
         struct wbuf w;
         wbuf_init(&w, data, sizeof data);
         wire_put_head(&w, &(struct wire_head){.type = i % 2 == 0 ? WIRE_PING : WIRE_PING_REQ,
-                                              .seq = i + 1,
+                                              .seq = (uint16_t)(i + 1),
                                               .digest = swim_digest(s),
                                               .target = swim_self(world.node[2].s)->m.num});
         swim_recv(s, world.now_ms, from, 0, data, w.len, &world.out);

@@ -113,7 +113,7 @@ Test(wire, heads_survive_the_round_trip)
     for (int type = WIRE_PING; type < WIRE_TYPE_END; type++) {
         struct wire_head h = {.type = (enum wire_type)type}, got;
         if (type <= WIRE_NACK)
-            h.seq = 0x01020304;
+            h.seq = 0x0102;
         if (type == WIRE_PING) {
             h.digest = 0xaabbccdd;
             h.ring = 2;
