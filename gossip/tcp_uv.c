@@ -338,6 +338,8 @@ static bool take_frames(struct stream *t)
             return false;
     }
     buf_drop_front(&t->raw, at);
+    if (t->raw.len == 0 && t->raw.cap > 65536)
+        buf_fini(&t->raw);
     return true;
 }
 

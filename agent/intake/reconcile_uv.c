@@ -10,6 +10,7 @@
  * the end our live rows that were not listed anywhere go to refresh (MISSING: tombstone). It has
  * succeeded only when all of its rows are committed: the scheduler takes what is absent then for
  * absent in ECS. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,7 @@ static void finish(struct reconcile *rc)
         LOG(LOG_WARN, "reconcile_failed", rc->why, LU("retry_ms", every));
     }
     reconcile_free(rc);
+    malloc_trim(0); /* its answers were megabytes, and the heap would keep what they took */
     if (in->reconcile_again)
         every = 0;
     in->reconcile_again = false;

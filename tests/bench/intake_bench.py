@@ -107,7 +107,7 @@ def watch(agent):
     return s
 
 
-def task_event(cluster, number, version=1):
+def task_event(cluster, number, version=1, instance=None):
     name = cluster.split("/")[-1]
     head = cluster.split(":cluster/")[0]
     task = f"{head}:task/{name}/{number:032x}"
@@ -118,7 +118,8 @@ def task_event(cluster, number, version=1):
                 "taskDefinitionArn": f"{head}:task-definition/web:{number % 20}",
                 "startedBy": "ecs-svc/1234567890123456789", "launchType": "EC2",
                 "createdAt": "2026-11-22T08:00:00.1Z", "updatedAt": "2026-11-22T09:00:00.1Z",
-                "containerInstanceArn": f"{head}:container-instance/{name}/{number % RESYNC:032x}",
+                "containerInstanceArn": instance or
+                f"{head}:container-instance/{name}/{number % RESYNC:032x}",
                 "containers": [{"containerArn": f"{head}:container/{name}/{number:032x}/1",
                                 "name": "web", "lastStatus": "RUNNING", "taskArn": task,
                                 "image": "web:1", "cpu": "10", "memory": "128",
@@ -167,6 +168,26 @@ def anonymous_mib(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("RssAnon")) / 1024
 
 
+def cold_start(agent, arn):
+    """From the start of the process until it answers a row as it did before; in ms."""
+    def row():
+        conn = http.client.HTTPConnection("127.0.0.1", agent.api, timeout=1)
+        conn.request("GET", "/v2/instances/" + arn)
+        answer = conn.getresponse()
+        return json.loads(answer.read()) if answer.status == 200 else None
+    before = row()
+    agent.kill()
+    begun = time.perf_counter()
+    agent.start()
+    while True:
+        try:
+            if row() == before:
+                return (time.perf_counter() - begun) * 1000
+        except OSError:
+            pass
+        time.sleep(0.002)
+
+
 def bench_resync():
     """5,000 instances, one task on each; another leader reads them all again. Then 50,000 tasks."""
     settings = ("--settings", '{"event_duplicate":0,"event_delay_ms":0}')  # throttled as AWS does
@@ -197,9 +218,10 @@ def bench_resync():
         put("intake", "anonymous", anonymous_mib(other.process.p.pid), "MiB, leader",
             instances=RESYNC, tasks=RESYNC)
         conn = http.client.HTTPConnection("127.0.0.1", c.cloud.port)
+        arns = [i["containerInstanceArn"] for i in c.cloud.truth()["instances"]]
         for i in range(9 * RESYNC):
-            conn.request("POST", "/_control/put-event",
-                         json.dumps({"body": task_event(c.cloud.ready["cluster_arn"], i)}))
+            event = task_event(c.cloud.ready["cluster_arn"], i, instance=arns[i % RESYNC])
+            conn.request("POST", "/_control/put-event", json.dumps({"body": event}))
             conn.getresponse().read()
         conn.close()
         wait_for("the queue to be empty", 120, lambda: left(c) == 0, 0.2)
@@ -208,6 +230,9 @@ def bench_resync():
                 who = "leader" if agent is other else "follower"
                 put("intake", "anonymous", anonymous_mib(agent.process.p.pid), f"MiB, {who}",
                     instances=RESYNC, tasks=10 * RESYNC)
+        follower = next(a for a in c.agents if a.alive() and a is not other)
+        put("intake", "cold_start", cold_start(follower, arns[0]), "ms until a row is answered",
+            instances=RESYNC, tasks=10 * RESYNC)
 
 
 def main():
