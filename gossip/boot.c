@@ -171,7 +171,7 @@ void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
 
 /* ---- answering ---------------------------------------------------------------------- */
 
-void boot_recv(struct boot *b, uint64_t now_ms, uint64_t from, const struct boot_msg *m,
+void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const struct boot_msg *m,
                struct boot_out *out)
 {
     out->count = 0;
@@ -194,7 +194,7 @@ void boot_recv(struct boot *b, uint64_t now_ms, uint64_t from, const struct boot
         return;
     }
     bool other_disk = m->config.server[self].disk != b->self.disk;
-    if (b->state == BOOT_BLANK && !other_disk && !is_refused(b, m->cluster_id)) {
+    if (may && b->state == BOOT_BLANK && !other_disk && !is_refused(b, m->cluster_id)) {
         bind_to(b, now_ms, m);
         return;
     }

@@ -62,7 +62,7 @@ void boot_init(struct boot *b, const struct raft_server *self, uint64_t cluster_
 /* may: no peer has a configuration, as far as is known. */
 void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
                const struct boot_peer *peers, size_t count, struct boot_out *out);
-void boot_recv(struct boot *b, uint64_t now_ms, uint64_t from, const struct boot_msg *m,
+void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const struct boot_msg *m,
                struct boot_out *out);
 /* While version > stored: write boot_encode()'s bytes, then boot_stored(version as written). */
 void boot_stored(struct boot *b, uint64_t version);

@@ -308,7 +308,7 @@ void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size
         return;
     if (r->starting || r->boot_writing)
         return; /* it asks again */
-    boot_recv(&r->boot, clock_mono_ms(), from, &m, &out);
+    boot_recv(&r->boot, clock_mono_ms(), r->known_cluster == 0, from, &m, &out);
     send_boot(r, &out);
     store_boot(r);
 }

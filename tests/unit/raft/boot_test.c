@@ -114,7 +114,7 @@ static void deliver(uint64_t now, uint64_t loss)
         boot_msg_encode(&m, &w);
         rbuf_init(&r, bytes, w.len);
         cr_assert_eq(boot_msg_decode(&r, &copy), 0);
-        boot_recv(&nodes[to].boot, now, from, &copy, &out);
+        boot_recv(&nodes[to].boot, now, true, from, &copy, &out);
         post(to, &out, now, loss);
     }
 }
@@ -175,4 +175,26 @@ Test(boot, a_restart_keeps_the_bond)
     cr_expect_eq(nodes[1].boot.state, BOOT_BOUND);
     tick(1, now + BOOT_PATIENCE_MS, 0, 0);
     cr_expect_eq(nodes[1].boot.state, BOOT_BLANK);
+}
+
+/* It heard of a cluster, the proposer did not: a second cluster must not come of that. */
+Test(boot, a_blank_server_that_knows_a_cluster_refuses)
+{
+    struct raft_server self = {.num = 2, .disk = 22};
+    struct boot boot;
+    struct boot_out out;
+    struct boot_msg m = {.cluster_id = 77, .mask = 1, .config = {.count = 2}};
+    m.config.server[0] = (struct raft_server){.num = 1, .disk = 11, .voter = true};
+    m.config.server[1] = (struct raft_server){.num = 2, .disk = 22, .voter = true};
+    boot_init(&boot, &self, 7, 500, 1);
+    boot_recv(&boot, 100, false, 1, &m, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK);
+    boot_stored(&boot, boot.version);
+    boot_recv(&boot, 400, true, 1, &m, &out); /* what it refused it refuses for good */
+    cr_assert_eq(boot.state, BOOT_BLANK);
+    cr_assert_eq(out.count, 1u);
+    cr_assert(out.send[0].msg.refused);
+    boot_init(&boot, &self, 7, 500, 1);
+    boot_recv(&boot, 100, true, 1, &m, &out);
+    cr_assert_eq(boot.state, BOOT_BOUND);
 }
