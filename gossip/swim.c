@@ -181,17 +181,26 @@ static int take_updates(struct swim *s, uint64_t now_ms, uint64_t from, bool lis
     return err;
 }
 
+/* What comes before a message's updates; *r is left at them. */
+static int enter_message(struct swim *s, uint64_t now_ms, uint64_t from, struct rbuf *r,
+                         struct wire_head *ret)
+{
+    if (from == swim_me(s)->m.num || wire_get_head(r, ret) != 0)
+        return ERR_MALFORMED;
+    enter(s, now_ms);
+    if (s->rings_stale)
+        swim_find_rings(s);
+    return 0;
+}
+
 int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, const uint8_t *data,
               size_t len, struct swim_out *out)
 {
     struct rbuf r;
     struct wire_head h;
     rbuf_init(&r, data, len);
-    if (from == swim_me(s)->m.num || wire_get_head(&r, &h) != 0)
+    if (enter_message(s, now_ms, from, &r, &h) != 0)
         return ERR_MALFORMED;
-    enter(s, now_ms);
-    if (s->rings_stale)
-        swim_find_rings(s);
     swim_heard(s, now_ms, from, epoch);
     const struct swim_member *m = swim_find(s, from);
     bool was_failed = m != NULL && m->m.state == MEMBER_FAILED;
@@ -211,11 +220,8 @@ int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uin
     struct rbuf r;
     struct wire_head h;
     rbuf_init(&r, data, len);
-    if (from == swim_me(s)->m.num || wire_get_head(&r, &h) != 0)
+    if (enter_message(s, now_ms, from, &r, &h) != 0)
         return ERR_MALFORMED;
-    enter(s, now_ms);
-    if (s->rings_stale)
-        swim_find_rings(s);
     int err = take_updates(s, now_ms, from, h.type == WIRE_SYNC, &r, out);
     handle(s, now_ms, from, false, &h, out);
     leave_step(s, now_ms, out);
