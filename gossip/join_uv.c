@@ -368,6 +368,12 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     if (h->sender == g->num || w->self.num != h->sender || hash_str(w->self.id) != w->self.num)
         return;
     struct seal_peer reply = {h->sender, h->epoch};
+    bool known = w->refusal == WIRE_ACCEPTED || swim_refused_for_earlier_life(w);
+    if (known && w->known_state != 0 && w->known_epoch > g->epoch) {
+        /* Our clock went back since our last life: without a later session nobody would listen. */
+        g->epoch = w->known_epoch + 1;
+        swim_set_epoch(g->swim, g->epoch);
+    }
     if (w->refusal != WIRE_ACCEPTED) {
         swim_refused(g->swim, now, w, from, g->out);
         node_perform(g, &reply, from);
@@ -375,11 +381,6 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     }
     if (a->seed >= 0)
         g->seeds[a->seed].answered = true;
-    if (w->known_state != 0 && w->known_epoch > g->epoch) {
-        /* Our clock went back since our last life: without a later session nobody would listen. */
-        g->epoch = w->known_epoch + 1;
-        swim_set_epoch(g->swim, g->epoch);
-    }
     learn_address(g, &w->seen);
     bool sync = a->seed < 0 || g->synced < JOIN_SYNCS;
     g->synced += sync && a->seed >= 0;

@@ -281,13 +281,30 @@ static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join 
         m->moved = 0;
 }
 
+/* Who answers holds us to be, at a greater incarnation, what we are not. */
+static void outdo_earlier_life(struct swim *s, uint64_t now_ms, const struct wire_join *w)
+{
+    struct swim_member *me = swim_me(s);
+    if (w->known_state != 0 && w->known_incarnation >= me->m.incarnation &&
+        (w->known_state != MEMBER_ALIVE || w->known_epoch != me->epoch) &&
+        w->known_incarnation - me->m.incarnation <= SWIM_JUMP)
+        swim_raise(s, now_ms, w->known_incarnation + 1);
+}
+
+bool swim_refused_for_earlier_life(const struct wire_join *w)
+{
+    return w->refusal == WIRE_ID_TAKEN && w->taken.ss_family != 0 &&
+           wire_addr_equal(&w->taken, &w->seen);
+}
+
 void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct sockaddr_storage *from, struct swim_out *out)
 {
-    if (swim_get(s, w->self.num) == NULL)
-        return; /* refused by one that we do not know is not met */
     enter(s, now_ms);
-    take_answer(s, now_ms, w, from, out);
+    if (swim_refused_for_earlier_life(w))
+        outdo_earlier_life(s, now_ms, w);
+    if (swim_get(s, w->self.num) != NULL) /* refused by one that we do not know is not met */
+        take_answer(s, now_ms, w, from, out);
     leave_step(s, now_ms, out);
 }
 
@@ -295,11 +312,7 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct sockaddr_storage *from, bool sync, struct swim_out *out)
 {
     enter(s, now_ms);
-    struct swim_member *me = swim_me(s);
-    if (w->known_state != 0 && w->known_incarnation >= me->m.incarnation &&
-        (w->known_state != MEMBER_ALIVE || w->known_epoch != me->epoch) &&
-        w->known_incarnation - me->m.incarnation <= SWIM_JUMP)
-        swim_raise(s, now_ms, w->known_incarnation + 1);
+    outdo_earlier_life(s, now_ms, w);
     uint64_t num = w->self.num;
     take_answer(s, now_ms, w, from, out);
     struct swim_member *m = swim_get(s, num);
@@ -313,7 +326,7 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
         /* It may hold us to be anything, we it: a ping tells both sides. */
         swim_probe_start(s, now_ms, m, swim_is_live(m->m.state) ? PROBE_RANDOM : PROBE_DEAD, 0,
                          out);
-        swim_enqueue(s, now_ms, me);
+        swim_enqueue(s, now_ms, swim_me(s));
     }
     leave_step(s, now_ms, out);
 }

@@ -271,7 +271,10 @@ const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
 /* What a member told of itself in a welcome that came from an address; then ask it for its list. */
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct sockaddr_storage *from, bool sync, struct swim_out *out);
-/* The same of one that refused us: what it is counts nevertheless. */
+/* The same of one that refused us: what it is counts nevertheless. Where it takes us for another
+ * because our key was lost, it asks who lives at our address now; with a clock that went back since
+ * then, our answer counts only above the incarnation and session of the life that it knows. */
+bool swim_refused_for_earlier_life(const struct wire_join *w);
 void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct sockaddr_storage *from, struct swim_out *out);
 /* May we ask now who lives at its address? True once a second. */

@@ -156,14 +156,19 @@ static void world_join(unsigned me, unsigned other, bool sync)
     if (!reachable(me, other) || world.node[other].state != RUNNING)
         return;
     swim_self_update(world.node[me].s, &self);
-    swim_admit(world.node[other].s, &self, &known);
+    w.refusal = swim_admit(world.node[other].s, &self, &known);
+    w.seen = self.addr;
     if (known != NULL) {
+        w.taken = known->addr;
         w.known_state = known->state;
         w.known_incarnation = known->incarnation;
         w.known_epoch = swim_find(world.node[other].s, known->num)->epoch;
     }
     swim_self_update(world.node[other].s, &w.self);
-    swim_welcome(world.node[me].s, world.now_ms, &w, &w.self.addr, sync, &world.out);
+    if (w.refusal == WIRE_ACCEPTED)
+        swim_welcome(world.node[me].s, world.now_ms, &w, &w.self.addr, sync, &world.out);
+    else
+        swim_refused(world.node[me].s, world.now_ms, &w, &w.self.addr, &world.out);
     world_perform(me, 0, 0);
 }
 
