@@ -190,10 +190,37 @@ static bool decide_losses(const struct voters_input *in, struct voters_action *r
     return false;
 }
 
-static void decide_size(const struct voters_input *in, uint32_t target, struct voters_action *ret)
+/* Voters that cannot stay. Each agent that may replace them is counted in `fresh`.
+ *
+ * To take out a voter that failed gains nothing while the others are even in number: 2 of 2 and 2
+ * of 3 are both two, but the third may come back. While they are odd it costs a vote in every
+ * majority: 3 of 5 live ones bear no further loss, 3 of 3 do. What goes with a notice still votes
+ * until then, so it stays for its replacement, if there is one. Down to a single voter leads only
+ * a notice or a goodbye, never a failure: what is acknowledged is on two disks. */
+static int expendable(const struct voters_input *in, uint32_t voters, uint32_t fit, bool replaced)
+{
+    int best = -1;
+    for (uint32_t i = 0; i < in->config->count; i++) {
+        const struct raft_server *s = &in->config->server[i];
+        const struct voters_agent *a = find(in, s->num);
+        enum condition c = condition(in, i);
+        if (!s->voter || s->num == in->self || !is_safe(in, (int)i, -1))
+            continue;
+        bool costs = voters > (fit | 1);
+        bool may_not_vote = a != NULL && !a->candidate;
+        if (may_not_vote || (costs && c == UNFIT && replaced))
+            best = best < 0 ? (int)i : best;
+        else if (costs && c == DEAD && voters > 2)
+            return (int)i;
+    }
+    return best;
+}
+
+static void decide_size(const struct voters_input *in, uint32_t target, uint32_t fresh,
+                        struct voters_action *ret)
 {
     uint32_t voters = 0, fit = 0, spares = 0;
-    int dead = -1, worst_worth = 0;
+    int worst_worth = 0;
     bool hurry = false;
     for (uint32_t i = 0; i < in->config->count; i++) {
         enum condition c = condition(in, i);
@@ -204,21 +231,18 @@ static void decide_size(const struct voters_input *in, uint32_t target, struct v
         voters++;
         fit += c == FIT || c == SILENT;
         hurry = hurry || c == UNFIT; /* a notice: no time to wait for stability */
-        if (c == DEAD || c == UNFIT || c == GONE)
-            dead = (int)i;
     }
+    hurry = hurry || voters % 2 == 0; /* one more makes no majority larger */
     int worst = worst_voter(in, &worst_worth);
     int learner = best_learner(in, hurry, worst);
     if (fit < target && learner >= 0) {
         act(ret, RAFT_PROMOTE, &in->config->server[learner], "voters are missing");
         return;
     }
-    /* Without a replacement a dead voter stays: it may come back. */
-    bool replaced =
-        fit >= target && (fit >= 3 || (dead >= 0 && condition(in, (uint32_t)dead) != DEAD));
-    if (dead >= 0 && replaced && in->config->server[dead].num != in->self &&
-        is_safe(in, dead, -1)) {
-        act(ret, RAFT_REMOVE, &in->config->server[dead], "this voter failed and is replaced");
+    int out = expendable(in, voters, fit, fit >= target || fresh == 0);
+    if (out >= 0) {
+        act(ret, RAFT_REMOVE, &in->config->server[out],
+            "this voter failed, is to go or may not vote");
         return;
     }
     if (fit > target && worst >= 0 && is_safe(in, worst, -1)) {
@@ -246,14 +270,20 @@ static void decide_size(const struct voters_input *in, uint32_t target, struct v
 void voters_decide(const struct voters_input *in, struct voters_action *ret)
 {
     size_t eligible = 0;
+    uint32_t fresh = 0;
     *ret = (struct voters_action){.verb = VOTERS_NOTHING};
     ENSURE(in->config->count <= RAFT_SERVERS_MAX);
     for (size_t i = 0; i < in->agent_count; i++) {
         const struct voters_agent *a = &in->agent[i];
-        eligible += a->candidate && a->alive && !a->left && !a->leaving;
+        const struct raft_server *s = raft_find(in->config, a->num);
+        bool votes = s != NULL && s->voter;
+        bool fits = a->candidate && !a->left && !a->leaving;
+        /* A voter that failed is not fewer voters wanted. */
+        eligible += fits && (a->alive || votes);
+        fresh += fits && a->alive && !votes;
     }
     if (decide_losses(in, ret))
         return;
     uint32_t now = raft_voter_count(in->config);
-    decide_size(in, voters_target(in->alive_count, eligible, now), ret);
+    decide_size(in, voters_target(in->alive_count, eligible, now), fresh, ret);
 }

@@ -6,8 +6,9 @@
 #include "gossip/voters.h"
 
 /* One agent per letter group: "a" alive on-demand, "s" alive spot, "f" failed, "l" left,
- * "g" is to go (a notice), "m" role member, "n" alive but new, "w" another disk. Its zone is a
- * digit. Its place in raft: V voter, U voter that is behind, L learner, B learner that is behind,
+ * "k" failed a moment ago, "g" is to go (a notice), "m" role member, "n" alive but new, "w" another
+ * disk. Its zone is a digit. Its place in raft: V voter, U voter that is behind, L learner, B
+ * learner that is behind,
  * - none. */
 struct row {
     const char *agents; /* "aV1 aV2 fV3 aL1" */
@@ -38,6 +39,18 @@ static const struct row rows[] = {
     {"aV1 aV2 fV3 aV3", "remove 3"},
     {"aV1 fV2 fV3 aL3", "nothing"},
     {"aV1 fV2", "nothing"},
+    {"aV1 aV2 kV3", "nothing"},
+    {"aV1 aV2 kV3 aL3", "nothing"}, /* for 10 s */
+    {"aV1 kV2 aV3 aV4", "demote 2"},
+    /* ... but not where it costs a vote of each majority */
+    {"aV1 aV2 aV3 fV1 fV2", "remove 4"},
+    {"aV1 aV2 aV3 fV1 fV2 aB1", "remove 4"},
+    {"aV1 aV2 aV3 fV1", "remove 4"},
+    {"aV1 gV2 fV3", "remove 3"},
+    /* one more voter makes no majority of an even number larger */
+    {"aV1 aV2 nL3", "promote 3"},
+    {"aV1 aV2 nB3", "nothing"},
+    {"aV1 aV2 fV3 nL3", "nothing"},
     /* notices and roles */
     {"gV1 aV2 aV3", "transfer 2"},
     {"gV1 aU2 aV3", "transfer 3"},
@@ -49,6 +62,12 @@ static const struct row rows[] = {
     {"aV1 gV2 aV3 aV2", "remove 2"},
     {"aV1 mV2 aV3 aV2", "remove 2"},
     {"gV1", "nothing"},
+    {"aV1 gV2", "remove 2"},
+    {"aV1 aV2 gV3", "nothing"}, /* it votes until it goes */
+    {"aV1 aV2 gV3 a-1", "add 4"},
+    {"aV1 gV2 gV3", "remove 2"},
+    {"aV1 gV2 gV3 a-1", "add 4"},
+    {"aV1 aV2 mV3", "remove 3"},
     /* spares */
     {"aV1 aV2 aV3 fL1", "remove 4"},
     {"aV1 aV2 aV3 gL1", "remove 4"},
@@ -77,7 +96,7 @@ static void decide(const char *text, char *out, size_t cap)
         struct voters_agent *a = &agents[in.agent_count++];
         snprintf(ids[i], sizeof(ids[i]), "i-%02u", (unsigned)(i + 1) % 100);
         zones[i][0] = text[2];
-        bool dead = kind == 'f' || kind == 'l';
+        bool dead = kind == 'f' || kind == 'l' || kind == 'k', new = kind == 'n' || kind == 'k';
         *a = (struct voters_agent){.num = i + 1,
                                    .disk = kind == 'w' ? 99 : i + 11,
                                    .id = ids[i],
@@ -87,13 +106,15 @@ static void decide(const char *text, char *out, size_t cap)
                                    .alive = !dead,
                                    .left = kind == 'l',
                                    .leaving = kind == 'g',
-                                   .steady_ms = kind == 'n' ? 500 : 20000};
+                                   .steady_ms = new ? 500 : 20000};
         in.alive_count += !dead;
         if (place == '-')
             continue;
         in.server[config.count] =
             (struct voters_server){.lag = place == 'B' || place == 'U' ? 500 : 3,
-                                   .silent_ms = dead || kind == 'w' ? 20000 : 50};
+                                   .silent_ms = kind == 'k'           ? 2500
+                                                : dead || kind == 'w' ? 20000
+                                                                      : 50};
         struct raft_server *s = &config.server[config.count++];
         *s = (struct raft_server){
             .num = i + 1, .disk = i + 11, .voter = place == 'V' || place == 'U'};
