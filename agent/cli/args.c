@@ -4,7 +4,7 @@
 
 #include "agent/cli/cli.h"
 
-static int take_output(struct cli *cli, const char *text)
+int cli_set_output(struct cli *cli, const char *text)
 {
     static const char *const names[] = {"table", "wide", "json"};
     for (int i = 0; text != NULL && i < 3; i++) {
@@ -13,8 +13,50 @@ static int take_output(struct cli *cli, const char *text)
             return 0;
         }
     }
-    fprintf(stderr, "blox: -o must be table, wide or json\n");
+    fprintf(stderr, "blox: output must be table, wide or json%s%s\n", text == NULL ? "" : ", not ",
+            text == NULL ? "" : text);
     return -2;
+}
+
+int cli_set_token_file(struct cli *cli, const char *path)
+{
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fgets(cli->token_memory, sizeof cli->token_memory, f) == NULL) {
+        fprintf(stderr, "blox: cannot read the token file %s\n", path);
+        if (f != NULL)
+            fclose(f);
+        return -2;
+    }
+    fclose(f);
+    cli->token_memory[strcspn(cli->token_memory, "\r\n")] = '\0';
+    cli->token = cli->token_memory;
+    return 0;
+}
+
+/* The value of an option given as "NAME VALUE", "NAME=VALUE" or, of one letter, "-oVALUE". NULL if
+ * it has none. */
+static const char *value_of(const char *text, size_t name_len, const char *next)
+{
+    if (text[name_len] == '\0')
+        return next;
+    return text + name_len + (text[name_len] == '=' ? 1 : 0);
+}
+
+int cli_common_option(struct cli *cli, const char *text, const char *next)
+{
+    size_t n = strncmp(text, "-o", 2) == 0 ? 2 : strcspn(text, "=");
+    const char *value = value_of(text, n, next);
+    int err = 0;
+    if (n == 2 && text[1] == 'o') {
+        err = cli_set_output(cli, value);
+    } else if (n == 9 && strncmp(text, "--address", n) == 0 && value != NULL) {
+        cli->address = value;
+    } else if (n == 12 && strncmp(text, "--token-file", n) == 0 && value != NULL) {
+        err = cli_set_token_file(cli, value);
+    } else {
+        return 0;
+    }
+    return err != 0 ? err : text[n] == '\0' ? 2 : 1;
 }
 
 static const struct cli_option *find(const struct cli_option *options, const char *name, size_t n)
@@ -65,11 +107,11 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_option *o
             printf("usage: blox %s\n", usage);
             return -1000;
         }
-        if (strcmp(text, "-o") == 0 || strncmp(text, "-o", 2) == 0) {
-            bool joined = text[2] != '\0';
-            if (take_output(cli, joined ? text + 2 : next) != 0)
-                return -2;
-            i += !joined;
+        int common = cli_common_option(cli, text, next);
+        if (common < 0)
+            return common;
+        if (common > 0) {
+            i += common - 1;
             continue;
         }
         if (text[0] == '-' && text[1] != '\0') {

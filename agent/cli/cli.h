@@ -49,6 +49,11 @@ struct cli_option {
     size_t *count;
     size_t values_max;
 };
+/* An option of every verb: --address, --token-file, -o. Returns how many arguments it took, 0 if it
+ * is none of them, or a negative exit code. */
+int cli_common_option(struct cli *cli, const char *text, const char *next);
+int cli_set_output(struct cli *cli, const char *text);     /* 0, or a negative exit code */
+int cli_set_token_file(struct cli *cli, const char *path); /* likewise */
 /* Sorts positional arguments into `positional` (up to max). Understands -o and -h of every verb.
  * Returns their number or a negative exit code (the message is printed). */
 int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_option *options,

@@ -8,6 +8,7 @@
 #include "agent/cli/cli.h"
 
 #define ANSWER_MAX (512u << 20)
+#define RESTARTS_MAX 5 /* of a list whose moment went away between two pages */
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
@@ -107,15 +108,21 @@ void cli_answer_fini(struct cli_answer *a)
     *a = (struct cli_answer){0};
 }
 
+/* What kind of problem: the last part of its type. */
+static const char *slug_of(const struct cli_answer *a)
+{
+    const char *type = json_str_or(a->body, "type", "");
+    const char *slash = strrchr(type, '/');
+    return slash == NULL ? type : slash + 1;
+}
+
 int cli_failed(struct cli *cli, const struct cli_answer *a)
 {
     if (a->status == 0)
         return err_exit_code(ERR_UNREACHABLE);
     if (a->status >= 200 && a->status < 300)
         return 0;
-    const char *type = json_str_or(a->body, "type", "");
-    const char *slug = strrchr(type, '/');
-    int err = err_from_slug(slug == NULL ? type : slug + 1);
+    int err = err_from_slug(slug_of(a));
     if (cli->output == CLI_JSON && a->body != NULL) {
         cli_print_json(a->body);
     } else {
@@ -153,21 +160,31 @@ int cli_get_all(struct cli *cli, const char *path, json_t **ret_items)
     struct buf token;
     struct buf url;
     int code = 0;
+    unsigned restarts = 0;
+    bool more = true;
     json_t *items = json_array();
     buf_init(&token, 1u << 16);
     buf_init(&url, 1u << 16);
-    do {
+    while (more) {
         struct cli_answer a;
         buf_clear(&url);
         buf_printf(&url, "%s%c%s", path, strchr(path, '?') == NULL ? '?' : '&', "limit=1000");
         if (token.len > 0)
             buf_printf(&url, "&next_token=%s", token.data);
         cli_request(cli, "GET", url.data, NULL, &a);
-        code = cli_failed(cli, &a);
-        if (code == 0)
-            code = add_page(&a, items, &token);
+        if (token.len > 0 && strcmp(slug_of(&a), "page-expired") == 0 &&
+            restarts++ < RESTARTS_MAX) {
+            /* All pages show one moment, which an agent does not keep for ever. */
+            json_array_clear(items);
+            buf_clear(&token);
+        } else {
+            code = cli_failed(cli, &a);
+            if (code == 0)
+                code = add_page(&a, items, &token);
+            more = code == 0 && token.len > 0;
+        }
         cli_answer_fini(&a);
-    } while (code == 0 && token.len > 0);
+    }
     buf_fini(&token);
     buf_fini(&url);
     if (code != 0) {

@@ -48,21 +48,6 @@ static void print_help(void)
            "5 time-out or no leader, 6 conflict, 7 not permitted, 8 rollout failed\n");
 }
 
-static int read_token(struct cli *cli, const char *path)
-{
-    FILE *f = fopen(path, "re");
-    if (f == NULL || fgets(cli->token_memory, sizeof cli->token_memory, f) == NULL) {
-        fprintf(stderr, "blox: cannot read the token file %s\n", path);
-        if (f != NULL)
-            fclose(f);
-        return 2;
-    }
-    fclose(f);
-    cli->token_memory[strcspn(cli->token_memory, "\r\n")] = '\0';
-    cli->token = cli->token_memory;
-    return 0;
-}
-
 static const char *default_address(void)
 {
     const char *address = getenv("BLOX_ADDR");
@@ -81,19 +66,6 @@ static void find_program_dir(char out[PATH_MAX])
         *slash = '\0';
 }
 
-static int set_output(struct cli *cli, const char *text)
-{
-    if (strcmp(text, "json") == 0)
-        cli->output = CLI_JSON;
-    else if (strcmp(text, "wide") == 0)
-        cli->output = CLI_WIDE;
-    else if (strcmp(text, "table") == 0)
-        cli->output = CLI_TABLE;
-    else
-        return -1;
-    return 0;
-}
-
 /* Options before the verb. Returns the index of the verb, or a negative exit code. */
 static int global_options(struct cli *cli, int argc, char **argv)
 {
@@ -102,28 +74,22 @@ static int global_options(struct cli *cli, int argc, char **argv)
     int i = 1;
     cli->address = default_address();
     cli->token = getenv("BLOX_TOKEN");
-    for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "-h") != 0 &&
-           strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "--version") != 0;
-         i += 2) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (value != NULL && strcmp(argv[i], "--address") == 0)
-            cli->address = value;
-        else if (value != NULL && strcmp(argv[i], "--token-file") == 0)
-            token_file = value;
-        else if (value != NULL && strcmp(argv[i], "-o") == 0)
-            output = value;
-        else {
+    if (output != NULL && cli_set_output(cli, output) != 0)
+        return -2;
+    if (token_file != NULL && token_file[0] != '\0' && cli_set_token_file(cli, token_file) != 0)
+        return -2;
+    while (i < argc && argv[i][0] == '-' && strcmp(argv[i], "-h") != 0 &&
+           strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "--version") != 0) {
+        int used = cli_common_option(cli, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
+        if (used < 0)
+            return used;
+        if (used == 0) {
             fprintf(stderr, "blox: unknown option %s, or its value is missing (blox --help)\n",
                     argv[i]);
             return -2;
         }
+        i += used;
     }
-    if (output != NULL && set_output(cli, output) != 0) {
-        fprintf(stderr, "blox: output must be table, wide or json, not \"%s\"\n", output);
-        return -2;
-    }
-    if (token_file != NULL && token_file[0] != '\0' && read_token(cli, token_file) != 0)
-        return -2;
     return i;
 }
 
