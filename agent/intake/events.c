@@ -40,6 +40,8 @@ static void reset(struct events_row *row)
     row->event_unix_ms = 0;
     row->change_unix_ms = 0;
     row->record = (struct record){0};
+    row->hint_arn = NULL;
+    row->hint_cluster = NULL;
 }
 
 /* Copies what fits, in whole characters: half of one would spoil the line it is printed in. */
@@ -137,7 +139,7 @@ struct taking {
     uint32_t object;
     const struct events_options *options;
     const char *cluster_arn; /* what it was asked with, if it does not say itself */
-    bool needs_version;      /* of an event: without one it cannot be ordered */
+    bool is_event;           /* without a version it cannot be ordered */
     char arn[ARN_MAX + 1];
     char cluster[ARN_MAX + 1];
     struct row row;
@@ -166,7 +168,13 @@ static void set_member(struct taking *k, enum row_field field, const char *name)
     set_field(k, field, tape_get(k->t, k->object, name));
 }
 
-/* ECS's number; some emulators write it as text. */
+static bool has_version(const struct taking *k)
+{
+    uint32_t node = tape_get(k->t, k->object, "version");
+    return node != TAPE_NONE && !tape_is(k->t, node, TAPE_NULL);
+}
+
+/* ECS's number; some emulators write it as text, or not at all. */
 static bool read_version(const struct taking *k, uint64_t *ret)
 {
     char text[24];
@@ -181,7 +189,20 @@ static bool read_version(const struct taking *k, uint64_t *ret)
         *ret = strtoull(text, NULL, 10);
         return strspn(text, "0123456789") == strlen(text) && *ret <= INT64_MAX;
     }
-    return !k->needs_version && (node == TAPE_NONE || tape_is(k->t, node, TAPE_NULL));
+    return !has_version(k);
+}
+
+static void hint(const struct taking *k, struct events_row *ret)
+{
+    size_t arn_len = strlen(k->arn) + 1;
+    buf_put(&ret->memory, k->arn, arn_len);
+    if (buf_put(&ret->memory, k->cluster, strlen(k->cluster) + 1) != 0) {
+        say(ret, EVENTS_POISON, "out of memory");
+        return;
+    }
+    ret->hint_arn = ret->memory.data;
+    ret->hint_cluster = ret->memory.data + arn_len;
+    say(ret, EVENTS_HINT, "version is missing");
 }
 
 /* Key, version and cluster, which every row must have. False: said why. */
@@ -206,7 +227,9 @@ static bool take_identity(struct taking *k, const char *arn_member, const char *
     } else if (!events_keeps_cluster(k->options, k->cluster)) {
         say(ret, EVENTS_FOREIGN, "cluster %s is not kept here", k->cluster);
     } else if (!read_version(k, &ret->record.version.hi)) {
-        say(ret, EVENTS_POISON, "version is missing or not a whole number");
+        say(ret, EVENTS_POISON, "version is not a whole number");
+    } else if (k->is_event && !has_version(k)) {
+        hint(k, ret);
     } else {
         k->row.field[ROW_CLUSTER] = (struct row_text){k->cluster, strlen(k->cluster)};
         return true;
@@ -372,10 +395,8 @@ static void parse_detail(const struct tape *t, uint32_t envelope,
 {
     char source[64] = "?";
     char time[64];
-    struct taking k = {.t = t,
-                       .object = tape_get(t, envelope, "detail"),
-                       .options = options,
-                       .needs_version = true};
+    struct taking k = {
+        .t = t, .object = tape_get(t, envelope, "detail"), .options = options, .is_event = true};
     if (!tape_text(t, tape_get(t, envelope, "time"), time, sizeof time) ||
         clock_parse_rfc3339(time, &ret->event_unix_ms) != 0)
         ret->event_unix_ms = 0;

@@ -6,7 +6,8 @@
  *
  * Nothing that AWS or anyone else puts into a queue makes this fail other than by an outcome:
  * unknown kinds are EVENTS_IGNORED (AWS adds kinds without notice), what cannot be understood is
- * EVENTS_POISON with a sentence. */
+ * EVENTS_POISON with a sentence. Some emulators send events without a version: those cannot be put
+ * in order, but tell what to ask ECS about (EVENTS_HINT). */
 #ifndef BLOX_AGENT_INTAKE_EVENTS_H
 #define BLOX_AGENT_INTAKE_EVENTS_H
 
@@ -20,7 +21,7 @@
 #include "agent/base/record.h"
 #include "agent/base/tape.h"
 
-enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON };
+enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON, EVENTS_HINT };
 
 struct events_options {
     const char *clusters; /* names or ARNs, comma-separated; NULL: all */
@@ -35,6 +36,8 @@ struct events_row {
     int64_t change_unix_ms; /* when ECS says that it changed (updatedAt); 0: it does not say */
     struct record record;   /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
                                are the caller's to set */
+    const char *hint_arn;   /* of EVENTS_HINT, in memory */
+    const char *hint_cluster;
     struct buf memory;
     struct buf json;  /* canonical, before it goes into memory */
     struct tape tape; /* while parsing */

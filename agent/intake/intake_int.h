@@ -28,7 +28,9 @@ struct poller {
     struct aws_call *call;
     bool busy; /* from receive to commit */
     uint64_t failures;
-    uv_timer_t timer; /* pause after a failure */
+    uint64_t asked_ms;
+    unsigned early;   /* answers in a row that were empty and did not wait */
+    uv_timer_t timer; /* pause after a failure, or after those */
 };
 
 /* A reconcile under way; see reconcile_uv.c. */
@@ -94,7 +96,7 @@ struct intake {
     struct refresh refresh;
     struct local local;
 
-    int64_t received, deleted, poison, ignored, foreign, applied, duplicates;
+    int64_t received, deleted, poison, hints, ignored, foreign, applied, duplicates;
     int64_t missing, stale,
         gone;        /* drift: rows that we had not, had older, had although ECS has not */
     int64_t lag_ms;  /* of the newest batch: now - SentTimestamp */
@@ -153,6 +155,7 @@ extern struct metric intake_events_duplicate;
 extern struct metric intake_events_ignored;
 extern struct metric intake_events_foreign;
 extern struct metric intake_events_poison;
+extern struct metric intake_events_hints;
 extern struct metric intake_event_lag;
 extern struct metric intake_drift_missing;
 extern struct metric intake_drift_stale;

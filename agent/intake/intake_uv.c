@@ -17,6 +17,8 @@ struct metric intake_events_foreign =
     METRIC_COUNTER_INIT("blox_events_total", "outcome=\"foreign\"", "");
 struct metric intake_events_poison =
     METRIC_COUNTER_INIT("blox_events_total", "outcome=\"poison\"", "");
+struct metric intake_events_hints =
+    METRIC_COUNTER_INIT("blox_events_total", "outcome=\"hint\"", "");
 struct metric intake_event_lag =
     METRIC_HISTOGRAM_INIT("blox_event_lag_seconds", NULL,
                           "from a change in ECS (updatedAt) to its event's arrival at the leader");
@@ -125,10 +127,11 @@ static void choose_clusters(struct intake *in)
 
 int intake_create(struct intake **ret, const struct intake_options *options, struct errmsg *e)
 {
-    struct metric *const metrics[] = {
-        &intake_events_rows,    &intake_events_duplicate, &intake_events_ignored,
-        &intake_events_foreign, &intake_events_poison,    &intake_event_lag,
-        &intake_drift_missing,  &intake_drift_stale,      &intake_drift_gone};
+    struct metric *const metrics[] = {&intake_events_rows,    &intake_events_duplicate,
+                                      &intake_events_ignored, &intake_events_foreign,
+                                      &intake_events_poison,  &intake_events_hints,
+                                      &intake_event_lag,      &intake_drift_missing,
+                                      &intake_drift_stale,    &intake_drift_gone};
     struct intake *in = calloc(1, sizeof *in);
     if (in == NULL)
         return errmsg_set(e, ERR_NOMEM, "out of memory");
@@ -224,6 +227,7 @@ json_t *intake_status(const struct intake *in)
     json_set_int(queue, "ignored", in->ignored);
     json_set_int(queue, "foreign", in->foreign);
     json_set_int(queue, "poison", in->poison);
+    json_set_int(queue, "hints", in->hints);
     json_set_int(queue, "lag_ms", in->lag_ms);
     json_t *reconcile = json_object();
     json_set_bool(reconcile, "running", in->reconcile != NULL);

@@ -15,6 +15,11 @@
 #define POLLERS_IDLE 2
 #define DELETES_MAX 32 /* in flight; then pollers wait for one to end */
 #define QUEUE_RETRY_MS 5000
+/* A long poll that comes back empty sooner than this did not wait: so do some emulators and
+ * proxies, and asking them again at once would keep two processors busy for nothing. */
+#define EARLY_MS 500
+#define EARLY_PAUSE_MS 50
+#define EARLY_PAUSE_MAX_MS 1000
 
 /* What was received at once; lives until its messages are deleted. */
 struct batch {
@@ -72,15 +77,48 @@ static void next(struct poller *p)
         feed(p->intake);
 }
 
+/* Nothing came. */
+static void next_or_rest(struct poller *p)
+{
+    if (clock_mono_ms() - p->asked_ms >= EARLY_MS) {
+        p->early = 0;
+        next(p);
+        return;
+    }
+    uint64_t ms = (uint64_t)EARLY_PAUSE_MS << p->early;
+    p->early += ms < EARLY_PAUSE_MAX_MS;
+    p->busy = false;
+    uv_timer_start(&p->timer, on_pause_over, ms < EARLY_PAUSE_MAX_MS ? ms : EARLY_PAUSE_MAX_MS, 0);
+}
+
+/* An entry that failed comes again after its visibility time-out: a duplicate, no harm. If all
+ * failed, all will come again for ever. */
+static void take_deleted(struct intake *in, const struct tape *t)
+{
+    uint32_t failed = tape_get(t, 0, "Failed");
+    size_t deleted = tape_length(t, tape_get(t, 0, "Successful"));
+    char code[80] = "";
+    char message[160] = "";
+    in->deleted += (int64_t)deleted;
+    if (deleted > 0 || tape_length(t, failed) == 0) {
+        in->delete_failures = 0;
+        return;
+    }
+    uint32_t first = tape_first(t, failed);
+    (void)tape_text(t, tape_get(t, first, "Code"), code, sizeof code);
+    (void)tape_text(t, tape_get(t, first, "Message"), message, sizeof message);
+    in->delete_failures++;
+    snprintf(in->queue_trouble, sizeof in->queue_trouble, "cannot delete from the queue: %s %s",
+             code, message);
+}
+
 static void on_deleted(void *arg, const struct aws_result *r)
 {
     struct batch *b = arg;
     struct intake *in = b->poller->intake;
     in->deletes--;
     if (r->err == 0) {
-        /* An entry that failed comes again after its visibility time-out: a duplicate, no harm. */
-        in->deleted += tape_length(r->tape, tape_get(r->tape, 0, "Successful"));
-        in->delete_failures = 0;
+        take_deleted(in, r->tape);
     } else if (r->err != ERR_CANCELED) {
         in->delete_failures++;
         snprintf(in->queue_trouble, sizeof in->queue_trouble, "cannot delete from the queue: %s %s",
@@ -236,6 +274,11 @@ static bool take_message(struct intake *in, const char *body, size_t len, struct
         in->foreign++;
         metric_add(&intake_events_foreign, 1);
         return true;
+    case EVENTS_HINT:
+        in->hints++;
+        metric_add(&intake_events_hints, 1);
+        intake_refresh_task(in, row->hint_cluster, row->hint_arn); /* takes instances too */
+        return true;
     case EVENTS_POISON:
         return keep_poison(in, row->why, body);
     }
@@ -356,10 +399,12 @@ static void on_received(void *arg, const struct aws_result *r)
         if (in->delete_failures == 0)
             in->queue_trouble[0] = '\0';
         p->failures = 0;
-        if (n > 0)
+        if (n > 0) {
+            p->early = 0;
             take_messages(p, r->tape, messages);
-        else
-            next(p);
+        } else {
+            next_or_rest(p);
+        }
         adapt(in, n);
     }
     intake_call_ended(in);
@@ -373,6 +418,7 @@ static void receive(struct poller *p)
                                POLL_WAIT_SECONDS, "MessageSystemAttributeNames", "SentTimestamp");
     static const struct aws_call_options options = {.tape = true};
     p->busy = true;
+    p->asked_ms = clock_mono_ms();
     p->call =
         aws_call(in->options.aws, AWS_SQS, "ReceiveMessage", params, &options, on_received, p);
     if (p->call != NULL)

@@ -3,7 +3,8 @@
 ElasticMQ, goaws), not as AWS does: no versions, no clusterArn of an instance, no failures for what
 it does not know, no paging, filters that are ignored, short ARNs, empty texts where AWS has no
 member, signatures not looked at, queue URLs of another host, errors as HTML or plain text, answers
-in chunks. Independent of agent/devcloud: written from how those answer, not from how blox asks."""
+in chunks or compressed though nobody asked for it, polls that do not wait. Independent of agent/devcloud: written from how those answer, not from how blox asks."""
+import gzip
 import html
 import json
 import threading
@@ -28,10 +29,12 @@ class Refused(Exception):
 
 class Emulator:
     def __init__(self, cluster="default", instances=3, short_arns=False, query_only=False,
-                 fail_every=0):
+                 fail_every=0, hasty=False, compress=False):
         self.cluster = cluster
         self.query_only = query_only    # SQS of before 2023: no JSON
         self.fail_every = fail_every    # each so manyeth request ends with status 500 and HTML
+        self.compress = compress
+        self.hasty = hasty              # ReceiveMessage never waits
         self.lock = threading.Condition()
         self.requests = 0
         self.calls = {}
@@ -186,7 +189,7 @@ class Emulator:
         return {"QueueUrl": self.queue_url}
 
     def ReceiveMessage(self, p):
-        end = time.monotonic() + min(int(p.get("WaitTimeSeconds", 0)), 2)
+        end = time.monotonic() + (0 if self.hasty else min(int(p.get("WaitTimeSeconds", 0)), 2))
         while not self.ready and time.monotonic() < end:
             self.lock.wait(max(0, end - time.monotonic()))
         out = []
@@ -283,6 +286,9 @@ class Emulator:
             def write(self, status, kind, data):
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
+                if emulator.compress:
+                    self.send_header("Content-Encoding", "gzip")
+                    data = gzip.compress(data)
                 if status == 200 and len(data) > 200:
                     self.send_header("Transfer-Encoding", "chunked")
                     self.end_headers()

@@ -4,6 +4,7 @@
 and short ARNs, SQS in JSON and, as it was before, as forms and XML. Only the environment names the
 cloud: AWS_ENDPOINT_URL, keys that mean nothing, no instance metadata."""
 import json
+import time
 
 from emulator import Emulator, arn
 from harness import Cluster, check, run, wait_for
@@ -85,15 +86,27 @@ def main_job(cloud, queue):
         for version, status in ((9, "RUNNING"), (8, "PENDING"), (9, "RUNNING")):
             cloud.send(event(cloud, arn("task", "x"), version, status))
         cloud.send("not an event")
+        # One without a version: nothing to put it in order by, but a reason to ask.
+        with cloud.lock:
+            cloud.tasks["y"] = {**cloud.tasks["x"], "taskArn": arn("task", "y"), "version": 1}
+        cloud.send(event(cloud, arn("task", "y"), None, "PENDING"))
         wait_for("the queue to be empty", 30, lambda: cloud.left() == 0)
         for agent in c.agents:
             wait_for("the task of the event", 20, lambda: [
                 t for t in agent.items("tasks") if t["taskArn"] == arn("task", "x")
                 and t["lastStatus"] == "RUNNING" and t["group"] == "service:café <&>"])
+            wait_for("the task without a version", 20, lambda: [
+                t for t in agent.items("tasks") if t["taskArn"] == arn("task", "y")
+                and t["lastStatus"] == "RUNNING"])
+
+        before = cloud.calls["ReceiveMessage"]
+        time.sleep(3)
+        asked = cloud.calls["ReceiveMessage"] - before
+        check(asked < 60, f"an empty queue was asked {asked} times in 3 s")
 
 
 def test():
-    json_cloud = Emulator(cluster="default", fail_every=37)
+    json_cloud = Emulator(cluster="default", fail_every=37, hasty=True, compress=True)
     main_job(json_cloud, "events")
     json_cloud.close()
     old = Emulator(cluster="prod", short_arns=True, query_only=True)

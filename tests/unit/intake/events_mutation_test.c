@@ -15,8 +15,8 @@ static size_t pick_sample(struct prng *prng)
     return i;
 }
 
-static void check_mutant(const char *text, size_t len, struct events_row *r, uint64_t counts[4],
-                         unsigned round)
+static void check_mutant(const char *text, size_t len, struct events_row *r,
+                         uint64_t counts[EVENTS_HINT + 1], unsigned round)
 {
     char *exact = malloc(len + 1); /* so that ASan sees one byte too many */
     memcpy(exact, text, len);
@@ -36,7 +36,7 @@ Test(events_mutation, mutated_bytes_never_crash_nor_make_an_odd_row)
                                          "\\u0000", "\"", "version", ":",    ",",  "\xc3\xa9"};
     struct events_row r;
     struct prng prng;
-    uint64_t counts[4] = {0};
+    uint64_t counts[EVENTS_HINT + 1] = {0};
     events_row_init(&r);
     prng_seed(&prng, 2026);
     read_samples();
@@ -172,7 +172,7 @@ Test(events_mutation, mutated_structures_never_crash_nor_make_an_odd_row)
 {
     struct events_row r;
     struct prng prng;
-    uint64_t counts[4] = {0};
+    uint64_t counts[EVENTS_HINT + 1] = {0};
     json_t *trees[SAMPLES_MAX];
     events_row_init(&r);
     prng_seed(&prng, 711);

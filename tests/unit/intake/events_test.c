@@ -47,9 +47,10 @@ Test(events, every_sample_has_its_outcome)
             strncmp(name, "container-instance-state", 24) == 0 ||
             strncmp(name, "instance-", 9) == 0)
             expected = EVENTS_ROW;
-        if (strncmp(name, "api-", 4) == 0 || strncmp(name, "sqs-", 4) == 0 ||
-            strstr(name, "fargate-spot-termination") != NULL) /* cut short in AWS's page */
+        if (strncmp(name, "api-", 4) == 0 || strncmp(name, "sqs-", 4) == 0)
             expected = EVENTS_POISON;
+        if (strstr(name, "fargate-spot-termination") != NULL) /* cut short in AWS's page */
+            expected = EVENTS_HINT;
         events_parse(s->text, s->len, &all, &r);
         cr_assert_eq(r.outcome, expected, "%s: outcome %d: %s", name, (int)r.outcome, r.why);
         cr_assert(expected == EVENTS_ROW || r.why[0] != '\0');
@@ -239,7 +240,11 @@ static const struct {
     {"no version", INSTANCE,
      "{\"containerInstanceArn\":\"arn:aws:ecs:r:1:container-instance/x\",\"clusterArn\":"
      "\"arn:aws:ecs:r:1:cluster/c\",\"status\":\"ACTIVE\"}",
-     EVENTS_POISON, "version"},
+     EVENTS_HINT, "version"},
+    {"a version that is nothing", TASK,
+     "{\"taskArn\":\"arn:aws:ecs:r:1:task/c/t\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\","
+     "\"version\":null}",
+     EVENTS_HINT, "version"},
     {"a version below zero", TASK,
      "{\"taskArn\":\"arn:aws:ecs:r:1:task/c/t\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\","
      "\"lastStatus\":\"RUNNING\",\"version\":-1}",
@@ -282,6 +287,20 @@ Test(events, traps_of_real_events)
                      traps[i].what, (int)row.json.len, row.json.data);
         cr_assert_null(odd_row(&r, &all), "%s", traps[i].what);
     }
+    events_row_fini(&r);
+}
+
+Test(events, without_a_version_it_says_what_to_ask_about)
+{
+    struct events_row r;
+    events_row_init(&r);
+    parse_detail(&r, &all, TASK,
+                 "{\"taskArn\":\"arn:aws:ecs:r:1:task/c/t\",\"clusterArn\":\"arn:aws:ecs:r:1:"
+                 "cluster/c\",\"lastStatus\":\"RUNNING\"}");
+    cr_assert_eq(r.outcome, EVENTS_HINT, "%s", r.why);
+    cr_assert_str_eq(r.hint_arn, "arn:aws:ecs:r:1:task/c/t");
+    cr_assert_str_eq(r.hint_cluster, "arn:aws:ecs:r:1:cluster/c");
+    cr_assert_eq(r.record.key_len, 0);
     events_row_fini(&r);
 }
 

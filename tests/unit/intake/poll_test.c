@@ -142,6 +142,25 @@ Test(poll, other_kinds_and_clusters_are_counted_and_dropped)
     world_close(&w);
 }
 
+Test(poll, an_event_without_a_version_makes_it_ask_ecs)
+{
+    struct world w;
+    char arn[400], event[1200];
+    world_open(&w, 2, 1);
+    settle(&w);
+    world_tell(&w, "set", "{\"event_loss\":1}");
+    world_start_task(&w, 1, arn);
+    snprintf(event, sizeof event,
+             "{\"body\":{\"source\":\"aws.ecs\",\"detail-type\":\"ECS Task State Change\","
+             "\"detail\":{\"taskArn\":\"%s\",\"clusterArn\":\"%s\",\"lastStatus\":\"RUNNING\"}}}",
+             arn, json_str(w.ready, "cluster_arn"));
+    world_tell(&w, "put-event", event);
+    UNTIL(&w, world_queued(&w) == 0 && world_row(&w, RECORD_TASK, arn, NULL)[0] != '\0');
+    cr_assert_eq(world_figure(&w, "queue", "hints"), 1);
+    cr_assert_eq(world_figure(&w, "queue", "poison"), 0);
+    world_close(&w);
+}
+
 Test(poll, a_batch_stored_after_leadership_went_stays_in_the_queue)
 {
     struct world w;
