@@ -23,17 +23,19 @@ bool peers_has(const struct peers *p, uint64_t num);
 
 /* Forwarding trees. All members but the origin stand on a ring in order of num, starting behind
  * the origin; tree t starts a share of the ring further on. Position 0 is the origin, positions
- * 1..root_fanout are its children, and position i has the next `fanout` positions each. With as
- * many trees as `fanout`, an inner position of one tree is a leaf of the others, so everyone sends
- * about as much as it receives. The shape needs no messages: it follows from the member list. */
+ * 1..root_fanout are its children, and position i has the next `fanout` positions each. With a
+ * multiple of `fanout` trees every member is inner to `fanout` trees of that many, so everyone
+ * sends about as much as it receives. The shape needs no messages: it follows from the member list.
+ */
 struct tree {
     uint64_t origin;
     uint8_t index;       /* < PEERS_TREES */
     uint8_t root_fanout; /* 1..PEERS_FANOUT_MAX */
     uint8_t fanout;
+    bool burst; /* what goes down it is part of a burst (rumor.h) */
 };
 
-#define PEERS_TREES 8u
+#define PEERS_TREES 32u
 #define PEERS_FANOUT_MAX 16u
 #define PEERS_CHILDREN_MAX 32u
 

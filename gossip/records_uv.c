@@ -210,10 +210,12 @@ void records_stored(struct records *r, const struct records_change *changes, siz
 {
     uint64_t now_ms = clock_mono_ms();
     bool any = false;
+    rumor_coming(&r->rumor, count);
     for (size_t i = 0; i < count; i++) {
         note_change(r, now_ms, &changes[i], from_peers);
         any = any || (changes[i].applied && changes[i].record->kind != RECORD_TEST);
     }
+    rumor_coming(&r->rumor, 0);
     if (any)
         sync_touched(&r->sync, now_ms);
     if (from_peers) {
@@ -241,9 +243,7 @@ static bool send_rumors(struct records *r, uint64_t now_ms)
         size_t len = rumor_poll(&r->rumor, now_ms, room, r->out, SYNC_MESSAGE_MAX, &to);
         if (len == 0)
             return true;
-        int err = rumor_by_stream(&r->rumor)
-                      ? gossip_send_stream(r->options.gossip, CHANNEL_RUMOR, to, r->out, len)
-                      : gossip_send(r->options.gossip, CHANNEL_RUMOR, to, r->out, len);
+        int err = gossip_send(r->options.gossip, CHANNEL_RUMOR, to, r->out, len);
         rumor_sent(&r->rumor, now_ms, err);
         if (err == 0)
             r->bytes_sent += len;

@@ -8,6 +8,9 @@
 #include "agent/base/ensure.h"
 #include "gossip/rumor_int.h"
 
+#define ROOM_FIRST 1300u /* until a datagram's room is known */
+#define TREE_STRIDE 13u  /* trees used one after the other lie far apart */
+
 void rumor_init(struct rumor *r, const struct rumor_options *options, const struct peers *peers,
                 void *memory, uint64_t now_ms)
 {
@@ -19,6 +22,7 @@ void rumor_init(struct rumor *r, const struct rumor_options *options, const stru
     r->load_from_ms = now_ms;
     r->next_scan_ms = now_ms;
     r->next_digest_ms = now_ms;
+    r->room = ROOM_FIRST;
 }
 
 void rumor_peers_changed(struct rumor *r)
@@ -43,13 +47,44 @@ uint32_t rumor_load(struct rumor *r, uint64_t now_ms)
     return r->load;
 }
 
-static struct tree own_tree(struct rumor *r, uint64_t now_ms, uint64_t key_hash)
+void rumor_coming(struct rumor *r, size_t count)
 {
-    bool busy = rumor_load(r, now_ms) > RUMOR_LOAD_FEW && r->peers->count > RUMOR_FANOUT + 1;
-    return (struct tree){.origin = r->options.self,
-                         .index = (uint8_t)(key_hash % PEERS_TREES),
-                         .root_fanout = busy ? RUMOR_ROOT_BUSY : RUMOR_FANOUT,
-                         .fanout = RUMOR_FANOUT};
+    r->coming = (uint32_t)count;
+}
+
+/* Each tree in turn gets what fills a datagram. */
+static uint32_t burst_tree(struct rumor *r, const struct record *rec)
+{
+    size_t size = record_run_size(&r->own_run, rec);
+    if (size > r->tree_left) {
+        r->own_run = (struct record_run){0};
+        size = record_run_size(&r->own_run, rec);
+        r->tree_left = r->room - RUMOR_PUSH_HEAD;
+        r->tree_turn++;
+    }
+    r->tree_left -= size < r->tree_left ? size : r->tree_left;
+    record_run_note(&r->own_run, rec);
+    return r->tree_turn * TREE_STRIDE % PEERS_TREES;
+}
+
+static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct record *rec,
+                            uint64_t key_hash)
+{
+    uint32_t load = rumor_load(r, now_ms) + r->coming;
+    bool many = r->peers->count > RUMOR_FANOUT + 1;
+    bool small = record_encoded_size(rec) <= r->room - RUMOR_PUSH_HEAD;
+    struct tree tree = {.origin = r->options.self,
+                        .index = (uint8_t)(key_hash % RUMOR_TREES * (PEERS_TREES / RUMOR_TREES)),
+                        .root_fanout = RUMOR_FANOUT,
+                        .fanout = RUMOR_FANOUT,
+                        .burst = load > RUMOR_LOAD_BURST};
+    if (load > RUMOR_LOAD_FEW && many)
+        tree.root_fanout = RUMOR_ROOT_BUSY;
+    if (tree.burst && many && small) {
+        tree.index = (uint8_t)burst_tree(r, rec);
+        tree.fanout = RUMOR_FANOUT_BURST;
+    }
+    return tree;
 }
 
 static void push_on(struct rumor *r, struct rumor_slot *slot)
@@ -83,16 +118,18 @@ void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, ui
     slot = rumor_slot_take(r, key_hash);
     slot->version = rec->version;
     slot->stored_ms = now_ms;
-    (void)rumor_load(r, now_ms);
-    r->load++;
     rumor_slot_keep(r, slot, rec);
     if (from == RUMOR_LOCAL) {
-        slot->tree = own_tree(r, now_ms, key_hash);
+        slot->tree = own_tree(r, now_ms, rec, key_hash);
         push_on(r, slot);
     } else if (pushed) {
         slot->tree = tree;
         push_on(r, slot);
     }
+    (void)rumor_load(r, now_ms);
+    r->load++;
+    r->coming -= r->coming > 0;
+    slot->burst = slot->tree.burst; /* what was missed for once and repaired is told of at once */
 }
 
 void rumor_unchanged(struct rumor *r, uint64_t key_hash, struct record_version version)
@@ -174,8 +211,11 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
         p->tries = 0;
         rumor_pending_state(r, p, state, now_ms + RUMOR_APPLY_MS);
     }
+    memcpy(in->key[in->apply_count], rec->key, rec->key_len);
     in->key_hash[in->apply_count] = key_hash;
-    in->apply[in->apply_count++] = *rec;
+    in->apply[in->apply_count] = *rec;
+    in->apply[in->apply_count].key = in->key[in->apply_count];
+    in->apply_count++;
 }
 
 static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash,
@@ -193,6 +233,8 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holders = 1;
         p->told_ms = now_ms;
         uint32_t wait_ms = rumor_ask_wait(r, now_ms);
+        if (rumor_load(r, now_ms) > RUMOR_LOAD_BURST && wait_ms < RUMOR_ASK_BURST_MS)
+            wait_ms = RUMOR_ASK_BURST_MS;
         uint64_t spread = prng_below(&r->prng, 1 + wait_ms / 4);
         rumor_pending_state(r, p, PENDING_WANTED, now_ms + wait_ms + spread);
         return;
@@ -207,9 +249,29 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holder[p->holders++] = from;
 }
 
+bool rumor_is_handed(const struct rumor *r, const struct rumor_slot *slot)
+{
+    return slot->tree.origin == r->options.self && slot->tree.root_fanout == RUMOR_ROOT_BUSY;
+}
+
+/* The child lost what it is to pass on. */
+static bool hand_again(struct rumor *r, uint64_t from, uint64_t key_hash)
+{
+    struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    uint64_t children[PEERS_CHILDREN_MAX];
+    if (slot == NULL || !rumor_is_handed(r, slot) ||
+        peers_children(r->peers, &slot->tree, children) == 0 || children[0] != from ||
+        !rumor_enqueue(r, slot, from))
+        return false;
+    r->stats.again++;
+    return true;
+}
+
 static void asked(struct rumor *r, uint64_t from, uint64_t key_hash)
 {
     r->stats.asked++;
+    if (hand_again(r, from, key_hash))
+        return;
     uint32_t max = r->options.answer_max;
     if (r->answer_count == max)
         return; /* it will ask somebody else */
@@ -228,7 +290,9 @@ struct item {
 static int read_tree(struct rbuf *b, struct tree *tree)
 {
     tree->origin = rbuf_u64(b);
-    tree->index = rbuf_u8(b);
+    uint8_t index = rbuf_u8(b);
+    tree->index = index & (RUMOR_TREE_BURST - 1);
+    tree->burst = (index & RUMOR_TREE_BURST) != 0;
     tree->root_fanout = rbuf_u8(b);
     tree->fanout = rbuf_u8(b);
     bool fits = tree->origin != 0 && tree->index < PEERS_TREES && tree->root_fanout >= 1 &&
@@ -242,21 +306,19 @@ static int read_item(struct rbuf *b, uint8_t type, struct rumor_place *at, struc
 {
     struct tree *tree = &at->tree;
     ret->is_tree = false;
-    if (type == RUMOR_PUSH) {
-        uint8_t item = rbuf_u8(b);
-        if (item == RUMOR_ITEM_TREE) {
-            ret->is_tree = true;
-            return read_tree(b, tree);
-        }
-        return item == RUMOR_ITEM_RECORD && tree->origin != 0 ? record_decode(b, &ret->record)
-                                                              : ERR_MALFORMED;
+    if (type == RUMOR_PUSH && b->data[b->pos] == RUMOR_ITEM_TREE) {
+        (void)rbuf_u8(b);
+        ret->is_tree = true;
+        return read_tree(b, tree);
     }
-    if (type == RUMOR_REPAIR)
-        return record_decode(b, &ret->record);
+    if (type == RUMOR_PUSH && tree->origin == 0)
+        return ERR_MALFORMED;
+    if (type == RUMOR_PUSH || type == RUMOR_REPAIR)
+        return record_run_get(&at->run, b, &ret->record);
     ret->key_hash = rbuf_u64(b);
     if (type == RUMOR_DIGEST) {
-        at->told.hi += rumor_unzigzag(rbuf_varint(b));
-        at->told.lo += rumor_unzigzag(rbuf_varint(b));
+        at->told.hi = rbuf_delta(b, at->told.hi);
+        at->told.lo = rbuf_delta(b, at->told.lo);
         ret->version = at->told;
     }
     return b->bad ? ERR_MALFORMED : 0;

@@ -10,11 +10,12 @@
  * the place of the older one, so overload sends fewer versions and never loses the newest.
  *
  * Messages (little endian, numbers of varying size as LEB128):
- *   1 PUSH    items: 0, origin u64, tree u8, root fan-out u8, fan-out u8  (holds for what follows)
- *                    1, record
+ *   1 PUSH    items: 0, origin u64, tree u8 (and 128: burst), root fan-out u8, fan-out u8, which
+ *                    holds for what follows; or a record
  *   2 REPAIR  records
  *   3 DIGEST  entries: key_hash u64, version hi, lo: differences to the entry before, zigzag varint
- *   4 ASK     key hashes u64 */
+ *   4 ASK     key hashes u64
+ * The records of a message are one run (agent/base/record_run.h). */
 #ifndef BLOX_GOSSIP_RUMOR_H
 #define BLOX_GOSSIP_RUMOR_H
 
@@ -24,21 +25,27 @@
 
 #include "agent/base/err.h"
 #include "agent/base/prng.h"
-#include "agent/base/record.h"
+#include "agent/base/record_run.h"
 #include "gossip/peers.h"
 
 #define RUMOR_QUEUES 64u /* peers with something waiting: bits of a slot's masks */
 #define RUMOR_FANOUT 8u  /* depth 5 reaches 5,000 members, 6 reaches 100,000 */
-/* Load is the number of records stored lately, halved every 100 ms. Under load records go by
- * stream, an origin hands each to one child, so that it sends as much as everybody else, and
- * digests come later and to fewer, because what they would tell of is on its way. */
+/* Load is the number of records stored lately, halved every 100 ms. Under load an origin hands
+ * each record to one child, so that it sends as much as everybody else. Under more load, in a
+ * burst, it gives each datagram's worth of records the next of all trees in turn, so that everyone
+ * sends the same, and digests come later and to one, because what they would tell of is on its
+ * way. All hangs on that one child: the origin tells it what it should have had, and hands it that
+ * again as a push. Outside of bursts few of the trees, and so few of the links, will do. */
 #define RUMOR_LOAD_MS 100u
-#define RUMOR_LOAD_FEW 24u /* the first of a burst take the short way, and up to 150 a second */
+#define RUMOR_LOAD_FEW 24u /* up to 150 a second take the short way */
 #define RUMOR_ROOT_BUSY 1u
-#define RUMOR_LOAD_BUSY 64u
-#define RUMOR_DIGEST_BUSY_MS 100u
-#define RUMOR_DIGEST_BUSY_PEERS 2u
-#define RUMOR_DIGEST_MS 30u /* age from which a record is told of to others */
+#define RUMOR_LOAD_BURST 64u
+#define RUMOR_FANOUT_BURST 4u /* finer shares for everyone, one step more */
+#define RUMOR_TREES 8u /* that are used outside of bursts, and for records that go by stream */
+#define RUMOR_DIGEST_BURST_MS 150u
+#define RUMOR_DIGEST_BURST_LATE_MS 500u
+#define RUMOR_ASK_BURST_MS 100u /* from a digest to asking in the middle of a burst, at least */
+#define RUMOR_DIGEST_MS 30u     /* age from which a record is told of to others */
 #define RUMOR_DIGEST_EVERY_MS 20u
 #define RUMOR_DIGEST_LATE_MS 250u /* once more to one peer: for those who joined or lost much */
 #define RUMOR_DIGEST_PEERS 3u
@@ -50,7 +57,9 @@
 #define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
 #define RUMOR_HOLDERS 3u
 #define RUMOR_BATCH (64u * 1024)
-#define RUMOR_STREAM_FROM 4u /* datagrams' worth from which one stream message is better */
+/* Datagrams' worth from which one stream message is better: a connection takes 700 bytes, and more
+ * of the processor than a few datagrams. */
+#define RUMOR_STREAM_FROM 16u
 /* Buffer for rumor_poll: the largest record and its framing. */
 #define RUMOR_MESSAGE_MAX (RECORD_HEADER_MAX + RECORD_KEY_MAX + RECORD_VALUE_MAX + 64u)
 
@@ -70,16 +79,17 @@ struct rumor_options {
                 void *fn_arg);
 };
 
-/* What a message brought. Bytes are borrowed from the message. */
+/* What a message brought. Values are borrowed from the message. */
 #define RUMOR_IN_MAX 64u
 struct rumor_in {
-    struct record apply[RUMOR_IN_MAX]; /* new as far as this core knows: store them */
+    struct record apply[RUMOR_IN_MAX];      /* new as far as this core knows: store them */
+    char key[RUMOR_IN_MAX][RECORD_KEY_MAX]; /* theirs */
     uint64_t key_hash[RUMOR_IN_MAX];
     size_t apply_count;
 };
 
 struct rumor_stats {
-    uint64_t pushed, received, duplicates, repaired, digests, asked, answered;
+    uint64_t pushed, again, received, duplicates, repaired, digests, asked, answered;
     uint64_t coalesced, overflow, malformed, hasty, gave_up;
     uint64_t bytes, digest_bytes; /* of messages handed out, digests' share */
 };
@@ -128,16 +138,21 @@ struct rumor {
     uint64_t ask_late_ms; /* when it was made longer, or halved */
     uint64_t load_from_ms;
     uint32_t load;
-    uint32_t digest_turn; /* which third of the ring is told next, under load */
+    uint32_t coming;           /* of a batch that is being stored, beside the load */
+    uint32_t digest_turn;      /* which third of the ring is told next in a burst */
+    uint32_t tree_turn;        /* burst: trees used */
+    size_t tree_left;          /* bytes that still go down the last of them */
+    size_t room;               /* of a datagram, as last heard */
+    struct record_run own_run; /* of what goes down it */
 
     uint8_t digest[1500]; /* one digest on its way to several peers */
     size_t digest_len;
-    uint64_t digest_to[RUMOR_DIGEST_PEERS];
+    uint64_t digest_to[PEERS_CHILDREN_MAX];
     size_t digest_targets;
 
     /* The message rumor_poll last gave out of a queue. */
     uint32_t last_queue, last_count;
-    bool last_open, last_stream;
+    bool last_open;
 };
 
 size_t rumor_memory(const struct rumor_options *options);
@@ -152,6 +167,8 @@ void rumor_peers_changed(struct rumor *r);
 enum rumor_from { RUMOR_LOCAL, RUMOR_PEER, RUMOR_BULK };
 void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, uint64_t key_hash,
                   enum rumor_from from);
+/* So many records are about to be stored at once, of which none was stored yet; then 0. */
+void rumor_coming(struct rumor *r, size_t count);
 /* It was no news for the store, or could not be stored (refused: heard of, never seen). */
 void rumor_unchanged(struct rumor *r, uint64_t key_hash, struct record_version version);
 void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash);
@@ -161,6 +178,7 @@ void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash);
 struct rumor_place {
     size_t pos;
     struct tree tree;
+    struct record_run run;
     struct record_version told; /* in a digest versions are differences to the one before */
 };
 int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
@@ -172,9 +190,6 @@ int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *d
 size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                   uint64_t *ret_to);
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err);
-/* The message rumor_poll just gave out goes by stream however short it is: under load one lost
- * datagram would be many records late, and with one child at the root late for all. */
-bool rumor_by_stream(const struct rumor *r);
 /* When rumor_poll should be called again; UINT64_MAX: not before the next input. */
 uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms);
 

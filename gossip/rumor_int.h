@@ -8,7 +8,9 @@
 #define NONE UINT32_MAX
 
 enum rumor_message { RUMOR_PUSH = 1, RUMOR_REPAIR = 2, RUMOR_DIGEST = 3, RUMOR_ASK = 4 };
-enum rumor_item { RUMOR_ITEM_TREE = 0, RUMOR_ITEM_RECORD = 1 };
+#define RUMOR_ITEM_TREE 0u /* a record's first byte is 128 or more */
+#define RUMOR_TREE_BURST 0x80u
+#define RUMOR_PUSH_HEAD 13u /* type and tree */
 
 /* A record that is durable here, the newest version of its key. */
 struct rumor_slot {
@@ -22,6 +24,7 @@ struct rumor_slot {
     uint32_t len; /* 0: not at hand, load it */
     uint32_t older, newer;
     uint32_t chain;
+    bool burst; /* one of many at once: told of later, and to fewer */
 };
 
 enum rumor_state {
@@ -51,16 +54,6 @@ struct rumor_answer {
     uint64_t to, key_hash;
 };
 
-/* Differences, small either way, modulo 2^64. */
-static inline uint64_t rumor_zigzag(uint64_t d)
-{
-    return d << 1 ^ (0 - (d >> 63));
-}
-static inline uint64_t rumor_unzigzag(uint64_t z)
-{
-    return z >> 1 ^ (0 - (z & 1));
-}
-
 uint32_t rumor_load(struct rumor *r, uint64_t now_ms);
 uint32_t rumor_ask_wait(struct rumor *r, uint64_t now_ms);
 
@@ -68,9 +61,16 @@ struct rumor_slot *rumor_slot_find(struct rumor *r, uint64_t key_hash);
 /* The slot of the key, moved to the newest end; an old one is evicted for it if it must be. */
 struct rumor_slot *rumor_slot_take(struct rumor *r, uint64_t key_hash);
 void rumor_slot_keep(struct rumor *r, struct rumor_slot *slot, const struct record *rec);
-/* The slot's record out of the arena; false if its bytes are gone. */
-bool rumor_slot_bytes(const struct rumor *r, const struct rumor_slot *slot, const uint8_t **ret,
-                      size_t *ret_len);
+/* The slot's record out of the arena, until the next is kept; false if its bytes are gone. */
+bool rumor_slot_record(const struct rumor *r, const struct rumor_slot *slot, struct record *ret);
+
+/* Born here and handed to one child, which has all others to serve. */
+bool rumor_is_handed(const struct rumor *r, const struct rumor_slot *slot);
+static inline bool rumor_same_tree(const struct tree *a, const struct tree *b)
+{
+    return a->origin == b->origin && a->index == b->index && a->root_fanout == b->root_fanout &&
+           a->fanout == b->fanout && a->burst == b->burst;
+}
 
 struct rumor_pending *rumor_pending_find(struct rumor *r, uint64_t key_hash);
 struct rumor_pending *rumor_pending_add(struct rumor *r, uint64_t key_hash); /* NULL: full */

@@ -13,6 +13,7 @@
 #define ANSWERS_PER_MESSAGE 64u
 
 struct loader {
+    struct record_run *run;
     struct wbuf *w;
     int err;
 };
@@ -20,31 +21,19 @@ struct loader {
 static void load_into(void *arg, const struct record *rec)
 {
     struct loader *l = arg;
-    l->err = record_encode_fixed(rec, l->w);
+    l->err = record_run_put(l->run, rec, l->w);
 }
 
 /* Append the newest stored record of the key. ERR_TOOBIG: no room, nothing was appended. */
-static int append_record(struct rumor *r, uint64_t key_hash, struct wbuf *w)
+static int append_record(struct rumor *r, uint64_t key_hash, struct record_run *run, struct wbuf *w)
 {
-    const uint8_t *bytes;
-    size_t len;
     const struct rumor_slot *slot = rumor_slot_find(r, key_hash);
-    size_t before = w->len;
-    int err;
-    if (slot != NULL && rumor_slot_bytes(r, slot, &bytes, &len)) {
-        wbuf_bytes(w, bytes, len);
-        err = w->bad ? ERR_TOOBIG : 0;
-    } else {
-        struct loader loader = {.w = w, .err = ERR_NOTFOUND};
-        err = r->options.load(r->options.arg, key_hash, load_into, &loader);
-        if (err == 0)
-            err = loader.err;
-    }
-    if (err != 0) {
-        w->len = before;
-        w->bad = 0;
-    }
-    return err;
+    struct record rec;
+    if (slot != NULL && rumor_slot_record(r, slot, &rec))
+        return record_run_put(run, &rec, w);
+    struct loader loader = {.run = run, .w = w, .err = ERR_NOTFOUND};
+    int err = r->options.load(r->options.arg, key_hash, load_into, &loader);
+    return err != 0 ? err : loader.err;
 }
 
 /* ---- answers ---------------------------------------------------------------------- */
@@ -54,6 +43,7 @@ static size_t poll_answers(struct rumor *r, size_t room, uint8_t *out, size_t ca
     uint32_t mask = r->options.answer_max - 1;
     while (r->answer_count > 0) {
         uint64_t to = r->answers[r->answer_head].to;
+        struct record_run run = {0};
         struct wbuf w;
         wbuf_init(&w, out, cap);
         wbuf_u8(&w, RUMOR_REPAIR);
@@ -63,7 +53,7 @@ static size_t poll_answers(struct rumor *r, size_t room, uint8_t *out, size_t ca
             if (a->to != to)
                 break;
             size_t before = w.len;
-            int err = append_record(r, a->key_hash, &w);
+            int err = append_record(r, a->key_hash, &run, &w);
             bool too_much = err == ERR_TOOBIG || w.len > room;
             if (too_much && before > 1) { /* the next message starts with this one */
                 w.len = before;
@@ -83,17 +73,11 @@ static size_t poll_answers(struct rumor *r, size_t room, uint8_t *out, size_t ca
 
 /* ---- queued records ----------------------------------------------------------------- */
 
-static bool same_tree(const struct tree *a, const struct tree *b)
-{
-    return a->origin == b->origin && a->index == b->index && a->root_fanout == b->root_fanout &&
-           a->fanout == b->fanout;
-}
-
 static void put_tree(struct wbuf *w, const struct tree *tree)
 {
     wbuf_u8(w, RUMOR_ITEM_TREE);
     wbuf_u64(w, tree->origin);
-    wbuf_u8(w, tree->index);
+    wbuf_u8(w, (uint8_t)(tree->index | (tree->burst ? RUMOR_TREE_BURST : 0)));
     wbuf_u8(w, tree->root_fanout);
     wbuf_u8(w, tree->fanout);
 }
@@ -101,8 +85,9 @@ static void put_tree(struct wbuf *w, const struct tree *tree)
 /* Fills one message from the queue without taking anything out: rumor_sent does that. A burst is
  * cut at a datagram's room while few datagrams carry it, and goes as one stream message else. */
 static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64_t bit, size_t room,
-                        bool by_stream, struct wbuf *w, uint32_t *ret_count)
+                        struct wbuf *w, uint32_t *ret_count)
 {
+    struct record_run run = {0};
     struct tree tree = {0};
     size_t fit_len = 0;
     uint32_t fit_count = 0;
@@ -113,12 +98,11 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
         size_t before = w->len;
         if (slot->want & bit) {
             struct tree last = tree;
-            if (!same_tree(&tree, &slot->tree)) {
+            if (!rumor_same_tree(&tree, &slot->tree)) {
                 tree = slot->tree;
                 put_tree(w, &tree);
             }
-            wbuf_u8(w, RUMOR_ITEM_RECORD);
-            int err = w->bad ? ERR_TOOBIG : append_record(r, slot->key_hash, w);
+            int err = w->bad ? ERR_TOOBIG : append_record(r, slot->key_hash, &run, w);
             if (err != 0) {
                 w->len = before;
                 w->bad = 0;
@@ -135,7 +119,7 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
         if (w->len >= RUMOR_BATCH)
             break;
     }
-    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room && !by_stream) {
+    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room) {
         w->len = fit_len;
         count = fit_count;
     }
@@ -146,7 +130,6 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
 static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                           uint64_t *ret_to)
 {
-    bool loaded = rumor_load(r, now_ms) > RUMOR_LOAD_FEW;
     for (uint32_t i = 0; i < RUMOR_QUEUES; i++) {
         uint32_t q = (r->queue_turn + i) % RUMOR_QUEUES;
         struct rumor_queue *queue = &r->queues[q];
@@ -154,9 +137,8 @@ static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t
             struct wbuf w;
             uint32_t count;
             wbuf_init(&w, out, cap);
-            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, loaded, &w, &count);
+            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, &w, &count);
             if (len > 1) {
-                r->last_stream = loaded;
                 r->queue_turn = q + 1;
                 r->last_queue = q;
                 r->last_count = count;
@@ -227,10 +209,21 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
 
 /* ---- digests ------------------------------------------------------------------------ */
 
-/* Entries from *cursor on that are old enough, in order of storing, into r->digest. */
-static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
+/* Is a record told of as one before it is? */
+static bool told_alike(const struct rumor *r, const struct rumor_slot *first,
+                       const struct rumor_slot *slot)
+{
+    if (rumor_is_handed(r, first))
+        return rumor_same_tree(&first->tree, &slot->tree);
+    return !rumor_is_handed(r, slot) && first->burst == slot->burst;
+}
+
+/* Entries from *cursor on that are told alike and old enough, in order of storing, into r->digest.
+ * False: there are none. */
+static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
                         size_t room)
 {
+    const struct rumor_slot *first = *cursor == NONE ? NULL : &r->slots[*cursor];
     uint64_t moving = 0; /* queues that are being sent from: not those of peers that stand still */
     for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
         if (r->queues[q].paused_until_ms <= now_ms)
@@ -245,12 +238,13 @@ static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
         const struct rumor_slot *slot = &r->slots[*cursor];
         uint64_t age = now_ms - slot->stored_ms;
         /* What still waits in the own queues would only be asked for before it comes. */
-        if (age < age_ms || ((slot->want & moving) != 0 && age < STUCK_MS))
+        if (!told_alike(r, first, slot) || age < age_ms ||
+            ((slot->want & moving) != 0 && age < STUCK_MS))
             break;
         size_t before = w.len;
         wbuf_u64(&w, slot->key_hash);
-        wbuf_varint(&w, rumor_zigzag(slot->version.hi - told.hi));
-        wbuf_varint(&w, rumor_zigzag(slot->version.lo - told.lo));
+        wbuf_delta(&w, slot->version.hi, told.hi);
+        wbuf_delta(&w, slot->version.lo, told.lo);
         if (w.bad) {
             w.len = before;
             break;
@@ -259,6 +253,7 @@ static void fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
         *cursor = slot->newer;
     }
     r->digest_len = w.len > 1 ? w.len : 0;
+    return r->digest_len > 0;
 }
 
 static void add_target(struct rumor *r, uint64_t to)
@@ -273,22 +268,36 @@ static void add_target(struct rumor *r, uint64_t to)
 
 /* Three places round the ring, and later one more, the same for everyone, so that each member is
  * told by four others: random choice would leave one in fifty untold. */
+static void add_thirds(struct rumor *r, uint64_t from, uint64_t n)
+{
+    size_t count = r->peers->count;
+    for (uint64_t i = from; i < from + n && count > 1; i++) {
+        uint64_t third = i % RUMOR_DIGEST_PEERS;
+        add_target(r, peers_at_step(r->peers, 1 + third * count / RUMOR_DIGEST_PEERS));
+    }
+}
+
 static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
 {
     size_t count = r->peers->count;
-    bool busy = rumor_load(r, now_ms) > RUMOR_LOAD_BUSY;
-    uint64_t first = busy ? r->digest_turn++ : 0;
-    uint64_t targets = busy ? RUMOR_DIGEST_BUSY_PEERS : RUMOR_DIGEST_PEERS;
     r->digest_targets = 0;
-    fill_digest(r, now_ms, busy ? RUMOR_DIGEST_BUSY_MS : RUMOR_DIGEST_MS, &r->digest_at, room);
-    if (r->digest_len > 0) {
-        for (uint64_t i = 0; i < targets && count > 1; i++) {
-            uint64_t third = (first + i) % RUMOR_DIGEST_PEERS;
-            add_target(r, peers_at_step(r->peers, 1 + third * count / RUMOR_DIGEST_PEERS));
-        }
+    const struct rumor_slot *at = r->digest_at == NONE ? NULL : &r->slots[r->digest_at];
+    bool handed = at != NULL && rumor_is_handed(r, at);
+    bool burst = at != NULL && at->burst && !handed;
+    if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, &r->digest_at,
+                    room)) {
+        if (handed)
+            r->digest_targets = peers_children(r->peers, &at->tree, r->digest_to);
+        else if (burst)
+            add_thirds(r, r->digest_turn++, 1);
+        else
+            add_thirds(r, 0, RUMOR_DIGEST_PEERS);
         return;
     }
-    fill_digest(r, now_ms, RUMOR_DIGEST_LATE_MS, &r->digest_late_at, room);
+    at = r->digest_late_at == NONE ? NULL : &r->slots[r->digest_late_at];
+    burst = at != NULL && at->burst;
+    (void)fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_LATE_MS : RUMOR_DIGEST_LATE_MS,
+                      &r->digest_late_at, room);
     if (r->digest_len > 0 && count > 1)
         add_target(r, peers_at_step(r->peers, 1 + count / 6));
 }
@@ -321,7 +330,7 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     ENSURE(room >= 64);
     ENSURE(!r->last_open);
     r->last_queue = NONE;
-    r->last_stream = false;
+    r->room = room;
     size_t len = poll_answers(r, room, out, cap, ret_to);
     if (len == 0)
         len = poll_queues(r, now_ms, room, out, cap, ret_to);
@@ -332,11 +341,6 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     r->last_open = len > 0;
     r->stats.bytes += len;
     return len;
-}
-
-bool rumor_by_stream(const struct rumor *r)
-{
-    return r->last_stream;
 }
 
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err)

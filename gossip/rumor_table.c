@@ -173,13 +173,14 @@ void rumor_slot_keep(struct rumor *r, struct rumor_slot *slot, const struct reco
     r->arena_end += len;
 }
 
-bool rumor_slot_bytes(const struct rumor *r, const struct rumor_slot *slot, const uint8_t **ret,
-                      size_t *ret_len)
+bool rumor_slot_record(const struct rumor *r, const struct rumor_slot *slot, struct record *ret)
 {
     if (slot->len == 0 || r->arena_end - slot->at > r->options.arena_bytes)
         return false;
-    *ret = r->arena + (slot->at & (r->options.arena_bytes - 1));
-    *ret_len = slot->len;
+    struct rbuf b;
+    rbuf_init(&b, r->arena + (slot->at & (r->options.arena_bytes - 1)), slot->len);
+    int err = record_decode(&b, ret);
+    ENSURE(err == 0);
     return true;
 }
 

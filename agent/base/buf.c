@@ -178,6 +178,12 @@ void wbuf_varint(struct wbuf *w, uint64_t v)
     wbuf_u8(w, (uint8_t)v);
 }
 
+void wbuf_delta(struct wbuf *w, uint64_t v, uint64_t before)
+{
+    uint64_t d = v - before;
+    wbuf_varint(w, d << 1 ^ (0 - (d >> 63)));
+}
+
 void rbuf_init(struct rbuf *r, const void *data, size_t len)
 {
     *r = (struct rbuf){.data = data, .len = len};
@@ -238,6 +244,12 @@ uint64_t rbuf_varint(struct rbuf *r)
     }
     r->bad = 1;
     return 0;
+}
+
+uint64_t rbuf_delta(struct rbuf *r, uint64_t before)
+{
+    uint64_t z = rbuf_varint(r);
+    return before + (z >> 1 ^ (0 - (z & 1)));
 }
 
 size_t rbuf_left(const struct rbuf *r)

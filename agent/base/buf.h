@@ -53,6 +53,8 @@ void wbuf_u32(struct wbuf *w, uint32_t v);
 void wbuf_u64(struct wbuf *w, uint64_t v);
 void wbuf_bytes(struct wbuf *w, const void *data, size_t len);
 void wbuf_varint(struct wbuf *w, uint64_t v); /* LEB128, 1-10 bytes */
+/* The difference modulo 2^64, short if it is small either way (zigzag). */
+void wbuf_delta(struct wbuf *w, uint64_t v, uint64_t before);
 
 void rbuf_init(struct rbuf *r, const void *data, size_t len);
 uint8_t rbuf_u8(struct rbuf *r);
@@ -60,6 +62,7 @@ uint16_t rbuf_u16(struct rbuf *r);
 uint32_t rbuf_u32(struct rbuf *r);
 uint64_t rbuf_u64(struct rbuf *r);
 uint64_t rbuf_varint(struct rbuf *r);
+uint64_t rbuf_delta(struct rbuf *r, uint64_t before);
 const uint8_t *rbuf_bytes(struct rbuf *r, size_t len); /* NULL when short; valid as the input is */
 size_t rbuf_left(const struct rbuf *r);
 

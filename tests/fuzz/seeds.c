@@ -8,6 +8,7 @@
 
 #include "agent/base/ensure.h"
 #include "agent/base/record.h"
+#include "agent/base/record_run.h"
 #include "agent/base/row.h"
 #include "gossip/raft.h"
 #include "gossip/wire.h"
@@ -174,6 +175,13 @@ static void make_records(const struct buf *record)
 {
     uint8_t bytes[2048];
     struct wbuf w;
+    struct rbuf r;
+    struct record_run run = {0}, repair = {0};
+    struct record one, next;
+    rbuf_init(&r, record->data, record->len);
+    ENSURE(record_decode(&r, &one) == 0);
+    next = one;
+    next.version.lo++;
     wbuf_init(&w, bytes, sizeof bytes);
     wbuf_u8(&w, 1); /* PUSH: tree, record */
     wbuf_u8(&w, 0);
@@ -181,12 +189,12 @@ static void make_records(const struct buf *record)
     wbuf_u8(&w, 0);
     wbuf_u8(&w, 8);
     wbuf_u8(&w, 8);
-    wbuf_u8(&w, 1);
-    wbuf_bytes(&w, record->data, record->len);
+    ENSURE(record_run_put(&run, &one, &w) == 0 && record_run_put(&run, &next, &w) == 0);
+    put("record", "run", bytes + 13, w.len - 13);
     put_step("rumor", "push", 1, bytes, w.len);
     wbuf_init(&w, bytes, sizeof bytes);
     wbuf_u8(&w, 2);
-    wbuf_bytes(&w, record->data, record->len);
+    ENSURE(record_run_put(&repair, &one, &w) == 0);
     put_step("rumor", "repair", 1, bytes, w.len);
     wbuf_init(&w, bytes, sizeof bytes);
     wbuf_u8(&w, 3);

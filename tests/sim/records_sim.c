@@ -38,13 +38,15 @@ static bool settled(const struct sim *s)
 static void measure(struct sim *s, struct result *r)
 {
     uint64_t bytes = 0;
-    uint64_t sync_bytes = 0;
+    uint64_t sync_bytes = 0, wire = 0, most = 0;
     uint32_t alive = 0;
     struct rumor_stats t = {0};
     for (uint32_t i = 0; i < s->c.nodes; i++) {
         struct node *n = &s->nodes[i];
         alive += !n->dead;
         bytes += n->payload_bytes;
+        wire += n->wire_bytes;
+        most = n->wire_bytes > most ? n->wire_bytes : most;
         sync_bytes += n->sync_bytes;
         t.duplicates += n->rumor.stats.duplicates;
         t.repaired += n->rumor.stats.repaired;
@@ -63,16 +65,19 @@ static void measure(struct sim *s, struct result *r)
     r->trace = s->trace;
     struct record rec = s->key_count > 0 ? world_record(s, 0, 1) : (struct record){0};
     double payload = (double)record_encoded_size(&rec) * s->c.records * s->c.versions * alive;
+    double values = (double)s->c.bytes * s->c.records * s->c.versions;
     r->amplification = payload > 0 ? (double)bytes / payload : 0;
     r->sync_bps = (double)sync_bytes / s->c.nodes / ((double)s->now_us / 1e6);
     printf("%-14s nodes %u records %u x%u: p50 %.1f p99 %.1f last %.1f ms, %.3fx payload (digests "
-           "%.3f), repaired %" PRIu64 " dup %" PRIu64 " hasty %" PRIu64 " coalesced %" PRIu64
-           " overflow %" PRIu64 ", sync %.0f B/s, undelivered %" PRIu64
-           ", end %.2f s, trace %016" PRIx64 "\n",
+           "%.3f; of values with headers %.3f, greatest %.3f), repaired %" PRIu64 " dup %" PRIu64
+           " hasty %" PRIu64 " coalesced %" PRIu64 " overflow %" PRIu64
+           ", sync %.0f B/s, undelivered %" PRIu64 ", end %.2f s, trace %016" PRIx64 "\n",
            s->c.name, s->c.nodes, s->c.records, s->c.versions, (double)r->p50_us / 1e3,
            (double)r->p99_us / 1e3, (double)r->last_us / 1e3, r->amplification,
-           payload > 0 ? (double)t.digest_bytes / payload : 0, t.repaired, t.duplicates, t.hasty,
-           t.coalesced, t.overflow, r->sync_bps, r->undelivered, (double)s->now_us / 1e6, r->trace);
+           payload > 0 ? (double)t.digest_bytes / payload : 0,
+           values > 0 ? (double)wire / alive / values : 0, values > 0 ? (double)most / values : 0,
+           t.repaired, t.duplicates, t.hasty, t.coalesced, t.overflow, r->sync_bps, r->undelivered,
+           (double)s->now_us / 1e6, r->trace);
     fflush(stdout);
 }
 

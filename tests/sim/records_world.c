@@ -10,6 +10,7 @@
 #include "agent/base/hash.h"
 
 #define ROOM 1300u
+#define WIRE_OVERHEAD 73u              /* of a datagram: IPv4, UDP, seal, channel */
 #define APPLY_US 300u                  /* commit of a group of rows */
 #define MBIT_US(bits) ((bits) / 1000u) /* at 1 Gbit/s */
 
@@ -159,23 +160,25 @@ static void copy_to(struct sim *s, uint64_t at_us, uint32_t from, uint32_t to, u
 
 /* A datagram may be lost, doubled or overtaken; a stream is late instead: three one-way times to
  * set up, a retransmission time-out for a loss. */
-static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel, bool stream,
+static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel,
                      const uint8_t *data, size_t len)
 {
     struct node *n = &s->nodes[from];
     uint64_t wire = MBIT_US((len + 92) * 8);
     uint64_t start = n->tx_free_us > s->now_us ? n->tx_free_us : s->now_us;
     n->tx_free_us = start + wire + 3; /* 3 us: sealing and the system call */
-    if (channel == TO_RUMOR)
+    if (channel == TO_RUMOR) {
         n->payload_bytes += len;
-    else
+        n->wire_bytes += len + WIRE_OVERHEAD * (1 + len / ROOM);
+    } else {
         n->sync_bytes += len + 92;
+    }
     bool cut = s->parted && s->nodes[from].side != s->nodes[to].side;
     if (cut || s->nodes[to].dead)
         return;
     uint64_t at = n->tx_free_us + s->c.latency_us + prng_below(&s->prng, s->c.jitter_us + 1);
     bool lost = prng_unit(&s->prng) < s->c.loss;
-    if (stream || len > ROOM) {
+    if (len > ROOM) {
         copy_to(s, at + 2 * s->c.latency_us + (lost ? 200000 : 0), from, to, channel, data, len);
         return;
     }
@@ -208,11 +211,11 @@ static void send_all(struct sim *s, uint32_t index)
     uint64_t to;
     size_t len;
     while ((len = rumor_poll(&n->rumor, now_ms, ROOM, s->out, SYNC_MESSAGE_MAX, &to)) > 0) {
-        transmit(s, index, node_of(s, to), TO_RUMOR, rumor_by_stream(&n->rumor), s->out, len);
+        transmit(s, index, node_of(s, to), TO_RUMOR, s->out, len);
         rumor_sent(&n->rumor, now_ms, 0);
     }
     while ((len = sync_poll(&n->sync, now_ms, s->out, SYNC_MESSAGE_MAX, &to)) > 0) {
-        transmit(s, index, node_of(s, to), TO_SYNC, false, s->out, len);
+        transmit(s, index, node_of(s, to), TO_SYNC, s->out, len);
         sync_sent(&n->sync, now_ms, 0);
     }
     arm(s, index);
@@ -259,7 +262,7 @@ static void receive(struct sim *s, const struct event *ev)
         ENSURE(sync_recv(&n->sync, now_ms, from, ev->bytes, ev->len, &pos, s->out, SYNC_MESSAGE_MAX,
                          &sync_in) == 0);
         if (sync_in.reply_len > 0)
-            transmit(s, ev->node, ev->from, TO_SYNC, false, s->out, sync_in.reply_len);
+            transmit(s, ev->node, ev->from, TO_SYNC, s->out, sync_in.reply_len);
         apply(s, ev->node, sync_in.apply, sync_in.apply_count);
     } while (pos < ev->len);
 }
@@ -392,10 +395,14 @@ void world_init(struct sim *s, const struct config *c)
         sync_soon(&s->nodes[c->nodes - 1].sync, 0, 1, 1);
         arm(s, c->nodes - 1);
     }
-    for (uint32_t i = 0; i < c->records * c->versions; i++)
+    /* Without an interval all are committed at once, as by one transaction. */
+    uint32_t total = c->records * c->versions;
+    bool together = c->interval_us == 0 && c->origins == 1;
+    for (uint32_t i = 0; i < total; i += together ? total : 1)
         schedule(s, (struct event){.at_us = 10000 + i * c->interval_us,
                                    .node = (uint32_t)prng_below(&s->prng, c->origins),
                                    .from = i,
+                                   .len = together ? total : 1,
                                    .type = EVENT_PUBLISH});
     if (c->partition_us > 0)
         schedule(s, (struct event){.at_us = c->partition_us, .type = EVENT_HEAL});
@@ -455,9 +462,12 @@ void world_handle(struct sim *s, const struct event *ev)
     if (ev->type == EVENT_MESSAGE) {
         receive(s, ev);
     } else if (ev->type == EVENT_PUBLISH) {
-        uint32_t key = ev->from % s->c.records;
-        s->published_us[key] = s->now_us;
-        stored(s, n, key, n->version[key] + 1, true);
+        rumor_coming(&n->rumor, ev->len);
+        for (uint32_t i = ev->from; i < ev->from + ev->len; i++) {
+            uint32_t key = i % s->c.records;
+            s->published_us[key] = s->now_us;
+            stored(s, n, key, n->version[key] + 1, true);
+        }
     } else if (ev->type == EVENT_APPLY) {
         struct rbuf b;
         rbuf_init(&b, ev->bytes, ev->len);

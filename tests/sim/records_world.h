@@ -42,7 +42,7 @@ struct node {
     struct peers peers;
     uint32_t *version; /* by key; 0: none */
     void *memory[2];
-    uint64_t wake_us, tx_free_us, waiting, payload_bytes, sync_bytes;
+    uint64_t wake_us, tx_free_us, waiting, payload_bytes, wire_bytes, sync_bytes;
     bool dead, side;
 };
 

@@ -134,8 +134,8 @@ static size_t push_message(uint8_t *out, uint64_t origin, const struct record *r
     wbuf_u8(&w, 0);
     wbuf_u64(&w, origin);
     wbuf_bytes(&w, "\0\10\10", 3);
-    wbuf_u8(&w, 1);
-    cr_assert_eq(record_encode_fixed(rec, &w), 0);
+    struct record_run run = {0};
+    cr_assert_eq(record_run_put(&run, rec, &w), 0);
     return w.len;
 }
 
@@ -189,6 +189,27 @@ Test(peers, each_tree_reaches_every_member_once)
         }
         end(f);
     }
+}
+
+/* Nobody sends much more than it would have to: the payload once. */
+Test(peers, all_trees_together_burden_all_alike)
+{
+    struct fixture *f = make(64);
+    unsigned links[64] = {0};
+    for (uint8_t index = 0; index < PEERS_TREES; index++) {
+        struct tree tree = {.origin = SELF + 5,
+                            .index = index,
+                            .root_fanout = RUMOR_ROOT_BUSY,
+                            .fanout = RUMOR_FANOUT_BURST};
+        for (size_t i = 0; i < 64; i++) {
+            uint64_t children[PEERS_CHILDREN_MAX];
+            f->peers.self = i;
+            links[i] += (unsigned)peers_children(&f->peers, &tree, children);
+        }
+    }
+    for (size_t i = 0; i < 64; i++)
+        cr_assert_leq(links[i], PEERS_TREES + RUMOR_FANOUT_BURST, "%zu has %u", i, links[i]);
+    end(f);
 }
 
 Test(peers, an_unknown_origin_still_has_a_tree)
@@ -254,20 +275,6 @@ Test(rumor, records_stored_together_share_datagrams)
     end(f);
 }
 
-Test(rumor, under_load_records_go_by_stream)
-{
-    struct fixture *f = make(2);
-    uint64_t to;
-    for (unsigned i = 0; i <= RUMOR_LOAD_FEW; i++) {
-        cr_assert(!rumor_by_stream(&f->rumor));
-        store(f, 1000, "a", i + 1, 100, RUMOR_LOCAL);
-        cr_assert_gt(rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to), 0);
-        rumor_sent(&f->rumor, 1000, 0);
-    }
-    cr_assert(rumor_by_stream(&f->rumor));
-    end(f);
-}
-
 Test(rumor, much_goes_as_one_stream_message)
 {
     struct fixture *f = make(2);
@@ -291,8 +298,9 @@ Test(rumor, waiting_versions_of_a_key_are_merged)
     struct rbuf b;
     struct record rec;
     rbuf_init(&b, f->out, len);
-    b.pos = 1 + 12 + 1;
-    cr_assert_eq(record_decode(&b, &rec), 0);
+    b.pos = 1 + 12;
+    struct record_run run = {0};
+    cr_assert_eq(record_run_get(&run, &b, &rec), 0);
     cr_assert_eq(rec.version.hi, 10);
     cr_assert_eq(rbuf_left(&b), 0);
     rumor_sent(&f->rumor, 1000, 0);
@@ -365,26 +373,98 @@ Test(rumor, a_busy_origin_has_fewer_children)
     end(f);
 }
 
-Test(rumor, under_load_digests_come_later_and_to_fewer)
+#define BATCH 200u
+
+/* So many records that are committed together. */
+static void store_batch(struct fixture *f, uint64_t now_ms)
+{
+    rumor_coming(&f->rumor, BATCH);
+    for (unsigned i = 0; i < BATCH; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key/%06u", i);
+        store(f, now_ms, key, 1, 200, RUMOR_LOCAL);
+    }
+    rumor_coming(&f->rumor, 0);
+}
+
+Test(rumor, a_batch_goes_down_many_trees_once)
 {
     struct fixture *f = make_sized(64, 256, 65536);
-    for (unsigned i = 0; i < 4 * RUMOR_LOAD_BUSY; i++) {
+    unsigned messages = 0, to_each[64] = {0};
+    size_t bytes = 0, len;
+    uint64_t to;
+    store_batch(f, 1000);
+    cr_assert_eq(rumor_queued(&f->rumor), BATCH); /* each to one child, from the first on */
+    while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        rumor_sent(&f->rumor, 1000, 0);
+        cr_assert_leq(len, ROOM);
+        to_each[to - SELF]++;
+        messages++;
+        bytes += len;
+    }
+    cr_assert_leq(bytes, BATCH * 200 * 108 / 100, "%zu bytes", bytes);
+    cr_assert_leq(messages, 40, "%u datagrams, of six records each", messages);
+    for (unsigned i = 0; i < 64; i++)
+        cr_assert_leq(to_each[i], 2);
+    end(f);
+}
+
+/* What the one child lost all others would lack: it is told of it, and what it then asks for
+ * comes as a push, to be passed on. */
+Test(rumor, the_only_child_is_told_and_handed_it_again)
+{
+    struct fixture *f = make_sized(64, 256, 65536);
+    uint64_t to, child = 0;
+    size_t len;
+    unsigned told = 0;
+    uint8_t ask[65536];
+    size_t ask_len = 0;
+    store_batch(f, 1000);
+    drain(f, 1000, 1);
+    while ((len = rumor_poll(&f->rumor, 1000 + RUMOR_DIGEST_MS, ROOM, f->out, RUMOR_MESSAGE_MAX,
+                             &to)) > 0) {
+        rumor_sent(&f->rumor, 1000 + RUMOR_DIGEST_MS, 0);
+        cr_assert_eq(f->out[0], 3);
+        told += (unsigned)((len - 1) / 10);
+        if (child != 0)
+            continue;
+        child = to;
+        ask[ask_len++] = 4;
+        for (size_t at = 1; at + 10 <= len; at += 10, ask_len += 8)
+            memcpy(ask + ask_len, f->out + at, 8);
+    }
+    cr_assert_eq(told, BATCH); /* each to one */
+    cr_assert_eq(receive(f, 1100, child + 1, ask, ask_len), 0);
+    cr_assert_eq(drain(f, 1100, 2), 1); /* to anybody else: an answer */
+    cr_assert_eq(receive(f, 1100, child, ask, ask_len), 0);
+    len = rumor_poll(&f->rumor, 1100, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+    cr_assert_eq(f->out[0], 1);
+    cr_assert_eq(to, child);
+    cr_assert_neq(f->out[10] & 0x80, 0);
+    rumor_sent(&f->rumor, 1100, 0);
+    cr_assert_eq(f->rumor.stats.again, (ask_len - 1) / 8);
+    cr_assert_eq(drain(f, 1100, 2), 0);
+    end(f);
+}
+
+Test(rumor, of_a_burst_one_other_is_told_later)
+{
+    struct fixture *f = make_sized(64, 256, 65536);
+    uint8_t message[65536];
+    for (unsigned i = 0; i < 50; i++) {
         char key[16];
         snprintf(key, sizeof key, "k%u", i);
-        store(f, 1000, key, 1, 10, RUMOR_PEER);
+        struct record rec = record_of(key, 1, 10);
+        size_t len = push_message(message, SELF + 63, &rec);
+        message[10] |= 0x80;
+        cr_assert_eq(receive(f, 1000, SELF + 63, message, len), 0);
+        rumor_stored(&f->rumor, 1000, &rec, hash_of(&rec), RUMOR_PEER);
     }
-    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BUSY_MS - 20, 3), 0);
-    unsigned messages = 0, records = 0;
-    uint64_t to;
-    size_t len;
-    while ((len = rumor_poll(&f->rumor, 1000 + RUMOR_DIGEST_BUSY_MS, ROOM, f->out,
-                             RUMOR_MESSAGE_MAX, &to)) > 0) {
-        rumor_sent(&f->rumor, 1000 + RUMOR_DIGEST_BUSY_MS, 0);
-        records += (unsigned)((len - 1) / 10); /* the versions differ by little: ten bytes each */
-        messages++;
-    }
-    cr_assert_eq(records, RUMOR_DIGEST_BUSY_PEERS * 4 * RUMOR_LOAD_BUSY, "%u told", records);
-    cr_assert_leq(messages, RUMOR_DIGEST_BUSY_PEERS * 3);
+    drain(f, 1000, 1);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_MS - 10, 3), 0);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_MS + 10, 3), 1);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_LATE_MS - 10, 3), 0);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_LATE_MS + 10, 3), 1);
     end(f);
 }
 
@@ -550,7 +630,8 @@ Test(rumor, odd_messages_are_refused_whole)
     const struct {
         size_t at;
         uint8_t value;
-    } changes[] = {{0, 0}, {0, 5}, {1, 2}, {10, 8}, {11, 0}, {11, 17}, {12, 0}, {13, 9}, {14, 0}};
+    } changes[] = {{0, 0},   {0, 5},  {1, 2},  {10, 32},   {11, 0},
+                   {11, 17}, {12, 0}, {13, 9}, {13, 0xce}, {14, 0}};
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         uint8_t was = message[changes[i].at];
         message[changes[i].at] = changes[i].value;
