@@ -24,13 +24,13 @@ static json_t *member_json(struct agent *a, const struct gossip_member *m, uint6
     char address[64] = "";
     char text[80];
     uint16_t port = 0;
-    const struct sockaddr *sa = (const struct sockaddr *)&m->addr;
+    const struct sockaddr *sa = (const struct sockaddr *)m->addr;
     if (sa->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)&m->addr;
+        const struct sockaddr_in6 *in6 = (const void *)m->addr;
         uv_ip6_name(in6, address, sizeof address);
         port = ntohs(in6->sin6_port);
     } else {
-        const struct sockaddr_in *in = (const void *)&m->addr;
+        const struct sockaddr_in *in = (const void *)m->addr;
         uv_ip4_name(in, address, sizeof address);
         port = ntohs(in->sin_port);
     }
@@ -40,10 +40,10 @@ static json_t *member_json(struct agent *a, const struct gossip_member *m, uint6
     json_set_str(j, "address", text);
     json_set_str(j, "state", gossip_state_str(m->state));
     json_set_int(j, "incarnation", (int64_t)m->incarnation);
-    json_set_str(j, "zone", m->meta.zone[0] == '\0' ? NULL : m->meta.zone);
-    json_set_str(j, "version", m->meta.version);
-    json_set_str(j, "role", m->meta.role == 0 ? "candidate" : "member");
-    json_set_int(j, "api_port", m->meta.api_port);
+    json_set_str(j, "zone", m->meta->zone[0] == '\0' ? NULL : m->meta->zone);
+    json_set_str(j, "version", m->meta->version);
+    json_set_str(j, "role", m->meta->role == 0 ? "candidate" : "member");
+    json_set_int(j, "api_port", m->meta->api_port);
     json_set_bool(j, "self", m->self);
     json_set_bool(j, "leader", m->num == a->leader);
     json_set_int(j, "changed_ms_ago", (int64_t)(now - m->changed_mono_ms));

@@ -94,18 +94,18 @@ static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int 
 
 void join_ask_member(struct gossip_node *g, const struct swim_member *m)
 {
-    ask(g, &m->m.addr, -1);
+    ask(g, m->m.addr, -1);
 }
 
 static void ask_seed(struct gossip_node *g, size_t seed, const struct sockaddr_storage *addr)
 {
-    if (wire_addr_equal(addr, &swim_self(g->swim)->m.addr)) {
+    if (wire_addr_equal(addr, swim_self(g->swim)->m.addr)) {
         g->seeds[seed].answered = g->seeds[seed].self = true;
         return;
     }
-    for (size_t i = 0; i < g->swim->count; i++) {
-        const struct swim_member *m = &g->swim->slot[g->swim->order[i]];
-        if (wire_addr_equal(addr, &m->m.addr) && m->m.state == MEMBER_ALIVE) {
+    for (uint32_t i = 0; i < g->swim->count; i++) {
+        const struct swim_member *m = swim_nth(g->swim, i);
+        if (wire_addr_equal(addr, m->m.addr) && m->m.state == MEMBER_ALIVE) {
             g->seeds[seed].answered = true;
             return;
         }
@@ -296,11 +296,11 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(g->swim, &join->self, &other);
     /* Another key, from the very address: a lost data directory, most likely. Ask back. */
-    if (welcome.refusal == WIRE_ID_TAKEN && wire_addr_equal(from, &other->addr) &&
+    if (welcome.refusal == WIRE_ID_TAKEN && wire_addr_equal(from, other->addr) &&
         swim_challenge(g->swim, node_now(g), other->num))
         join_ask_member(g, swim_find(g->swim, other->num));
     if (other != NULL) {
-        welcome.taken = other->addr;
+        welcome.taken = *other->addr;
         welcome.known_state = other->state;
         welcome.known_incarnation = other->incarnation;
         welcome.known_epoch = swim_find(g->swim, other->num)->epoch;
@@ -347,7 +347,7 @@ static void learn_address(struct gossip_node *g, const struct sockaddr_storage *
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&addr;
     in->sin_port = htons(g->port); /* same place in sockaddr_in6 */
     g->wildcard = false;
-    if (!wire_addr_equal(&addr, &swim_self(g->swim)->m.addr))
+    if (!wire_addr_equal(&addr, swim_self(g->swim)->m.addr))
         swim_set_addr(g->swim, &addr, node_now(g));
 }
 

@@ -51,16 +51,16 @@ struct gossip_meta {
 };
 
 struct gossip_member {
-    char id[AGENT_ID_MAX];
+    const char *id;                      /* AGENT_ID_MAX bytes */
+    const struct sockaddr_storage *addr; /* advertised; UDP and TCP use the same port */
+    const struct gossip_meta *meta;
     uint64_t num;
-    struct sockaddr_storage addr; /* advertised; UDP and TCP use the same port */
-    enum gossip_state state;
     uint64_t incarnation;
-    struct gossip_meta meta;
     uint64_t changed_mono_ms; /* of the last state change */
     uint64_t heard_mono_ms;   /* last packet from it; 0: never */
     uint32_t rtt_us;          /* smoothed; 0: unknown */
-    uint16_t loss_permille;   /* of first pings without an answer, smoothed */
+    enum gossip_state state;
+    uint16_t loss_permille; /* of first pings without an answer, smoothed */
     bool self;
 };
 

@@ -46,7 +46,7 @@ void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *wh
 
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
 {
-    struct peer *p = &g->peers[m - g->swim->slot];
+    struct peer *p = &g->peers[m->slot];
     if (p->num != m->m.num)
         *p = (struct peer){.num = m->m.num};
     return p;
@@ -55,20 +55,20 @@ struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
 struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
 {
     struct peer *p = node_peer(g, m);
-    if (p->paired && memcmp(p->key, m->key, sizeof p->key) == 0)
+    if (p->paired && memcmp(p->key, m->card->key, sizeof p->key) == 0)
         return &p->pair;
     p->pair = (struct seal_pair){.made = false};
     p->window = (struct seal_window){0};
-    p->paired = nodekey_agree(&g->own, m->key, p->pair.secret) == 0;
-    memcpy(p->key, m->key, sizeof p->key);
+    p->paired = nodekey_agree(&g->own, m->card->key, p->pair.secret) == 0;
+    memcpy(p->key, m->card->key, sizeof p->key);
     return p->paired ? &p->pair : NULL;
 }
 
 /* Bytes between zones cost money. Where a zone is not known nothing is said. */
 bool node_is_far(const struct gossip_node *g, const struct swim_member *m)
 {
-    const char *own = swim_self(g->swim)->m.meta.zone;
-    return own[0] != '\0' && m->m.meta.zone[0] != '\0' && strcmp(own, m->m.meta.zone) != 0;
+    const char *own = swim_self(g->swim)->m.meta->zone;
+    return own[0] != '\0' && m->m.meta->zone[0] != '\0' && strcmp(own, m->m.meta->zone) != 0;
 }
 
 static void send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
@@ -92,7 +92,7 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
     if (p->to == 0) {
         /* Answers go where the packet came from, never to an address that it names. */
         const struct sockaddr_storage *addr = reply_addr != NULL ? reply_addr
-                                              : m != NULL        ? &m->m.addr
+                                              : m != NULL        ? m->m.addr
                                                                  : NULL;
         if (m != NULL)
             send_to_member(g, m, reply->epoch, false, addr, CHANNEL_SWIM, p->data, p->len);
@@ -100,7 +100,7 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
             udp_send(g, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
     } else if (m != NULL && !m->m.self) {
         if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
-            send_to_member(g, m, m->epoch, p->intro, &m->m.addr, CHANNEL_SWIM, p->data, p->len);
+            send_to_member(g, m, m->epoch, p->intro, m->m.addr, CHANNEL_SWIM, p->data, p->len);
     }
 }
 
@@ -273,7 +273,7 @@ static int send_message(struct gossip_node *g, enum gossip_channel channel, uint
         return ERR_NOTFOUND;
     if (stream || len > gossip_datagram_room(g))
         return tcp_send(g, m, (uint8_t)channel, data, len);
-    send_to_member(g, m, m->epoch, false, &m->m.addr, (uint8_t)channel, data, len);
+    send_to_member(g, m, m->epoch, false, m->m.addr, (uint8_t)channel, data, len);
     return 0;
 }
 
@@ -531,7 +531,7 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
     list_init(&g->local);
     call_init(g);
     /* Zeroed pages of slots that are never used stay untouched and cost nothing. */
-    g->swim = calloc(1, sizeof *g->swim);
+    g->swim = calloc(1, swim_memory(GOSSIP_MEMBERS_MAX));
     g->out = calloc(1, sizeof *g->out);
     g->peers = calloc(GOSSIP_MEMBERS_MAX, sizeof *g->peers);
     int err = ERR_NOMEM;
@@ -551,7 +551,8 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
         gossip_destroy(g, NULL, NULL); /* closes what was opened; frees itself on the loop */
         return err;
     }
-    struct swim_options options = {.id = g->id,
+    struct swim_options options = {.members = GOSSIP_MEMBERS_MAX,
+                                   .id = g->id,
                                    .addr = advertise,
                                    .meta = o->meta,
                                    .incarnation = o->incarnation,
@@ -598,8 +599,7 @@ size_t gossip_count(const struct gossip_node *g)
 
 const struct gossip_member *gossip_at(const struct gossip_node *g, size_t i)
 {
-    ENSURE(i < g->swim->count);
-    return &g->swim->slot[g->swim->order[i]].m;
+    return &swim_nth(g->swim, (uint32_t)i)->m;
 }
 
 size_t gossip_alive_count(const struct gossip_node *g)

@@ -365,8 +365,8 @@ static bool note_member(struct records *r, const struct gossip_member *m)
 {
     bool live =
         m->state == MEMBER_ALIVE || m->state == MEMBER_DEGRADED || m->state == MEMBER_SUSPECT;
-    const char *own = gossip_find(r->options.gossip, r->rumor.options.self)->meta.zone;
-    bool far = own[0] != '\0' && m->meta.zone[0] != '\0' && strcmp(own, m->meta.zone) != 0;
+    const char *own = gossip_find(r->options.gossip, r->rumor.options.self)->meta->zone;
+    bool far = own[0] != '\0' && m->meta->zone[0] != '\0' && strcmp(own, m->meta->zone) != 0;
     return set_peer(r, m->num, live, m->state == MEMBER_SUSPECT, far);
 }
 

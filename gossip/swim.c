@@ -40,24 +40,25 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     s->trust = options->trust;
     s->born_ms = now_ms;
     s->room = SWIM_PACKET_MAX;
+    swim_lay(s, options->members);
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
     ENSURE(m != NULL);
     m->m.self = true;
-    s->self = swim_slot_of(s, m);
+    s->self = m->slot;
     swim_sign_self(s);
     swim_begin(s, now_ms);
 }
 
 const struct swim_member *swim_self(const struct swim *s)
 {
-    return &s->slot[s->self];
+    return swim_look(s, s->self);
 }
 
 bool swim_take_raised(struct swim *s, uint64_t *ret_incarnation)
 {
     bool raised = s->raised;
     s->raised = false;
-    *ret_incarnation = s->slot[s->self].m.incarnation;
+    *ret_incarnation = swim_self(s)->m.incarnation;
     return raised;
 }
 
@@ -80,12 +81,7 @@ static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
     swim_worse(s, now_ms, 1 + late_ms / 2000);
     s->quiet_ms = now_ms + SWIM_QUIET_MS;
     swim_probe_reset(s);
-    for (uint32_t i = 0; i < s->count && s->watched > 0; i++) {
-        struct swim_member *m = &s->slot[s->order[i]];
-        if (swim_is_watched(m->m.state))
-            m->due_ms += late_ms + SWIM_QUIET_MS;
-    }
-    s->watch_ms = s->watched > 0 ? now_ms + SWIM_QUIET_MS : 0;
+    swim_put_off(s, late_ms + SWIM_QUIET_MS);
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         if (s->ring[i].due_ms < now_ms)
             s->ring[i].due_ms = now_ms + (i + 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;
@@ -240,7 +236,8 @@ void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_
 
 const struct swim_member *swim_observed(const struct swim *s, unsigned ring)
 {
-    return s->rings_stale || s->ring[ring].slot == SWIM_NONE ? NULL : &s->slot[s->ring[ring].slot];
+    return s->rings_stale || s->ring[ring].slot == SWIM_NONE ? NULL
+                                                             : swim_look(s, s->ring[ring].slot);
 }
 
 /* ---- joining ---- */
@@ -251,17 +248,17 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
     const struct swim_member *m = swim_find(s, joiner->num);
     *ret_other = m == NULL ? NULL : &m->m;
     if (m == NULL)
-        return s->live >= GOSSIP_MEMBERS_MAX ? WIRE_FULL : WIRE_ACCEPTED;
+        return s->live >= s->members ? WIRE_FULL : WIRE_ACCEPTED;
     if (strcmp(m->m.id, joiner->id) != 0)
         return WIRE_NUM_TAKEN;
     if (m->evicted)
         return WIRE_NOT_ADMITTED;
     if (m->m.self)
-        return wire_addr_equal(&m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
+        return wire_addr_equal(m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
                    ? WIRE_ACCEPTED
                    : WIRE_ID_TAKEN;
-    bool same = wire_addr_equal(&m->m.addr, &joiner->addr) &&
-                memcmp(m->key, joiner->key, sizeof m->key) == 0;
+    bool same = wire_addr_equal(m->m.addr, &joiner->addr) &&
+                memcmp(m->card->key, joiner->key, WIRE_KEY) == 0;
     if (swim_is_live(m->m.state) && !same)
         return WIRE_ID_TAKEN;
     return WIRE_ACCEPTED;
@@ -272,8 +269,8 @@ static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join 
                         const struct sockaddr_storage *from, struct swim_out *out)
 {
     struct swim_member *m = swim_get(s, w->self.num);
-    if (m != NULL && wire_addr_equal(from, &m->m.addr) &&
-        memcmp(m->key, w->self.key, sizeof m->key) != 0)
+    if (m != NULL && wire_addr_equal(from, m->m.addr) &&
+        memcmp(m->card->key, w->self.key, WIRE_KEY) != 0)
         m->moved = 1;
     (void)!swim_update(s, now_ms, &w->self, w->self.num, false, out);
     m = swim_get(s, w->self.num);
@@ -316,7 +313,7 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
     uint64_t num = w->self.num;
     take_answer(s, now_ms, w, from, out);
     struct swim_member *m = swim_get(s, num);
-    if (m != NULL && !m->m.self && memcmp(m->key, w->self.key, sizeof m->key) == 0) {
+    if (m != NULL && !m->m.self && memcmp(m->card->key, w->self.key, WIRE_KEY) == 0) {
         if (sync)
             swim_sync_ask(s, now_ms, num, false, true, out);
         if (s->settle_ms == 0) {
@@ -335,10 +332,12 @@ void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *me
                    struct swim_out *out)
 {
     struct swim_member *me = swim_me(s);
-    if (memcmp(&me->m.meta, meta, sizeof *meta) == 0 || s->leaving_ms != 0)
+    if (memcmp(me->m.meta, meta, sizeof *meta) == 0 || s->leaving_ms != 0)
         return;
     enter(s, now_ms);
-    me->m.meta = *meta;
+    struct swim_card card = *me->card;
+    card.meta = *meta;
+    swim_set_card(s, me, &card);
     swim_mark_dirty(s, me, SWIM_CAUSE_META, 0);
     swim_raise(s, now_ms, me->m.incarnation + 1);
     leave_step(s, now_ms, out);
@@ -347,7 +346,9 @@ void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *me
 void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms)
 {
     struct swim_member *me = swim_me(s);
-    me->m.addr = *addr;
+    struct swim_card card = *me->card;
+    card.addr = *addr;
+    swim_set_card(s, me, &card);
     swim_mark_dirty(s, me, SWIM_CAUSE_META, 0);
     swim_raise(s, now_ms, me->m.incarnation + 1);
 }
@@ -365,8 +366,8 @@ void swim_evict(struct swim *s, uint64_t now_ms, uint64_t num, bool evicted)
         return;
     m->evicted = evicted;
     if (evicted && swim_is_live(m->m.state)) {
-        m->trace.failed_ms = now_ms;
-        m->trace.failed_by = 0;
+        swim_doubt(s, m)->trace.failed_ms = now_ms;
+        m->doubt->trace.failed_by = 0;
         swim_set_state(s, now_ms, m, MEMBER_FAILED, m->m.incarnation, SWIM_CAUSE_EVICTED, 0);
     } else if (!evicted && m->m.state == MEMBER_FAILED) {
         /* Whether it lives the detector finds out; that it is dead nobody said. */
@@ -383,7 +384,7 @@ void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)
     enter(s, now_ms);
     s->leaving_ms = now_ms;
     swim_set_state(s, now_ms, me, MEMBER_LEFT, me->m.incarnation, SWIM_CAUSE_LEFT, 0);
-    swim_vote(s, me, MEMBER_LEFT, &me->vote[0]);
+    swim_vote(s, me, MEMBER_LEFT, &me->doubt->vote[0]);
     me->vote_count = 1;
     swim_enqueue(s, now_ms, me);
     leave_step(s, now_ms, out);

@@ -70,6 +70,8 @@
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_DEAD_PING_MS 1000u
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
+#define SWIM_DOUBT_MS (3600u * 1000u) /* what a suspicion left is kept for gossip_why() so long */
+#define SWIM_ROUND_TRIES 256u         /* dead members that a random probe passes over */
 /* A welcome tells us the incarnation of our earlier life, and nobody can prove it: believed this
  * far above our own. */
 #define SWIM_JUMP (UINT64_C(1) << 32)
@@ -78,7 +80,7 @@
 
 #define SWIM_PROBES 64u
 #define SWIM_RELAYS 64u
-#define SWIM_NONE 0xffffu
+#define SWIM_NONE UINT32_MAX
 
 enum swim_cause { /* why a member's state changed */
                   SWIM_CAUSE_JOINED = 1,
@@ -108,27 +110,48 @@ struct swim_trace {
 
 enum swim_check { CHECK_NONE, CHECK_ASKED, CHECK_CONNECTED, CHECK_REFUSED, CHECK_SILENT };
 
-struct swim_member {
-    struct gossip_member m; /* num 0: free slot */
-    uint64_t epoch;         /* the session that packets to it are bound to */
-    uint64_t told_epoch;    /* the one in its signed word; packets may have shown a later one */
-    uint64_t since_ms;      /* suspected or failed since */
-    uint64_t due_ms;        /* suspicion ends */
-    uint64_t voted_ms;      /* first of the votes */
-    uint64_t known_ms;      /* when we learned of it, or of a new life of its */
-    uint64_t asked_ms;      /* who lives at its address was asked */
-    uint8_t key[WIRE_KEY];  /* its public key: the first that we saw, until it is gone */
-    uint8_t first_key[WIRE_KEY]; /* the first of all: its holder wins the name back */
-    uint8_t sig[WIRE_SIG];       /* its word for what we hold of it */
+/* What a member says of itself, in its signed word. */
+struct swim_card {
+    char id[AGENT_ID_MAX];
+    struct sockaddr_storage addr;
+    struct gossip_meta meta;
+    uint64_t epoch; /* packets may have shown a later one */
+    uint8_t key[WIRE_KEY];
+    uint8_t sig[WIRE_SIG];
+};
+
+/* Beside a member, only where somebody doubts that it lives, or did lately. Every member that is
+ * not alive has one. */
+struct swim_doubt {
+    uint32_t slot;
+    uint32_t failed_at;                          /* place in failed_list */
+    struct swim_doubt *next, *prev;              /* all doubts */
+    struct swim_doubt *child, *sibling, *before; /* the watched, a pairing heap by due_ms */
+    uint64_t since_ms;                           /* suspected since */
+    uint64_t due_ms;                             /* suspicion ends */
+    uint64_t voted_ms;                           /* first of the votes */
+    uint64_t asked_ms;                           /* who lives at its address was asked */
     /* At this incarnation: who cannot reach it (left: its own word); who saw only its host. */
     struct wire_vote vote[WIRE_VOTES_MAX];
     struct wire_vote stalled[SWIM_QUORUM];
     struct swim_trace trace;
+    bool rekeyed;                /* its key is no more the first that we saw */
+    uint8_t first_key[WIRE_KEY]; /* ... which is this: its holder wins the name back */
+};
+
+struct swim_member {
+    struct gossip_member m; /* num 0: free slot */
+    const struct swim_card *card;
+    struct swim_doubt *doubt; /* NULL: none */
+    uint64_t epoch;           /* the session that packets to it are bound to */
+    uint64_t known_ms;        /* when we learned of it, or of a new life of its */
+    uint64_t cause_from;
     uint32_t rttvar_us;
-    uint16_t at;         /* place in order[] */
-    uint16_t queue_next; /* spread queue */
-    uint16_t dirty_next;
-    uint8_t vote_count, stalled_count;
+    uint32_t slot;
+    uint32_t at;         /* place in order[] */
+    uint32_t queue_next; /* spread queue; free slots */
+    uint32_t dirty_next;
+    uint8_t vote_count, stalled_count; /* of the doubt's */
     uint8_t met;     /* it sent us what only it can, in this life of its: it knows us */
     uint8_t evicted; /* not heard, whatever it says, until it is let in again */
     uint8_t moved;   /* at its address lives one with another key */
@@ -139,7 +162,6 @@ struct swim_member {
     uint8_t dirty;
     uint8_t cause;
     uint8_t before; /* enum gossip_state at the last drain */
-    uint64_t cause_from;
 };
 
 enum swim_probe_kind { PROBE_FREE, PROBE_RING, PROBE_RANDOM, PROBE_CONFIRM, PROBE_DEAD };
@@ -148,8 +170,8 @@ struct swim_probe {
     uint8_t stage; /* 0 direct, 1 indirect, 2 over: only waiting for a late ack */
     uint8_t tries, helpers, nacks, check;
     uint8_t ring;
-    uint16_t slot;
-    uint16_t helper[SWIM_HELPERS];
+    uint32_t slot;
+    uint32_t helper[SWIM_HELPERS];
     uint16_t seq;
     uint16_t timeout_ms;
     uint64_t started_us, started_ms, due_ms;
@@ -157,20 +179,20 @@ struct swim_probe {
 struct swim_relay {
     uint64_t asker, due_ms;
     uint16_t asker_seq, seq; /* seq 0: free */
-    uint16_t slot;
+    uint32_t slot;
     uint8_t tries;
 };
 struct swim_sync {
     uint64_t to;      /* 0: free */
     uint32_t buckets; /* bit set of those to send */
-    uint16_t at;      /* next index in order[] */
+    uint32_t at;      /* next index in order[] */
 };
 struct swim_queue {
-    uint16_t head, tail;
+    uint32_t head, tail;
     uint32_t count;
 };
 struct swim_ring {
-    uint16_t slot; /* our target on this ring; SWIM_NONE */
+    uint32_t slot; /* our target on this ring; SWIM_NONE */
     uint64_t due_ms;
 };
 
@@ -193,11 +215,12 @@ struct swim {
     uint64_t worse_ms;    /* when its health last became worse, or better by itself */
     uint16_t seq;
     uint32_t health;
-    uint16_t self;
+    uint32_t self;
     bool raised; /* own incarnation was raised since the last drain */
     bool rings_stale;
     struct swim_ring ring[SWIM_RINGS];
-    uint64_t watch_ms; /* earliest end of a suspicion; 0: none */
+    struct swim_doubt *watch;  /* whose suspicion ends first; NULL: nobody is suspected */
+    struct swim_doubt *doubts; /* all */
     uint64_t random_ms, dead_ms, round_ms, last_round_ms, sync_ms, reap_ms, digest_changed_ms;
     uint64_t settle_ms, settle_gap_ms;
     uint8_t sync_tries, sync_turn;
@@ -212,14 +235,22 @@ struct swim {
     uint32_t count, live, watched, failed;
     uint32_t probes_used, relays_used; /* all beyond are free */
     uint32_t walk;                     /* position in the shuffled round */
-    uint32_t free_from;                /* all slots from here on were never used */
+    uint32_t round_bits, round_key[3]; /* its order: see next_in_round() */
     uint64_t refused_claims;           /* updates refused: not signed by whom they should be */
     uint64_t verified;                 /* signatures looked at */
-    uint16_t order[GOSSIP_MEMBERS_MAX];
-    uint16_t round[GOSSIP_MEMBERS_MAX]; /* SWIM 4.3: a shuffled round-robin */
-    uint32_t round_len;
-    uint16_t table[GOSSIP_MEMBERS_MAX * 2]; /* num -> slot + 1; linear probing */
-    struct swim_member slot[GOSSIP_MEMBERS_MAX];
+
+    uint32_t members;   /* that there is room for */
+    uint32_t free_from; /* all slots from here on were never used */
+    uint32_t free_head; /* a list of slots that were; SWIM_NONE */
+    uint32_t doubt_from;
+    struct swim_doubt *doubt_free;
+    uint32_t table_mask;
+    uint32_t *order;       /* slots in use */
+    uint32_t *failed_list; /* slots of the failed, in any order */
+    uint32_t *table;       /* num -> slot + 1; linear probing */
+    struct swim_member *slot;
+    struct swim_card *card_of; /* by slot */
+    struct swim_doubt *doubt_at;
 };
 
 struct swim_packet {
@@ -237,6 +268,7 @@ struct swim_out {
 };
 
 struct swim_options {
+    uint32_t members; /* room for so many, this one included */
     const char *id;
     struct sockaddr_storage addr;
     struct gossip_meta meta;
@@ -244,7 +276,10 @@ struct swim_options {
     uint8_t key[WIRE_KEY];
     struct swim_trust trust;
 };
-/* s must be zeroed memory (pages of unused slots are never touched). */
+size_t swim_memory(uint32_t members);
+/* s: swim_memory(options->members) bytes of zeroed memory (pages of unused slots are never
+ * touched).
+ */
 void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms);
 static inline void swim_clock(struct swim *s, uint64_t now_us)
 {
@@ -298,6 +333,10 @@ struct swim_change {
     uint64_t from; /* who said so; 0: ourselves */
 };
 bool swim_next_change(struct swim *s, struct swim_change *ret);
+/* The i-th of s->count members, in an order that is stable between changes. */
+const struct swim_member *swim_nth(const struct swim *s, uint32_t i);
+/* The evidence there is; all zero: none. */
+const struct swim_trace *swim_trace_of(const struct swim_member *m);
 bool swim_take_raised(struct swim *s, uint64_t *ret_incarnation);
 
 const struct swim_member *swim_find(const struct swim *s, uint64_t num);

@@ -12,8 +12,8 @@ static void clear_suspicion(struct swim_member *m)
     m->vote_count = m->stalled_count = 0;
     m->strong = 0;
     m->looked = 0;
-    m->due_ms = 0;
-    m->since_ms = 0;
+    if (m->doubt != NULL)
+        m->doubt->since_ms = 0;
 }
 
 /* ---- about this member itself ---- */
@@ -35,12 +35,13 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
 {
     struct swim_member *me = swim_me(s);
     struct swim_member scratch = {.m = {.num = me->m.num, .incarnation = u->incarnation}};
+    struct swim_doubt votes = {.slot = me->slot};
     bool doubted = false;
     int err = 0;
     if (u->incarnation < me->m.incarnation || u->incarnation - me->m.incarnation > SWIM_JUMP ||
         s->leaving_ms != 0)
         return 0;
-    if (u->has_body && memcmp(u->sig, me->sig, sizeof me->sig) != 0) {
+    if (u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0) {
         doubted = swim_is_own_word(s, u);
         err = doubted ? 0 : ERR_AUTH;
     }
@@ -48,7 +49,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
         doubted = swim_left(s, me, u);
     else if (!doubted && err == 0 && u->state != MEMBER_ALIVE &&
              u->incarnation == me->m.incarnation)
-        err = swim_add_votes(s, now_ms, &scratch, u, &doubted);
+        err = swim_add_votes(s, now_ms, &scratch, &votes, u, &doubted);
     /* Votes that count no more (a voter lost its key since) may still be believed by who tells us.
      * Once a second, so that a liar cannot make us talk. */
     if (err == ERR_AUTH && u->state == MEMBER_FAILED && u->incarnation == me->m.incarnation &&
@@ -71,16 +72,22 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
                       uint64_t teller)
 {
     bool same =
-        wire_addr_equal(&m->m.addr, &u->addr) && memcmp(&m->m.meta, &u->meta, sizeof u->meta) == 0;
-    if (memcmp(m->key, u->key, sizeof m->key) != 0) {
-        memcpy(m->key, u->key, sizeof m->key);
+        wire_addr_equal(m->m.addr, &u->addr) && memcmp(m->m.meta, &u->meta, sizeof u->meta) == 0;
+    if (memcmp(m->card->key, u->key, WIRE_KEY) != 0) {
+        struct swim_doubt *d = swim_doubt(s, m);
+        if (!d->rekeyed)
+            memcpy(d->first_key, m->card->key, sizeof d->first_key);
+        d->rekeyed = memcmp(d->first_key, u->key, sizeof d->first_key) != 0;
         m->epoch = 0;
         m->met = m->moved = 0;
     }
-    m->m.addr = u->addr;
-    m->m.meta = u->meta;
-    m->told_epoch = u->epoch;
-    memcpy(m->sig, u->sig, sizeof m->sig);
+    struct swim_card card = *m->card;
+    card.addr = u->addr;
+    card.meta = u->meta;
+    card.epoch = u->epoch;
+    memcpy(card.key, u->key, sizeof card.key);
+    memcpy(card.sig, u->sig, sizeof card.sig);
+    swim_set_card(s, m, &card);
     if (u->epoch > m->epoch) {
         m->epoch = u->epoch;
         m->known_ms = s->now_us / 1000;
@@ -93,7 +100,7 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
 static bool own_vote(const struct swim *s, const struct wire_vote *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (list[i].num == s->slot[s->self].m.num)
+        if (list[i].num == swim_self(s)->m.num)
             return true;
     return false;
 }
@@ -104,10 +111,12 @@ static bool own_vote(const struct swim *s, const struct wire_vote *list, size_t 
 static bool may_hold(struct swim *s, uint64_t now_ms, struct swim_member *m,
                      const struct wire_update *u, struct swim_out *out)
 {
-    bool silent = m->m.state == MEMBER_SUSPECT && own_vote(s, m->vote, m->vote_count) &&
-                  m->m.heard_mono_ms <= m->since_ms && now_ms - m->since_ms >= SWIM_SUSPECT_MAX_MS;
-    if (memcmp(m->key, u->key, sizeof m->key) == 0 || !swim_is_live(m->m.state) || silent ||
-        m->moved || memcmp(m->first_key, u->key, sizeof m->first_key) == 0)
+    const struct swim_doubt *d = m->doubt;
+    bool silent = m->m.state == MEMBER_SUSPECT && own_vote(s, d->vote, m->vote_count) &&
+                  m->m.heard_mono_ms <= d->since_ms && now_ms - d->since_ms >= SWIM_SUSPECT_MAX_MS;
+    bool first = d != NULL && d->rekeyed && memcmp(d->first_key, u->key, WIRE_KEY) == 0;
+    if (memcmp(m->card->key, u->key, WIRE_KEY) == 0 || !swim_is_live(m->m.state) || silent ||
+        m->moved || first)
         return true;
     s->refused_claims++;
     if (out->hellos < SWIM_HELLOS_MAX && swim_challenge(s, now_ms, m->m.num)) {
@@ -132,10 +141,11 @@ static void trace_claims(struct swim_member *m)
 {
     if (m->vote_count == 0)
         return;
-    m->trace.suspected_by = m->vote[0].num;
-    m->trace.confirmed_count = (uint8_t)(m->vote_count - 1);
+    struct swim_doubt *d = m->doubt;
+    d->trace.suspected_by = d->vote[0].num;
+    d->trace.confirmed_count = (uint8_t)(m->vote_count - 1);
     for (size_t i = 1; i < m->vote_count; i++)
-        m->trace.confirmed[i - 1] = m->vote[i].num;
+        d->trace.confirmed[i - 1] = d->vote[i].num;
 }
 
 /* The dead are taken as dead only with a quorum (or their own word that they leave); else they are
@@ -149,16 +159,17 @@ static int add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update
         s->refused_claims++;
         return 0;
     }
-    int err = u->state == MEMBER_FAILED ? swim_add_votes(s, now_ms, m, u, &added) : 0;
+    int err =
+        u->state == MEMBER_FAILED ? swim_add_votes(s, now_ms, m, swim_doubt(s, m), u, &added) : 0;
     if (u->state == MEMBER_LEFT && swim_left(s, m, u)) {
-        m->vote[0] = u->vote[0];
+        swim_doubt(s, m)->vote[0] = u->vote[0];
         m->vote_count = 1;
         swim_set_state(s, now_ms, m, MEMBER_LEFT, u->incarnation, SWIM_CAUSE_LEFT, teller);
     } else if (u->state == MEMBER_FAILED && m->vote_count >= swim_quorum(s, m)) {
         /* The votes tell a newcomer who found out. */
         trace_claims(m);
-        m->trace.suspected_ms = m->trace.failed_ms = now_ms;
-        m->trace.failed_by = teller;
+        m->doubt->trace.suspected_ms = m->doubt->trace.failed_ms = now_ms;
+        m->doubt->trace.failed_by = teller;
         swim_set_state(s, now_ms, m, MEMBER_FAILED, u->incarnation, SWIM_CAUSE_CLAIMED, teller);
     }
     /* A list that a newcomer was given is known to the others; the digests find exceptions. */
@@ -212,11 +223,8 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
         if (have < want)
             wait *= 1 + s->health;
     }
-    m->due_ms = m->since_ms + wait;
-    if (m->due_ms < now_ms)
-        m->due_ms = now_ms;
-    if (s->watch_ms == 0 || m->due_ms < s->watch_ms)
-        s->watch_ms = m->due_ms;
+    uint64_t due_ms = m->doubt->since_ms + wait;
+    swim_set_due(s, m, due_ms < now_ms ? now_ms : due_ms);
 }
 
 /* Who looks when somebody is accused: its observers, whoever was asked to help, and everybody in a
@@ -225,9 +233,9 @@ static bool is_mine(const struct swim *s, const struct swim_member *m)
 {
     bool mine = s->live <= 2 * SWIM_RINGS;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
-        mine = mine || s->ring[i].slot == swim_slot_of(s, m);
+        mine = mine || s->ring[i].slot == m->slot;
     for (unsigned i = 0; i < SWIM_RELAYS; i++)
-        mine = mine || (s->relay[i].seq != 0 && s->relay[i].slot == swim_slot_of(s, m));
+        mine = mine || (s->relay[i].seq != 0 && s->relay[i].slot == m->slot);
     return mine && s->leaving_ms == 0;
 }
 
@@ -240,15 +248,16 @@ static void confirm(struct swim *s, uint64_t now_ms, struct swim_member *m, stru
 static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *m,
                            struct swim_out *out)
 {
-    uint64_t by = m->vote_count > 0 ? m->vote[0].num : 0;
-    bool own = by == 0 || by == swim_me(s)->m.num;
+    struct swim_doubt *d = swim_doubt(s, m);
+    uint64_t by = m->vote_count > 0 ? d->vote[0].num : 0;
+    bool own = by == 0 || by == swim_self(s)->m.num;
     /* The accused heard it from the first accuser, before there was a quorum. */
-    m->since_ms = m->vote_count > 1 ? m->voted_ms : now_ms;
+    d->since_ms = m->vote_count > 1 ? d->voted_ms : now_ms;
     m->strong = 0;
-    m->trace.suspected_ms = now_ms;
-    m->trace.failed_ms = 0;
+    d->trace.suspected_ms = now_ms;
+    d->trace.failed_ms = 0;
     if (!own)
-        m->trace.direct = m->trace.helpers = m->trace.nacks = m->trace.check = 0;
+        d->trace.direct = d->trace.helpers = d->trace.nacks = d->trace.check = 0;
     trace_claims(m);
     swim_set_state(s, now_ms, m, MEMBER_SUSPECT, m->m.incarnation,
                    own ? SWIM_CAUSE_PROBES : SWIM_CAUSE_CLAIMED, own ? 0 : by);
@@ -258,16 +267,15 @@ static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *
         confirm(s, now_ms, m, out);
     /* The last that could confirm the others is suspected itself. */
     for (uint32_t i = 0; swim_voters(s, m) == 1 && i < s->count; i++)
-        if (s->slot[s->order[i]].m.state == MEMBER_SUSPECT)
-            set_due(s, now_ms, &s->slot[s->order[i]]);
+        if (swim_look(s, s->order[i])->m.state == MEMBER_SUSPECT)
+            set_due(s, now_ms, swim_at(s, s->order[i]));
 }
 
 static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, enum swim_cause cause,
                  uint64_t by)
 {
-    m->trace.failed_ms = now_ms;
-    m->trace.failed_by = by;
-    m->due_ms = 0;
+    m->doubt->trace.failed_ms = now_ms;
+    m->doubt->trace.failed_by = by;
     swim_set_state(s, now_ms, m, MEMBER_FAILED, m->m.incarnation, cause, by);
     swim_enqueue(s, now_ms, m);
 }
@@ -277,9 +285,9 @@ static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, enum sw
 static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t teller,
                        bool ends)
 {
-    bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->since_ms;
+    bool silent = m->m.heard_mono_ms == 0 || m->m.heard_mono_ms <= m->doubt->since_ms;
     if (!m->strong && silent && now_ms >= s->quiet_ms &&
-        now_ms - m->since_ms >= SWIM_SUSPECT_MIN_MS) {
+        now_ms - m->doubt->since_ms >= SWIM_SUSPECT_MIN_MS) {
         bury(s, now_ms, m, SWIM_CAUSE_CLAIMED, teller);
         return;
     }
@@ -297,9 +305,10 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
         return 0;
     /* With enough words of today the suspicion ends soon by itself. */
     bool ends = m->m.state == MEMBER_SUSPECT && !m->strong && m->vote_count > need(s, m);
-    int err = swim_add_votes(s, now_ms, m, u, &added);
+    struct swim_doubt *d = swim_doubt(s, m);
+    int err = swim_add_votes(s, now_ms, m, d, u, &added);
     bool quorum = m->vote_count >= swim_quorum(s, m);
-    bool own = own_vote(s, m->vote, m->vote_count);
+    bool own = own_vote(s, d->vote, m->vote_count);
     if (m->m.state == MEMBER_SUSPECT && added) {
         trace_claims(m);
         set_due(s, now_ms, m);
@@ -328,8 +337,9 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
      * quorum saw silence. */
     if (m->m.state == MEMBER_SUSPECT && (m->strong || m->vote_count > need(s, m)))
         return 0;
-    int err = swim_add_votes(s, now_ms, m, u, &added);
-    if (m->stalled_count < swim_quorum(s, m) && !own_vote(s, m->stalled, m->stalled_count)) {
+    struct swim_doubt *d = swim_doubt(s, m);
+    int err = swim_add_votes(s, now_ms, m, d, u, &added);
+    if (m->stalled_count < swim_quorum(s, m) && !own_vote(s, d->stalled, m->stalled_count)) {
         if (added) {
             swim_enqueue(s, now_ms, m);
             confirm(s, now_ms, m, out);
@@ -338,15 +348,13 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
     }
     m->vote_count = 0;
     m->strong = 0;
-    m->since_ms = now_ms;
-    m->due_ms = now_ms + SWIM_STALLED_MS;
-    if (s->watch_ms == 0 || m->due_ms < s->watch_ms)
-        s->watch_ms = m->due_ms;
-    m->trace.suspected_ms = now_ms;
-    m->trace.suspected_by = m->stalled[0].num;
-    m->trace.confirmed_count = 0;
+    d->since_ms = now_ms;
+    d->trace.suspected_ms = now_ms;
+    d->trace.suspected_by = d->stalled[0].num;
+    d->trace.confirmed_count = 0;
     swim_set_state(s, now_ms, m, MEMBER_DEGRADED, m->m.incarnation, SWIM_CAUSE_STALLED,
-                   m->trace.suspected_by);
+                   d->trace.suspected_by);
+    swim_set_due(s, m, now_ms + SWIM_STALLED_MS);
     swim_enqueue(s, now_ms, m);
     return err;
 }
@@ -363,7 +371,7 @@ static int claim_left(struct swim *s, uint64_t now_ms, struct swim_member *m,
         return ERR_AUTH;
     }
     clear_suspicion(m);
-    m->vote[0] = u->vote[0];
+    swim_doubt(s, m)->vote[0] = u->vote[0];
     m->vote_count = 1;
     swim_set_state(s, now_ms, m, MEMBER_LEFT, u->incarnation, SWIM_CAUSE_LEFT, teller);
     swim_enqueue(s, now_ms, m);
@@ -415,8 +423,8 @@ void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool st
      * no such process any more. */
     if (gone && m->m.state == MEMBER_DEGRADED) {
         clear_suspicion(m);
-        m->vote[m->vote_count++] = u.vote[0];
-        m->voted_ms = now_ms;
+        m->doubt->vote[m->vote_count++] = u.vote[0];
+        m->doubt->voted_ms = now_ms;
         become_suspect(s, now_ms, m, out);
     } else {
         (void)!swim_update(s, now_ms, &u, swim_me(s)->m.num, false, out);
@@ -427,7 +435,7 @@ void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool st
 
 static void look_again(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
 {
-    m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
+    swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
     swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
 }
 
@@ -436,20 +444,21 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
     bool sick = now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT;
     bool enough = m->vote_count >= swim_quorum(s, m);
     /* Never bury on our own what still talks to us: it has not heard of the suspicion yet. */
-    bool talks = m->m.heard_mono_ms > m->since_ms && now_ms - m->m.heard_mono_ms < SWIM_TALKS_MS;
+    bool talks =
+        m->m.heard_mono_ms > m->doubt->since_ms && now_ms - m->m.heard_mono_ms < SWIM_TALKS_MS;
     if (sick || talks) {
-        m->due_ms = now_ms + 500;
+        swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
         swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
     } else if (m->m.state == MEMBER_DEGRADED) {
         /* Its observers say so first; then there are votes for everybody. */
         if (is_mine(s, m)) {
             clear_suspicion(m);
-            swim_vote(s, m, MEMBER_SUSPECT, &m->vote[0]);
+            swim_vote(s, m, MEMBER_SUSPECT, &m->doubt->vote[0]);
             m->vote_count = 1;
-            m->voted_ms = now_ms;
+            m->doubt->voted_ms = now_ms;
             become_suspect(s, now_ms, m, out);
         } else {
-            m->due_ms = now_ms + SWIM_SUSPECT_HEARD_MS;
+            swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
         }
     } else if (!enough || (!m->looked && (m->strong || m->vote_count <= need(s, m)))) {
         /* Nobody is buried on one word: a look may add ours. And where few could join us in it,
@@ -465,22 +474,12 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
 
 uint64_t swim_watch_deadline(const struct swim *s)
 {
-    return s->watched > 0 && s->watch_ms != 0 ? s->watch_ms : UINT64_MAX;
+    return s->watch != NULL ? s->watch->due_ms : UINT64_MAX;
 }
 
+/* Each is buried, or ends later: this ends. */
 void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
-    if (now_ms < swim_watch_deadline(s))
-        return;
-    uint64_t next = 0;
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct swim_member *m = &s->slot[s->order[i]];
-        if (!swim_is_watched(m->m.state))
-            continue;
-        if (m->due_ms <= now_ms)
-            expire(s, now_ms, m, out);
-        if (swim_is_watched(m->m.state) && (next == 0 || m->due_ms < next))
-            next = m->due_ms;
-    }
-    s->watch_ms = next;
+    while (now_ms >= swim_watch_deadline(s))
+        expire(s, now_ms, swim_at(s, s->watch->slot), out);
 }

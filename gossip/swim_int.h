@@ -13,9 +13,43 @@ static inline bool swim_is_watched(enum gossip_state state)
 {
     return state == MEMBER_DEGRADED || state == MEMBER_SUSPECT;
 }
+
+/* ---- what a slot holds: to look at, to change ---- */
+
+#ifdef SWIM_SHARED /* the simulator, where a hundred thousand tables are almost the same one */
+#include "tests/sim/swim_share.h"
+#else
+static inline const struct swim_member *swim_look(const struct swim *s, uint32_t slot)
+{
+    return &s->slot[slot];
+}
+static inline struct swim_member *swim_at(struct swim *s, uint32_t slot)
+{
+    return &s->slot[slot];
+}
+/* Before members come or go, or one more has failed. */
+static inline void swim_own_lists(struct swim *s)
+{
+    (void)s;
+}
+static inline void swim_failed_room(struct swim *s)
+{
+    (void)s;
+}
+static inline const struct swim_card *swim_keep_card(struct swim *s, uint32_t slot,
+                                                     const struct swim_card *card)
+{
+    s->card_of[slot] = *card;
+    return &s->card_of[slot];
+}
+void swim_lay(struct swim *s, uint32_t members);
+struct swim_doubt *swim_take_doubt(struct swim *s);
+void swim_give_doubt(struct swim *s, struct swim_doubt *d);
+#endif
+
 static inline struct swim_member *swim_me(struct swim *s)
 {
-    return &s->slot[s->self];
+    return swim_at(s, s->self);
 }
 static inline uint64_t swim_min(uint64_t a, uint64_t b)
 {
@@ -36,18 +70,32 @@ void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by); /* local health *
 struct swim_member *swim_get(struct swim *s, uint64_t num);
 struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_update *u,
                              enum gossip_state state, enum swim_cause cause, uint64_t from);
-void swim_drop(struct swim *s, uint16_t slot);
+void swim_drop(struct swim *s, uint32_t slot);
 void swim_reap(struct swim *s, uint64_t now_ms);
 /* All changes of state or incarnation go through here: digest, counts, change list. */
 void swim_set_state(struct swim *s, uint64_t now_ms, struct swim_member *m, enum gossip_state state,
                     uint64_t incarnation, enum swim_cause cause, uint64_t from);
 void swim_mark_dirty(struct swim *s, struct swim_member *m, enum swim_cause cause, uint64_t from);
-/* A live member other than us, avoid and those with a slot in taken; NULL if none was found. */
-struct swim_member *swim_random_live(struct swim *s, const struct swim_member *avoid);
+void swim_set_card(struct swim *s, struct swim_member *m, const struct swim_card *card);
+/* A live member other than us and avoid; NULL if none was found. */
+const struct swim_member *swim_random_live(struct swim *s, const struct swim_member *avoid);
 void swim_find_rings(struct swim *s);
 /* The live members that observe a target, one a ring; SWIM_NONE: none. Goes through all. */
-void swim_observers(const struct swim *s, uint16_t target, uint16_t ret[SWIM_RINGS]);
-uint16_t swim_slot_of(const struct swim *s, const struct swim_member *m);
+void swim_observers(const struct swim *s, uint32_t target, uint32_t ret[SWIM_RINGS]);
+
+/* swim_doubt.c */
+/* The doubt of m, made if there is none. */
+struct swim_doubt *swim_doubt(struct swim *s, struct swim_member *m);
+/* Ends it, whatever is in it. */
+void swim_doubt_drop(struct swim *s, struct swim_member *m);
+/* Forgets what is long past. */
+void swim_doubt_age(struct swim *s, uint64_t now_ms);
+/* m is suspect or degraded: its suspicion ends then. */
+void swim_set_due(struct swim *s, struct swim_member *m, uint64_t due_ms);
+/* Follows m's state: whom to watch, who has failed. */
+void swim_doubt_state(struct swim *s, struct swim_member *m, enum gossip_state before);
+/* All suspicions end later by as much. */
+void swim_put_off(struct swim *s, uint64_t by_ms);
 
 /* swim_trust.c: what counts as whose word. */
 /* Signs what we say of ourselves now. */
@@ -59,8 +107,9 @@ bool swim_left(struct swim *s, const struct swim_member *m, const struct wire_up
 /* Our vote about what we hold of m, in this state. */
 void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_state state,
                struct wire_vote *ret);
-/* Adds the votes of u that are new and of members that we know. ERR_AUTH: one is forged. */
-int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m,
+/* Adds the votes of u that are new and of members that we know, to d and m's counts. ERR_AUTH: one
+ * is forged. */
+int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_doubt *d,
                    const struct wire_update *u, bool *ret_added);
 /* Members that could vote about m, this one included: those that nobody suspects. */
 uint32_t swim_voters(const struct swim *s, const struct swim_member *m);

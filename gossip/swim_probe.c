@@ -72,7 +72,7 @@ static struct swim_probe *free_probe(struct swim *s)
     return late;
 }
 
-static bool is_probed(const struct swim *s, uint16_t slot)
+static bool is_probed(const struct swim *s, uint32_t slot)
 {
     for (unsigned i = 0; i < s->probes_used; i++)
         if (s->probe[i].kind != PROBE_FREE && s->probe[i].slot == slot && s->probe[i].stage < 2)
@@ -91,7 +91,7 @@ static void want_check(struct swim_probe *p, const struct swim_member *m, struct
 void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
                       enum swim_probe_kind kind, uint8_t ring, struct swim_out *out)
 {
-    if (is_probed(s, swim_slot_of(s, m)))
+    if (is_probed(s, m->slot))
         return;
     struct swim_probe *p = free_probe(s);
     if (p == NULL)
@@ -99,7 +99,7 @@ void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
     *p = (struct swim_probe){.kind = (uint8_t)kind,
                              .tries = 1,
                              .ring = ring,
-                             .slot = swim_slot_of(s, m),
+                             .slot = m->slot,
                              .seq = next_seq(s),
                              .timeout_ms = probe_timeout(s, m),
                              .started_us = s->now_us,
@@ -128,7 +128,7 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
         const struct swim_member *helper = swim_random_live(s, m);
         if (helper == NULL)
             break;
-        uint16_t slot = swim_slot_of(s, helper);
+        uint32_t slot = helper->slot;
         bool again = false;
         for (unsigned i = 0; i < p->helpers; i++)
             again = again || p->helper[i] == slot;
@@ -141,18 +141,18 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
 
 /* ---- verdicts ---- */
 
-static void note_evidence(struct swim_member *m, const struct swim_probe *p)
+static void note_evidence(struct swim_trace *t, const struct swim_probe *p)
 {
-    m->trace.direct = p->tries;
-    m->trace.helpers = p->helpers;
-    m->trace.nacks = p->nacks;
-    m->trace.check = p->check;
-    m->trace.timeout_ms = p->timeout_ms;
+    t->direct = p->tries;
+    t->helpers = p->helpers;
+    t->nacks = p->nacks;
+    t->check = p->check;
+    t->timeout_ms = p->timeout_ms;
 }
 
 static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_out *out)
 {
-    struct swim_member *m = &s->slot[p->slot];
+    struct swim_member *m = swim_at(s, p->slot);
     p->stage = 2;
     p->due_ms = p->started_ms + SWIM_LATE_MS;
     if (p->kind == PROBE_DEAD || !swim_is_live(m->m.state))
@@ -173,28 +173,28 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
     if (stalled && m->m.state == MEMBER_DEGRADED)
         return;
     if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM)
-        note_evidence(m, p);
+        note_evidence(&swim_doubt(s, m)->trace, p);
     swim_accuse(s, now_ms, m, stalled, p->check == CHECK_REFUSED, out);
     /* The members that looked with us, and its other observers, are to look again at once. */
     for (unsigned i = 0; i < p->helpers; i++)
-        if (s->slot[p->helper[i]].m.num != 0)
-            swim_send(s, s->slot[p->helper[i]].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m,
-                      false, out);
-    uint16_t observer[SWIM_RINGS];
+        if (swim_look(s, p->helper[i])->m.num != 0)
+            swim_send(s, swim_look(s, p->helper[i])->m.num,
+                      &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
+    uint32_t observer[SWIM_RINGS];
     swim_observers(s, p->slot, observer);
     for (unsigned i = 0; i < SWIM_RINGS && p->kind != PROBE_CONFIRM; i++) {
         bool again = observer[i] == SWIM_NONE || observer[i] == s->self;
         for (unsigned k = 0; k < i; k++)
             again = again || observer[k] == observer[i];
         if (!again)
-            swim_send(s, s->slot[observer[i]].m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m,
-                      false, out);
+            swim_send(s, swim_look(s, observer[i])->m.num, &(struct wire_head){.type = WIRE_GOSSIP},
+                      m, false, out);
     }
 }
 
 static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_out *out)
 {
-    struct swim_member *m = &s->slot[p->slot];
+    struct swim_member *m = swim_at(s, p->slot);
     if (p->stage == 0 && p->tries == 1 && p->kind != PROBE_DEAD)
         m->m.loss_permille = (uint16_t)(m->m.loss_permille + (1000 - m->m.loss_permille) / 16);
     if (p->stage == 2) {
@@ -217,24 +217,33 @@ static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, str
 
 /* ---- schedule ---- */
 
-/* SWIM 4.3: every member once per round, in an order drawn anew for each round. */
+/* A bijection of the numbers of so many bits: odd factors and right shifts lose nothing. */
+static uint32_t round_place(const struct swim *s, uint32_t i)
+{
+    uint32_t mask = s->round_bits == 32 ? UINT32_MAX : (1u << s->round_bits) - 1;
+    for (unsigned k = 0; k < 3; k++) {
+        i = (i * (s->round_key[k] | 1u) + (s->round_key[k] >> 7)) & mask;
+        i ^= i >> (s->round_bits / 2 + 1);
+    }
+    return i;
+}
+
+/* SWIM 4.3: every member once per round, in an order drawn anew for each round; computed, for a
+ * list of it would be as long as that of the members. */
 static struct swim_member *next_in_round(struct swim *s)
 {
-    for (uint32_t tries = 0; tries < 2 * GOSSIP_MEMBERS_MAX && s->live > 1; tries++) {
-        if (s->walk >= s->round_len) {
-            memcpy(s->round, s->order, s->count * sizeof s->round[0]);
-            s->round_len = s->count;
+    for (uint32_t tries = 0; tries < SWIM_ROUND_TRIES && s->live > 1; tries++) {
+        if (s->walk >= 1u << s->round_bits || s->round_bits == 0) {
             s->walk = 0;
-            for (uint32_t i = s->round_len; i > 1; i--) {
-                uint32_t k = (uint32_t)prng_below(&s->prng, i);
-                uint16_t slot = s->round[i - 1];
-                s->round[i - 1] = s->round[k];
-                s->round[k] = slot;
-            }
+            for (s->round_bits = 1; 1u << s->round_bits < s->count;)
+                s->round_bits++;
+            for (unsigned k = 0; k < 3; k++)
+                s->round_key[k] = (uint32_t)prng_next(&s->prng);
         }
-        struct swim_member *m = &s->slot[s->round[s->walk++]];
-        if (m->m.num != 0 && !m->m.self && swim_is_live(m->m.state))
-            return m;
+        uint32_t i = round_place(s, s->walk++);
+        const struct swim_member *m = i < s->count ? swim_look(s, s->order[i]) : NULL;
+        if (m != NULL && !m->m.self && swim_is_live(m->m.state))
+            return swim_at(s, m->slot);
     }
     return NULL;
 }
@@ -246,19 +255,13 @@ static void ping_dead(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     if (s->failed == 0 || (prng_below(&s->prng, s->live) >= 2 * (uint64_t)s->failed))
         return;
-    uint64_t pick = prng_below(&s->prng, s->failed);
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct swim_member *m = &s->slot[s->order[i]];
-        if (m->m.state != MEMBER_FAILED || pick-- != 0)
-            continue;
-        if (m->evicted)
-            return; /* nobody waits for it */
-        if (prng_below(&s->prng, 3) == 0 && out->hellos < SWIM_HELLOS_MAX)
-            out->hello[out->hellos++] = m->m.num;
-        else
-            swim_probe_start(s, now_ms, m, PROBE_DEAD, 0, out);
-        return;
-    }
+    struct swim_member *m = swim_at(s, s->failed_list[prng_below(&s->prng, s->failed)]);
+    if (m->evicted)
+        return; /* nobody waits for it */
+    if (prng_below(&s->prng, 3) == 0 && out->hellos < SWIM_HELLOS_MAX)
+        out->hello[out->hellos++] = m->m.num;
+    else
+        swim_probe_start(s, now_ms, m, PROBE_DEAD, 0, out);
 }
 
 static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
@@ -274,7 +277,7 @@ static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
         if (ring->due_ms <= now_ms)
             ring->due_ms = now_ms + SWIM_RING_PERIOD_MS;
         if (ring->slot != SWIM_NONE)
-            swim_probe_start(s, now_ms, &s->slot[ring->slot], PROBE_RING, (uint8_t)(i + 1), out);
+            swim_probe_start(s, now_ms, swim_at(s, ring->slot), PROBE_RING, (uint8_t)(i + 1), out);
     }
     if (now_ms >= s->random_ms) {
         s->random_ms = now_ms + SWIM_RANDOM_PERIOD_MS;
@@ -290,7 +293,7 @@ static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
 
 static void relay_due(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)
 {
-    struct swim_member *m = &s->slot[r->slot];
+    struct swim_member *m = swim_at(s, r->slot);
     if (r->tries < 2) {
         r->tries++;
         r->due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3;
@@ -410,17 +413,17 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
                  struct swim_out *out)
 {
     for (unsigned i = 0; h->seq != 0 && i < s->relays_used; i++)
-        if (s->relay[i].seq == h->seq && s->slot[s->relay[i].slot].m.num == from)
+        if (s->relay[i].seq == h->seq && swim_look(s, s->relay[i].slot)->m.num == from)
             relayed_ack(s, now_ms, &s->relay[i], out);
     for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
         if (p->kind == PROBE_FREE || p->seq != h->seq)
             continue;
-        struct swim_member *m = &s->slot[p->slot];
+        struct swim_member *m = swim_at(s, p->slot);
         bool direct = m->m.num == from;
         bool helped = false;
         for (unsigned k = 0; k < p->helpers; k++)
-            helped = helped || s->slot[p->helper[k]].m.num == from;
+            helped = helped || swim_look(s, p->helper[k])->m.num == from;
         if (!direct && !helped)
             return;
         if (direct)
@@ -459,7 +462,7 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
         struct swim_relay *r = &s->relay[i];
         if (r->seq == 0)
             free = r;
-        else if (r->asker == from && r->slot == swim_slot_of(s, m))
+        else if (r->asker == from && r->slot == m->slot)
             return; /* one request, one ping: no amplification by repeating it */
     }
     if (free == NULL && s->relays_used < SWIM_RELAYS)
@@ -470,7 +473,7 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
                                 .due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3,
                                 .asker_seq = h->seq,
                                 .seq = next_seq(s),
-                                .slot = swim_slot_of(s, m),
+                                .slot = m->slot,
                                 .tries = 1};
     send_ping(s, m, free->seq, 0, false, out);
 }
@@ -486,7 +489,7 @@ void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check
         struct swim_probe *p = &s->probe[i];
         bool news = p->check == CHECK_ASKED ||
                     (p->check == CHECK_CONNECTED && result == CHECK_REFUSED); /* it was dying */
-        if (p->kind == PROBE_FREE || p->slot != swim_slot_of(s, m) || !news)
+        if (p->kind == PROBE_FREE || p->slot != m->slot || !news)
             continue;
         p->check = (uint8_t)result;
         /* Nobody listens there any more: no need to wait for silence. Others must still agree. */

@@ -8,27 +8,27 @@
 
 /* ---- the queue: slots, not messages, so news about one member never queues twice ---- */
 
-static void push(struct swim *s, struct swim_queue *q, uint16_t slot, uint8_t which)
+static void push(struct swim *s, struct swim_queue *q, uint32_t slot, uint8_t which)
 {
-    struct swim_member *m = &s->slot[slot];
+    struct swim_member *m = swim_at(s, slot);
     m->queued = which;
     m->queue_next = SWIM_NONE;
     if (q->count == 0)
         q->head = slot;
     else
-        s->slot[q->tail].queue_next = slot;
+        swim_at(s, q->tail)->queue_next = slot;
     q->tail = slot;
     q->count++;
 }
 
-static uint16_t pop(struct swim *s, struct swim_queue *q)
+static uint32_t pop(struct swim *s, struct swim_queue *q)
 {
     ENSURE(q->count > 0);
-    uint16_t slot = q->head;
-    q->head = s->slot[slot].queue_next;
+    struct swim_member *m = swim_at(s, q->head);
+    q->head = m->queue_next;
     q->count--;
-    s->slot[slot].queued = 0;
-    return slot;
+    m->queued = 0;
+    return m->slot;
 }
 
 void swim_forget(struct swim *s, struct swim_member *m)
@@ -36,15 +36,15 @@ void swim_forget(struct swim *s, struct swim_member *m)
     if (m->queued == 0)
         return;
     struct swim_queue *q = m->queued == 1 ? &s->fresh : &s->again;
-    uint16_t slot = swim_slot_of(s, m), prev = SWIM_NONE, at = q->head;
+    uint32_t slot = m->slot, prev = SWIM_NONE, at = q->head;
     for (uint32_t i = 0; i < q->count && at != slot; i++) {
         prev = at;
-        at = s->slot[at].queue_next;
+        at = swim_look(s, at)->queue_next;
     }
     if (prev == SWIM_NONE)
         q->head = m->queue_next;
     else
-        s->slot[prev].queue_next = m->queue_next;
+        swim_at(s, prev)->queue_next = m->queue_next;
     if (q->tail == slot)
         q->tail = prev;
     q->count--;
@@ -58,7 +58,7 @@ void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m)
     if (m->queued == 1)
         return;
     swim_forget(s, m);
-    push(s, &s->fresh, swim_slot_of(s, m), 1);
+    push(s, &s->fresh, m->slot, 1);
 }
 
 static unsigned sends_max(const struct swim *s)
@@ -87,24 +87,24 @@ void swim_describe(const struct swim_member *m, bool body, struct wire_update *r
                                 .num = m->m.num,
                                 .incarnation = m->m.incarnation,
                                 .has_body = body || state == MEMBER_ALIVE,
-                                .epoch = m->told_epoch,
-                                .addr = m->m.addr,
-                                .meta = m->m.meta};
-    memcpy(ret->id, m->m.id, sizeof ret->id);
-    memcpy(ret->key, m->key, sizeof ret->key);
-    memcpy(ret->sig, m->sig, sizeof ret->sig);
+                                .epoch = m->card->epoch,
+                                .addr = m->card->addr,
+                                .meta = m->card->meta};
+    memcpy(ret->id, m->card->id, sizeof ret->id);
+    memcpy(ret->key, m->card->key, sizeof ret->key);
+    memcpy(ret->sig, m->card->sig, sizeof ret->sig);
     if (state == MEMBER_DEGRADED) {
         ret->vote_count = m->stalled_count;
-        memcpy(ret->vote, m->stalled, sizeof m->stalled);
+        memcpy(ret->vote, m->doubt->stalled, sizeof m->doubt->stalled);
     } else if (state != MEMBER_ALIVE) {
         ret->vote_count = m->vote_count;
-        memcpy(ret->vote, m->vote, sizeof m->vote);
+        memcpy(ret->vote, m->doubt->vote, sizeof m->doubt->vote);
     }
 }
 
 void swim_self_update(const struct swim *s, struct wire_update *ret)
 {
-    swim_describe(&s->slot[s->self], true, ret);
+    swim_describe(swim_self(s), true, ret);
 }
 
 /* False: it did not fit. */
@@ -128,10 +128,10 @@ static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *a
     unsigned limit = sends_max(s);
     for (uint32_t turns = s->fresh.count + s->again.count; turns > 0; turns--) {
         struct swim_queue *q = s->fresh.count > 0 ? &s->fresh : &s->again;
-        struct swim_member *m = &s->slot[q->head];
-        if (m != about && !put_member(w, m, false))
+        struct swim_member *m = swim_at(s, q->head);
+        if ((about == NULL || m->slot != about->slot) && !put_member(w, m, false))
             return;
-        uint16_t slot = pop(s, q);
+        uint32_t slot = pop(s, q);
         if (++m->sent < limit)
             push(s, &s->again, slot, 2);
     }
@@ -165,7 +165,7 @@ void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out)
         return;
     wbuf_init(&w, p->data, s->room);
     w.len = p->len;
-    p->intro = put_member(&w, &s->slot[s->self], true);
+    p->intro = put_member(&w, swim_self(s), true);
     p->len = (uint16_t)w.len;
 }
 
@@ -180,8 +180,8 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
     wire_put_head(&w, h);
     if (is_new_to(s, to)) {
         p->intro = true;
-        if (about != swim_me(s))
-            put_member(&w, swim_me(s), true);
+        if (about == NULL || !about->m.self)
+            put_member(&w, swim_self(s), true);
     }
     if (about != NULL)
         put_member(&w, about, false);
@@ -271,7 +271,7 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
         wbuf_init(&w, p->data, s->room);
         wire_put_head(&w, &(struct wire_head){.type = WIRE_SYNC});
         for (; y->at < s->count; y->at++) {
-            const struct swim_member *m = &s->slot[s->order[y->at]];
+            const struct swim_member *m = swim_look(s, s->order[y->at]);
             if ((y->buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0)
                 continue;
             if (!put_member(&w, m, true))

@@ -13,9 +13,12 @@ void swim_sign_self(struct swim *s)
     struct swim_member *me = swim_me(s);
     struct wire_update u;
     uint8_t bytes[WIRE_STATEMENT_MAX];
-    me->told_epoch = me->epoch;
+    struct swim_card card = *me->card;
+    card.epoch = me->epoch;
+    swim_set_card(s, me, &card);
     swim_describe(me, true, &u);
-    s->trust.sign(s->trust.arg, bytes, wire_statement(&u, 0, bytes), me->sig);
+    s->trust.sign(s->trust.arg, bytes, wire_statement(&u, 0, bytes), card.sig);
+    swim_set_card(s, me, &card);
 }
 
 static bool verify(struct swim *s, const uint8_t key[WIRE_KEY], const struct wire_update *u,
@@ -35,7 +38,7 @@ bool swim_is_own_word(struct swim *s, const struct wire_update *u)
 bool swim_left(struct swim *s, const struct swim_member *m, const struct wire_update *u)
 {
     return u->vote_count == 1 && u->vote[0].num == m->m.num &&
-           verify(s, m->key, u, m->m.num, u->vote[0].sig);
+           verify(s, m->card->key, u, m->m.num, u->vote[0].sig);
 }
 
 void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_state state,
@@ -43,20 +46,20 @@ void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_st
 {
     struct wire_update u = {.state = state, .num = m->m.num, .incarnation = m->m.incarnation};
     uint8_t bytes[WIRE_STATEMENT_MAX];
-    ret->num = s->slot[s->self].m.num;
+    ret->num = swim_self(s)->m.num;
     s->trust.sign(s->trust.arg, bytes, wire_statement(&u, ret->num, bytes), ret->sig);
 }
 
-int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m,
+int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_doubt *d,
                    const struct wire_update *u, bool *ret_added)
 {
     bool stalled = u->state == MEMBER_DEGRADED;
-    struct wire_vote *list = stalled ? m->stalled : m->vote;
+    struct wire_vote *list = stalled ? d->stalled : d->vote;
     uint8_t *count = stalled ? &m->stalled_count : &m->vote_count;
     uint8_t max = stalled ? SWIM_QUORUM : WIRE_VOTES_MAX;
     *ret_added = false;
     /* One vote that nobody joined is forgotten: chance loss must not add up over hours. */
-    if (m->m.state == MEMBER_ALIVE && *count > 0 && now_ms - m->voted_ms > SWIM_SUSPECT_MAX_MS)
+    if (m->m.state == MEMBER_ALIVE && *count > 0 && now_ms - d->voted_ms > SWIM_SUSPECT_MAX_MS)
         m->vote_count = m->stalled_count = 0;
     for (size_t i = 0; i < u->vote_count && *count < max; i++) {
         const struct wire_vote *v = &u->vote[i];
@@ -66,10 +69,10 @@ int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m,
             known = known || list[k].num == v->num;
         if (known)
             continue;
-        if (!verify(s, voter->key, u, v->num, v->sig))
+        if (!verify(s, voter->card->key, u, v->num, v->sig))
             return ERR_AUTH;
         if (m->vote_count + m->stalled_count == 0)
-            m->voted_ms = now_ms;
+            d->voted_ms = now_ms;
         list[(*count)++] = *v;
         *ret_added = true;
     }
@@ -91,8 +94,11 @@ unsigned swim_quorum(const struct swim *s, const struct swim_member *m)
 bool swim_challenge(struct swim *s, uint64_t now_ms, uint64_t num)
 {
     struct swim_member *m = swim_get(s, num);
-    if (m == NULL || (m->asked_ms != 0 && now_ms - m->asked_ms < SWIM_CHALLENGE_MS))
+    if (m == NULL)
         return false;
-    m->asked_ms = now_ms;
+    struct swim_doubt *d = swim_doubt(s, m);
+    if (d->asked_ms != 0 && now_ms - d->asked_ms < SWIM_CHALLENGE_MS)
+        return false;
+    d->asked_ms = now_ms;
     return true;
 }

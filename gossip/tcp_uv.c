@@ -41,8 +41,8 @@ static void stream_close(struct stream *t)
         g->checks--;
     if (t->kind == STREAM_OUT) {
         const struct swim_member *m = swim_find(g->swim, t->num);
-        if (m != NULL && g->peers[m - g->swim->slot].out == t)
-            g->peers[m - g->swim->slot].out = NULL;
+        if (m != NULL && g->peers[m->slot].out == t)
+            g->peers[m->slot].out = NULL;
         for (size_t i = 0; m == NULL && i < GOSSIP_MEMBERS_MAX; i++)
             if (g->peers[i].out == t)
                 g->peers[i].out = NULL;
@@ -279,7 +279,7 @@ static void stream_flush(struct stream *t)
 static bool is_proven(const struct stream *t)
 {
     const struct swim_member *m = swim_find(t->node->swim, t->num);
-    return m != NULL && !m->evicted && memcmp(m->key, t->seal.peer_key, sizeof m->key) == 0;
+    return m != NULL && !m->evicted && memcmp(m->card->key, t->seal.peer_key, WIRE_KEY) == 0;
 }
 
 /* False: the stream was closed or broke the rules. */
@@ -475,7 +475,7 @@ static struct stream *stream_connect(struct gossip_node *g, const struct swim_me
     t->num = m->m.num;
     t->epoch = m->epoch;
     t->connect.data = t;
-    struct sockaddr_storage addr = udp_socket_addr(g, &m->m.addr);
+    struct sockaddr_storage addr = udp_socket_addr(g, m->m.addr);
     if (uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&addr, on_connected) != 0) {
         stream_close(t);
         return NULL;
@@ -525,7 +525,7 @@ int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel
     int err = tcp_hold(g, m);
     if (err != 0)
         return err;
-    struct stream *t = g->peers[m - g->swim->slot].out;
+    struct stream *t = g->peers[m->slot].out;
     size_t size = MESSAGE_HEADER + len;
     if (t->pending.len - t->pending_at + size > STREAM_QUEUE_MAX) {
         g->stats.dropped_full++;

@@ -71,7 +71,7 @@ static void add_accusers(const struct swim *s, const struct swim_trace *t, char 
 
 void why_sentence(const struct swim *s, const struct swim_change *c, char out[WHY_TEXT_MAX])
 {
-    const struct swim_trace *t = &c->member->trace;
+    const struct swim_trace *t = swim_trace_of(c->member);
     char name[AGENT_ID_MAX];
     out[0] = '\0';
     switch (c->cause) {
@@ -120,7 +120,7 @@ void why_sentence(const struct swim *s, const struct swim_change *c, char out[WH
 
 json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now_ms)
 {
-    const struct swim_trace *t = &m->trace;
+    const struct swim_trace *t = swim_trace_of(m);
     char name[AGENT_ID_MAX];
     json_t *obj = json_object();
     json_set_str(obj, "member", m->m.id);
@@ -130,8 +130,8 @@ json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now
     if (m->evicted)
         json_set_str(obj, "evicted", "it is no container instance of this cluster, says ECS");
     if (m->m.state == MEMBER_ALIVE && m->vote_count > 0) { /* by too few to be believed */
-        json_set_str(obj, "accused_by", name_of(s, m->vote[0].num, name));
-        json_set_int(obj, "accused_age_ms", (int64_t)(now_ms - m->voted_ms));
+        json_set_str(obj, "accused_by", name_of(s, m->doubt->vote[0].num, name));
+        json_set_int(obj, "accused_age_ms", (int64_t)(now_ms - m->doubt->voted_ms));
     }
     if (m->m.heard_mono_ms != 0)
         json_set_int(obj, "heard_age_ms", (int64_t)(now_ms - m->m.heard_mono_ms));

@@ -324,7 +324,7 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
         const struct peer_info *p = hello_peer(r, m->id);
-        if (!is_live(m) || (m->meta.role != 0 && !m->self) || count == GOSSIP_MEMBERS_MAX)
+        if (!is_live(m) || (m->meta->role != 0 && !m->self) || count == GOSSIP_MEMBERS_MAX)
             continue;
         bool fresh = p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
         peers[count++] = (struct boot_peer){.num = m->num,
@@ -347,7 +347,7 @@ static bool is_lowest(const struct raft_uv *r)
 {
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
-        if (is_live(m) && m->meta.role == 0 && strcmp(m->id, r->self.id) < 0)
+        if (is_live(m) && m->meta->role == 0 && strcmp(m->id, r->self.id) < 0)
             return false;
     }
     return true;

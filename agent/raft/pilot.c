@@ -28,9 +28,9 @@ static void look_at_agents(struct raft_uv *r, uint64_t now_ms, struct voters_inp
                     : ours  ? p->disk
                             : 0,
             .id = m->id,
-            .zone = m->meta.zone,
-            .lifecycle = m->meta.lifecycle,
-            .candidate = m->self ? r->o.candidate : m->meta.role == 0,
+            .zone = m->meta->zone,
+            .lifecycle = m->meta->lifecycle,
+            .candidate = m->self ? r->o.candidate : m->meta->role == 0,
             .alive = alive,
             .left = m->state == MEMBER_LEFT,
             .leaving = m->self ? r->leaving : p != NULL && p->leaving,

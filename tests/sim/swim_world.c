@@ -5,13 +5,12 @@
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "agent/base/ensure.h"
 #include "agent/base/hash.h"
 #include "gossip/swim_int.h"
 #include "tests/sim/grab.h"
+#include "tests/sim/swim_share.h"
 #include "tests/unit/gossip/fake_trust.h"
 
 #define EPOCH_STEP (UINT64_C(1) << 20)
@@ -188,6 +187,7 @@ static void perform(struct world *w, uint32_t me, uint32_t reply, uint64_t reply
     }
     out->count = out->checks = out->hellos = 0;
     drain_changes(w, me);
+    share_settle(w->node[me].s);
     arm(w, me);
 }
 
@@ -282,7 +282,7 @@ static void receive_packet(struct world *w, const struct net_event *ev)
     struct world_node *n = &w->node[ev->node];
     const struct world_node *from = &w->node[ev->from];
     const struct swim_member *m = swim_find(n->s, from->num);
-    bool known = m != NULL && memcmp(m->key, from->key, WIRE_KEY) == 0;
+    bool known = m != NULL && memcmp(m->card->key, from->key, WIRE_KEY) == 0;
     int err = 0;
     if (m != NULL && ev->a < m->epoch)
         return; /* of the sender's earlier life: the seal's window refuses it */
@@ -343,25 +343,11 @@ void world_run(struct world *w, uint64_t until_us)
 
 /* ---- lives ---- */
 
-static size_t image_size(void)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    return (sizeof(struct swim) + page - 1) / page * page;
-}
-
 static void forget(struct world *w, uint32_t i)
 {
     if (w->node[i].s != NULL)
-        ENSURE(munmap(w->node[i].s, image_size()) == 0);
+        share_free(w->node[i].s);
     w->node[i].s = NULL;
-}
-
-static struct swim *map(int fd)
-{
-    int flags = MAP_PRIVATE | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
-    struct swim *s = mmap(NULL, image_size(), PROT_READ | PROT_WRITE, flags, fd, 0);
-    ENSURE(s != MAP_FAILED);
-    return s;
 }
 
 static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
@@ -369,8 +355,11 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
     struct world_node *n = &w->node[i];
     static char id[AGENT_ID_MAX];
     name_of(i, id);
-    *ret = (struct swim_options){
-        .id = id, .incarnation = n->incarnation, .epoch = n->epoch, .seed = prng_next(&w->prng)};
+    *ret = (struct swim_options){.members = w->nodes < 16 ? 16 : w->nodes,
+                                 .id = id,
+                                 .incarnation = n->incarnation,
+                                 .epoch = n->epoch,
+                                 .seed = prng_next(&w->prng)};
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&ret->addr;
     in->sin_family = AF_INET;
     in->sin_port = htons(7381);
@@ -417,7 +406,7 @@ void world_start(struct world *w, uint32_t i, enum disk disk)
     n->seeds_answered = n->synced = 0;
     n->join_gap_us = JOIN_WAIT_MIN_US;
     come_up(w, i);
-    n->s = map(-1);
+    n->s = share_new();
     options_of(w, i, &o);
     swim_init(n->s, &o, world_ms(w));
     world_step(w, i);
@@ -484,7 +473,7 @@ static void become(struct swim *s, struct world_node *n, uint64_t seed, uint64_t
     swim_me(s)->met = 1;
     swim_me(s)->m.self = false;
     m->m.self = true;
-    s->self = swim_slot_of(s, m);
+    s->self = m->slot;
     prng_seed(&s->prng, seed);
     s->rings_stale = true;
     swim_begin(s, now_ms);
@@ -492,14 +481,11 @@ static void become(struct swim *s, struct world_node *n, uint64_t seed, uint64_t
 
 void world_form(struct world *w)
 {
-    w->image_fd = memfd_create("swim", MFD_CLOEXEC);
-    ENSURE(w->image_fd >= 0 && ftruncate(w->image_fd, (off_t)image_size()) == 0);
-    w->image = mmap(NULL, image_size(), PROT_READ | PROT_WRITE, MAP_SHARED, w->image_fd, 0);
-    ENSURE(w->image != MAP_FAILED);
+    w->image = share_new();
     make_image(w, w->image);
     for (uint32_t i = 0; i < w->nodes; i++) {
         struct world_node *n = &w->node[i];
-        n->s = map(w->image_fd);
+        n->s = share_copy(w->image);
         come_up(w, i);
         become(n->s, n, prng_next(&w->prng), world_ms(w));
         arm(w, i);
@@ -525,7 +511,7 @@ uint32_t world_wrong(const struct world *w)
         if (w->node[i].life != LIFE_UP || w->node[i].leaving)
             continue;
         for (uint32_t k = 0; k < s->count; k++) {
-            const struct swim_member *m = &s->slot[s->order[k]];
+            const struct swim_member *m = swim_nth(s, k);
             if (m->m.state != MEMBER_ALIVE)
                 continue;
             alive++;
@@ -545,7 +531,7 @@ bool world_agrees(const struct world *w)
 
 void world_init(struct world *w, uint32_t nodes, const struct net_profile *p, uint64_t seed)
 {
-    *w = (struct world){.nodes = nodes, .image_fd = -1};
+    *w = (struct world){.nodes = nodes};
     net_init(&w->net, nodes, p, hash_mix(seed));
     prng_seed(&w->prng, hash_mix(seed + 1));
     w->node = grab(nodes, sizeof *w->node);
@@ -575,9 +561,8 @@ void world_fini(struct world *w)
     for (uint32_t i = 0; i < w->nodes; i++)
         forget(w, i);
     if (w->image != NULL)
-        munmap(w->image, image_size());
-    if (w->image_fd >= 0)
-        close(w->image_fd);
+        share_free(w->image);
+    share_reset();
     net_fini(&w->net);
     free(w->node);
     free(w->index);

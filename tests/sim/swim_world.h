@@ -64,8 +64,7 @@ struct world {
     bool packets_told;
     uint32_t *index; /* of nums: node + 1 */
     uint32_t index_mask;
-    void *image; /* a formed cluster as node 0 sees it; all others are copies on write */
-    int image_fd;
+    struct swim *image; /* a formed cluster as node 0 sees it; all others keep what differs */
 };
 
 void world_init(struct world *w, uint32_t nodes, const struct net_profile *p, uint64_t seed);
@@ -80,8 +79,8 @@ uint32_t world_find(const struct world *w, uint64_t num); /* UINT32_MAX: nobody 
 void world_start(struct world *w, uint32_t i, enum disk disk);
 void world_seeds(struct world *w, uint32_t i);
 /* All nodes are up and know all others at once, in no other way than if they had been given the
- * list: for runs that begin with a formed cluster. Each view is the core's own whole table, in
- * memory that is shared until it is written to. */
+ * list: for runs that begin with a formed cluster. Each view is the core's own whole table; see
+ * swim_share.h for its memory. */
 void world_form(struct world *w);
 void world_end(struct world *w, uint32_t i, enum life how);
 void world_leave(struct world *w, uint32_t i);

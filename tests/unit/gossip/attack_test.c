@@ -170,11 +170,11 @@ static void assert_as_it_said(const struct wire_update *said, uint64_t raised, u
 {
     for (unsigned i = 0; i < world.count; i++) {
         const struct swim_member *m = view(i, VICTIM);
-        cr_expect_eq(memcmp(m->key, said->key, WIRE_KEY), 0, "lie %u, node %u: key", lie, i);
-        cr_expect(wire_addr_equal(&m->m.addr, &said->addr), "lie %u, node %u: address", lie, i);
-        cr_expect_str_eq(m->m.meta.zone, said->meta.zone, "lie %u, node %u", lie, i);
-        cr_expect_eq(m->m.meta.lifecycle, said->meta.lifecycle, "lie %u, node %u", lie, i);
-        cr_expect_eq(memcmp(&m->m.meta, &said->meta, sizeof said->meta), 0, "lie %u", lie);
+        cr_expect_eq(memcmp(m->card->key, said->key, WIRE_KEY), 0, "lie %u, node %u: key", lie, i);
+        cr_expect(wire_addr_equal(m->m.addr, &said->addr), "lie %u, node %u: address", lie, i);
+        cr_expect_str_eq(m->m.meta->zone, said->meta.zone, "lie %u, node %u", lie, i);
+        cr_expect_eq(m->m.meta->lifecycle, said->meta.lifecycle, "lie %u, node %u", lie, i);
+        cr_expect_eq(memcmp(m->m.meta, &said->meta, sizeof said->meta), 0, "lie %u", lie);
         cr_expect_eq(m->epoch, said->epoch, "lie %u, node %u: epoch", lie, i);
         cr_expect_eq(m->m.state, MEMBER_ALIVE, "lie %u, node %u", lie, i);
         cr_expect(m->m.incarnation >= said->incarnation && m->m.incarnation <= raised,
@@ -292,7 +292,8 @@ Test(attack, who_was_there_first_wins_its_name_back)
     swim_self_update(world.node[VICTIM].s, &right);
     tell_all(&right);
     for (unsigned i = 0; i < 8; i++)
-        cr_assert(i == HOSTILE || memcmp(view(i, VICTIM)->key, right.key, WIRE_KEY) == 0, "%u", i);
+        cr_assert(i == HOSTILE || memcmp(view(i, VICTIM)->card->key, right.key, WIRE_KEY) == 0,
+                  "%u", i);
     world_fini();
 }
 
@@ -321,7 +322,7 @@ Test(attack, a_lost_data_directory_needs_no_operator)
         cr_assert(world_agrees(), "%u members", counts[k]);
         cr_assert_leq(took, 3000);
         for (unsigned i = 0; i < counts[k]; i++)
-            cr_assert_eq(memcmp(view(i, 0)->key, world.node[0].key, WIRE_KEY), 0);
+            cr_assert_eq(memcmp(view(i, 0)->card->key, world.node[0].key, WIRE_KEY), 0);
         world_fini();
     }
 }
@@ -387,9 +388,9 @@ Test(attack, a_newcomer_can_explain_an_old_death)
     const struct swim_member *m = view(7, 6), *told = view(0, 6);
     cr_assert_eq(m->m.state, MEMBER_FAILED);
     cr_assert_geq(m->vote_count, SWIM_QUORUM);
-    cr_assert_neq(m->trace.suspected_ms, 0);
-    cr_assert_eq(m->trace.suspected_by, told->vote[0].num);
-    cr_assert_eq(m->trace.confirmed[0], told->vote[1].num);
+    cr_assert_neq(swim_trace_of(m)->suspected_ms, 0);
+    cr_assert_eq(swim_trace_of(m)->suspected_by, told->doubt->vote[0].num);
+    cr_assert_eq(swim_trace_of(m)->confirmed[0], told->doubt->vote[1].num);
     world_fini();
 }
 

@@ -353,7 +353,7 @@ Test(node, old_and_new_key_live_together)
 static bool meta_seen(void)
 {
     const struct gossip_member *m = gossip_find_id(nodes[2].g, "i-0");
-    return m != NULL && m->meta.api_port == 777;
+    return m != NULL && m->meta->api_port == 777;
 }
 
 Test(node, meta_travels)
@@ -362,7 +362,7 @@ Test(node, meta_travels)
     struct gossip_meta meta = {.zone = "z9", .version = "2", .api_port = 777, .lifecycle = 1};
     gossip_set_meta(nodes[0].g, &meta);
     cr_assert(run_until(meta_seen, 5000));
-    cr_assert_str_eq(gossip_find_id(nodes[2].g, "i-0")->meta.zone, "z9");
+    cr_assert_str_eq(gossip_find_id(nodes[2].g, "i-0")->meta->zone, "z9");
     finish(3);
 }
 

@@ -27,6 +27,8 @@ struct world;
 struct gossip_node {
     struct world *world;
     struct gossip_member member;
+    struct gossip_meta meta;
+    char id[AGENT_ID_MAX];
     gossip_recv_fn fn[CHANNEL_COUNT];
     void *arg[CHANNEL_COUNT];
     struct records *records;
@@ -303,8 +305,10 @@ static void add_node(struct world *w, bool announce)
 {
     struct gossip_node *n = &w->nodes[w->count++];
     *n = (struct gossip_node){.world = w, .member = {.state = MEMBER_ALIVE}};
-    snprintf(n->member.id, sizeof n->member.id, "node-%zu", w->count);
-    n->member.num = hash_str(n->member.id);
+    snprintf(n->id, sizeof n->id, "node-%zu", w->count);
+    n->member.id = n->id;
+    n->member.meta = &n->meta;
+    n->member.num = hash_str(n->id);
     struct records_options o = {.loop = &w->loop,
                                 .gossip = n,
                                 .seed = w->count,

@@ -447,3 +447,111 @@ Test(swim, the_same_seed_gives_the_same_run)
     }
     cr_assert_eq(sums[0], sums[1]);
 }
+
+/* SWIM 4.3: the random probes go round, so that within two rounds everybody has met everybody. */
+Test(swim, the_round_of_random_probes_meets_everybody)
+{
+    world_init(32, 61, 0);
+    world_run(2 * 32 * SWIM_RANDOM_PERIOD_MS);
+    for (unsigned i = 0; i < 32; i++)
+        for (unsigned k = 0; k < 32; k++)
+            cr_assert(i == k || view(i, k)->m.rtt_us != 0, "%u never probed %u", i, k);
+    world_fini();
+}
+
+/* ---- a table that is full ---- */
+
+static uint8_t small_key[WIRE_KEY];
+static struct swim *small(uint32_t room)
+{
+    struct swim *s = calloc(1, swim_memory(room));
+    struct swim_options o = {.members = room, .id = "self", .incarnation = 1, .epoch = 1};
+    o.addr.ss_family = AF_INET;
+    fake_trust(&o, small_key, 1);
+    swim_init(s, &o, 1000);
+    return s;
+}
+
+static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state state,
+                 uint64_t incarnation)
+{
+    struct wire_update u = {.has_body = true, .epoch = 1, .incarnation = incarnation};
+    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
+    struct wbuf w;
+    snprintf(u.id, sizeof u.id, "small-%u", i);
+    u.state = state;
+    u.num = hash_str(u.id);
+    u.addr.ss_family = AF_INET;
+    ((struct sockaddr_in *)(void *)&u.addr)->sin_port = (in_port_t)(i + 1);
+    memset(u.key, (int)i + 1, sizeof u.key);
+    fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
+    if (state == MEMBER_LEFT) {
+        u.vote_count = 1;
+        u.vote[0].num = u.num;
+        fake_sign(u.key, said, wire_statement(&u, u.num, said), u.vote[0].sig);
+    }
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    cr_assert(!w.bad);
+    (void)swim_recv(s, now_ms, 12345, 1, bytes, w.len, &world.out);
+    struct swim_change c;
+    while (swim_next_change(s, &c))
+        ;
+    world.out.count = world.out.checks = world.out.hellos = 0;
+}
+
+static enum gossip_state held(const struct swim *s, unsigned i)
+{
+    char id[16];
+    snprintf(id, sizeof id, "small-%u", i);
+    const struct swim_member *m = swim_find(s, hash_str(id));
+    return m == NULL ? 0 : m->m.state;
+}
+
+Test(swim, in_a_full_table_the_longest_dead_makes_room)
+{
+    struct swim *s = small(5);
+    for (unsigned i = 0; i < 4; i++)
+        meet(s, 1000 + i, i, MEMBER_ALIVE, 1);
+    meet(s, 1010, 4, MEMBER_ALIVE, 1);
+    cr_assert_eq(held(s, 4), 0, "all are alive: no room");
+    cr_assert_eq(s->refused_claims, 1);
+    meet(s, 1020, 2, MEMBER_LEFT, 1);
+    meet(s, 1030, 1, MEMBER_LEFT, 1);
+    meet(s, 1040, 5, MEMBER_ALIVE, 1);
+    cr_assert_eq(held(s, 2), 0, "it left first");
+    cr_assert_eq(held(s, 1), MEMBER_LEFT);
+    cr_assert_eq(held(s, 5), MEMBER_ALIVE);
+    /* Slots are used again and again, and the others are found all the time. */
+    for (unsigned i = 6; i < 200; i++) {
+        meet(s, 2000 + 10 * i, i - 1, MEMBER_LEFT, 1);
+        meet(s, 2001 + 10 * i, i, MEMBER_ALIVE, 1);
+        cr_assert_eq(held(s, i), MEMBER_ALIVE);
+        cr_assert_eq(held(s, 0), MEMBER_ALIVE);
+        cr_assert_eq(s->count, 5);
+        cr_assert_eq(s->live, 4);
+    }
+    cr_assert_eq(swim_self(s)->m.state, MEMBER_ALIVE);
+    free(s);
+}
+
+/* What a suspicion leaves is kept for an hour, not for ever. */
+Test(swim, evidence_goes_when_it_is_old)
+{
+    world_init(5, 67, 0);
+    world_run(3000);
+    struct wire_update doubt = {.state = MEMBER_SUSPECT, .num = num_of(3)};
+    doubt.incarnation = world.node[3].incarnation;
+    vote(&doubt, 1);
+    vote(&doubt, 2);
+    tell(0, 1, &doubt);
+    cr_assert_eq(view(0, 3)->m.state, MEMBER_SUSPECT);
+    world_run(3000);
+    cr_assert_eq(view(0, 3)->m.state, MEMBER_ALIVE);
+    cr_assert_neq(swim_trace_of(view(0, 3))->suspected_ms, 0);
+    world_run(SWIM_DOUBT_MS + 120000);
+    cr_assert_eq(swim_trace_of(view(0, 3))->suspected_ms, 0);
+    cr_assert_null(view(0, 3)->doubt);
+    world_fini();
+}

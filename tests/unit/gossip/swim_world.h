@@ -15,6 +15,7 @@
 #include "tests/unit/gossip/fake_trust.h"
 
 #define WORLD_MAX 128
+#define WORLD_MEMBERS 8192u /* that a core has room for */
 
 enum world_state { RUNNING, PAUSED, KILLED, VANISHED, ABSENT };
 
@@ -210,11 +211,14 @@ static void world_start(unsigned i)
     char id[16];
     snprintf(id, sizeof id, "i-%03u", i);
     free(n->s);
-    n->s = calloc(1, sizeof *n->s);
+    n->s = calloc(1, swim_memory(WORLD_MEMBERS));
     n->state = RUNNING;
     n->epoch += 1000;
-    struct swim_options o = {
-        .id = id, .incarnation = n->incarnation, .epoch = n->epoch, .seed = prng_next(&world.prng)};
+    struct swim_options o = {.members = WORLD_MEMBERS,
+                             .id = id,
+                             .incarnation = n->incarnation,
+                             .epoch = n->epoch,
+                             .seed = prng_next(&world.prng)};
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&o.addr;
     in->sin_family = AF_INET;
     in->sin_port = (in_port_t)(1000 + i);
@@ -268,7 +272,8 @@ static void world_deliver(struct world_packet *p)
     /* Does it share a key with the sender, as the shell would find out? */
     int from = world_index(p->from);
     const struct swim_member *m = swim_find(n->s, p->from);
-    bool known = m != NULL && from >= 0 && memcmp(m->key, world.node[from].key, WIRE_KEY) == 0;
+    bool known =
+        m != NULL && from >= 0 && memcmp(m->card->key, world.node[from].key, WIRE_KEY) == 0;
     if (p->intro || (p->stream && !known))
         swim_recv_stranger(n->s, world.now_ms, p->from, p->data, p->len, &world.out);
     else if (known)
