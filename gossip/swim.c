@@ -81,7 +81,7 @@ static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
     swim_worse(s, now_ms, 1 + late_ms / 2000);
     s->quiet_ms = now_ms + SWIM_QUIET_MS;
     swim_probe_reset(s);
-    swim_put_off(s, late_ms + SWIM_QUIET_MS);
+    swim_put_off(s, late_ms, s->quiet_ms);
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         if (s->ring[i].due_ms < now_ms)
             s->ring[i].due_ms = now_ms + (i + 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;

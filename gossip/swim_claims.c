@@ -52,7 +52,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
         err = swim_add_votes(s, now_ms, &scratch, &votes, u, &doubted);
     /* Votes that count no more (a voter lost its key since) may still be believed by who tells us.
      * Once a second, so that a liar cannot make us talk. */
-    if (err == ERR_AUTH && u->state == MEMBER_FAILED && u->incarnation == me->m.incarnation &&
+    if (err == ERR_AUTH && u->state != MEMBER_ALIVE && u->incarnation == me->m.incarnation &&
         now_ms >= s->unproven_ms) {
         s->unproven_ms = now_ms + SWIM_CHALLENGE_MS;
         doubted = true;
@@ -63,7 +63,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     if (u->state == MEMBER_SUSPECT && (scratch.vote_count > 1 || s->live <= 2))
         swim_worse(s, now_ms, 1);
     swim_raise(s, now_ms, u->incarnation + 1);
-    return 0;
+    return err;
 }
 
 /* ---- what a member says of itself ---- */
@@ -450,8 +450,9 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
         swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
         swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
     } else if (m->m.state == MEMBER_DEGRADED) {
-        /* Its observers say so first; then there are votes for everybody. */
-        if (is_mine(s, m)) {
+        /* Its observers say so first; then there are votes for everybody. But they may know a later
+         * life of it, with another key, and say nothing more of this one: then our own look. */
+        if (is_mine(s, m) || own_vote(s, m->doubt->vote, m->vote_count)) {
             clear_suspicion(m);
             swim_vote(s, m, MEMBER_SUSPECT, &m->doubt->vote[0]);
             m->vote_count = 1;

@@ -80,6 +80,7 @@ void swim_set_card(struct swim *s, struct swim_member *m, const struct swim_card
 /* A live member other than us and avoid; NULL if none was found. */
 const struct swim_member *swim_random_live(struct swim *s, const struct swim_member *avoid);
 void swim_find_rings(struct swim *s);
+uint64_t swim_ring_place(uint64_t num, unsigned ring);
 /* The live members that observe a target, one a ring; SWIM_NONE: none. Goes through all. */
 void swim_observers(const struct swim *s, uint32_t target, uint32_t ret[SWIM_RINGS]);
 
@@ -94,8 +95,8 @@ void swim_doubt_age(struct swim *s, uint64_t now_ms);
 void swim_set_due(struct swim *s, struct swim_member *m, uint64_t due_ms);
 /* Follows m's state: whom to watch, who has failed. */
 void swim_doubt_state(struct swim *s, struct swim_member *m, enum gossip_state before);
-/* All suspicions end later by as much. */
-void swim_put_off(struct swim *s, uint64_t by_ms);
+/* All suspicions end later by as much, and not before least_ms. */
+void swim_put_off(struct swim *s, uint64_t by_ms, uint64_t least_ms);
 
 /* swim_trust.c: what counts as whose word. */
 /* Signs what we say of ourselves now. */

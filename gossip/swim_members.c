@@ -149,7 +149,7 @@ bool swim_next_change(struct swim *s, struct swim_change *ret)
 
 /* Each ring orders the members by another hash, so the union of the rings is an expander with
  * high probability (Law and Siu 2003, used by Rapid). Everyone computes the same rings. */
-static uint64_t ring_place(uint64_t num, unsigned ring)
+uint64_t swim_ring_place(uint64_t num, unsigned ring)
 {
     static const uint64_t salt[SWIM_RINGS] = {0x6a09e667f3bcc908u, 0xbb67ae8584caa73bu,
                                               0x3c6ef372fe94f82bu};
@@ -158,7 +158,7 @@ static uint64_t ring_place(uint64_t num, unsigned ring)
 
 static uint64_t ring_distance(const struct swim *s, uint32_t from, uint32_t to, unsigned ring)
 {
-    return ring_place(s->slot[to].m.num, ring) - ring_place(s->slot[from].m.num, ring);
+    return swim_ring_place(s->slot[to].m.num, ring) - swim_ring_place(s->slot[from].m.num, ring);
 }
 
 /* A member that became live: does it stand between us and whom we observe? */

@@ -192,8 +192,10 @@ static void check_rest(struct swarm *s)
         violation(s, "%.0f packets a second at rest, by %u members", packets, up);
     for (unsigned tries = 0; tries < 20 && !agree(s); tries++)
         world_run(w, w->net.now_us + S_US / 2);
-    if (!agree(s))
-        violation(s, "%u members hold something that is not so, or lists differ", world_wrong(w));
+    if (agree(s))
+        return;
+    violation(s, "%u members hold something that is not so, or lists differ", world_wrong(w));
+    world_tell_wrong(w);
 }
 
 /* ---- faults ---- */

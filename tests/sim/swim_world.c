@@ -475,8 +475,35 @@ static void become(struct swim *s, struct world_node *n, uint64_t seed, uint64_t
     m->m.self = true;
     s->self = m->slot;
     prng_seed(&s->prng, seed);
-    s->rings_stale = true;
     swim_begin(s, now_ms);
+}
+
+struct ring_place {
+    uint64_t place;
+    uint32_t node;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    uint64_t x = ((const struct ring_place *)a)->place, y = ((const struct ring_place *)b)->place;
+    return x < y ? -1 : x > y;
+}
+
+/* Whom each observes: what every core would find out by going through all others. */
+static void form_rings(struct world *w)
+{
+    struct ring_place *r = grab(w->nodes, sizeof *r);
+    for (unsigned ring = 0; ring < SWIM_RINGS && w->nodes > 1; ring++) {
+        for (uint32_t i = 0; i < w->nodes; i++)
+            r[i] = (struct ring_place){swim_ring_place(w->node[i].num, ring), i};
+        qsort(r, w->nodes, sizeof *r, by_place);
+        for (uint32_t i = 0; i < w->nodes; i++) {
+            struct swim *s = w->node[r[i].node].s;
+            uint64_t next = w->node[r[(i + 1) % w->nodes].node].num;
+            s->ring[ring].slot = swim_find(s, next)->slot;
+        }
+    }
+    free(r);
 }
 
 void world_form(struct world *w)
@@ -488,8 +515,10 @@ void world_form(struct world *w)
         n->s = share_copy(w->image);
         come_up(w, i);
         become(n->s, n, prng_next(&w->prng), world_ms(w));
-        arm(w, i);
     }
+    form_rings(w);
+    for (uint32_t i = 0; i < w->nodes; i++)
+        arm(w, i);
 }
 
 /* ---- judging ---- */
@@ -520,6 +549,26 @@ uint32_t world_wrong(const struct world *w)
         wrong += alive != up || held != nums;
     }
     return wrong;
+}
+
+void world_tell_wrong(struct world *w)
+{
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        const struct swim *s = w->node[i].s;
+        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
+            continue;
+        world_tell(w, "%u: digest %08x", i, swim_digest(s));
+        for (uint32_t k = 0; k < w->nodes; k++) {
+            const struct swim_member *m = swim_find(s, w->node[k].num);
+            bool up = w->node[k].life == LIFE_UP && !w->node[k].leaving;
+            uint64_t own = up ? swim_self(w->node[k].s)->m.incarnation : 0;
+            if (m == NULL ? up
+                          : up != (m->m.state == MEMBER_ALIVE) || (up && own != m->m.incarnation))
+                world_tell(
+                    w, "%u holds %u in state %d at incarnation %" PRIu64 ", it is at %" PRIu64, i,
+                    k, m == NULL ? 0 : (int)m->m.state, m == NULL ? 0 : m->m.incarnation, own);
+        }
+    }
 }
 
 bool world_agrees(const struct world *w)

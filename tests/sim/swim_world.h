@@ -90,6 +90,7 @@ void world_run(struct world *w, uint64_t until_us);
 /* Does each node that is up hold exactly those to be alive? Returns how many do not. */
 uint32_t world_wrong(const struct world *w);
 bool world_agrees(const struct world *w);
+void world_tell_wrong(struct world *w); /* who is wrong about whom, if a story is told */
 void world_tell(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

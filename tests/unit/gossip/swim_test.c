@@ -555,3 +555,74 @@ Test(swim, evidence_goes_when_it_is_old)
     cr_assert_null(view(0, 3)->doubt);
     world_fini();
 }
+
+/* The voter has another key since, as after a lost data directory: nobody can check the vote any
+ * more, but who holds it believes it. */
+Test(swim, votes_of_a_key_that_is_gone_are_answered)
+{
+    static const enum gossip_state states[] = {MEMBER_DEGRADED, MEMBER_SUSPECT, MEMBER_FAILED};
+    world_init(5, 71, 0);
+    for (unsigned k = 0; k < 3; k++) {
+        world_run(3000);
+        struct wire_update u = {.state = states[k], .num = num_of(3)};
+        u.incarnation = world.node[3].incarnation;
+        vote(&u, 1);
+        u.vote[0].sig[5] ^= 1;
+        (void)tell(3, 2, &u);
+        cr_assert_eq(world.node[3].incarnation, u.incarnation + 1, "state %d", (int)states[k]);
+    }
+    world_fini();
+}
+
+/* Lost time is returned to suspicions, once: a member that has little CPU for a minute does not
+ * hold the dead for minutes more. */
+Test(swim, who_was_starved_finds_the_dead_soon_after)
+{
+    world_init(2, 73, 0);
+    world_run(3000);
+    world.node[1].state = VANISHED;
+    while (view(0, 1)->m.state != MEMBER_SUSPECT)
+        world_run(1);
+    for (unsigned i = 0; i < 60; i++) {
+        world.node[0].state = PAUSED;
+        world_run(1000);
+        world.node[0].state = RUNNING;
+        world_run(2);
+    }
+    world_run(40000);
+    cr_assert_eq(view(0, 1)->m.state, MEMBER_FAILED);
+    world_fini();
+}
+
+/* It is degraded in a life that nobody else speaks of: the others saw it start with another key,
+ * and die. Its observers say nothing of the first life any more, and the second is not believed
+ * while the first counts as alive. */
+Test(swim, an_earlier_life_does_not_stay_degraded)
+{
+    unsigned v = 3;
+    world_init(12, 79, 0);
+    world_run(5000);
+    for (bool observes = true; observes; v += observes) {
+        observes = v == 4;
+        for (unsigned ring = 0; ring < SWIM_RINGS; ring++)
+            observes = observes || swim_observed(world.node[v].s, ring)->m.num == num_of(4);
+    }
+    struct wire_update stalled = {.state = MEMBER_DEGRADED, .num = num_of(4)};
+    stalled.incarnation = world.node[4].incarnation;
+    vote(&stalled, 1);
+    vote(&stalled, 2);
+    world.node[v].side = 1;
+    world.node[4].key_number += 1000;
+    world.node[4].incarnation = 1700000000;
+    world_start(4);
+    world_join(4, 1, true);
+    world_run(300);
+    world.node[4].state = VANISHED;
+    world.node[v].side = 0;
+    tell(v, 1, &stalled);
+    cr_assert_eq(view(v, 4)->m.state, MEMBER_DEGRADED);
+    world_run(60000);
+    cr_expect_eq(view(v, 4)->m.state, MEMBER_FAILED);
+    cr_expect_eq(view(v, 4)->m.incarnation, 1700000000);
+    world_fini();
+}
