@@ -5,7 +5,7 @@
 
 #include "agent/base/ensure.h"
 
-enum condition { FIT, SILENT, UNFIT, DEAD, GONE };
+enum condition { FIT, SILENT, UNFIT, DEAD, LEFT, GONE };
 
 static const struct voters_agent *find(const struct voters_input *in, uint64_t num)
 {
@@ -15,7 +15,8 @@ static const struct voters_agent *find(const struct voters_input *in, uint64_t n
     return NULL;
 }
 
-/* SILENT may still come back; DEAD is to be replaced; GONE will not come back as this server. */
+/* SILENT may still come back; DEAD is to be replaced; LEFT said goodbye, which a restart does as
+ * well; GONE will not come back as this server. */
 static enum condition condition(const struct voters_input *in, uint32_t i)
 {
     const struct raft_server *s = &in->config->server[i];
@@ -25,8 +26,10 @@ static enum condition condition(const struct voters_input *in, uint32_t i)
         return a != NULL && (a->leaving || !a->candidate) ? UNFIT : FIT;
     if (a == NULL)
         return silent_ms >= VOTERS_DEAD_MS ? DEAD : SILENT;
-    if (a->left || (a->disk != 0 && a->disk != s->disk))
+    if (a->disk != 0 && a->disk != s->disk)
         return GONE;
+    if (a->left)
+        return LEFT;
     if (!a->alive)
         return a->steady_ms >= VOTERS_DEAD_MS && silent_ms >= VOTERS_DEAD_MS ? DEAD : SILENT;
     if (a->leaving || !a->candidate)
@@ -174,7 +177,7 @@ static bool decide_losses(const struct voters_input *in, struct voters_action *r
             return true;
         }
         if (s->voter && c == GONE && is_safe(in, (int)i, -1)) {
-            act(ret, RAFT_REMOVE, s, "this voter left, or lost its log");
+            act(ret, RAFT_REMOVE, s, "this voter lost its log");
             return true;
         }
     }
@@ -193,10 +196,11 @@ static bool decide_losses(const struct voters_input *in, struct voters_action *r
 /* Voters that cannot stay. Each agent that may replace them is counted in `fresh`.
  *
  * To take out a voter that failed gains nothing while the others are even in number: 2 of 2 and 2
- * of 3 are both two, but the third may come back. While they are odd it costs a vote in every
- * majority: 3 of 5 live ones bear no further loss, 3 of 3 do. What goes with a notice still votes
- * until then, so it stays for its replacement, if there is one. Down to a single voter leads only
- * a notice or a goodbye, never a failure: what is acknowledged is on two disks. */
+ * of 3 are both two, but the third may come back, and with its log. While they are odd it costs a
+ * vote in every majority: 3 of 5 live ones bear no further loss, 3 of 3 do. One that said goodbye
+ * is given the time of a restart. What goes with a notice still votes until then, so it stays for
+ * its replacement, if there is one. Down to a single voter leads only a notice or a goodbye, never
+ * a failure: what is acknowledged is on two disks. */
 static int expendable(const struct voters_input *in, uint32_t voters, uint32_t fit, bool replaced)
 {
     int best = -1;
@@ -208,7 +212,8 @@ static int expendable(const struct voters_input *in, uint32_t voters, uint32_t f
             continue;
         bool costs = voters > (fit | 1);
         bool may_not_vote = a != NULL && !a->candidate;
-        if (may_not_vote || (costs && c == UNFIT && replaced))
+        bool went = c == LEFT && (costs || a->steady_ms >= VOTERS_DEAD_MS);
+        if (may_not_vote || went || (costs && c == UNFIT && replaced))
             best = best < 0 ? (int)i : best;
         else if (costs && c == DEAD && voters > 2)
             return (int)i;
@@ -230,7 +235,7 @@ static void decide_size(const struct voters_input *in, uint32_t target, uint32_t
         }
         voters++;
         fit += c == FIT || c == SILENT;
-        hurry = hurry || c == UNFIT; /* a notice: no time to wait for stability */
+        hurry = hurry || c == UNFIT || c == LEFT; /* no time to wait for stability */
     }
     hurry = hurry || voters % 2 == 0; /* one more makes no majority larger */
     int worst = worst_voter(in, &worst_worth);
@@ -242,7 +247,7 @@ static void decide_size(const struct voters_input *in, uint32_t target, uint32_t
     int out = expendable(in, voters, fit, fit >= target || fresh == 0);
     if (out >= 0) {
         act(ret, RAFT_REMOVE, &in->config->server[out],
-            "this voter failed, is to go or may not vote");
+            "this voter failed, left, is to go or may not vote");
         return;
     }
     if (fit > target && worst >= 0 && is_safe(in, worst, -1)) {

@@ -37,6 +37,8 @@ KILLERS = {
     "reconcile": ("unit_intake_reconcile_test", []),
     "intent": ("unit_intent_intent_test", []),
     "daemons": ("unit_daemons_daemons_test", []),
+    "attack": ("unit_gossip_attack_test", []),
+    "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),
     "agents_sim": ("agents_sim", ["--seeds", "2000", "--seconds", "40"]),
 }
 

@@ -233,6 +233,16 @@ void node_pause(struct node *n, uint64_t for_us)
     n->paused_until_us = world.now_us + for_us;
 }
 
+void node_lose(struct node *n)
+{
+    if (n->up)
+        died(n, true);
+    disk_wipe(n->disk);
+    n->keys++;
+    world.losses++;
+    world_say(n, "dies and loses its disk");
+}
+
 void node_gone(struct node *n)
 {
     world_say(n, "is terminated");

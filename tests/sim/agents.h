@@ -26,6 +26,7 @@ struct node {
     bool up;                /* its process */
     bool stopping, stopped; /* asked to end; its agent_stop is done */
     bool notice;            /* spot interruption, as instance metadata tells */
+    uint8_t keys;           /* of its own, before this one: each lost with its disk */
     uint64_t life;          /* of the process: what belongs to an earlier one is dropped */
     double rate;            /* of its clocks */
     uint64_t mono_us, since_us;
@@ -65,7 +66,7 @@ struct world {
         last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
     bool trace, calm, failed;
     char why[300], key_file[64];
-    uint64_t crashes, restarts, pauses, commands, acknowledged, doubles;
+    uint64_t crashes, restarts, pauses, losses, commands, acknowledged, doubles;
 };
 extern struct world world;
 
@@ -82,6 +83,7 @@ void node_start(struct node *n);
 void node_kill(struct node *n, bool power);
 void node_stop(struct node *n); /* SIGTERM */
 void node_pause(struct node *n, uint64_t for_us);
+void node_lose(struct node *n); /* it dies, and its data directory is empty from now on */
 void node_gone(struct node *n); /* the machine is terminated */
 uint64_t node_mono_us(const struct node *n);
 /* Runs on the node at that time, unless that life of it has ended; later if it is paused. */
@@ -97,15 +99,22 @@ void loop_node_died(struct node *n, bool power);
 struct disk *disk_new(struct node *n);
 void disk_died(struct disk *d, bool power); /* before the next store_open */
 void disk_lose(struct disk *d, bool log, bool state);
+void disk_wipe(struct disk *d); /* nothing was ever there */
 void disk_full(struct disk *d, bool full);
-
+uint64_t disk_number(const struct disk *d); /* raft's name of its log; 0: it has none */
 struct store *disk_reader(struct disk *d); /* for store_read_begin and store_log_*: what is there */
 
 /* host.c */
 void host_init(void);
 int64_t host_unix_ms(void); /* the world's */
 
+/* quorum.c */
+struct raft_uv;
+/* Would what the leader leads still have its quorum, if this one lost its disk too? */
+bool quorum_bears_loss(const struct raft_uv *leader, const struct node *n);
+
 /* agents_check.c */
+bool node_leads(struct node *n); /* and may act */
 struct cloud_resource;
 void check_step(void); /* after every event */
 void check_entry(const struct node *n, uint64_t index, uint64_t term, uint64_t sum); /* is stored */

@@ -56,7 +56,7 @@ void check_applied(const struct node *n, uint64_t index, uint64_t term)
 /* ---- after every event
  * ---------------------------------------------------------------------------- */
 
-static bool may_act(struct node *n)
+bool node_leads(struct node *n)
 {
     if (!n->exists || !n->up || n->agent == NULL || n->agent->raft == NULL)
         return false;
@@ -78,7 +78,7 @@ void check_step(void)
             world_fail("two leaders in term %lu: %s and %s", term,
                        world.nodes[seen.leader_of[term] - 1].id, n->id);
         seen.leader_of[term] = i + 1;
-        if (!may_act(n))
+        if (!node_leads(n))
             continue;
         if (holder != NULL)
             world_fail("%s and %s both hold the lease", holder->id, n->id);

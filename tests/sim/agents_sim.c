@@ -6,6 +6,8 @@
  *   agents_sim --seeds 2000 [--first 1] [--seconds 50] [--jobs 2]   many; each in a process
  *   agents_sim --seeds 20 --twice                                   is a seed always the same?
  *   agents_sim --seed 42 --trace                                    one, told as a story
+ *   agents_sim --succession --seeds 100 | --seed 42 --trace         three agents, leader after
+ * leader
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,7 @@
 #define PEACE_US 20000000u
 
 struct storm { /* per 1,000 and step */
-    uint32_t kill, power, stop, pause, cut, one_way, join, leave, full, wall, wipe, connect;
+    uint32_t kill, power, stop, pause, cut, one_way, join, leave, full, wall, lose, connect;
     uint64_t heal_at_us, full_until_us;
     struct node *full_node;
     uint64_t until_us;
@@ -70,6 +72,7 @@ static void draw_profile(void)
     storm.full = sometimes(10);
     storm.wall = sometimes(10);
     storm.connect = sometimes(20);
+    storm.lose = sometimes(15);
     storm.target = 3 + (uint32_t)draw(3);
     storm.until_us = 5000000 + draw(12000000);
 }
@@ -113,6 +116,14 @@ static bool is_spared(const struct node *n)
     return !votes;
 }
 
+static struct node *leader(void)
+{
+    for (uint32_t i = 0; i < world.node_count; i++)
+        if (node_leads(&world.nodes[i]))
+            return &world.nodes[i];
+    return NULL;
+}
+
 static void go(void *arg)
 {
     struct node *n = arg;
@@ -144,6 +155,9 @@ static void hit_nodes(void)
         world_say(n, "has a spot interruption notice");
         queue_add(&world.queue, world.now_us + 6000000 + draw(4000000), go, n);
     }
+    if (chance(storm.lose) && !n->stopping && leader() != NULL &&
+        quorum_bears_loss(leader()->agent->raft, n))
+        node_lose(n);
     if (chance(storm.connect))
         cloud_connect(n, draw(2) == 0);
     if (storm.full_node == NULL && chance(storm.full)) {
@@ -247,8 +261,75 @@ static void tell_state(void)
     }
 }
 
+static int tell_end(bool trace, bool print)
+{
+    if (trace)
+        tell_state();
+    if (print || world.failed)
+        printf("seed %lu: %s%s; %.1f s, %lu events, %u nodes, %lu crashes, %lu lost disks, %lu "
+               "pauses, %lu commands, %lu acknowledged, %lu starts (%lu double), %lu stops; hash "
+               "%016lx\n",
+               world.seed, world.failed ? "FAILED: " : "ok", world.failed ? world.why : "",
+               (double)world.now_us / 1e6, world.events, world.node_count, world.crashes,
+               world.losses, world.pauses, world.commands, world.acknowledged, cloud.starts,
+               world.doubles, cloud.stops, world.hash);
+    return world.failed;
+}
+
+/* True once there is another leader than `not`. */
+static bool wait_for_leader(const struct node * not, uint64_t us)
+{
+    uint64_t until_us = world.now_us + us;
+    while (!world.failed && (leader() == NULL || leader() == not ) && world.now_us < until_us)
+        world_run(world.now_us + 20000);
+    return !world.failed && leader() != NULL && leader() != not ;
+}
+
+static void stop_and_wait(struct node *n)
+{
+    node_stop(n);
+    while (!world.failed && !n->stopped)
+        world_run(world.now_us + 20000);
+    n->up = false;
+    n->loop = NULL;
+}
+
+/* Three agents, all that there are. Each leader is killed or stopped some seconds after it was
+ * elected, when the one before it has just come back: two of three are always there, so there is
+ * always a leader, some three election time-outs after the death of the last. */
+static int run_succession(uint64_t seed, bool trace, bool print)
+{
+    world_init(seed, trace);
+    world.network.profile = (struct network_profile){.delay_us_min = 200, .delay_us_max = 3000};
+    world.profile = (struct profile){.disk_us = 2000, .aws_us = 20000, .event_us = 200000};
+    for (uint32_t i = 0; i < 3; i++)
+        node_start(node_add());
+    if (!wait_for_leader(NULL, 20000000))
+        world_fail("no first leader");
+    world_run(world.now_us + 3000000);
+    for (uint32_t round = 0; round < 8 && !world.failed; round++) {
+        struct node *dead = leader();
+        if (dead == NULL)
+            world_fail("round %u: nobody leads", round);
+        if (world.failed)
+            break;
+        uint64_t down_us = 500000 + draw(4000000), since_us = world.now_us;
+        if (draw(3) == 0)
+            stop_and_wait(dead);
+        else
+            node_kill(dead, false);
+        if (!wait_for_leader(dead, 2500000))
+            world_fail("round %u: no leader 2.5 s after %s died", round, dead->id);
+        if (world.now_us < since_us + down_us)
+            world_run(since_us + down_us);
+        node_start(dead);
+        world_run(world.now_us + 1500000 + draw(1500000));
+    }
+    return tell_end(trace, print);
+}
+
 /* Returns 0, or 1 with the story's end on standard output. */
-static int run_seed(uint64_t seed, bool trace, bool print)
+static int run_storm(uint64_t seed, bool trace, bool print)
 {
     world_init(seed, trace);
     draw_profile();
@@ -267,21 +348,13 @@ static int run_seed(uint64_t seed, bool trace, bool print)
     }
     if (!world.failed && !done)
         world.failed = true;
-    if (trace)
-        tell_state();
-    if (print || world.failed)
-        printf(
-            "seed %lu: %s%s; %.1f s, %lu events, %u nodes, %lu crashes, %lu pauses, %lu commands, "
-            "%lu acknowledged, %lu starts (%lu double), %lu stops; hash %016lx\n",
-            seed, world.failed ? "FAILED: " : "ok", world.failed ? world.why : "",
-            (double)world.now_us / 1e6, world.events, world.node_count, world.crashes, world.pauses,
-            world.commands, world.acknowledged, cloud.starts, world.doubles, cloud.stops,
-            world.hash);
-    return world.failed;
+    return tell_end(trace, print);
 }
 
 /* ---- many
  * ---------------------------------------------------------------------------------------- */
+
+static int (*run)(uint64_t seed, bool trace, bool print) = run_storm;
 
 static uint64_t real_ms(void)
 {
@@ -298,7 +371,7 @@ static pid_t fork_seed(uint64_t seed, int fd)
     pid_t pid = fork();
     if (pid != 0)
         return pid;
-    int rc = run_seed(seed, false, false);
+    int rc = run(seed, false, false);
     fflush(stdout);
     if (fd >= 0 && write(fd, &world.hash, sizeof world.hash) != (ssize_t)sizeof world.hash)
         rc = 1;
@@ -372,6 +445,8 @@ int main(int argc, char **argv)
             trace = true;
         else if (strcmp(argv[i], "--twice") == 0)
             twice = true;
+        else if (strcmp(argv[i], "--succession") == 0)
+            run = run_succession;
         else if (value && strcmp(argv[i], "--seed") == 0)
             seed = strtoul(argv[++i], NULL, 10);
         else if (value && strcmp(argv[i], "--seeds") == 0)
@@ -384,7 +459,7 @@ int main(int argc, char **argv)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
     }
     make_key_file();
-    int rc = seed != 0 ? run_seed(seed, trace, true)
+    int rc = seed != 0 ? run(seed, trace, true)
              : twice   ? run_twice(first, seeds)
                        : run_many(first, seeds, seconds, jobs);
     unlink(world.key_file);

@@ -386,6 +386,22 @@ void disk_lose(struct disk *d, bool log, bool state)
     d->log_lost = true;
 }
 
+void disk_wipe(struct disk *d)
+{
+    disk_lose(d, true, true);
+    d->log_lost = d->state_lost = false;
+}
+
+uint64_t disk_number(const struct disk *d)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < d->fact_count; i++) {
+        if (strcmp(d->facts[i].name, "raft.disk") == 0 && d->facts[i].len == sizeof number)
+            memcpy(&number, d->facts[i].data, sizeof number);
+    }
+    return number;
+}
+
 void disk_died(struct disk *d, bool power)
 {
     struct store *s = d->store;

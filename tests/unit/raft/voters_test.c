@@ -6,9 +6,9 @@
 #include "gossip/voters.h"
 
 /* One agent per letter group: "a" alive on-demand, "s" alive spot, "f" failed, "l" left,
- * "k" failed a moment ago, "g" is to go (a notice), "m" role member, "n" alive but new, "w" another
- * disk. Its zone is a digit. Its place in raft: V voter, U voter that is behind, L learner, B
- * learner that is behind,
+ * "k" failed and "q" left a moment ago, "g" is to go (a notice), "m" role member, "n" alive but
+ * new, "w" another disk. Its zone is a digit. Its place in raft: V voter, U voter that is behind, L
+ * learner, B learner that is behind,
  * - none. */
 struct row {
     const char *agents; /* "aV1 aV2 fV3 aL1" */
@@ -27,10 +27,20 @@ static const struct row rows[] = {
     {"aV1 aV2 aV3", "nothing"},
     {"aV1 aV2 aV3 a-1", "add 4"},
     {"aV1 aV2 aV3 aL1 aL2 a-3", "nothing"},
-    /* gone: at once, if a majority of the rest lives */
+    /* left for good, or without its log: if a majority of the rest lives */
     {"aV1 lV2", "remove 2"},
     {"aV1 aV2 lV3", "remove 3"},
     {"aV1 aV2 wV3 aL3", "remove 3"},
+    {"aV1 aV2 wV3", "remove 3"},
+    /* left a moment ago: perhaps a restart */
+    {"aV1 aV2 qV3", "nothing"},
+    {"aV1 aV2 qV3 nL3", "promote 4"},
+    {"aV1 aV2 qV3 aV3", "remove 3"},
+    {"aV1 qV2", "remove 2"},
+    {"aV1 qV2 qV3", "nothing"},
+    {"aV1 gV2 qV3", "remove 3"},
+    {"aV1 aV2 aV3 qV1 qV2", "remove 4"},
+    {"aV1 aV2 aV3 qL1", "remove 4"},
     {"aV1 fV2 lV3", "nothing"},
     /* failed: replaced when there is another, else it may come back */
     {"aV1 aV2 fV3", "nothing"},
@@ -96,7 +106,8 @@ static void decide(const char *text, char *out, size_t cap)
         struct voters_agent *a = &agents[in.agent_count++];
         snprintf(ids[i], sizeof(ids[i]), "i-%02u", (unsigned)(i + 1) % 100);
         zones[i][0] = text[2];
-        bool dead = kind == 'f' || kind == 'l' || kind == 'k', new = kind == 'n' || kind == 'k';
+        bool now = kind == 'n' || kind == 'k' || kind == 'q', left = kind == 'l' || kind == 'q';
+        bool dead = kind == 'f' || kind == 'k' || left;
         *a = (struct voters_agent){.num = i + 1,
                                    .disk = kind == 'w' ? 99 : i + 11,
                                    .id = ids[i],
@@ -104,9 +115,9 @@ static void decide(const char *text, char *out, size_t cap)
                                    .lifecycle = kind == 's',
                                    .candidate = kind != 'm',
                                    .alive = !dead,
-                                   .left = kind == 'l',
+                                   .left = left,
                                    .leaving = kind == 'g',
-                                   .steady_ms = new ? 500 : 20000};
+                                   .steady_ms = now ? 500 : 20000};
         in.alive_count += !dead;
         if (place == '-')
             continue;
