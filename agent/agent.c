@@ -347,6 +347,7 @@ static int start_aws(struct agent *a, struct errmsg *e)
         .ecs_endpoint = or_null(c->ecs_endpoint),
         .sqs_endpoint = or_null(c->sqs_endpoint),
         .sts_endpoint = or_null(c->sts_endpoint),
+        .ec2_endpoint = or_null(c->ec2_endpoint),
         .imds_endpoint = or_null(c->imds_endpoint),
         .seed = random_u64(),
     };

@@ -127,6 +127,8 @@ struct agent {
     unsigned marks_open, marks_due; /* stop.c: last writes not confirmed, not posted yet */
     unsigned handles_open;
     char fatal[256]; /* why the cluster part could not start */
+    uint64_t proof_due_ms;
+    char no_proof[400]; /* why raft.auto_recover would not work; "": it would */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -164,8 +166,9 @@ void flow_on_census(void *arg, unsigned agents);
 bool flow_own_instance(struct agent *a);
 void flow_on_notice(void *arg, const char *text);
 
-/* gone.c: asks ECS, answers with raft_uv_gone. */
+/* gone_uv.c: asks ECS and EC2, answers with raft_uv_gone. */
 int gone_ask(void *arg, const char *id);
+void gone_tick(struct agent *a); /* could it be asked? */
 
 /* offers.c: applied intent -> rows. */
 void offers_put(struct agent *a, const struct store_log_intent *rows, size_t count);

@@ -1,59 +1,40 @@
-/* SPDX-License-Identifier: Apache-2.0
- * Is another agent's instance gone for good? ECS's word, for the automatic recovery of a lost
- * quorum: a container instance that ECS lists in no state (not ACTIVE, not DRAINING) can run
- * nothing any more. Silence, an error or a list without ourselves proves nothing. */
-#include <stdio.h>
-#include <stdlib.h>
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/gone.h"
+
 #include <string.h>
 
-#include "agent/agent_int.h"
-#include "agent/base/log.h"
-
-struct question {
-    struct agent *agent;
-    char id[AGENT_ID_MAX];
-};
-
-static bool only_ourselves(const struct agent *a, const struct aws_result *r)
+bool gone_by_ecs(const json_t *body, const char *own_arn)
 {
-    const json_t *arns = r->err == 0 ? json_arr(r->body, "containerInstanceArns") : NULL;
+    const json_t *arns = json_arr(body, "containerInstanceArns");
     const char *arn = json_string_value(json_array_get(arns, 0));
-    return json_array_size(arns) == 1 && arn != NULL && a->identity.instance_arn[0] != '\0' &&
-           strcmp(arn, a->identity.instance_arn) == 0;
+    return json_array_size(arns) == 1 && arn != NULL && own_arn[0] != '\0' &&
+           strcmp(arn, own_arn) == 0;
 }
 
-static void on_listed(void *arg, const struct aws_result *r)
+/* NULL: not listed; "?": listed, but not what it is. */
+static const char *state_of(const json_t *body, const char *id)
 {
-    struct question *q = arg;
-    struct agent *a = q->agent;
-    bool gone = only_ourselves(a, r);
-    LOG(LOG_WARN, "voter_gone", "the quorum is lost; ECS was asked whether this voter is gone",
-        LS("member", q->id),
-        LS("answer", r->err < 0 ? err_text(r->err)
-                     : gone     ? "gone"
-                                : "there"));
-    if (a->raft != NULL)
-        raft_uv_gone(a->raft, q->id, gone);
-    free(q);
+    size_t i;
+    const json_t *one;
+    json_array_foreach(json_arr(body, "instances"), i, one)
+    {
+        if (strcmp(json_str_or(one, "instanceId", ""), id) == 0)
+            return json_str_or(json_array_get(json_arr(one, "instanceState"), 0), "name", "?");
+    }
+    return NULL;
 }
 
-int gone_ask(void *arg, const char *id)
+bool gone_by_ec2(const json_t *body, const char *own_id, const char *id, const char **ret_word)
 {
-    struct agent *a = arg;
-    char filter[2 * AGENT_ID_MAX + 40];
-    struct aws_call_options options = {.priority = AWS_REPAIR};
-    if (a->aws == NULL || strncmp(id, "i-", 2) != 0)
-        return ERR_BADPARAM; /* nobody but EC2 can say so */
-    struct question *q = calloc(1, sizeof *q);
-    if (q == NULL)
-        return ERR_NOMEM;
-    q->agent = a;
-    snprintf(q->id, sizeof q->id, "%s", id);
-    snprintf(filter, sizeof filter, "ec2InstanceId in [%s, %s]", id, a->identity.id);
-    json_t *params = json_pack("{s:s, s:s}", "cluster", a->identity.cluster, "filter", filter);
-    if (params != NULL && aws_list(a->aws, AWS_ECS, "ListContainerInstances",
-                                   "containerInstanceArns", params, &options, on_listed, q) != NULL)
-        return 0;
-    free(q);
-    return ERR_NOMEM;
+    const char *own = state_of(body, own_id), *other = state_of(body, id);
+    *ret_word = other == NULL ? "not there" : other;
+    if (own == NULL || strcmp(own, "terminated") == 0) {
+        *ret_word = "an answer without this agent's own instance";
+        return false;
+    }
+    if (json_str_or(body, "nextToken", "")[0] != '\0') {
+        *ret_word = "only a part of its answer";
+        return false;
+    }
+    return other == NULL || strcmp(other, "terminated") == 0;
 }

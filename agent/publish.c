@@ -43,6 +43,8 @@ void publish_trouble(struct agent *a, char *out, size_t size)
     if (why[0] == '\0' && a->join != NULL && a->gossip != NULL &&
         gossip_alive_count(a->gossip) <= 1)
         why = join_trouble(a->join);
+    if (why[0] == '\0')
+        why = a->no_proof;
     snprintf(out, size, "%s", why);
 }
 

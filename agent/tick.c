@@ -40,6 +40,7 @@ static void on_tick(uv_timer_t *timer)
         a->figures_due_ms = now + LOOK_MS;
         admission_tick(a);
         figures_tick(a);
+        gone_tick(a);
     }
     propagate_tick(a->propagate);
     arm(a);

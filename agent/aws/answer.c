@@ -28,7 +28,7 @@ int answer_err(int status, const char *code)
         "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredToken",
         "SignatureDoesNotMatch",       "InvalidSignature",     "IncompleteSignature",
         "MissingAuthenticationToken",  "RequestExpired",       "RequestTimeTooSkewed",
-        "InvalidAccessKeyId"};
+        "InvalidAccessKeyId",          "AuthFailure"};
     if (status >= 200 && status < 300)
         return 0;
     if (status == 429 || retry_code_is_throttle(code))
@@ -57,6 +57,8 @@ static json_t *parse(const char *body, size_t len, enum answer_form form, struct
         return json_object(); /* SQS answers some operations with nothing */
     if (form == ANSWER_XML)
         return query_parse_sts(body, len, e);
+    if (form == ANSWER_EC2_XML)
+        return query_parse_ec2(body, len, e);
     return form == ANSWER_SQS_XML ? query_parse_sqs(body, len, e)
                                   : json_parse_lenient(body, len, e);
 }
@@ -91,7 +93,7 @@ void answer_read(struct answer *a, int status, const char *body, size_t len, con
                  enum answer_form form)
 {
     struct errmsg e = {0};
-    bool xml = form == ANSWER_XML || form == ANSWER_SQS_XML;
+    bool xml = form == ANSWER_XML || form == ANSWER_SQS_XML || form == ANSWER_EC2_XML;
     *a = (struct answer){0};
     if (form == ANSWER_TAPE && status >= 200 && status < 300 && len > 0 &&
         read_tape(a, body, len, &e) == 0 && tape_is(&a->tape, 0, TAPE_OBJECT))

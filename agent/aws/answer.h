@@ -11,7 +11,7 @@
 #include "agent/base/tape.h"
 
 /* XML is STS's, SQS_XML that of an SQS which speaks no JSON. */
-enum answer_form { ANSWER_JSON, ANSWER_TAPE, ANSWER_XML, ANSWER_SQS_XML };
+enum answer_form { ANSWER_JSON, ANSWER_TAPE, ANSWER_XML, ANSWER_SQS_XML, ANSWER_EC2_XML };
 
 struct answer {
     int err;       /* 0 if the service did what was asked */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The AWS client: ECS (JSON 1.1), SQS (JSON 1.0) and STS on libcurl multi, driven by the
+ * The AWS client: ECS (JSON 1.1), SQS (JSON 1.0), STS and EC2 on libcurl multi, driven by the
  * uv loop. Signs with libcurl's SigV4, finds and refreshes credentials, retries by AWS's
  * rules (full jitter, retry quota), paces calls per ECS rate bucket. Loop thread. */
 #ifndef BLOX_AWS_AWS_H
@@ -17,7 +17,7 @@ struct uv_loop_s;
 struct aws;
 struct aws_call;
 
-enum aws_service { AWS_ECS, AWS_SQS, AWS_STS };
+enum aws_service { AWS_ECS, AWS_SQS, AWS_STS, AWS_EC2 };
 
 /* Order in which calls of one rate bucket get its tokens. */
 enum aws_priority { AWS_REPAIR, AWS_DRAIN, AWS_ROLLOUT, AWS_RESYNC };
@@ -29,6 +29,7 @@ struct aws_options {
     const char *ecs_endpoint; /* NULL: AWS_ENDPOINT_URL_ECS, AWS_ENDPOINT_URL, then AWS's own */
     const char *sqs_endpoint;
     const char *sts_endpoint;
+    const char *ec2_endpoint;
     const char *imds_endpoint; /* NULL: AWS_EC2_METADATA_SERVICE_ENDPOINT, then 169.254.169.254 */
     uint64_t seed;
 };
@@ -63,7 +64,7 @@ struct aws_call_options {
  * The handle is valid until done has run. NULL (done will not run) only if out of memory, or after
  * aws_destroy. ECS calls wait for their rate bucket, all wait for Region and credentials (30 s at
  * most); the timeout counts from when an attempt is sent. STS answers come as {tag: text} of the
- * XML's leaves. */
+ * XML's leaves, EC2's as query_parse_ec2 says. */
 struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *operation,
                           json_t *params, const struct aws_call_options *options, aws_done_fn done,
                           void *arg);

@@ -20,7 +20,7 @@
 #include "agent/base/metrics.h"
 #include "agent/base/prng.h"
 
-#define AWS_SERVICES 3
+#define AWS_SERVICES 4
 #define AWS_FLYING_MAX 96  /* sockets: at most 64 for the queue, and a paced trickle */
 #define AWS_CALLS_MAX 6000 /* all states together; above: ERR_BUSY */
 #define AWS_GETS_MAX 256   /* aws_http_get and aws_imds_get under way */

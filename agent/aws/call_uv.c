@@ -17,7 +17,7 @@
 
 const char *aws_service_str(enum aws_service service)
 {
-    static const char *const names[AWS_SERVICES] = {"ecs", "sqs", "sts"};
+    static const char *const names[AWS_SERVICES] = {"ecs", "sqs", "sts", "ec2"};
     return names[service];
 }
 
@@ -120,9 +120,10 @@ static int build_body(struct aws_call *c)
 {
     struct buf out;
     buf_init(&out, REQUEST_MAX);
-    int err = c->service == AWS_STS ? query_encode_sts(c->operation, c->params, &out)
-              : c->query            ? query_encode_sqs(c->operation, c->params, &out)
-                                    : json_write(c->params, &out);
+    int err = c->service == AWS_STS   ? query_encode_sts(c->operation, c->params, &out)
+              : c->service == AWS_EC2 ? query_encode_ec2(c->operation, c->params, &out)
+              : c->query              ? query_encode_sqs(c->operation, c->params, &out)
+                                      : json_write(c->params, &out);
     if (err == 0) {
         free(c->body);
         c->body = buf_steal(&out, &c->body_len);
@@ -132,6 +133,11 @@ static int build_body(struct aws_call *c)
 }
 
 static void on_answer(void *arg, const struct xfer_result *r);
+
+static bool speaks_forms(const struct aws_call *c)
+{
+    return c->service == AWS_STS || c->service == AWS_EC2 || c->query;
+}
 
 static bool start_transfer(struct aws_call *c, const char *url, const struct xfer_sign *sign)
 {
@@ -146,7 +152,7 @@ static bool start_transfer(struct aws_call *c, const char *url, const struct xfe
     struct xfer_spec spec = {
         .method = "POST",
         .url = url,
-        .headers = c->service == AWS_STS || c->query ? form : json,
+        .headers = speaks_forms(c) ? form : json,
         .body = c->body,
         .body_len = c->body_len,
         .sign = sign,
@@ -313,10 +319,11 @@ static void read_failure(struct aws_call *c, const struct xfer_result *r)
 static void read_answer(struct aws_call *c, const struct xfer_result *r)
 {
     answer_read(&c->answer, r->status, r->body, r->body_len, r->error_type,
-                c->service == AWS_STS ? ANSWER_XML
-                : c->query            ? ANSWER_SQS_XML
-                : c->tape             ? ANSWER_TAPE
-                                      : ANSWER_JSON);
+                c->service == AWS_STS   ? ANSWER_XML
+                : c->service == AWS_EC2 ? ANSWER_EC2_XML
+                : c->query              ? ANSWER_SQS_XML
+                : c->tape               ? ANSWER_TAPE
+                                        : ANSWER_JSON);
     c->err = c->answer.err;
     if (c->err == 0 && c->query && c->tape)
         c->err = answer_retape(&c->answer);

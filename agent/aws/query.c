@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define NAME_MAX_LEN 64
-#define DEPTH_MAX 16 /* SQS's answers nest 5 deep */
+#define DEPTH_MAX 16 /* SQS's answers nest 5 deep, EC2's 11 */
+#define KEY_MAX 160
 
 static void put_escaped(struct buf *out, const char *text)
 {
@@ -35,31 +36,38 @@ static int put_scalar(struct buf *out, const char *key, const json_t *value)
     return out->err;
 }
 
+static int put_value(struct buf *out, const char *key, const json_t *value, unsigned levels);
+
 /* "Name.1=text", or "Name.1.Member=text" of objects. */
-static int put_list(struct buf *out, const char *name, const json_t *list)
+static int put_nested(struct buf *out, const char *name, const json_t *value, unsigned levels)
 {
-    char key[160];
+    char key[KEY_MAX];
     size_t i;
-    const json_t *one;
+    const char *member;
+    json_t *one;
     int err = 0;
-    json_array_foreach(list, i, one)
+    json_array_foreach((json_t *)value, i, one)
     {
-        const char *member;
-        json_t *value;
-        if (!json_is_object(one)) {
-            snprintf(key, sizeof key, "%s.%zu", name, i + 1);
-            err = err == 0 ? put_scalar(out, key, one) : err;
-        }
-        json_object_foreach((json_t *)one, member, value)
-        {
-            snprintf(key, sizeof key, "%s.%zu.%s", name, i + 1, member);
-            err = err == 0 ? put_scalar(out, key, value) : err;
-        }
+        snprintf(key, sizeof key, "%s.%zu", name, i + 1);
+        err = err == 0 ? put_value(out, key, one, levels) : err;
+    }
+    json_object_foreach((json_t *)value, member, one)
+    {
+        snprintf(key, sizeof key, "%s.%s", name, member);
+        err = err == 0 ? put_value(out, key, one, levels) : err;
     }
     return err;
 }
 
-static int encode(const char *action, const char *version, bool lists, const json_t *params,
+static int put_value(struct buf *out, const char *key, const json_t *value, unsigned levels)
+{
+    bool nested = json_is_array(value) || json_is_object(value);
+    return nested && levels > 0 ? put_nested(out, key, value, levels - 1)
+                                : put_scalar(out, key, value);
+}
+
+/* levels: of lists and objects in a parameter. */
+static int encode(const char *action, const char *version, unsigned levels, const json_t *params,
                   struct buf *out)
 {
     const char *key;
@@ -76,20 +84,24 @@ static int encode(const char *action, const char *version, bool lists, const jso
         if (strcmp(key, "Entries") == 0)
             snprintf(name, sizeof name, "%.60sRequestEntry", action);
         if (err == 0)
-            err = lists && json_is_array(value) ? put_list(out, name, value)
-                                                : put_scalar(out, name, value);
+            err = put_value(out, name, value, levels);
     }
     return err != 0 ? err : out->err;
 }
 
 int query_encode_sts(const char *action, const json_t *params, struct buf *out)
 {
-    return encode(action, "2011-06-15", false, params, out);
+    return encode(action, "2011-06-15", 0, params, out);
 }
 
 int query_encode_sqs(const char *action, const json_t *params, struct buf *out)
 {
-    return encode(action, "2012-11-05", true, params, out);
+    return encode(action, "2012-11-05", 2, params, out);
+}
+
+int query_encode_ec2(const char *action, const json_t *params, struct buf *out)
+{
+    return encode(action, "2016-11-15", 3, params, out);
 }
 
 struct scan {
@@ -195,19 +207,27 @@ static bool tag(struct scan *s, char name[NAME_MAX_LEN], bool *ret_empty)
     return false;
 }
 
-/* An element that is one of a list, and the list's name in SQS's JSON. */
+/* An element that is one of a list, and the list's name in JSON. */
 struct group {
     const char *parent, *name, *list;
+    bool inner; /* the parent is one of a list itself */
 };
-static const struct group groups[] = {
-    {"ReceiveMessageResult", "Message", "Messages"},
-    {"DeleteMessageBatchResult", "DeleteMessageBatchResultEntry", "Successful"},
-    {"DeleteMessageBatchResult", "BatchResultErrorEntry", "Failed"},
-    {"Message", "Attribute", "Attributes"},
+static const struct group sqs_groups[] = {
+    {"ReceiveMessageResult", "Message", "Messages", false},
+    {"DeleteMessageBatchResult", "DeleteMessageBatchResultEntry", "Successful", false},
+    {"DeleteMessageBatchResult", "BatchResultErrorEntry", "Failed", false},
+    {"Message", "Attribute", "Attributes", true},
+    {NULL, NULL, NULL, false},
+};
+static const struct group ec2_groups[] = {
+    {"instancesSet", "item", "instances", false},
+    {"item", "instanceState", "instanceState", true},
+    {NULL, NULL, NULL, false},
 };
 
 struct walk {
-    bool lists;                  /* groups count */
+    const struct group *groups;  /* NULL: none */
+    bool own;                    /* an element of a list keeps only leaves that are its children */
     json_t *open[DEPTH_MAX + 1]; /* of each depth: where its leaves go; borrowed but for groups */
     char names[DEPTH_MAX][NAME_MAX_LEN];
     size_t depth;
@@ -216,11 +236,13 @@ struct walk {
     struct buf text;
 };
 
+/* Of the element at w->depth, not open yet or just closed. */
 static const struct group *group_of(const struct walk *w, const char *parent, const char *name)
 {
-    for (size_t i = 0; w->lists && i < sizeof groups / sizeof groups[0]; i++) {
-        if (strcmp(groups[i].parent, parent) == 0 && strcmp(groups[i].name, name) == 0)
-            return &groups[i];
+    for (const struct group *g = w->groups; g != NULL && g->parent != NULL; g++) {
+        if (strcmp(g->parent, parent) == 0 && strcmp(g->name, name) == 0 &&
+            (!g->inner || w->open[w->depth] != w->open[w->depth - 1]))
+            return g;
     }
     return NULL;
 }
@@ -253,7 +275,8 @@ static bool close_element(struct walk *w)
     w->leaf = false;
     if (g != NULL)
         return close_group(w, g);
-    if (leaf && json_object_get(out, name) == NULL) {
+    bool nested = w->own && w->depth > 0 && out != w->open[0] && out == w->open[w->depth - 1];
+    if (leaf && !nested && json_object_get(out, name) == NULL) {
         const char *text = w->text.data == NULL ? "" : w->text.data;
         return json_object_set_new(out, name, json_stringn(text, w->text.len)) == 0;
     }
@@ -307,11 +330,12 @@ static bool walk(struct scan *s, struct walk *w)
     return w->depth == 0 && w->seen;
 }
 
-static json_t *parse(const char *data, size_t len, bool lists, size_t text_max, struct errmsg *e)
+static json_t *parse(const char *data, size_t len, const struct group *groups, size_t text_max,
+                     struct errmsg *e)
 {
     struct scan s = {data, data + len};
     json_t *out = json_object();
-    struct walk w = {.lists = lists, .open = {out}};
+    struct walk w = {.groups = groups, .own = groups == ec2_groups, .open = {out}};
     buf_init(&w.text, text_max);
     bool ok = out != NULL && walk(&s, &w);
     if (w.text.data != NULL)
@@ -330,10 +354,15 @@ static json_t *parse(const char *data, size_t len, bool lists, size_t text_max, 
 
 json_t *query_parse_sts(const char *data, size_t len, struct errmsg *e)
 {
-    return parse(data, len, false, 64u * 1024, e);
+    return parse(data, len, NULL, 64u * 1024, e);
 }
 
 json_t *query_parse_sqs(const char *data, size_t len, struct errmsg *e)
 {
-    return parse(data, len, true, 1u << 20, e);
+    return parse(data, len, sqs_groups, 1u << 20, e);
+}
+
+json_t *query_parse_ec2(const char *data, size_t len, struct errmsg *e)
+{
+    return parse(data, len, ec2_groups, 64u * 1024, e);
 }

@@ -41,9 +41,13 @@ bool retry_code_is_throttle(const char *code)
 
 enum retry_class retry_classify(const struct retry_input *in)
 {
-    static const char *const expired[] = {"ExpiredToken",         "ExpiredTokenException",
-                                          "RequestExpired",       "UnrecognizedClientException",
-                                          "InvalidClientTokenId", NULL};
+    static const char *const expired[] = {"ExpiredToken",
+                                          "ExpiredTokenException",
+                                          "RequestExpired",
+                                          "UnrecognizedClientException",
+                                          "InvalidClientTokenId",
+                                          "AuthFailure",
+                                          NULL};
     static const char *const clock[] = {"RequestTimeTooSkewed", "InvalidSignatureException",
                                         "SignatureDoesNotMatch", NULL};
     static const char *const transient[] = {"RequestTimeout",

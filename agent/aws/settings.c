@@ -10,7 +10,7 @@
 #include "agent/aws/profile.h"
 #include "agent/base/log.h"
 
-static const char *const services[AWS_SERVICES] = {"ecs", "sqs", "sts"};
+static const char *const services[AWS_SERVICES] = {"ecs", "sqs", "sts", "ec2"};
 
 static const char *env(const char *name)
 {
@@ -44,7 +44,8 @@ static const char *configured_endpoint(const struct profiles *p, const char *pro
                                        enum aws_service service)
 {
     static const char *const variables[AWS_SERVICES] = {
-        "AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_STS"};
+        "AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_STS",
+        "AWS_ENDPOINT_URL_EC2"};
     if (is_true(first_of(env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
                          profiles_get(p, "profile", profile, "ignore_configured_endpoint_urls"))))
         return NULL;
@@ -68,7 +69,8 @@ static int set_region(struct aws_settings *s, const char *region, struct errmsg 
 static int fill(struct aws_settings *s, const struct aws_options *o, const struct profiles *p,
                 struct errmsg *e)
 {
-    const char *const given[AWS_SERVICES] = {o->ecs_endpoint, o->sqs_endpoint, o->sts_endpoint};
+    const char *const given[AWS_SERVICES] = {o->ecs_endpoint, o->sqs_endpoint, o->sts_endpoint,
+                                             o->ec2_endpoint};
     const char *profile = profile_name(o->profile);
     const char *region = first_of(o->region, env("AWS_REGION"));
     region = first_of(region, env("AWS_DEFAULT_REGION"));

@@ -5,7 +5,8 @@
 #include "agent/aws/aws_int.h"
 #include "agent/base/clock.h"
 
-#define EACH(x) x("service=\"ecs\""), x("service=\"sqs\""), x("service=\"sts\"")
+#define EACH(x)                                                                                    \
+    x("service=\"ecs\""), x("service=\"sqs\""), x("service=\"sts\""), x("service=\"ec2\"")
 #define CALLS(l) METRIC_COUNTER_INIT("blox_aws_requests_total", l, "Requests sent to AWS")
 #define RETRIES(l) METRIC_COUNTER_INIT("blox_aws_retries_total", l, "Requests sent again")
 #define THROTTLES(l) METRIC_COUNTER_INIT("blox_aws_throttled_total", l, "Throttle answers of AWS")

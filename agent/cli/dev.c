@@ -158,9 +158,9 @@ static bool write_config(const struct dev *d, long i, const char *path, const ch
     buf_printf(&b, "join_ecs = %s\n", has_instance ? "true" : "false");
     buf_printf(&b, "[raft]\nexpect = %ld\nbootstrap_wait = 1s\n", d->agents);
     buf_printf(&b, "[aws]\nregion = %s\n", json_str_or(d->ready, "region", "us-east-1"));
-    buf_printf(&b, "ecs_endpoint = %s\nsqs_endpoint = %s\nsts_endpoint = %s\n",
-               json_str_or(d->ready, "endpoint", ""), json_str_or(d->ready, "endpoint", ""),
-               json_str_or(d->ready, "endpoint", ""));
+    static const char *const services[] = {"ecs", "sqs", "sts", "ec2"};
+    for (size_t s = 0; s < sizeof services / sizeof services[0]; s++)
+        buf_printf(&b, "%s_endpoint = %s\n", services[s], json_str_or(d->ready, "endpoint", ""));
     buf_printf(&b, "imds_endpoint = %s\n", json_str_or(instance, "imds", ""));
     buf_printf(&b, "ecs_agent_endpoint = %s\n",
                has_instance ? json_str_or(instance, "ecs_agent", "") : "");

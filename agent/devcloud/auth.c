@@ -72,25 +72,29 @@ void cloud_auth_fini(struct devcloud *cloud)
     map_fini(&cloud->credentials);
 }
 
-/* The same refusal has other names and statuses in STS (Query protocol) than in ECS and SQS. */
+/* The same refusal has other names and statuses in STS and EC2 (Query protocol) than in ECS and
+ * SQS. */
 static bool refuse(struct request *req, const char *code, const char *format, const char *detail)
 {
     static const struct {
-        const char *json, *query;
+        const char *json, *query, *ec2;
         int sts, sqs, ecs;
     } CODES[STS_CODE_COUNT] = {
-        {"MissingAuthenticationTokenException", "MissingAuthenticationToken", 403, 403, 400},
-        {"IncompleteSignatureException", "IncompleteSignature", 400, 400, 400},
-        {"UnrecognizedClientException", "InvalidClientTokenId", 403, 403, 400},
-        {"InvalidSignatureException", "SignatureDoesNotMatch", 403, 403, 400},
-        {"ExpiredTokenException", "ExpiredToken", 403, 403, 403},
-        {"AccessDeniedException", "AccessDenied", 403, 403, 400},
+        {"MissingAuthenticationTokenException", "MissingAuthenticationToken", "AuthFailure", 403,
+         403, 400},
+        {"IncompleteSignatureException", "IncompleteSignature", "AuthFailure", 400, 400, 400},
+        {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", 403, 403, 400},
+        {"InvalidSignatureException", "SignatureDoesNotMatch", "SignatureDoesNotMatch", 403, 403,
+         400},
+        {"ExpiredTokenException", "ExpiredToken", "RequestExpired", 403, 403, 403},
+        {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", 403, 403, 400},
     };
 
     for (size_t i = 0; i < STS_CODE_COUNT; i++) {
         if (strcmp(CODES[i].json, code) != 0)
             continue;
-        bool sts = strcmp(req->service, "sts") == 0;
+        bool ec2 = strcmp(req->service, "ec2") == 0;
+        bool sts = ec2 || strcmp(req->service, "sts") == 0; /* their statuses */
         bool sqs = strcmp(req->service, "sqs") == 0;
         char text[256];
         snprintf(text, sizeof(text), "%s%s", format, detail);
@@ -98,7 +102,10 @@ static bool refuse(struct request *req, const char *code, const char *format, co
                      sts   ? CODES[i].sts
                      : sqs ? CODES[i].sqs
                            : CODES[i].ecs,
-                     sts ? CODES[i].query : code, "%s", text);
+                     ec2   ? CODES[i].ec2
+                     : sts ? CODES[i].query
+                           : code,
+                     "%s", text);
     }
     return false;
 }

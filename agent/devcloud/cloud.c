@@ -189,6 +189,7 @@ static void destroy(struct devcloud *cloud)
     models_fini(&cloud->ecs);
     models_fini(&cloud->sqs);
     models_fini(&cloud->sts);
+    models_fini(&cloud->ec2);
     timers_fini(&cloud->timers);
     json_decref(cloud->counts);
     if (cloud->truth_log != NULL)
@@ -207,6 +208,8 @@ static int load_models(struct devcloud *cloud, struct errmsg *e)
         err = model_load(&cloud->sqs, models_sqs, models_sqs_len, e);
     if (err == 0)
         err = model_load(&cloud->sts, models_sts, models_sts_len, e);
+    if (err == 0)
+        err = model_load(&cloud->ec2, models_ec2, models_ec2_len, e);
     return err;
 }
 

@@ -117,7 +117,8 @@ struct instance {
     const char *status; /* ACTIVE, DRAINING, DEREGISTERING, INACTIVE */
     char *status_reason;
     bool connected;
-    bool host_gone; /* the EC2 instance was terminated */
+    bool host_gone;     /* the EC2 instance was terminated */
+    char ec2_state[16]; /* what EC2 says else; "": running */
     int64_t version;
     int64_t registered_ms, updated_ms;
     int64_t cpu, memory, cpu_left, memory_left, gpus, gpus_left;
@@ -204,7 +205,7 @@ struct fault {
     struct list link;
     uint64_t id;
     char operation[64]; /* "*": any of the service */
-    char service[8];    /* "*", "ecs", "sqs", "sts", "imds", "agent" */
+    char service[8];    /* "*", "ecs", "sqs", "sts", "ec2", "imds", "agent" */
     char mode[20];
     char code[64];
     char message[128];
@@ -244,7 +245,7 @@ struct devcloud {
     struct settings set;
     struct prng prng;
     struct timers timers;
-    struct model ecs, sqs, sts;
+    struct model ecs, sqs, sts, ec2;
     struct map clusters; /* name -> struct cluster */
     struct map by_ec2_id;
     struct map tasks; /* id -> struct task */

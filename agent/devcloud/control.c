@@ -155,6 +155,13 @@ static void do_lifecycle(struct devcloud *cloud, struct instance *in, const json
     snprintf(in->lifecycle, sizeof(in->lifecycle), "%s", json_str_or(args, "state", "InService"));
 }
 
+/* What EC2 says of a host that is not terminated: stopped, shutting-down... */
+static void do_ec2_state(struct devcloud *cloud, struct instance *in, const json_t *args)
+{
+    (void)cloud;
+    snprintf(in->ec2_state, sizeof(in->ec2_state), "%s", json_str_or(args, "state", "running"));
+}
+
 #define INSTANCE_VERB(name)                                                                        \
     static int verb_##name(struct devcloud *cloud, const json_t *args, json_t **ret_answer,        \
                            struct errmsg *e)                                                       \
@@ -170,6 +177,7 @@ INSTANCE_VERB(connect)
 INSTANCE_VERB(spot)
 INSTANCE_VERB(rebalance)
 INSTANCE_VERB(lifecycle)
+INSTANCE_VERB(ec2_state)
 
 /* Containers exit by themselves: of a task, of all on an instance, of a group. */
 static int kill_task(struct devcloud *cloud, const json_t *args, json_t **ret_answer,
@@ -338,6 +346,7 @@ static const struct {
              {"spot-notice", verb_spot},
              {"rebalance", verb_rebalance},
              {"lifecycle-state", verb_lifecycle},
+             {"ec2-state", verb_ec2_state},
              {"kill-task", kill_task},
              {"set", set_settings},
              {"fault", fault_add},

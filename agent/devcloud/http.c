@@ -239,6 +239,14 @@ static void write_answer(struct request *req, const char *request_id)
         write_xml_error(req, request_id);
         return;
     }
+    if (answer_failed(a) && strcmp(req->service, "ec2") == 0) {
+        answer_text(a, a->status, "text/xml;charset=UTF-8",
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>%s"
+                    "</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID>"
+                    "</Response>",
+                    a->code, a->message, request_id);
+        return;
+    }
     if (answer_failed(a)) {
         json_decref(a->json);
         a->json = json_pack("{s:o,s:s}", "__type",

@@ -10,8 +10,8 @@
 
 #include "agent/base/err.h"
 
-extern const unsigned char models_ecs[], models_sqs[], models_sts[];
-extern const size_t models_ecs_len, models_sqs_len, models_sts_len;
+extern const unsigned char models_ecs[], models_sqs[], models_sts[], models_ec2[];
+extern const size_t models_ecs_len, models_sqs_len, models_sts_len, models_ec2_len;
 
 struct model {
     json_t *root;

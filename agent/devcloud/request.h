@@ -45,7 +45,7 @@ struct request {
     size_t header_count;
     struct buf body;
     struct answer answer;
-    char service[8]; /* ecs, sqs, sts, imds, agent, control, "" */
+    char service[8]; /* ecs, sqs, sts, ec2, imds, agent, control, "" */
     char operation[64];
     struct credential *caller;
     char signed_region[32];

@@ -8,6 +8,7 @@
 
 #define TARGET_ECS "AmazonEC2ContainerServiceV20141113."
 #define TARGET_SQS "AmazonSQS."
+#define EC2_VERSION "2016-11-15"
 
 static const struct operation *operation_find(const struct operation *list, const char *name)
 {
@@ -15,6 +16,16 @@ static const struct operation *operation_find(const struct operation *list, cons
         if (strcmp(list->name, name) == 0)
             return list;
     return NULL;
+}
+
+static bool is_service(const struct request *req, const char *service)
+{
+    return strcmp(req->service, service) == 0;
+}
+
+static bool speaks_xml(const struct request *req)
+{
+    return is_service(req, "sts") || is_service(req, "ec2");
 }
 
 static bool is_type(const struct request *req, const char *type)
@@ -62,7 +73,8 @@ static void identify(struct request *req)
     } else if (target == NULL && is_type(req, "application/x-www-form-urlencoded")) {
         json_decref(req->params);
         req->params = parse_form(req);
-        snprintf(req->service, sizeof(req->service), "sts");
+        bool ec2 = strcmp(json_str_or(req->params, "Version", ""), EC2_VERSION) == 0;
+        snprintf(req->service, sizeof(req->service), ec2 ? "ec2" : "sts");
         snprintf(req->operation, sizeof(req->operation), "%s",
                  json_str_or(req->params, "Action", ""));
     }
@@ -74,13 +86,27 @@ void service_identify(struct request *req)
         identify(req);
 }
 
+/* NULL: the service's answers are not checked, they are fixed texts. */
+static const struct model *model_of(const struct devcloud *cloud, const struct request *req)
+{
+    return is_service(req, "ecs")   ? &cloud->ecs
+           : is_service(req, "sqs") ? &cloud->sqs
+           : is_service(req, "ec2") ? &cloud->ec2
+                                    : NULL;
+}
+
 static bool check_shape(struct devcloud *cloud, struct request *req)
 {
-    const struct model *model = strcmp(req->service, "ecs") == 0 ? &cloud->ecs : &cloud->sqs;
+    const struct model *model = model_of(cloud, req);
     struct errmsg e = {0};
 
-    req->params =
-        req->body.len == 0 ? json_object() : json_parse_lenient(req->body.data, req->body.len, &e);
+    if (is_service(req, "ec2")) {
+        if (!ec2_take_form(cloud, req))
+            return false;
+    } else {
+        req->params = req->body.len == 0 ? json_object()
+                                         : json_parse_lenient(req->body.data, req->body.len, &e);
+    }
     if (!json_is_object(req->params)) {
         answer_error(&req->answer, 400, "SerializationException", "%s", e.text);
         return false;
@@ -101,20 +127,27 @@ static bool check_shape(struct devcloud *cloud, struct request *req)
     case MODEL_INVALID:
         cloud_count(cloud, "validation_invalid", 1);
         answer_error(&req->answer, 400,
-                     strcmp(req->service, "ecs") == 0 ? "InvalidParameterException"
-                                                      : "InvalidParameterValue",
+                     is_service(req, "ecs") ? "InvalidParameterException" : "InvalidParameterValue",
                      "%s", e.text);
         return false;
     }
     return false;
 }
 
+static void throttle(struct request *req)
+{
+    if (is_service(req, "ec2"))
+        answer_error(&req->answer, 503, "RequestLimitExceeded", "Request limit exceeded.");
+    else
+        answer_error(&req->answer, 400, "ThrottlingException", "Rate exceeded");
+}
+
 /* True if the operation is to be carried out. */
 static bool admit(struct devcloud *cloud, struct request *req, const struct operation *operation)
 {
-    const char *type = strcmp(req->service, "ecs") == 0   ? "application/x-amz-json-1.1"
-                       : strcmp(req->service, "sqs") == 0 ? "application/x-amz-json-1.0"
-                                                          : "application/x-www-form-urlencoded";
+    const char *type = is_service(req, "ecs")   ? "application/x-amz-json-1.1"
+                       : is_service(req, "sqs") ? "application/x-amz-json-1.0"
+                                                : "application/x-www-form-urlencoded";
     char key[96];
 
     snprintf(key, sizeof(key), "op:%s.%s", req->service, req->operation);
@@ -126,18 +159,17 @@ static bool admit(struct devcloud *cloud, struct request *req, const struct oper
     }
     if (operation == NULL) {
         answer_error(&req->answer, 400,
-                     strcmp(req->service, "sts") == 0 ? "InvalidAction"
-                                                      : "UnknownOperationException",
+                     speaks_xml(req) ? "InvalidAction" : "UnknownOperationException",
                      "devcloud does not serve the operation '%s'", req->operation);
         return false;
     }
     bool open = strcmp(req->operation, "AssumeRoleWithWebIdentity") == 0;
     if (!open && !auth_check(cloud, req))
         return false;
-    if (strcmp(req->service, "sts") != 0 && !check_shape(cloud, req))
+    if (model_of(cloud, req) != NULL && !check_shape(cloud, req))
         return false;
     if (!throttle_take(cloud, operation->bucket)) {
-        answer_error(&req->answer, 400, "ThrottlingException", "Rate exceeded");
+        throttle(req);
         return false;
     }
     return true;
@@ -153,7 +185,7 @@ static bool hit_by_fault(struct devcloud *cloud, struct request *req)
     if (strcmp(fault->mode, "reset") == 0)
         req->reset = true;
     else if (strcmp(fault->mode, "throttle") == 0)
-        answer_error(&req->answer, 400, "ThrottlingException", "Rate exceeded");
+        throttle(req);
     else
         answer_error(&req->answer, fault->http_status, fault->code, "%s", fault->message);
     return true;
@@ -165,14 +197,17 @@ void service_aws(struct devcloud *cloud, struct request *req)
     struct errmsg e = {0};
 
     if (req->service[0] == '\0') {
-        answer_error(&req->answer, 404, "UnknownOperationException",
-                     "POST / with an X-Amz-Target of ECS or SQS, or an STS form, is served here");
+        answer_error(
+            &req->answer, 404, "UnknownOperationException",
+            "POST / with an X-Amz-Target of ECS or SQS, or a form of STS or EC2, is served here");
         return;
     }
-    if (strcmp(req->service, "ecs") == 0)
+    if (is_service(req, "ecs"))
         operation = operation_find(ecs_operations, req->operation);
-    else if (strcmp(req->service, "sqs") == 0)
+    else if (is_service(req, "sqs"))
         operation = operation_find(sqs_operations, req->operation);
+    else if (is_service(req, "ec2"))
+        operation = operation_find(ec2_operations, req->operation);
     else
         operation = operation_find(sts_operations, req->operation);
     if (!req->counted) {
@@ -184,13 +219,15 @@ void service_aws(struct devcloud *cloud, struct request *req)
     }
     operation->run(cloud, req);
     if (answer_failed(&req->answer) || req->answer.wait || req->answer.text.len > 0 ||
-        strcmp(req->service, "sts") == 0)
+        model_of(cloud, req) == NULL)
         return;
     if (req->answer.json == NULL)
         req->answer.json = json_object();
-    if (model_check_output(strcmp(req->service, "ecs") == 0 ? &cloud->ecs : &cloud->sqs,
-                           req->operation, req->answer.json, &e) != MODEL_FITS) {
+    if (model_check_output(model_of(cloud, req), req->operation, req->answer.json, &e) !=
+        MODEL_FITS) {
         cloud_count(cloud, "answer_shape_errors", 1);
         fprintf(stderr, "devcloud: answer of %s: %s\n", req->operation, e.text);
     }
+    if (is_service(req, "ec2"))
+        ec2_render(cloud, req);
 }

@@ -25,10 +25,15 @@ enum bucket_kind {
     BUCKET_END
 };
 
-extern const struct operation ecs_operations[], sqs_operations[], sts_operations[]; /* NULL ends */
+extern const struct operation ecs_operations[], sqs_operations[], sts_operations[],
+    ec2_operations[]; /* NULL ends */
 
 void service_identify(struct request *req); /* sets service and operation of an AWS call */
-void service_aws(struct devcloud *cloud, struct request *req);     /* POST / */
+void service_aws(struct devcloud *cloud, struct request *req); /* POST / */
+/* ec2.c: the form to parameters as in the model (false with the error answered), and the answer's
+ * JSON to XML. */
+bool ec2_take_form(struct devcloud *cloud, struct request *req);
+void ec2_render(struct devcloud *cloud, struct request *req);
 void service_imds(struct devcloud *cloud, struct request *req);    /* /_imds/i-... */
 void service_agent(struct devcloud *cloud, struct request *req);   /* /_ecs-agent/i-... */
 void service_control(struct devcloud *cloud, struct request *req); /* /_control/... */

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """All voters are reclaimed within one second, while clients write: with raft.auto_recover the rest goes
-on by itself once ECS says that they are gone, and every write that was acknowledged is there. While
-ECS still lists them, nobody recovers anything."""
+on by itself once ECS and EC2 say that they are gone, and every write that was acknowledged is there.
+While ECS still lists them, or EC2 says that one runs, or may not be asked, nobody recovers anything; and
+that EC2 may not be asked is said before the bad day."""
 import http.client
 import os
 import threading
@@ -57,11 +58,34 @@ def recovered(agents):
     return None
 
 
+DENIED = {"service": "ec2", "operation": "DescribeInstances", "mode": "error", "status": 403,
+          "code": "UnauthorizedOperation", "message": "You are not authorized to perform this."}
+
+
+def answers(agents, since, **fields):
+    """Who logged such an answer to whether a voter is gone, after so many lines."""
+    return [a for a in agents for e in list(a.log_lines())[since[a]:]
+            if e.get("event") == "voter_gone" and all(e.get(key, "").startswith(word) for key, word in fields.items())]
+
+
+def never_recovers(c, rest, old, seconds, why, **fields):
+    since = {a: len(list(a.log_lines())) for a in rest}
+    wait_for(f"an answer: {why}", 40, lambda: answers(rest, since, **fields))
+    time.sleep(seconds)
+    check(not recovered(rest), f"recovered although {why}")
+    check(all(a.get("/v2/leader")["cluster_id"] == old for a in rest), f"a new cluster id: {why}")
+
+
 def test():
     with Cluster(agents=AGENTS, instances=AGENTS) as c:
         for a in c.agents:
             a.settings["raft.auto_recover"] = "true"
-        c.start().wait_ready(60)
+        c.cloud.control("fault", **DENIED)
+        c.start()
+        wait_for("all to say what permission is missing", 60, lambda: all(
+            "ec2:DescribeInstances" in (a.get("/v2/agent").get("why") or "") for a in c.agents))
+        c.cloud.control("clear-faults")
+        c.wait_ready(60)
         leader = wait_for("3 voters and 2 spares", 60, lambda: settled(c), 0.2)
         for a in c.agents:
             a.name = a.get("/v2/agent")["id"]
@@ -75,11 +99,15 @@ def test():
         died = time.monotonic()
         for w in writers:
             w.over = True
-        time.sleep(20)
-        check(not recovered(rest), "recovered although ECS has the voters")
-        check(all(a.get("/v2/leader")["cluster_id"] == old for a in rest), "a new cluster id")
-        for a in voters:
-            c.cloud.control("terminate", instance=c.instance_of(a.number)["arn"])
+        ids = [c.instance_of(a.number)["arn"] for a in voters]
+        never_recovers(c, rest, old, 8, "ECS has the voters", ecs="listed", ec2="not asked")
+        c.cloud.control("deregister", instance=ids)
+        never_recovers(c, rest, old, 8, "EC2 says that they run", ecs="not listed", ec2="running")
+        c.cloud.control("fault", **DENIED)
+        c.cloud.control("terminate", instance=ids)
+        never_recovers(c, rest, old, 8, "EC2 may not be asked", ecs="not listed", ec2="denied")
+        c.cloud.control("clear-faults")
+        c.cloud.control("fault", service="ec2", mode="throttle", probability=0.5)
         new = wait_for("the rest to recover", 90, lambda: recovered(rest), 0.2)
         print(f"agent {new.number} leads {time.monotonic() - died:.1f} s after the deaths")
         have = {e["name"] for e in new.get("/v2/environments?consistency=strong")["items"]}

@@ -193,7 +193,8 @@ class Agent:
         if c.cloud:
             out.update({
                 "aws.ecs_endpoint": c.cloud.endpoint, "aws.sqs_endpoint": c.cloud.endpoint,
-                "aws.sts_endpoint": c.cloud.endpoint, "intake.queue": c.cloud.queue_url})
+                "aws.sts_endpoint": c.cloud.endpoint, "aws.ec2_endpoint": c.cloud.endpoint,
+                "intake.queue": c.cloud.queue_url})
         if instance:
             out.update({"aws.imds_endpoint": instance["imds"],
                         "aws.ecs_agent_endpoint": instance["ecs_agent"]})

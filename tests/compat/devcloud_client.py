@@ -149,6 +149,42 @@ def use_credentials(cloud):
     check("document", document["region"] == cloud.ready["region"])
 
 
+def use_ec2(cloud):
+    ec2 = cloud.client("ec2")
+    ids = [i["id"] for i in cloud.ready["instances"]]
+
+    def states(**params):
+        return {i["InstanceId"]: i["State"]["Name"] for r in ec2.describe_instances(
+            **params)["Reservations"] for i in r["Instances"]}
+    check("all run", states() == {i: "running" for i in ids}, states())
+    only = [{"Name": "instance-id", "Values": [ids[1], "i-00000000000000000"]}]
+    check("by filter", states(Filters=only) == {ids[1]: "running"})
+    check("by id", states(InstanceIds=ids[:2]) == {i: "running" for i in ids[:2]})
+    one = ec2.describe_instances(InstanceIds=ids[:1])["Reservations"][0]["Instances"][0]
+    check("types", isinstance(one["LaunchTime"], datetime.datetime) and one["State"]["Code"] == 16 and
+          one["Tags"] == [{"Key": "Name", "Value": "ecs & blox"}], one)
+    check("no such", code_of(ec2.describe_instances, InstanceIds=["i-00000000000000000"])
+          == "InvalidInstanceID.NotFound")
+    check("no id", code_of(ec2.describe_instances, InstanceIds=["x"])
+          == "InvalidInstanceID.Malformed")
+    check("no filter", code_of(ec2.describe_instances, Filters=[{"Name": "x", "Values": ["y"]}])
+          == "InvalidParameterValue")
+    check("page", code_of(ec2.describe_instances, MaxResults=4) == "InvalidParameterValue")
+    cloud.control("add-instances", {"count": 9})
+    pages = list(ec2.get_paginator("describe_instances").paginate(
+        PaginationConfig={"PageSize": 5}))
+    check("pages", [len(p["Reservations"]) for p in pages] == [5, 5, 2], pages)
+    check("unknown key", code_of(cloud.client("ec2", key="AKIANOBODY").describe_instances)
+          == "AuthFailure")
+    cloud.control("fault", {"mode": "throttle", "service": "ec2", "count": 1})
+    check("throttled", code_of(ec2.describe_instances) == "RequestLimitExceeded")
+    cloud.control("terminate", {"instance": ids[2]})
+    cloud.control("deregister", {"instance": ids[1]})
+    cloud.control("ec2-state", {"instance": ids[0], "state": "stopped"})
+    check("ends", states(Filters=[{"Name": "instance-id", "Values": ids}])
+          == dict(zip(ids, ["stopped", "running", "terminated"])))
+
+
 def use_queue(cloud):
     got = cloud.sqs("ReceiveMessage", QueueUrl=cloud.ready["queue_url"], MaxNumberOfMessages=10,
                     WaitTimeSeconds=5)["Messages"]
@@ -203,6 +239,7 @@ def main():
         use_ecs(cloud)
         use_credentials(cloud)
         use_queue(cloud)
+        use_ec2(cloud)
         judge(cloud)
         judge_answers(cloud)
     finally:

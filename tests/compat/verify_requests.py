@@ -31,6 +31,7 @@ try:
     import botocore.credentials
     import botocore.loaders
     import botocore.model
+    import botocore.serialize
     import botocore.validate
 except ImportError:
     print("python3-botocore is not installed: AWS requests are not verified", file=sys.stderr)
@@ -146,13 +147,49 @@ def check_query(rq, headers):
     return operation
 
 
+def nested(shape, form, name):
+    """The value of a shape in an EC2 form below a name, None if it is not there."""
+    if shape.type_name == "list":
+        out = []
+        while (one := nested(shape.member, form, f"{name}.{len(out) + 1}")) is not None:
+            out.append(one)
+        return out or None
+    if shape.type_name == "structure":
+        out = {}
+        for member, inner in shape.members.items():
+            key = inner.serialization.get("queryName") or \
+                inner.serialization.get("name", member)[:1].upper() + \
+                inner.serialization.get("name", member)[1:]
+            value = nested(inner, form, f"{name}.{key}" if name else key)
+            if value is not None:
+                out[member] = value
+        return out or None
+    text = form.get(name)
+    return int(text) if text and shape.type_name in ("integer", "long") else text
+
+
+def check_ec2(rq, headers):
+    """What the form says, said by botocore, must be the same form."""
+    if not headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise ValueError(f"Content-Type is {headers.get('content-type')}")
+    form = dict(urllib.parse.parse_qsl(rq["body"], keep_blank_values=True, strict_parsing=True))
+    operation = model("ec2").operation_model(form["Action"])
+    params = nested(operation.input_shape, form, "") or {}
+    check_params("ec2", operation.name, params)
+    same = botocore.serialize.create_serializer("ec2").serialize_to_request(params, operation)
+    if {k: str(v) for k, v in same["body"].items()} != form:
+        raise ValueError(f"botocore would send {same['body']}, sent was {form}")
+    return operation.name
+
+
 def check(rq):
     headers = split_headers(rq["headers"])
     if rq["method"] != "POST" or rq["path"] != "/":
         raise ValueError(f"{rq['method']} {rq['path']}, expected POST /")
     if int(headers.get("content-length", 0)) != len(rq["body"].encode()):
         raise ValueError("Content-Length is wrong")
-    operation = (check_query if rq["service"] == "sts" else check_json)(rq, headers)
+    by_service = {"sts": check_query, "ec2": check_ec2}
+    operation = by_service.get(rq["service"], check_json)(rq, headers)
     if operation in UNSIGNED:
         if "authorization" in headers:
             raise ValueError(f"{operation} is signed")

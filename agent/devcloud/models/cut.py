@@ -3,7 +3,7 @@
 """Cuts AWS's service models (botocore's service-2.json) down to the operations that devcloud
 serves and the shapes these reach, without documentation.
 
-usage: cut.py BOTOCORE_DATA_DIR   (holds ecs/2014-11-13/service-2.json, sqs/..., sts/...)
+usage: cut.py BOTOCORE_DATA_DIR   (holds ecs/2014-11-13/service-2.json, sqs/..., sts/..., ec2/...)
 """
 import glob
 import json
@@ -20,6 +20,7 @@ SERVED = {
         ChangeMessageVisibility ChangeMessageVisibilityBatch SendMessage SendMessageBatch
         CreateQueue PurgeQueue ListQueues""",
     "sts": "GetCallerIdentity AssumeRole AssumeRoleWithWebIdentity",
+    "ec2": "DescribeInstances",
 }
 DROP = {"documentation", "documentationUrl", "examples", "deprecatedMessage", "deprecatedSince",
         "endpoint", "endpointdiscovery", "httpChecksum"}

@@ -81,9 +81,13 @@ static const struct {
     {AWS_STS, "AssumeRoleWithWebIdentity",
      "{\"RoleArn\":\"arn:aws:iam::123456789012:role/web\",\"RoleSessionName\":\"blox\","
      "\"WebIdentityToken\":\"eyJ.a-b_c\"}"},
+    {AWS_EC2, "DescribeInstances",
+     "{\"Filter\":[{\"Name\":\"instance-id\",\"Value\":[\"i-0a1\",\"i-0b2\"]},"
+     "{\"Name\":\"tag:a b\",\"Value\":[\"\u00fc&=\"]}],\"MaxResults\":100}"},
+    {AWS_EC2, "DescribeInstances", "{\"InstanceId\":[\"i-0a1\"]}"},
 };
 
-static void run_session(struct fake fakes[3], const char *token)
+static void run_session(struct fake fakes[4], const char *token)
 {
     struct client c;
     static char json[] = "{}";
@@ -93,12 +97,13 @@ static void run_session(struct fake fakes[3], const char *token)
     setenv("AWS_SECRET_ACCESS_KEY", SECRET, 1);
     if (token[0] != '\0')
         setenv("AWS_SESSION_TOKEN", token, 1);
-    for (size_t i = 0; i < 3; i++)
-        fake_start(&fakes[i], always_empty, i == AWS_STS ? xml : json);
+    for (size_t i = 0; i < 4; i++)
+        fake_start(&fakes[i], always_empty, i == AWS_STS || i == AWS_EC2 ? xml : json);
     client_start(&c, (struct aws_options){.region = REGION,
                                           .ecs_endpoint = fakes[AWS_ECS].url,
                                           .sqs_endpoint = fakes[AWS_SQS].url,
                                           .sts_endpoint = fakes[AWS_STS].url,
+                                          .ec2_endpoint = fakes[AWS_EC2].url,
                                           .seed = 1});
     for (size_t i = 0; i < sizeof session / sizeof session[0]; i++) {
         struct outcome o = client_call(&c, session[i].service, session[i].operation,
@@ -109,26 +114,26 @@ static void run_session(struct fake fakes[3], const char *token)
     client_stop(&c);
 }
 
-static const char *const services[3] = {"ecs", "sqs", "sts"};
+static const char *const services[4] = {"ecs", "sqs", "sts", "ec2"};
 
 Test(aws_botocore, accepts_every_request)
 {
-    static struct fake fakes[3];
+    static struct fake fakes[4];
     run_session(fakes, "");
-    int status = verify(VERIFIER, fakes, services, 3, SECRET, "");
+    int status = verify(VERIFIER, fakes, services, 4, SECRET, "");
     if (status == 77)
         cr_skip_test("skipped: /usr/bin/python3 has no botocore (apt install python3-botocore)");
     cr_assert_eq(status, 0);
-    cr_assert_eq(verify(VERIFIER " 2>/dev/null", fakes, services, 3, "another secret", ""), 1,
+    cr_assert_eq(verify(VERIFIER " 2>/dev/null", fakes, services, 4, "another secret", ""), 1,
                  "the verifier must notice");
 }
 
 Test(aws_botocore, accepts_every_request_with_a_session_token)
 {
-    static struct fake fakes[3];
+    static struct fake fakes[4];
     run_session(fakes, "FwoGZXIvYXdzEDEa//token+with/all=kinds");
     int status =
-        verify(VERIFIER, fakes, services, 3, SECRET, "FwoGZXIvYXdzEDEa//token+with/all=kinds");
+        verify(VERIFIER, fakes, services, 4, SECRET, "FwoGZXIvYXdzEDEa//token+with/all=kinds");
     if (status == 77)
         cr_skip_test("skipped: /usr/bin/python3 has no botocore (apt install python3-botocore)");
     cr_assert_eq(status, 0);

@@ -224,6 +224,22 @@ Test(query, encodes_a_form)
     buf_fini(&out);
 }
 
+Test(query, encodes_for_ec2_in_any_depth)
+{
+    struct buf out;
+    json_t *params = json_pack("{s:[{s:s,s:[s,s]}],s:b}", "Filter", "Name", "instance-id", "Value",
+                               "i-1", "i-2", "DryRun", 1);
+    buf_init(&out, 1000);
+    cr_assert_eq(query_encode_ec2("DescribeInstances", params, &out), ERR_BADPARAM, "no booleans");
+    json_object_del(params, "DryRun");
+    buf_clear(&out);
+    cr_assert_eq(query_encode_ec2("DescribeInstances", params, &out), 0);
+    cr_assert_str_eq(out.data, "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name="
+                               "instance-id&Filter.1.Value.1=i-1&Filter.1.Value.2=i-2");
+    buf_fini(&out);
+    json_decref(params);
+}
+
 Test(creds, forms_and_faults)
 {
 #define KEYS "\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\","
