@@ -9,6 +9,7 @@
 
 #include "agent/agent.h"
 #include "agent/base/log.h"
+#include "agent/base/sched.h"
 #include "agent/config.h"
 
 #define EXIT_CONFIG 78 /* systemd's RestartPreventExitStatus: a restart would not help */
@@ -167,6 +168,7 @@ int main(int argc, char **argv)
         }
     }
     signal(SIGPIPE, SIG_IGN);
+    sched_wake_soon(); /* the loop answers probes, the API's threads answer users */
     int err = load_config(&c, argc, argv, &check, &e);
     if (err != 0) {
         fprintf(stderr, "bloxd: %s\n", e.text);

@@ -11,6 +11,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/sched.h"
 
 #define REPAIR_AGAIN_MS 60000u
 #define CRASH_FREE_MS 60000u
@@ -320,6 +321,7 @@ static void round_of_work(struct store *s, struct list *log_ops, struct list *st
 static void *writer_main(void *arg)
 {
     struct store *s = arg;
+    sched_run_long();
     for (;;) {
         struct list log_ops;
         struct list state_ops;
