@@ -57,13 +57,17 @@ static void refresh(struct publish *p, unsigned slot)
     uint64_t until = now_ms + PUBLISH_WAIT_MS;
     struct timespec ts = {.tv_sec = (time_t)(until / 1000),
                           .tv_nsec = (long)(until % 1000) * 1000000};
-    if (p->want == NULL || age_ms < PUBLISH_FRESH_MS)
+    /* Who leads, and what this agent does, is never answered as it no longer is. The other two may
+     * go stale with every packet: they are renewed so often and no more. */
+    bool exact = p->stale[slot] && (slot == API_DOC_LEADER || slot == API_DOC_AGENT);
+    if (p->want == NULL || (age_ms < PUBLISH_FRESH_MS && !exact))
         return;
     p->wanted |= 1u << slot;
     p->want(p->want_arg);
     if (age_ms < PUBLISH_OLD_MS && !p->stale[slot])
         return;
-    while (p->made_ms[slot] == made_ms && pthread_cond_timedwait(&p->renewed, &p->lock, &ts) == 0)
+    while ((exact ? p->stale[slot] : p->made_ms[slot] == made_ms) &&
+           pthread_cond_timedwait(&p->renewed, &p->lock, &ts) == 0)
         ;
 }
 
