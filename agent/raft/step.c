@@ -180,6 +180,15 @@ static void batch_clear(struct rows_batch *b)
     b->config_changed = false;
 }
 
+/* The log has what the rows say, so that they can wait for company: a write of their own would
+ * stand before the next entry's on every voter's disk. The tick writes what is left. */
+static bool rows_are_due(const struct raft_uv *r)
+{
+    return r->rewrite || r->batch.count >= PENDING_ROWS_MAX / 8 ||
+           r->batch.bytes.len >= PENDING_BYTES_MAX / 8 ||
+           r->applied - r->core.log.applied >= RAFT_WINDOW / 4;
+}
+
 static bool batch_is_full(const struct rows_batch *b)
 {
     return b->count > PENDING_ROWS_MAX / 2 || b->bytes.len > PENDING_BYTES_MAX / 2;
@@ -356,7 +365,8 @@ static void apply(struct raft_uv *r)
     }
     resolve(r);
     r->applying = false;
-    write_rows(r);
+    if (rows_are_due(r))
+        write_rows(r);
 }
 
 /* ---- compaction ------------------------------------------------------------------------ */
@@ -418,8 +428,12 @@ static void serve_snapshot(struct raft_uv *r, uint64_t num)
 {
     bool old = r->snapshot_index == 0 || r->snapshot_index + RAFT_AHEAD < r->core.log.applied ||
                r->snapshot_index < r->core.log.prev_index;
-    if (r->applied > r->core.log.applied || (old && make_snapshot(r) < 0))
+    if (old && make_snapshot(r) < 0)
+        return;
+    if (r->snapshot_index > r->core.log.applied) {
+        write_rows(r);
         return; /* asked again with the next heartbeat */
+    }
     r->snapshot_used_ms = clock_mono_ms();
     step(r, &(struct raft_input){.type = RAFT_SUPPLY,
                                  .num = num,
@@ -515,6 +529,7 @@ void step_flush(struct raft_uv *r)
         return;
     persist(r);
     apply(r);
+    write_rows(r);
 }
 
 int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index)

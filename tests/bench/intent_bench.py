@@ -7,6 +7,8 @@ import http.client
 import json
 import multiprocessing
 import os
+import re
+import socket
 import sys
 import time
 
@@ -33,12 +35,17 @@ def sync_ms(directory):
 
 
 def write(conn, name, value):
-    conn.request("PUT", f"/v2/environments/{name}",
-                 json.dumps({"expression": f"attribute:ecs.os-type == {value}"}),
-                 {"Content-Type": "application/json"})
-    r = conn.getresponse()
-    r.read()
-    return r.status
+    """Bytes and a socket: Python's HTTP client alone would take as long as the disk."""
+    body = json.dumps({"expression": f"attribute:ecs.os-type == {value}"})
+    conn.sendall(f"PUT /v2/environments/{name} HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                 f"{body}".encode())
+    answer = conn.recv(65536)
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+    while len(rest) < length:
+        rest += conn.recv(65536)
+    return int(head.split()[1])
 
 
 def clients(port, first, count, queue):
@@ -71,7 +78,8 @@ def main():
         for k in range(CLIENTS):
             leader.write("POST", "/v2/environments", {
                 "name": f"e{k}", "cluster": c.name, "taskDefinition": "daemon:1"})
-        conn = http.client.HTTPConnection("127.0.0.1", leader.api, timeout=20)
+        conn = socket.create_connection(("127.0.0.1", leader.api), timeout=20)
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         took, before = [], sync_ms(c.dir)
         for n in range(500):
             start = time.monotonic()
