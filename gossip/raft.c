@@ -7,53 +7,32 @@
 
 #include "gossip/raft_int.h"
 
-const char *raft_role_str(enum raft_role role)
-{
-    static const char *const names[] = {"follower", "precandidate", "candidate", "leader"};
-    ENSURE(role <= RAFT_LEADER);
-    return names[role];
-}
-
 /* ---- time-outs --------------------------------------------------------------------- */
 
-/* How many voters stand for election before this one: an order that all know, so that votes are
- * seldom split. */
-static uint64_t rank(const struct raft *r)
+/* The turn of this voter: an order that all know, so that votes are seldom split. */
+static uint64_t turn(struct raft *r, uint64_t step, uint64_t luck)
 {
-    uint64_t before = 0;
+    uint64_t wait = prng_below(&r->rng, luck);
     for (uint32_t i = 0; i < r->config.count && r->config.server[i].num != r->self; i++)
-        before += r->config.server[i].voter && r->config.server[i].num != r->leader;
-    return before;
+        wait += r->config.server[i].voter && r->config.server[i].num != r->leader ? step : 0;
+    return wait;
 }
 
-/* Silence alone is believed after 1.4 election time-outs: a starved machine is silent too. */
+/* Silence alone is believed after 1.4 election time-outs: a starved machine is silent too. Who
+ * does not vote has fewer heartbeats, and no hurry. */
 static void await_leader(struct raft *r)
 {
     uint64_t e = r->election_ms;
-    r->election_at = r->now_ms + e * 7 / 5 + rank(r) * e / 4 + prng_below(&r->rng, e / 4);
-    if (!raft_is_voter(r))
-        r->election_at += 2 * e; /* it has fewer heartbeats, and no hurry */
+    r->due_ms = r->now_ms + e * 7 / 5 + turn(r, e / 4, e / 4);
+    r->due_ms += raft_votes(r, &r->config) ? 0 : 2 * e;
 }
 
 /* A sign that the leader is dead: no sooner than stickiness allows. */
 static void suspect(struct raft *r, uint64_t num)
 {
-    uint64_t e = r->election_ms;
-    uint64_t at = r->heard_ms + e + rank(r) * e / 5 + prng_below(&r->rng, e / 20);
-    if (r->role == RAFT_FOLLOWER && r->leader == num && num != 0 && at < r->election_at)
-        r->election_at = at;
-}
-
-/* 4.2.3: whoever hears a leader keeps to it for the shortest election time-out; the leader's
- * lease rests on this. A leader gives up by check-quorum alone. */
-static bool is_sticky(const struct raft *r)
-{
-    return r->role == RAFT_LEADER || r->now_ms < r->heard_ms + r->election_ms;
-}
-
-uint64_t raft_deadline(const struct raft *r)
-{
-    return r->role == RAFT_LEADER ? r->heartbeat_at : r->election_at;
+    uint64_t e = r->election_ms, at = r->heard_ms + e + turn(r, e / 5, e / 20);
+    if (r->role == RAFT_FOLLOWER && r->leader == num && num != 0)
+        r->due_ms = least(r->due_ms, at);
 }
 
 /* ---- start ----------------------------------------------------------------------------- */
@@ -62,19 +41,22 @@ void raft_init(struct raft *r, uint64_t now_ms, const struct raft_options *o)
 {
     ENSURE(o->self != 0);
     ENSURE(o->heartbeat_ms > 0);
+    ENSURE(o->arena_len >= 4 * RAFT_ENTRY_MAX);
     ENSURE(o->election_ms > 2 * o->heartbeat_ms);
     memset(r, 0, sizeof(*r));
     r->self = o->self;
     r->disk = o->disk;
     r->election_ms = o->election_ms;
     r->heartbeat_ms = o->heartbeat_ms;
+    r->lease_ms = o->election_ms * 4 / 5; /* clocks are up to 10 % wrong: 0.8 < 0.9 / 1.1 */
     prng_seed(&r->rng, o->seed);
     r->term = o->term;
     r->vote = o->vote;
     r->now_ms = now_ms;
-    raft_log_init(&r->log, o->arena, o->arena_len);
-    raft_log_reset(&r->log, o->base_index, o->base_term);
-    r->log.durable = r->log.issued = o->base_index;
+    r->log.arena = o->arena;
+    r->log.cap = o->arena_len;
+    raft_log_begin(r, o->base_index, o->base_term);
+    r->saved.last = r->saving.last = o->base_index;
     r->log.applied = r->commit = o->applied_index;
     if (o->config != NULL)
         r->config = r->config_before = *o->config;
@@ -83,48 +65,13 @@ void raft_init(struct raft *r, uint64_t now_ms, const struct raft_options *o)
     await_leader(r);
 }
 
-int raft_restore_entry(struct raft *r, const struct raft_entry *entry)
+bool raft_votes(const struct raft *r, const struct raft_config *c)
 {
-    if (entry->index != r->log.last_index + 1 ||
-        entry->term < raft_log_term(&r->log, entry->index - 1) || !raft_append(r, entry))
-        return ERR_CORRUPT;
-    r->log.durable = r->log.issued = entry->index;
-    return 0;
-}
-
-bool raft_append(struct raft *r, const struct raft_entry *entry)
-{
-    struct raft_config c;
-    bool config = entry->type == RAFT_CONFIG && entry->index > r->config.index;
-    if (config && raft_config_decode(entry->data, entry->len, &c) < 0)
-        return false;
-    if (!raft_log_append(&r->log, entry))
-        return false;
-    if (config) { /* in force as soon as it is in the log (4.1) */
-        c.index = entry->index;
-        r->config_before = r->config;
-        r->config = c;
-    }
-    return true;
-}
-
-bool raft_entry_get(const struct raft *r, uint64_t index, struct raft_entry *ret)
-{
-    return raft_log_get(&r->log, index, ret);
-}
-
-bool raft_is_voter(const struct raft *r)
-{
-    return raft_votes_in(&r->config, r->self, r->disk);
+    const struct raft_server *s = raft_find(c, r->self);
+    return s != NULL && s->disk == r->disk && s->voter;
 }
 
 /* ---- persistence ---------------------------------------------------------------------- */
-
-/* The write after which term and vote are on disk. */
-static uint64_t hard_gate(const struct raft *r)
-{
-    return r->dirty.hard ? r->writes_issued + 1 : r->flying.hard ? r->writes_issued : 0;
-}
 
 /* Every message speaks for the term and the vote it was made with, so it waits for these. Of
  * entries none says more than what is on disk already. */
@@ -139,111 +86,87 @@ struct raft_msg *raft_put(struct raft *r, struct raft_out *out, uint8_t type, ui
                            .to = to,
                            .to_disk = to_disk,
                            .term = r->term,
-                           .gate = hard_gate(r)};
+                           .stamp = r->role == RAFT_LEADER ? r->now_ms : r->stamp,
+                           .gate = r->hard};
     return m;
 }
 
 bool raft_persist_begin(struct raft *r, struct raft_persist *ret)
 {
-    if (r->writing || !(r->dirty.hard || r->dirty.snapshot || r->dirty.truncate_from != 0 ||
-                        r->log.issued < r->log.last_index))
+    struct raft_image all = {r->hard, r->log.last_index, r->snapshot_index};
+    if (r->writing || memcmp(&all, &r->saving, sizeof(all)) == 0)
         return false;
-    *ret = (struct raft_persist){.hard = r->dirty.hard,
-                                 .term = r->term,
+    /* What a snapshot brings needs no entries. */
+    *ret = (struct raft_persist){.term = r->term,
                                  .vote = r->vote,
-                                 .snapshot = r->dirty.snapshot,
+                                 .snapshot = all.snapshot != r->saving.snapshot,
                                  .snapshot_index = r->snapshot_index,
                                  .snapshot_term = r->snapshot_term,
-                                 .truncate_from = r->dirty.truncate_from,
-                                 .first = r->log.issued + 1,
+                                 .first = most(r->saving.last, r->snapshot_index) + 1,
                                  .last = r->log.last_index};
+    r->saving = all;
     r->writing = true;
-    r->writes_issued++;
-    r->flying = r->dirty;
-    r->dirty = (struct raft_unsaved){0};
-    r->log.issued = r->log.last_index;
     return true;
 }
 
 void raft_persist_failed(struct raft *r)
 {
     ENSURE(r->writing);
-    /* Whatever the disk holds beyond what is known to be right is written anew. */
-    uint64_t sure = r->log.durable > r->log.prev_index ? r->log.durable : r->log.prev_index;
-    if (r->log.issued > sure)
-        r->log.issued = sure;
-    if (r->dirty.truncate_from == 0 || r->dirty.truncate_from > sure + 1)
-        r->dirty.truncate_from = sure + 1;
-    r->dirty.hard = r->dirty.hard || r->flying.hard;
-    r->dirty.snapshot = r->dirty.snapshot || r->flying.snapshot;
-    r->flying = (struct raft_unsaved){0};
+    r->saving = r->saved;
     r->writing = false;
-}
-
-uint64_t raft_persist_done(const struct raft *r)
-{
-    return r->writes_done;
 }
 
 bool raft_is_restoring(const struct raft *r)
 {
-    return r->dirty.snapshot || r->flying.snapshot;
+    return r->snapshot_index != r->saved.snapshot;
 }
 
 uint64_t raft_apply_limit(const struct raft *r)
 {
-    uint64_t limit = r->commit < r->log.durable ? r->commit : r->log.durable;
     /* The rows of a loaded snapshot go to disk before anything is applied on top of them. */
-    return raft_is_restoring(r) && limit > r->snapshot_index ? r->snapshot_index : limit;
-}
-
-static void count_votes(struct raft *r, struct raft_out *out);
-
-static void on_persisted(struct raft *r, struct raft_out *out)
-{
-    ENSURE(r->writing);
-    bool hard = r->flying.hard;
-    if (r->flying.snapshot)
-        r->log.applied = r->snapshot_index;
-    r->writing = false;
-    r->flying = (struct raft_unsaved){0};
-    r->writes_done = r->writes_issued;
-    /* While a snapshot that replaces the log waits for its own write, what the disk holds is
-     * still the old log. */
-    if (!r->dirty.snapshot)
-        r->log.durable = r->log.issued;
-    if (r->role == RAFT_LEADER)
-        raft_lead_commit(r, out);
-    else if (r->role == RAFT_CANDIDATE && hard)
-        count_votes(r, out);
-    else if (r->leader != 0)
-        raft_follow_acknowledge(r, out);
+    return raft_is_restoring(r) ? 0 : least(r->commit, r->saved.last);
 }
 
 /* ---- elections ------------------------------------------------------------------- */
 
+/* What the own server has counts as far as it is on disk, and only in configurations in which it
+ * votes: a leader that is being removed does not count itself (4.2.2). */
+uint64_t raft_quorum(const struct raft *r, const struct raft_config *c,
+                     const struct raft_peer *peer, enum raft_of what)
+{
+    const uint64_t own[] = {r->hard == r->saved.hard, r->saved.last, r->now_ms};
+    uint64_t sorted[RAFT_SERVERS_MAX]; /* greatest first */
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const uint64_t others[] = {peer[i].voted, peer[i].match, peer[i].stamp};
+        uint64_t value = c->server[i].num == r->self ? own[what] : others[what];
+        if (!c->server[i].voter)
+            continue;
+        uint32_t at = n++;
+        for (; at > 0 && sorted[at - 1] < value; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = value;
+    }
+    return n == 0 ? 0 : sorted[n / 2];
+}
+
+/* From now on it speaks for this term and vote; nothing of that leaves before it is on disk. */
+static void vow(struct raft *r, uint64_t term, uint64_t vote)
+{
+    r->matched = term > r->term ? 0 : r->matched;
+    r->hard += term != r->term || vote != r->vote;
+    r->term = term;
+    r->vote = vote;
+}
+
 void raft_follow(struct raft *r, uint64_t term, uint64_t leader)
 {
     ENSURE(term >= r->term);
-    if (term > r->term) {
-        r->term = term;
-        r->vote = 0;
-        r->matched = 0;
-        r->dirty.hard = true;
-    }
-    bool was_follower = r->role == RAFT_FOLLOWER;
-    r->role = RAFT_FOLLOWER;
+    if (term > r->term)
+        vow(r, term, 0);
     r->leader = leader;
-    r->transfer_to = 0;
-    r->transfer_sent = false;
-    if (!was_follower)
-        await_leader(r);
-}
-
-static bool is_up_to_date(const struct raft *r, const struct raft_msg *m) /* 3.6.1 */
-{
-    uint64_t last_term = raft_log_term(&r->log, r->log.last_index);
-    return m->log_term > last_term || (m->log_term == last_term && m->index >= r->log.last_index);
+    r->role = RAFT_FOLLOWER;
+    await_leader(r);
 }
 
 /* A server outside its newest configuration may still have to lead: if that configuration is not
@@ -251,29 +174,25 @@ static bool is_up_to_date(const struct raft *r, const struct raft_msg *m) /* 3.6
  * to win (4.2.2). */
 static bool may_campaign(const struct raft *r)
 {
-    bool before = r->config.index > r->commit && raft_votes_in(&r->config_before, r->self, r->disk);
-    return !r->retired && (raft_is_voter(r) || before);
+    bool before = r->config.index > r->commit && raft_votes(r, &r->config_before);
+    return !r->retired && (raft_votes(r, &r->config) || before);
 }
 
 /* First asks whether it would win (9.6), soon again if not; then in a new term, which costs all
  * voters a write, so patiently. */
-static void campaign(struct raft *r, enum raft_role role, struct raft_out *out)
+static void campaign(struct raft *r, enum raft_role role, bool force, struct raft_out *out)
 {
     bool pre = role == RAFT_PRECANDIDATE;
     uint64_t e = r->election_ms;
     r->role = role;
     r->leader = 0;
-    memset(r->voted, 0, sizeof(r->voted));
+    memset(r->peer, 0, sizeof(r->peer));
     if (pre) {
-        r->forced = false;
-        r->election_at = r->now_ms + e / 4 + prng_below(&r->rng, e / 4);
+        r->due_ms = r->now_ms + e / 4 + prng_below(&r->rng, e / 4);
     } else {
-        r->term++;
-        r->vote = r->self;
-        r->matched = 0;
-        r->dirty.hard = true;
+        vow(r, r->term + 1, r->self);
         await_leader(r);
-        r->election_at += prng_below(&r->rng, e);
+        r->due_ms += prng_below(&r->rng, e);
     }
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct raft_server *s = &r->config.server[i];
@@ -281,27 +200,19 @@ static void campaign(struct raft *r, enum raft_role role, struct raft_out *out)
             continue;
         struct raft_msg *m = raft_put(r, out, RAFT_VOTE, s->num, s->disk);
         m->pre = pre;
+        m->force = force;
         m->term = r->term + pre;
         m->index = r->log.last_index;
-        m->log_term = raft_log_term(&r->log, r->log.last_index);
-        m->force = r->forced;
+        m->log_term = raft_term_of(r, r->log.last_index);
     }
-    count_votes(r, out);
 }
 
 static void count_votes(struct raft *r, struct raft_out *out)
 {
-    uint32_t yes = 0;
-    int self = raft_slot_of(&r->config, r->self);
-    if (self >= 0 && hard_gate(r) <= r->writes_done) /* its own vote too only once on disk */
-        r->voted[self] = true;
-    for (uint32_t i = 0; i < r->config.count; i++)
-        yes += r->config.server[i].voter && r->voted[i];
-    if (yes <= raft_voter_count(&r->config) / 2)
-        return;
-    if (r->role == RAFT_PRECANDIDATE)
-        campaign(r, RAFT_CANDIDATE, out);
-    else
+    bool won = raft_quorum(r, &r->config, r->peer, RAFT_OF_VOTE) != 0;
+    if (won && r->role == RAFT_PRECANDIDATE)
+        campaign(r, RAFT_CANDIDATE, false, out);
+    else if (won && r->role == RAFT_CANDIDATE)
         raft_lead_start(r, out);
 }
 
@@ -309,62 +220,40 @@ static struct raft_msg *answer(struct raft *r, const struct raft_msg *m, struct 
 {
     uint8_t type = m->type == RAFT_VOTE ? RAFT_VOTE_ANSWER : RAFT_APPEND_ANSWER;
     struct raft_msg *a = raft_put(r, out, type, m->from, m->from_disk);
-    a->pre = m->type == RAFT_VOTE && m->pre;
+    a->pre = m->pre;
     return a;
 }
 
 static void on_vote(struct raft *r, const struct raft_msg *m, struct raft_out *out)
 {
-    bool sticky = is_sticky(r) && !m->force;
-    if (sticky && !m->pre)
-        return; /* not even the term: a server that was cut off or removed must not depose */
+    uint64_t last = r->log.last_index, last_term = raft_term_of(r, last);
+    /* 4.2.3: whoever hears a leader keeps to it for the shortest election time-out; the leader's
+     * lease rests on this. A leader gives up by check-quorum alone. Not even the term is taken: a
+     * server that was cut off or removed must not depose. */
+    bool sticky = r->role == RAFT_LEADER || r->now_ms < r->heard_ms + r->election_ms;
+    if (sticky && !m->force)
+        return;
     if (m->term > r->term && !m->pre)
         raft_follow(r, m->term, 0);
-    bool is_free = r->role == RAFT_FOLLOWER && (r->vote == 0 || r->vote == m->from);
-    bool ok = m->pre ? !sticky && m->term > r->term : m->term == r->term && is_free;
-    ok = ok && is_up_to_date(r, m);
-    if (ok && !m->pre) {
-        r->dirty.hard = r->dirty.hard || r->vote != m->from;
-        r->vote = m->from;
+    bool is_free = m->pre ? m->term > r->term : r->vote == 0 || r->vote == m->from;
+    bool is_current = /* 3.6.1 */
+        m->log_term > last_term || (m->log_term == last_term && m->index >= last);
+    if (is_free && is_current && !m->pre) {
+        vow(r, r->term, m->from);
         await_leader(r);
     }
     struct raft_msg *a = answer(r, m, out);
-    a->ok = ok;
-    a->term = ok ? m->term : r->term;
-}
-
-static void on_vote_answer(struct raft *r, const struct raft_msg *m, struct raft_out *out)
-{
-    int i = raft_slot_of(&r->config, m->from);
-    enum raft_role role = m->pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE;
-    if (i < 0 || r->config.server[i].disk != m->from_disk || !m->ok || r->role != role ||
-        m->term != r->term + m->pre)
-        return;
-    r->voted[i] = true;
-    count_votes(r, out);
+    a->ok = is_free && is_current;
+    a->term = a->ok ? m->term : r->term;
 }
 
 /* ---- step ----------------------------------------------------------------------------- */
 
-static void on_leader(struct raft *r, const struct raft_msg *m, struct raft_out *out)
-{
-    if (r->role == RAFT_LEADER)
-        return; /* two leaders of one term: impossible unless bytes lie */
-    raft_follow(r, m->term, m->from);
-    await_leader(r);
-    r->heard_ms = r->now_ms;
-    r->leader_disk = m->from_disk;
-    r->stamp = m->stamp;
-    r->retired = false;
-    if (m->type == RAFT_APPEND)
-        raft_follow_append(r, m, out);
-    else
-        raft_follow_snapshot(r, m, out);
-}
-
 static void on_recv(struct raft *r, const struct raft_msg *m, struct raft_out *out)
 {
     bool answers = m->type == RAFT_VOTE_ANSWER || m->type == RAFT_APPEND_ANSWER;
+    int i = raft_slot_of(&r->config, m->from);
+    bool known = i >= 0 && r->config.server[i].disk == m->from_disk;
     if (m->to != r->self || m->to_disk != r->disk || m->from == r->self)
         return;
     /* A newer term makes a follower, save where that would let a candidate depose. */
@@ -375,40 +264,55 @@ static void on_recv(struct raft *r, const struct raft_msg *m, struct raft_out *o
             (void)answer(r, m, out);
     } else if (m->type == RAFT_VOTE) {
         on_vote(r, m, out);
-    } else if (m->type == RAFT_VOTE_ANSWER) {
-        on_vote_answer(r, m, out);
-    } else if (m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT) {
-        on_leader(r, m, out);
-    } else if (m->type == RAFT_APPEND_ANSWER && r->role == RAFT_LEADER) {
-        raft_lead_answer(r, m, out);
+    } else if (m->type == RAFT_VOTE_ANSWER && known && m->ok && m->term == r->term + m->pre &&
+               r->role == (m->pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE)) {
+        r->peer[i].voted = true;
+    } else if ((m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT) && r->role != RAFT_LEADER) {
+        raft_follow(r, m->term, m->from);
+        r->heard_ms = r->now_ms;
+        r->leader_disk = m->from_disk;
+        r->stamp = m->stamp;
+        r->retired = false;
+        raft_follow_append(r, m, out);
+    } else if (m->type == RAFT_APPEND_ANSWER && known && r->role == RAFT_LEADER &&
+               m->index <= r->log.last_index) {
+        raft_lead_answer(r, (uint32_t)i, m, out);
     } else if (m->type == RAFT_TIMEOUT_NOW && r->role == RAFT_FOLLOWER && r->leader == m->from &&
                may_campaign(r)) {
-        r->forced = true;
-        campaign(r, RAFT_CANDIDATE, out);
+        campaign(r, RAFT_CANDIDATE, true, out);
     }
 }
 
 static void on_tick(struct raft *r, struct raft_out *out)
 {
+    if (r->now_ms < r->due_ms)
+        return;
     if (r->role == RAFT_LEADER) {
         raft_lead_tick(r, out);
-    } else if (r->now_ms >= r->election_at && may_campaign(r)) {
-        campaign(r, RAFT_PRECANDIDATE, out);
-    } else if (r->now_ms >= r->election_at) {
-        r->role = RAFT_FOLLOWER;
-        r->leader = 0; /* not heard of for so long */
-        await_leader(r);
+    } else if (may_campaign(r)) {
+        campaign(r, RAFT_PRECANDIDATE, false, out);
+    } else {
+        raft_follow(r, r->term, 0); /* the leader was not heard of for so long */
     }
+}
+
+static void on_persisted(struct raft *r, struct raft_out *out)
+{
+    ENSURE(r->writing);
+    r->saved = r->saving;
+    r->writing = false;
+    r->log.applied = most(r->log.applied, r->saved.snapshot);
+    if (r->role == RAFT_LEADER)
+        raft_lead_commit(r, out);
+    else if (r->leader != 0)
+        raft_follow_acknowledge(r, out);
 }
 
 void raft_step(struct raft *r, uint64_t now_ms, const struct raft_input *in, struct raft_out *out)
 {
     ENSURE(now_ms >= r->now_ms);
     r->now_ms = now_ms;
-    out->err = 0;
-    out->index = 0;
-    out->msg_count = out->entry_count = out->snapshot_for = 0;
-    out->snapshot.index = 0;
+    memset(out, 0, offsetof(struct raft_out, msg));
     switch (in->type) {
     case RAFT_TICK:
         on_tick(r, out);
@@ -420,21 +324,15 @@ void raft_step(struct raft *r, uint64_t now_ms, const struct raft_input *in, str
         on_persisted(r, out);
         break;
     case RAFT_APPLIED:
-        ENSURE(in->index <= r->commit);
-        if (in->index > r->log.applied)
-            r->log.applied = in->index;
-        break;
-    case RAFT_COMPACT:
-        (void)raft_log_compact(&r->log, in->index);
+        r->log.applied = most(r->log.applied, in->index);
         break;
     case RAFT_RESTORE:
         raft_follow_restore(r, in);
         break;
     case RAFT_RETIRE:
-        if (r->role != RAFT_LEADER) {
+        r->retired = r->role != RAFT_LEADER;
+        if (r->retired)
             raft_follow(r, r->term, r->leader);
-            r->retired = true;
-        }
         break;
     case RAFT_SUSPECT:
         suspect(r, in->num);
@@ -446,6 +344,7 @@ void raft_step(struct raft *r, uint64_t now_ms, const struct raft_input *in, str
         raft_lead_input(r, in, out);
         break;
     }
+    count_votes(r, out);
     ENSURE(r->log.applied <= r->commit);
-    ENSURE(r->log.issued <= r->log.last_index);
+    ENSURE(r->saving.last <= r->log.last_index);
 }

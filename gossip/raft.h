@@ -6,7 +6,7 @@
  *   1. raft_persist_begin(), if no write is in flight: one synced transaction; when it is on
  *      disk, the input RAFT_PERSISTED. (Inputs go on being stepped meanwhile: what they dirty
  *      goes with the next write.)
- *   2. out.msg: those with gate <= raft_persist_done() at once, the others when that is reached.
+ *   2. out.msg: those with gate <= saved.hard at once, the others when that is reached.
  *      Encode them before the next step: entries point into the core's window.
  *   3. out.snapshot_for: a snapshot of what is applied, with RAFT_SUPPLY; out.snapshot: load it.
  *   4. apply entries up to raft_apply_limit(), then RAFT_APPLIED once that is on disk.
@@ -67,7 +67,7 @@ struct raft_msg {
     uint32_t count; /* entries, or bytes of the snapshot */
     const struct raft_entry *entries;
     const uint8_t *data;
-    uint64_t gate; /* send once raft_persist_done() >= gate; not in the bytes */
+    uint64_t gate; /* send once saved.hard >= gate; not in the bytes */
 };
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
@@ -77,23 +77,21 @@ enum raft_input_type {
     RAFT_RECV,      /* msg, to this server */
     RAFT_PERSISTED, /* the write that raft_persist_begin gave is on disk */
     RAFT_APPLIED,   /* index: applied up to here, and that is on disk */
-    RAFT_COMPACT,   /* index: applied entries up to here need not be kept in memory */
     RAFT_RESTORE,   /* index, term, config: the snapshot of out.snapshot was loaded */
     RAFT_RETIRE,    /* a committed configuration without this server exists: do not campaign */
     RAFT_SUSPECT,   /* num: it seems to be dead. A hint: only time-outs within safe bounds change */
     /* of a leader only; out.err ERR_NOTLEADER, ERR_BUSY, ... */
-    RAFT_PROPOSE,  /* entries, count <= RAFT_BATCH: commands; out.index of the last */
+    RAFT_PROPOSE,  /* data, count: a command; out.index */
     RAFT_ALTER,    /* change, server, since; out.index */
-    RAFT_TRANSFER, /* num, or 0: the voter that is furthest */
+    RAFT_TRANSFER, /* num: a voter */
     RAFT_SUPPLY    /* num, index, term, data, count: a snapshot of what is applied */
 };
 struct raft_input {
     enum raft_input_type type;
     const struct raft_msg *msg;
-    const struct raft_entry *entries;
-    uint32_t count;
     uint64_t num, index, term;
     const uint8_t *data;
+    uint32_t count; /* bytes */
     enum raft_change change;
     uint64_t since; /* the change was decided then, by the clock of raft_step() */
     const struct raft_server *server;
@@ -118,44 +116,49 @@ struct raft_out {
 };
 
 struct raft_persist {
-    bool hard;
     uint64_t term, vote;
     bool snapshot; /* the loaded snapshot replaces what is applied; drop entries <= its index */
     uint64_t snapshot_index, snapshot_term;
-    uint64_t truncate_from; /* 0: nothing to remove */
-    uint64_t first, last;   /* entries to write: raft_entry_get(); first > last: none */
+    uint64_t first, last; /* remove entries from first on, then write these: raft_entry_get() */
 };
 
 struct raft_slot {
-    uint64_t term;
-    uint32_t at, len;
+    uint64_t term, at; /* at: of all bytes that ever came into the window; modulo cap, where */
+    uint32_t len;
     uint8_t type;
 };
 struct raft_log {
-    uint64_t prev_index, prev_term; /* before the first entry in memory */
+    uint64_t prev_index; /* before the first entry in memory; its slot still has its term */
     uint64_t last_index;
     uint64_t applied; /* on disk; entries up to here may leave the window */
-    uint64_t durable; /* entries up to here are on disk */
-    uint64_t issued;  /* ... or in the write in flight */
     uint8_t *arena;
-    uint32_t cap, tail;
+    uint64_t cap, tail;
     struct raft_slot slot[RAFT_WINDOW];
 };
 
-/* PROBE: nothing is under way, and next is a guess. WAIT: one append, LOAD: a snapshot is under
- * way; what follows probe was sent. PIPELINE: appends go out without waiting for answers. */
-enum raft_peer_state { RAFT_PROBE, RAFT_WAIT, RAFT_LOAD, RAFT_PIPELINE };
-struct raft_peer { /* leader's view of config.server[i] */
-    enum raft_peer_state state;
-    uint64_t next, match, probe;
-    uint64_t moved_ms; /* something was sent, or match grew */
-    uint64_t stamp;    /* newest own clock reading that it answered; 0: none in this term */
+/* How much of what is in memory a disk holds. */
+struct raft_image {
+    uint64_t hard;     /* this version of term and vote */
+    uint64_t last;     /* entries up to here are the same; those behind it are not to be trusted */
+    uint64_t snapshot; /* index of the last one that was loaded */
+};
+
+/* View of config.server[i]. Up to base its log is guessed to be the leader's, up to match it is.
+ * Where the guess is not confirmed (match < base) one message at a time is under way. */
+struct raft_peer {
+    uint64_t match, base;
+    uint64_t next;          /* to be sent */
+    uint64_t retry_ms;      /* what was sent and has no answer by then is lost, perhaps */
+    uint64_t sent_ms, told; /* the last append, and the commit index in it */
+    uint64_t stamp;         /* newest own clock reading that it answered; 0: none in this term */
+    bool voted;             /* for this candidate */
 };
 
 /* Read through the functions below; the shell embeds it. */
 struct raft {
     uint64_t self, disk;
     uint64_t election_ms, heartbeat_ms;
+    uint64_t lease_ms; /* the check-quorum lease lasts so long: docs/consensus.md */
     struct prng rng;
     uint64_t term, vote;
     enum raft_role role;
@@ -165,26 +168,21 @@ struct raft {
     struct raft_log log;
     struct raft_config config, config_before; /* newest in the log, and the one before it */
     uint64_t now_ms;
+    uint64_t due_ms; /* RAFT_TICK: a heartbeat, or nothing was heard of a leader */
     /* follower, candidate */
-    uint64_t heard_ms, election_at;
+    uint64_t heard_ms;
     uint64_t matched, stamp; /* the log equals the leader's up to here; its newest stamp */
-    bool voted[RAFT_SERVERS_MAX], forced;
-    /* leader */
+    /* leader, candidate */
     struct raft_peer peer[RAFT_SERVERS_MAX];
-    uint64_t heartbeat_at, beats;
-    uint64_t beat_ms, beat_commit; /* the last heartbeat to the voters, and what it said */
-    uint64_t term_start;           /* index of this term's no-op */
-    uint64_t lead_ms;              /* when leadership began */
+    /* leader */
+    uint64_t term_start; /* index of this term's no-op */
+    uint64_t lead_ms;    /* when leadership began */
     uint64_t transfer_to, transfer_at;
     bool transfer_sent;
-    /* persistence: what the next write must bring, and what the one in flight does */
-    struct raft_unsaved {
-        bool hard, snapshot;
-        uint64_t truncate_from;
-    } dirty, flying;
+    /* persistence: what is, what the disk holds, and what it will hold after the write in flight */
+    uint64_t hard, snapshot_index, snapshot_term;
+    struct raft_image saved, saving;
     bool writing;
-    uint64_t snapshot_index, snapshot_term;
-    uint64_t writes_issued, writes_done;
 };
 
 struct raft_options {
@@ -205,13 +203,11 @@ void raft_init(struct raft *r, uint64_t now_ms, const struct raft_options *o);
 int raft_restore_entry(struct raft *r, const struct raft_entry *entry) MUST_CHECK;
 
 void raft_step(struct raft *r, uint64_t now_ms, const struct raft_input *in, struct raft_out *out);
-uint64_t raft_deadline(const struct raft *r); /* when RAFT_TICK is due */
 
 /* What must be written now; false: nothing, or a write is in flight. */
 bool raft_persist_begin(struct raft *r, struct raft_persist *ret) MUST_CHECK;
 /* The disk refused that write: what it held is given again by the next begin. */
 void raft_persist_failed(struct raft *r);
-uint64_t raft_persist_done(const struct raft *r);
 /* A loaded snapshot is not on disk yet. */
 bool raft_is_restoring(const struct raft *r);
 /* Committed and on this disk. */
@@ -219,10 +215,11 @@ uint64_t raft_apply_limit(const struct raft *r);
 /* From the window; false: not there. Valid until the next step. */
 bool raft_entry_get(const struct raft *r, uint64_t index, struct raft_entry *ret) MUST_CHECK;
 
-bool raft_is_voter(const struct raft *r);
+bool raft_votes(const struct raft *r, const struct raft_config *c); /* this server, in c */
+uint64_t raft_term_of(const struct raft *r, uint64_t index);        /* 0: not in the window */
+
 /* The check-quorum lease: nobody else can be leader at now_ms. See docs/consensus.md. */
 bool raft_lease(const struct raft *r, uint64_t now_ms);
-uint64_t raft_lease_ms(const struct raft *r); /* its length */
 /* Whether RAFT_ALTER could be taken now. */
 bool raft_may_change(const struct raft *r);
 const char *raft_role_str(enum raft_role role);

@@ -28,9 +28,6 @@ enum raft_change { RAFT_ADD_LEARNER = 1, RAFT_PROMOTE, RAFT_DEMOTE, RAFT_REMOVE 
 int raft_slot_of(const struct raft_config *c, uint64_t num); /* -1: not in it */
 const struct raft_server *raft_find(const struct raft_config *c, uint64_t num);
 uint32_t raft_voter_count(const struct raft_config *c);
-bool raft_votes_in(const struct raft_config *c, uint64_t num, uint64_t disk);
-/* The greatest value that a majority of the voters has reached; value[i] is server[i]'s. */
-uint64_t raft_quorum(const struct raft_config *c, const uint64_t value[RAFT_SERVERS_MAX]);
 /* from with one server added, promoted, demoted or removed (4.1). ERR_EXISTS, ERR_FULL,
  * ERR_NOTFOUND (another disk too), ERR_BADPARAM: no voter would remain. */
 int raft_config_change(const struct raft_config *from, enum raft_change change,
@@ -38,6 +35,7 @@ int raft_config_change(const struct raft_config *from, enum raft_change change,
 
 #define RAFT_CONFIG_BYTES_MAX (2u + RAFT_SERVERS_MAX * (18u + AGENT_ID_MAX))
 void raft_config_encode(const struct raft_config *c, struct wbuf *w);
+uint32_t raft_config_bytes(const struct raft_config *c, uint8_t bytes[RAFT_CONFIG_BYTES_MAX]);
 /* The index is not part of the bytes. ERR_MALFORMED for anything odd. */
 int raft_config_decode(const void *data, size_t len, struct raft_config *ret) MUST_CHECK;
 

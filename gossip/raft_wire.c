@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Raft messages as bytes; docs/protocol.md draws them. A message brings only the numbers that its
- * type needs: a heartbeat goes to every voter ten times a second. */
+ * Raft messages and configurations as bytes; docs/protocol.md draws them. A message brings only
+ * the numbers that its type needs: heartbeats go to every voter five times a second and more. */
 #include <string.h>
 
 #include "agent/base/ensure.h"
@@ -25,6 +25,13 @@ static const struct {
 const char *raft_msg_str(uint8_t type)
 {
     return type < RAFT_MSG_END ? kinds[type].name : "unknown";
+}
+
+const char *raft_role_str(enum raft_role role)
+{
+    static const char *const names[] = {"follower", "precandidate", "candidate", "leader"};
+    ENSURE(role <= RAFT_LEADER);
+    return names[role];
 }
 
 static size_t varint_size(uint64_t v)
@@ -145,4 +152,60 @@ int raft_msg_decode(const void *data, size_t len, struct raft_msg *ret, struct r
     }
     /* The size as it would be written: so a number has one form only. */
     return !b.bad && rbuf_left(&b) == 0 && raft_msg_size(ret) == len ? 0 : ERR_MALFORMED;
+}
+
+/* ---- configurations ----------------------------------------------------------------- */
+
+void raft_config_encode(const struct raft_config *c, struct wbuf *w)
+{
+    ENSURE(c->count <= RAFT_SERVERS_MAX);
+    wbuf_u8(w, 1); /* version */
+    wbuf_u8(w, (uint8_t)c->count);
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct raft_server *s = &c->server[i];
+        size_t len = strnlen(s->id, sizeof(s->id));
+        wbuf_u64(w, s->num);
+        wbuf_u64(w, s->disk);
+        wbuf_u8(w, s->voter);
+        wbuf_u8(w, (uint8_t)len);
+        wbuf_bytes(w, s->id, len);
+    }
+}
+
+uint32_t raft_config_bytes(const struct raft_config *c, uint8_t bytes[RAFT_CONFIG_BYTES_MAX])
+{
+    struct wbuf w;
+    wbuf_init(&w, bytes, RAFT_CONFIG_BYTES_MAX);
+    raft_config_encode(c, &w);
+    ENSURE(!w.bad);
+    return (uint32_t)w.len;
+}
+
+int raft_config_decode(const void *data, size_t len, struct raft_config *ret)
+{
+    struct rbuf b;
+    rbuf_init(&b, data, len);
+    memset(ret, 0, sizeof(*ret));
+    uint8_t version = rbuf_u8(&b);
+    ret->count = rbuf_u8(&b);
+    if (b.bad || version != 1 || ret->count > RAFT_SERVERS_MAX)
+        return ERR_MALFORMED;
+    for (uint32_t i = 0; i < ret->count; i++) {
+        struct raft_server *s = &ret->server[i];
+        s->num = rbuf_u64(&b);
+        s->disk = rbuf_u64(&b);
+        uint8_t voter = rbuf_u8(&b);
+        uint8_t id_len = rbuf_u8(&b);
+        const uint8_t *id = rbuf_bytes(&b, id_len);
+        if (b.bad || s->num == 0 || voter > 1 || id_len >= sizeof(s->id) ||
+            (id_len > 0 && memchr(id, 0, id_len) != NULL))
+            return ERR_MALFORMED;
+        s->voter = voter == 1;
+        if (id_len > 0)
+            memcpy(s->id, id, id_len);
+        for (uint32_t k = 0; k < i; k++)
+            if (ret->server[k].num == s->num)
+                return ERR_MALFORMED;
+    }
+    return rbuf_left(&b) == 0 && raft_voter_count(ret) > 0 ? 0 : ERR_MALFORMED;
 }

@@ -32,13 +32,9 @@ static bool goes_first(uint64_t term_a, uint64_t index_a, const char *a, uint64_
 /* The newest of the own log and of the rows that gossip left here. */
 static void look_what_is_held(struct raft_uv *r)
 {
-    const struct raft_log *log = &r->core.log;
-    uint64_t term = 0, index = 0;
-    struct raft_entry e = {.term = log->prev_term};
-    if (log->last_index > log->prev_index && !raft_entry_get(&r->core, log->last_index, &e))
-        e.term = 0;
-    r->lost.held_term = r->core.config.count > 0 ? e.term : 0;
-    r->lost.held_index = r->core.config.count > 0 ? log->last_index : 0;
+    uint64_t term = 0, index = 0, last = r->core.log.last_index;
+    r->lost.held_term = r->core.config.count > 0 ? raft_term_of(&r->core, last) : 0;
+    r->lost.held_index = r->core.config.count > 0 ? last : 0;
     if (r->o.newest != NULL && r->o.newest(r->o.arg, &term, &index) == 0 &&
         goes_first(term, index, "", r->lost.held_term, r->lost.held_index, "")) {
         r->lost.held_term = term;

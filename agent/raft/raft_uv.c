@@ -41,7 +41,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct raft_uv *r = timer->data;
     uint64_t now_ms = clock_mono_ms();
-    if (now_ms >= raft_deadline(&r->core) && r->superseded == 0)
+    if (now_ms >= r->core.due_ms && r->superseded == 0)
         step(r, &(struct raft_input){.type = RAFT_TICK});
     if (r->quiet != QUIET_NO)
         return; /* armed again when that is over */
@@ -64,7 +64,7 @@ static void on_timer(uv_timer_t *timer)
 
 void raft_uv_arm(struct raft_uv *r)
 {
-    uint64_t now_ms = clock_mono_ms(), due = raft_deadline(&r->core);
+    uint64_t now_ms = clock_mono_ms(), due = r->core.due_ms;
     if (r->closing || r->quiet != QUIET_NO)
         return;
     if (next_tick(r, now_ms) < r->tick_at)
@@ -456,18 +456,38 @@ void raft_uv_suspect(struct raft_uv *r, uint64_t num)
         step(r, &(struct raft_input){.type = RAFT_SUSPECT, .num = num});
 }
 
+/* The voter that has most of the log, of those that answer; 0: there is no other voter. */
+static uint64_t furthest(const struct raft_uv *r)
+{
+    const struct raft *core = &r->core;
+    const struct raft_peer *best = NULL;
+    uint64_t num = 0;
+    for (uint32_t i = 0; i < core->config.count; i++) {
+        const struct raft_server *s = &core->config.server[i];
+        const struct raft_peer *p = &core->peer[i];
+        bool answers = core->now_ms <= p->stamp + core->election_ms;
+        if (!s->voter || s->num == core->self || !answers)
+            continue;
+        if (best == NULL || p->match > best->match) {
+            best = p;
+            num = s->num;
+        }
+    }
+    return num;
+}
+
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)
 {
     if (r->core.role != RAFT_LEADER || r->quiet != QUIET_NO || r->superseded != 0)
         return ERR_NOTLEADER;
     if (r->transfer_until_ms != 0)
         return ERR_BUSY;
-    uint32_t others = raft_voter_count(&r->core.config) - (raft_is_voter(&r->core) ? 1 : 0);
-    if (others == 0)
+    uint64_t to = furthest(r);
+    if (to == 0)
         return ERR_NOTFOUND;
     r->transfer_done = done;
     r->transfer_arg = arg;
     r->transfer_until_ms = clock_mono_ms() + TRANSFER_TIMEOUT_MS;
-    step(r, &(struct raft_input){.type = RAFT_TRANSFER});
+    step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = to});
     return 0;
 }

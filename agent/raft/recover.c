@@ -295,7 +295,8 @@ void recover_superseded(struct raft_uv *r, uint64_t by)
         return;
     LOG_MSG(LOG_ERROR, "raft_superseded",
             "this agent's cluster was recovered elsewhere under a new id; it stops voting here");
-    if (!raft_is_voter(&r->core)) { /* it never decided anything: nothing to look at */
+    /* One that never decided anything has nothing to look at. */
+    if (!raft_votes(&r->core, &r->core.config)) {
         begin(r, QUIET_REJOIN, NULL, NULL);
         return;
     }

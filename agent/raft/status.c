@@ -13,7 +13,7 @@ static json_t *server_json(const struct raft_uv *r, uint32_t i)
     json_set_str(j, "id", s->id);
     if (r->core.role == RAFT_LEADER) {
         bool self = s->num == r->self.num;
-        uint64_t match = self ? r->core.log.durable : r->core.peer[i].match;
+        uint64_t match = self ? r->core.saved.last : r->core.peer[i].match;
         json_set_int(j, "match", (int64_t)match);
         uint64_t stamp = r->core.peer[i].stamp, now_ms = clock_mono_ms();
         if (self || stamp != 0)
@@ -76,7 +76,7 @@ json_t *raft_uv_status(const struct raft_uv *r)
     json_object_set_new(j, "voters", voters);
     json_object_set_new(j, "learners", learners);
     json_set_bool(j, "may_act", raft_uv_may_act(r));
-    json_set_int(j, "lease_ms", (int64_t)raft_lease_ms(&r->core));
+    json_set_int(j, "lease_ms", (int64_t)r->core.lease_ms);
     uint64_t cluster_id = r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
     if (cluster_id != 0)
         snprintf(cluster, sizeof(cluster), "%016" PRIx64, cluster_id);

@@ -31,7 +31,7 @@ static bool wants_stream(const struct raft_msg *m)
 static void send_msg(struct raft_uv *r, const struct raft_msg *m)
 {
     size_t len = FRAME_HEAD + raft_msg_size(m);
-    bool now = m->gate <= raft_persist_done(&r->core);
+    bool now = m->gate <= r->core.saved.hard;
     if (!now && r->held_count >= HELD_MAX)
         return;
     struct held *h = malloc(sizeof(*h) + len);
@@ -59,7 +59,7 @@ static void release(struct raft_uv *r)
     struct held **at = &r->held_first;
     while (*at != NULL) {
         struct held *h = *at;
-        if (h->gate > raft_persist_done(&r->core)) {
+        if (h->gate > r->core.saved.hard) {
             at = &h->next;
             continue;
         }
@@ -115,10 +115,10 @@ static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool 
     wbuf_init(&b, config, sizeof(config));
     wbuf_u64(&b, r->applied_config.index);
     raft_config_encode(&r->applied_config, &b);
-    struct store_log_write w = {.set_hard_state = p->hard,
+    struct store_log_write w = {.set_hard_state = true,
                                 .term = p->term,
                                 .vote = p->vote,
-                                .truncate_from = p->truncate_from,
+                                .truncate_from = p->first,
                                 .replace_intent = true,
                                 .intent = r->snapshot_rows.rows,
                                 .intent_count = r->snapshot_rows.count,
@@ -144,8 +144,6 @@ static void persist(struct raft_uv *r)
         return;
     for (uint64_t k = p.first; k <= p.last; k++) {
         struct raft_entry e;
-        if (p.snapshot && k <= p.snapshot_index)
-            continue;
         bool there = raft_entry_get(&r->core, k, &e);
         ENSURE(there);
         entries[count++] = (struct store_log_entry){
@@ -154,10 +152,10 @@ static void persist(struct raft_uv *r)
     /* A snapshot first, alone: entries follow its index, not what is on disk now. */
     if (p.snapshot)
         err = write_snapshot(r, &p, count == 0);
-    struct store_log_write w = {.set_hard_state = p.hard && !p.snapshot,
+    struct store_log_write w = {.set_hard_state = true,
                                 .term = p.term,
                                 .vote = p.vote,
-                                .truncate_from = p.snapshot ? 0 : p.truncate_from,
+                                .truncate_from = p.first,
                                 .entries = entries,
                                 .entry_count = count,
                                 .facts = &cluster,
@@ -534,13 +532,13 @@ void step_flush(struct raft_uv *r)
 
 int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index)
 {
-    struct raft_entry e = {.len = (uint32_t)len, .data = data};
     struct raft_out *out = malloc(sizeof(*out));
     uint64_t now_ms = clock_mono_ms();
     if (out == NULL)
         return ERR_NOMEM;
     raft_step(&r->core, now_ms > r->core.now_ms ? now_ms : r->core.now_ms,
-              &(struct raft_input){.type = RAFT_PROPOSE, .entries = &e, .count = 1}, out);
+              &(struct raft_input){.type = RAFT_PROPOSE, .data = data, .count = (uint32_t)len},
+              out);
     int err = out->err;
     *ret_index = out->index;
     perform(r, out);

@@ -36,7 +36,7 @@ static uint32_t sometimes(struct world *w, uint32_t max)
 
 static void draw_profile(struct world *w, struct storm *s)
 {
-    static const uint32_t batches[] = {1, 2, 16, 60};
+    static const uint32_t batches[] = {1, 2, 8, 24};
     static const uint64_t trails[] = {4, 20, 100, 1000};
     w->profile.delay_us_max = 1000 + draw(w, draw(w, 3) == 0 ? 200000 : 20000);
     w->profile.disk_us_max = 200 + draw(w, draw(w, 3) == 0 ? 300000 : 5000);
@@ -180,8 +180,11 @@ static void blow(struct world *w, struct storm *s)
     else if (hits(w, s->change))
         change_something(w, s, leader);
     ask_for_change(w, s);
-    if (hits(w, s->transfer))
-        world_step(w, l, &(struct raft_input){.type = RAFT_TRANSFER});
+    if (hits(w, s->transfer)) {
+        const struct raft_config *c = &w->node[l].raft.config;
+        uint64_t to = c->server[draw(w, c->count)].num;
+        world_step(w, l, &(struct raft_input){.type = RAFT_TRANSFER, .num = to});
+    }
     if (hits(w, s->retire) && w->node[l].raft.config.index <= w->node[l].raft.commit &&
         raft_find(&w->node[l].raft.config, b + 1) == NULL && w->node[b].up)
         world_step(w, b, &(struct raft_input){.type = RAFT_RETIRE});

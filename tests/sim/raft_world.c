@@ -58,7 +58,7 @@ uint64_t world_clock(const struct world *w, uint32_t i)
 static void arm(struct world *w, uint32_t i)
 {
     struct world_node *n = &w->node[i];
-    uint64_t due = raft_deadline(&n->raft), now = world_clock(w, i);
+    uint64_t due = n->raft.due_ms, now = world_clock(w, i);
     uint64_t in_ms = due > now ? due - now : 0;
     uint64_t at = w->now_us + (uint64_t)((double)in_ms * 1000.0 / n->rate) + 1000;
     if (n->tick_us > w->now_us && n->tick_us <= at)
@@ -106,7 +106,7 @@ static void send(struct world *w, uint32_t i, const struct raft_msg *m)
     ENSURE(!b.bad);
     ENSURE(b.len == len);
     *h = (struct world_held){.gate = m->gate, .to = m->to, .len = len};
-    if (m->gate <= raft_persist_done(&n->raft)) {
+    if (m->gate <= n->raft.saved.hard) {
         deliver(w, i, m->to, h->bytes, len);
         free(h);
         return;
@@ -121,7 +121,7 @@ static void release(struct world *w, uint32_t i)
     struct world_held **at = &n->held_first;
     while (*at != NULL) {
         struct world_held *h = *at;
-        if (h->gate > raft_persist_done(&n->raft)) {
+        if (h->gate > n->raft.saved.hard) {
             at = &h->next;
             continue;
         }
@@ -200,12 +200,10 @@ static void land_log(struct world *w, uint32_t i, struct world_write *write)
 {
     struct world_disk *d = &w->node[i].disk;
     const struct raft_persist *p = &write->persist;
-    if (p->hard) {
-        d->term = p->term;
-        d->vote = p->vote;
-    }
-    if (p->truncate_from != 0 && p->truncate_from <= d->last_index)
-        d->last_index = p->truncate_from - 1 > d->base_index ? p->truncate_from - 1 : d->base_index;
+    d->term = p->term;
+    d->vote = p->vote;
+    if (p->first <= d->last_index)
+        d->last_index = p->first - 1 > d->base_index ? p->first - 1 : d->base_index;
     if (p->snapshot) {
         drop_front(d, p->snapshot_index, p->snapshot_term, write->chain);
         d->applied_index = p->snapshot_index;
@@ -532,18 +530,16 @@ int world_leader(const struct world *w)
 
 int world_propose(struct world *w, uint32_t i, uint32_t count)
 {
-    uint64_t payload[RAFT_BATCH];
-    struct raft_entry entries[RAFT_BATCH];
-    ENSURE(count <= RAFT_BATCH);
     uint64_t before = w->node[i].raft.log.last_index;
     if (w->node[i].raft.role != RAFT_LEADER)
         return ERR_NOTLEADER;
-    for (uint32_t k = 0; k < count; k++) {
-        payload[k] = ++w->commands;
-        entries[k] = (struct raft_entry){.len = 8, .data = (const uint8_t *)&payload[k]};
+    for (uint32_t k = 0; k < count && !w->failed; k++) {
+        uint64_t payload = ++w->commands;
+        world_step(w, i,
+                   &(struct raft_input){.type = RAFT_PROPOSE,
+                                        .data = (const uint8_t *)&payload,
+                                        .count = sizeof(payload)});
     }
-    world_step(w, i,
-               &(struct raft_input){.type = RAFT_PROPOSE, .entries = entries, .count = count});
     return w->node[i].raft.log.last_index > before ? 0 : ERR_BUSY;
 }
 
@@ -561,6 +557,13 @@ int world_change(struct world *w, uint32_t i, enum raft_change change, uint32_t 
     world_say(w, i, "change %d of n%u at index %lu", (int)change, who + 1,
               w->node[i].raft.config.index);
     return 0;
+}
+
+static void shrink(struct raft *r, uint64_t index)
+{
+    for (struct raft_log *l = &r->log;
+         l->prev_index < index && l->prev_index < l->applied && l->prev_index < r->saved.last;)
+        l->prev_index++;
 }
 
 static void happen(struct world *w, const struct world_event *e)
@@ -587,9 +590,8 @@ static void happen(struct world *w, const struct world_event *e)
             world_step(w, e->node, &(struct raft_input){.type = RAFT_PERSISTED});
         else if (kind == WRITE_APPLIED)
             world_step(w, e->node, &(struct raft_input){.type = RAFT_APPLIED, .index = index});
-        else
-            world_step(w, e->node,
-                       &(struct raft_input){.type = RAFT_COMPACT, .index = n->disk.base_index});
+        else /* a small window makes snapshots frequent */
+            shrink(&n->raft, n->disk.base_index);
     }
 }
 

@@ -21,7 +21,7 @@ static void stand(uint32_t i)
 {
     for (uint32_t k = 0; k < w.count; k++)
         w.node[k].raft.heard_ms = 0;
-    w.node[i].raft.election_at = 0;
+    w.node[i].raft.due_ms = 0;
     world_step(&w, i, &(struct raft_input){.type = RAFT_TICK});
 }
 
@@ -222,12 +222,12 @@ Test(raft_directed, suspicion_only_shortens_the_wait)
     cr_assert(elect(0));
     world_run(&w, 500000);
     const struct raft *r = &w.node[1].raft;
-    uint64_t before = r->election_at;
+    uint64_t before = r->due_ms;
     world_step(&w, 1, &(struct raft_input){.type = RAFT_SUSPECT, .num = 3});
-    cr_assert_eq(r->election_at, before, "it is not the leader");
+    cr_assert_eq(r->due_ms, before, "it is not the leader");
     world_step(&w, 1, &(struct raft_input){.type = RAFT_SUSPECT, .num = 1});
-    cr_assert_lt(r->election_at, before);
-    cr_assert_geq(r->election_at, r->heard_ms + r->election_ms);
+    cr_assert_lt(r->due_ms, before);
+    cr_assert_geq(r->due_ms, r->heard_ms + r->election_ms);
     uint64_t term = r->term;
     for (uint32_t k = 0; k < 100; k++) { /* while it is heard, nothing comes of it */
         world_run(&w, 20000);
@@ -374,8 +374,8 @@ Test(raft_directed, lease_ends_before_the_next_election)
 
 static void await_beat(void)
 {
-    uint64_t before = w.node[0].raft.beat_ms;
-    for (uint32_t ms = 0; ms < 1000 && w.node[0].raft.beat_ms == before; ms++)
+    uint64_t before = w.node[0].raft.peer[1].sent_ms;
+    for (uint32_t ms = 0; ms < 1000 && w.node[0].raft.peer[1].sent_ms == before; ms++)
         world_run(&w, 1000);
 }
 
@@ -395,10 +395,10 @@ Test(raft_directed, heartbeats_at_rest)
     cr_assert_leq(beats, 11, "%lu in the time of 20", (unsigned long)beats);
     w.cut[0][1] = true;
     await_beat();
-    uint64_t lost = r->beat_ms;
+    uint64_t lost = r->peer[1].sent_ms;
     w.cut[0][1] = false;
     await_beat();
-    cr_assert_leq(r->beat_ms, lost + r->heartbeat_ms + 5, "repeated at once");
+    cr_assert_leq(r->peer[1].sent_ms, lost + r->heartbeat_ms + 5, "repeated at once");
     world_run(&w, 20000);
     cr_assert_eq(world_propose(&w, 0, 1), 0);
     world_run(&w, (uint32_t)(2 * r->heartbeat_ms * 1000));
@@ -463,10 +463,14 @@ Test(raft_core, snapshot_against_a_conflicting_suffix)
                   &out);
         cr_assert_eq(core.log.last_index, same == 1 ? 10 : 6, "case %d", same);
         cr_assert_eq(core.commit, 6);
+        m.type = RAFT_APPEND;
+        m.index = m.log_term = m.count = 0;
+        raft_step(&core, 2000, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+        cr_assert_eq(out.msg[0].index, same == 1 ? 6 : 0, "only what is on disk");
         struct raft_persist p;
         cr_assert(raft_persist_begin(&core, &p));
         cr_assert(p.snapshot);
-        cr_assert_eq(p.truncate_from, same == 1 ? 0 : 7);
+        cr_assert_eq(p.first, same == 1 ? 11 : 7);
         raft_step(&core, 2001, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
         cr_assert_eq(out.msg_count, 1, "acknowledged once it is stored");
         cr_assert_eq(out.msg[0].index, 6);
@@ -528,11 +532,12 @@ Test(raft_core, own_vote_waits_for_the_disk)
     struct raft_persist p;
     make(&core, 3, 0, 0, 1);
     core.config.count = 1;
-    raft_step(&core, core.election_at, &(struct raft_input){.type = RAFT_TICK}, &out);
+    raft_step(&core, core.due_ms, &(struct raft_input){.type = RAFT_TICK}, &out);
     cr_assert_eq(core.role, RAFT_CANDIDATE);
     cr_assert_eq(core.term, 4);
     cr_assert(raft_persist_begin(&core, &p));
     cr_assert_eq(p.vote, 1);
+    raft_step(&core, core.now_ms, &(struct raft_input){.type = RAFT_TICK}, &out);
     cr_assert_eq(core.role, RAFT_CANDIDATE);
     raft_step(&core, core.now_ms, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
     cr_assert_eq(core.role, RAFT_LEADER);
@@ -559,14 +564,13 @@ Test(raft_core, failed_write_is_repeated)
     raft_persist_failed(&core);
     cr_assert_eq(raft_apply_limit(&core), 1);
     cr_assert(raft_persist_begin(&core, &p));
-    cr_assert(p.hard);
     cr_assert_eq(p.term, 4);
     cr_assert_eq(p.first, 6);
     cr_assert_eq(p.last, 6);
     raft_step(&core, 2001, &(struct raft_input){.type = RAFT_PERSISTED}, &out);
     for (uint32_t i = 0; i < out.msg_count; i++)
-        cr_assert_leq(out.msg[i].gate, raft_persist_done(&core));
-    cr_assert_eq(core.log.durable, 6);
+        cr_assert_leq(out.msg[i].gate, core.saved.hard);
+    cr_assert_eq(core.saved.last, 6);
 }
 
 /* Bytes from outside: every shortening and every changed byte either decodes or is refused. */
