@@ -160,7 +160,7 @@ static void world_join(unsigned me, unsigned other, bool sync)
     w.refusal = swim_admit(world.node[other].s, &self, &known);
     w.seen = self.addr;
     if (known != NULL) {
-        w.taken = known->addr;
+        w.taken = *known->addr;
         w.known_state = known->state;
         w.known_incarnation = known->incarnation;
         w.known_epoch = swim_find(world.node[other].s, known->num)->epoch;
@@ -171,6 +171,9 @@ static void world_join(unsigned me, unsigned other, bool sync)
     else
         swim_refused(world.node[me].s, world.now_ms, &w, &w.self.addr, &world.out);
     world_perform(me, 0, 0);
+    /* Another key at the known address: it asks there. */
+    if (w.refusal == WIRE_ID_TAKEN && swim_challenge(world.node[other].s, world.now_ms, self.num))
+        world_join(other, me, true);
 }
 
 static void world_perform(unsigned me, uint64_t reply_to, uint64_t reply_epoch)
