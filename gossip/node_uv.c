@@ -76,10 +76,18 @@ static void send_to_member(struct gossip_node *g, const struct swim_member *m, u
                            const void *data, size_t len)
 {
     struct seal_pair *pair = intro ? NULL : node_pair(g, m);
-    if (node_is_far(g, m))
-        g->stats.cross_zone_bytes_sent += len + 1 + SEAL_OVERHEAD;
+    const struct peer *p = node_peer(g, m);
+    size_t sent = 0;
+    /* Whoever spoke from this life of its to this life of ours knows both. */
+    bool met = p->heard_as == g->epoch && p->window.epoch == epoch && m->epoch == epoch;
     if (intro || pair != NULL)
-        udp_send(g, (struct seal_peer){m->m.num, epoch}, pair, addr, channel, data, len);
+        sent = udp_send(g,
+                        intro ? SEAL_INTRO
+                        : met ? SEAL_BRIEF
+                              : SEAL_BOUND,
+                        (struct seal_peer){m->m.num, epoch}, pair, addr, channel, data, len);
+    if (node_is_far(g, m))
+        g->stats.cross_zone_bytes_sent += sent;
 }
 
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
@@ -97,7 +105,7 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
         if (m != NULL)
             send_to_member(g, m, reply->epoch, false, addr, CHANNEL_SWIM, p->data, p->len);
         else if (addr != NULL)
-            udp_send(g, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
+            udp_send(g, SEAL_INTRO, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
     } else if (m != NULL && !m->m.self) {
         if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
             send_to_member(g, m, m->epoch, p->intro, m->m.addr, CHANNEL_SWIM, p->data, p->len);
@@ -309,6 +317,7 @@ void node_handle_closed(struct gossip_node *g)
         free(LIST_OF(at, struct local_message, link));
     seal_fini(&g->seal);
     nodekey_fini(&g->own);
+    marks_fini(&g->marks);
     free(g->swim);
     free(g->out);
     free(g->peers);

@@ -8,6 +8,7 @@
 
 #include "agent/base/buf.h"
 #include "agent/base/list.h"
+#include "gossip/marks_uv.h"
 #include "gossip/node.h"
 #include "gossip/nodekey.h"
 #include "gossip/seal.h"
@@ -58,6 +59,7 @@ struct peer { /* per slot of the swim core */
     uint8_t key[NODEKEY_PUBLIC];
     bool paired;
     struct seal_window window;
+    uint64_t heard_as; /* our epoch, to which the last packet that proved its sender was bound */
     struct stream *out;
 };
 
@@ -91,6 +93,7 @@ struct gossip_node {
     struct swim *swim;
     struct swim_out *out;
     struct peer *peers;
+    struct marks marks;
 
     uv_udp_t udp;
     uv_tcp_t listener;
@@ -165,9 +168,10 @@ uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its
 
 /* udp_uv.c */
 int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
-/* pair NULL: as an introduction, under the cluster's key. */
-void udp_send(struct gossip_node *g, struct seal_peer to, struct seal_pair *pair,
-              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len);
+/* pair NULL: as an introduction, under the cluster's key. Returns the length of what was sent. */
+size_t udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+                struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+                const void *data, size_t len);
 void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
                     size_t len);
 /* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */

@@ -107,16 +107,23 @@ static void make_nonce(uint64_t sender, uint64_t epoch, uint64_t counter, uint8_
     wbuf_u64(&w, counter);
 }
 
-static void make_aad(const struct seal *s, const uint8_t *header, struct seal_peer to,
-                     uint8_t out[AAD_LEN])
+/* Of as many bytes of header as there are; returns its length. */
+static size_t make_aad(const struct seal *s, const uint8_t *header, size_t header_len,
+                       struct seal_peer to, uint8_t out[AAD_LEN])
 {
     struct wbuf w;
     wbuf_init(&w, out, AAD_LEN);
-    wbuf_bytes(&w, header, SEAL_HEADER);
+    wbuf_bytes(&w, header, header_len);
     wbuf_bytes(&w, s->cluster, 32);
     wbuf_u64(&w, to.num);
     wbuf_u64(&w, to.epoch);
-    ENSURE(!w.bad && w.len == AAD_LEN);
+    ENSURE(!w.bad);
+    return w.len;
+}
+
+uint32_t seal_mark(struct seal_peer life)
+{
+    return (uint32_t)hash_mix(life.epoch ^ hash_mix(life.num));
 }
 
 static const uint8_t *pair_key(const struct seal *s, struct seal_pair *pair, size_t key)
@@ -129,81 +136,152 @@ static const uint8_t *pair_key(const struct seal *s, struct seal_pair *pair, siz
     return pair->key;
 }
 
-size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
-                     uint64_t counter, struct seal_peer to, struct seal_pair *pair,
-                     const void *plain, size_t len, uint8_t *out)
+static size_t put_header(const struct seal *s, enum seal_type type, struct seal_peer from,
+                         uint64_t counter, struct seal_peer to, uint8_t *out)
 {
-    ENSURE(counter <= SEAL_COUNTER_MAX);
-    ENSURE(type != SEAL_BOUND || pair != NULL);
-    if (type == SEAL_HELLO)
-        to = (struct seal_peer){0, 0};
     struct wbuf w;
     wbuf_init(&w, out, SEAL_HEADER);
     wbuf_u8(&w, (uint8_t)(SEAL_VERSION << 4 | (int)type));
     wbuf_u8(&w, type == SEAL_HELLO ? 0 : peer_hint(to));
-    wbuf_bytes(&w, s->key_id[0], 4);
-    wbuf_u64(&w, from.num);
-    wbuf_u64(&w, from.epoch);
+    if (type == SEAL_BRIEF) {
+        wbuf_u8(&w, s->key_id[0][0]);
+        wbuf_u32(&w, seal_mark(from));
+    } else {
+        wbuf_bytes(&w, s->key_id[0], 4);
+        wbuf_u64(&w, from.num);
+        wbuf_u64(&w, from.epoch);
+    }
     put48(&w, counter);
-    ENSURE(!w.bad && w.len == SEAL_HEADER);
-    uint8_t nonce[24], aad[AAD_LEN];
-    make_nonce(from.num, from.epoch, counter, nonce);
-    make_aad(s, out, to, aad);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(
-        out + SEAL_HEADER, NULL, plain, len, aad, AAD_LEN, NULL, nonce,
-        type == SEAL_BOUND ? pair_key(s, pair, 0) : s->key[0]);
-    return len + SEAL_OVERHEAD;
+    ENSURE(!w.bad && w.len == (type == SEAL_BRIEF ? SEAL_BRIEF_HEADER : SEAL_HEADER));
+    return w.len;
 }
 
-static int find_key(const struct seal *s, const uint8_t id[4], size_t from)
+size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
+                     uint64_t counter, struct seal_peer to, struct seal_pair *pair,
+                     const void *plain, size_t len, uint8_t *out)
+{
+    bool paired = type == SEAL_BOUND || type == SEAL_BRIEF;
+    ENSURE(counter <= SEAL_COUNTER_MAX);
+    ENSURE(!paired || pair != NULL);
+    if (type == SEAL_HELLO)
+        to = (struct seal_peer){0, 0};
+    size_t header = put_header(s, type, from, counter, to, out);
+    uint8_t nonce[24], aad[AAD_LEN];
+    make_nonce(from.num, from.epoch, counter, nonce);
+    size_t aad_len = make_aad(s, out, header, to, aad);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(out + header, NULL, plain, len, aad, aad_len, NULL,
+                                               nonce, paired ? pair_key(s, pair, 0) : s->key[0]);
+    return header + len + SEAL_TAG;
+}
+
+static int find_key(const struct seal *s, const uint8_t *id, size_t id_len, size_t from)
 {
     for (size_t i = from; i < s->count; i++)
-        if (memcmp(s->key_id[i], id, 4) == 0)
+        if (memcmp(s->key_id[i], id, id_len) == 0)
             return (int)i;
     return -1;
 }
 
-enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
-                           size_t len, seal_pair_fn pair_of, void *arg,
-                           struct seal_header *ret_header, uint8_t *plain, size_t *ret_len)
+/* A packet in the midst of being opened. */
+struct opening {
+    const struct seal *seal;
+    const uint8_t *packet;
+    size_t len, header;
+    struct seal_peer to;
+    uint8_t *plain;
+};
+
+/* With each key of that id: under what we share with the sender, or without a pair. */
+static bool try_keys(const struct opening *o, const struct seal_header *h, struct seal_pair *pair)
+{
+    uint8_t nonce[24], aad[AAD_LEN];
+    make_nonce(h->sender, h->epoch, h->counter, nonce);
+    size_t aad_len = make_aad(o->seal, o->packet, o->header, o->to, aad);
+    for (int key = find_key(o->seal, h->key_id, h->key_id_len, 0); key >= 0;
+         key = find_key(o->seal, h->key_id, h->key_id_len, (size_t)key + 1)) {
+        const uint8_t *with =
+            pair != NULL ? pair_key(o->seal, pair, (size_t)key) : o->seal->key[key];
+        if (crypto_aead_xchacha20poly1305_ietf_decrypt(o->plain, NULL, NULL, o->packet + o->header,
+                                                       o->len - o->header, aad, aad_len, nonce,
+                                                       with) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Two lives with one mark are rare, but no reason not to hear either. */
+static enum seal_result open_brief(const struct opening *o, const struct seal_senders *senders,
+                                   uint32_t mark, struct seal_header *h)
+{
+    struct seal_peer life;
+    bool known = false;
+    for (unsigned nth = 0; senders->find(senders->arg, mark, nth, &life); nth++) {
+        struct seal_pair *pair = senders->pair_of(senders->arg, life.num);
+        h->sender = life.num;
+        h->epoch = life.epoch;
+        known = known || pair != NULL;
+        if (pair != NULL && try_keys(o, h, pair))
+            return SEAL_OK;
+    }
+    return known ? SEAL_FORGED : SEAL_STRANGER;
+}
+
+static enum seal_result open_long(const struct opening *o, const struct seal_senders *senders,
+                                  const struct seal_header *h)
+{
+    struct seal_pair *pair = NULL;
+    if (h->type == SEAL_BOUND && (pair = senders->pair_of(senders->arg, h->sender)) == NULL)
+        return SEAL_STRANGER;
+    return try_keys(o, h, pair) ? SEAL_OK : SEAL_FORGED;
+}
+
+/* False: no header of ours. */
+static bool read_header(const uint8_t *packet, size_t len, struct seal_header *h, uint8_t *ret_hint,
+                        uint32_t *ret_mark, size_t *ret_len)
 {
     struct rbuf r;
     rbuf_init(&r, packet, len);
     uint8_t first = rbuf_u8(&r);
-    uint8_t hint = rbuf_u8(&r);
-    if (len < SEAL_OVERHEAD || first >> 4 != SEAL_VERSION)
+    *ret_hint = rbuf_u8(&r);
+    *h = (struct seal_header){.type = (enum seal_type)(first & 15)};
+    bool brief = h->type == SEAL_BRIEF;
+    if (first >> 4 != SEAL_VERSION || len < (brief ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD) ||
+        (!brief && h->type != SEAL_BOUND && h->type != SEAL_HELLO && h->type != SEAL_INTRO))
+        return false;
+    h->key_id_len = brief ? 1 : 4;
+    memcpy(h->key_id, rbuf_bytes(&r, h->key_id_len), h->key_id_len);
+    *ret_mark = brief ? rbuf_u32(&r) : 0;
+    h->sender = brief ? 0 : rbuf_u64(&r);
+    h->epoch = brief ? 0 : rbuf_u64(&r);
+    h->counter = rbuf_u32(&r);
+    h->counter |= (uint64_t)rbuf_u16(&r) << 32;
+    *ret_len = r.pos;
+    return true;
+}
+
+enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
+                           size_t len, const struct seal_senders *senders,
+                           struct seal_header *ret_header, uint8_t *plain, size_t *ret_len)
+{
+    struct opening o = {.seal = s, .packet = packet, .len = len, .plain = plain};
+    struct seal_header *h = ret_header;
+    uint8_t hint;
+    uint32_t mark;
+    if (!read_header(packet, len, h, &hint, &mark, &o.header))
         return SEAL_SHORT;
-    struct seal_header h = {.type = (enum seal_type)(first & 15)};
-    if (h.type != SEAL_BOUND && h.type != SEAL_HELLO && h.type != SEAL_INTRO)
-        return SEAL_SHORT;
-    memcpy(h.key_id, rbuf_bytes(&r, 4), 4);
-    h.sender = rbuf_u64(&r);
-    h.epoch = rbuf_u64(&r);
-    h.counter = rbuf_u32(&r);
-    h.counter |= (uint64_t)rbuf_u16(&r) << 32;
-    *ret_header = h;
-    struct seal_peer to = h.type != SEAL_HELLO ? self : (struct seal_peer){0, 0};
-    int key = find_key(s, h.key_id, 0);
-    if (key < 0)
+    if (find_key(s, h->key_id, h->key_id_len, 0) < 0)
         return SEAL_KEY;
-    if (h.type != SEAL_HELLO && hint != peer_hint(self))
+    if (h->type != SEAL_HELLO && hint != peer_hint(self)) {
+        struct seal_peer life = {h->sender, h->epoch};
+        if (h->type == SEAL_BRIEF && senders->find(senders->arg, mark, 0, &life))
+            h->sender = life.num;
         return SEAL_ELSEWHERE;
-    struct seal_pair *pair = h.type == SEAL_BOUND ? pair_of(arg, h.sender) : NULL;
-    if (h.type == SEAL_BOUND && pair == NULL)
-        return SEAL_STRANGER;
-    uint8_t nonce[24], aad[AAD_LEN];
-    make_nonce(h.sender, h.epoch, h.counter, nonce);
-    make_aad(s, packet, to, aad);
-    for (; key >= 0; key = find_key(s, h.key_id, (size_t)key + 1)) {
-        const uint8_t *with = pair != NULL ? pair_key(s, pair, (size_t)key) : s->key[key];
-        if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, packet + SEAL_HEADER,
-                                                       len - SEAL_HEADER, aad, AAD_LEN, nonce,
-                                                       with) == 0) {
-            *ret_len = len - SEAL_OVERHEAD;
-            return SEAL_OK;
-        }
     }
-    return SEAL_FORGED;
+    o.to = h->type != SEAL_HELLO ? self : (struct seal_peer){0, 0};
+    enum seal_result result =
+        h->type == SEAL_BRIEF ? open_brief(&o, senders, mark, h) : open_long(&o, senders, h);
+    *ret_len = result == SEAL_OK ? len - o.header - SEAL_TAG : 0;
+    return result;
 }
 
 /* ---- replay window ---- */
@@ -272,7 +350,7 @@ static void hello_aad(const struct seal *s, const uint8_t *prefix, struct seal_p
 {
     uint8_t padded[SEAL_HEADER] = {0};
     memcpy(padded, prefix, HELLO_PREFIX);
-    make_aad(s, padded, to, out);
+    (void)make_aad(s, padded, sizeof padded, to, out);
 }
 
 static void hello_seal(const struct seal *s, size_t key, struct seal_peer to, const struct hello *h,
@@ -302,7 +380,8 @@ static int hello_open(const struct seal *s, struct seal_peer self, const uint8_t
     if (in[0] != (SEAL_VERSION << 4 | HELLO_TYPE))
         return ERR_AUTH;
     hello_aad(s, in, self, aad);
-    for (int key = find_key(s, in + 1, 0); key >= 0; key = find_key(s, in + 1, (size_t)key + 1)) {
+    for (int key = find_key(s, in + 1, 4, 0); key >= 0;
+         key = find_key(s, in + 1, 4, (size_t)key + 1)) {
         if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, in + HELLO_PREFIX + 24,
                                                        HELLO_PLAIN + SEAL_TAG, aad, AAD_LEN,
                                                        in + HELLO_PREFIX, s->key[key]) != 0)

@@ -15,6 +15,9 @@
  * opened only by that life of that member, so nothing captured earlier than the receiver's
  * start, or meant for somebody else, can be replayed to it.
  *   bound  under the pair's key: proves its sender
+ *   brief  the same between two lives that know each other, with 13 bytes of header: 0 and 1 as
+ *          above, 2 first byte of the key id, 3 mark of the sender's life (u32), 7 counter. Sender
+ *          and epoch are in the nonce all the same: which they are the receiver looks up
  *   intro  as bound, under the cluster's key alone: to a member that may not know us yet
  *   hello  to an address, bound to nobody */
 #ifndef BLOX_GOSSIP_SEAL_H
@@ -31,9 +34,12 @@
 #define SEAL_HEADER 28u
 #define SEAL_TAG 16u
 #define SEAL_OVERHEAD (SEAL_HEADER + SEAL_TAG)
+#define SEAL_BRIEF_HEADER 13u
+#define SEAL_BRIEF_OVERHEAD (SEAL_BRIEF_HEADER + SEAL_TAG)
 #define SEAL_COUNTER_MAX ((UINT64_C(1) << 48) - 1)
 
-enum seal_type { SEAL_BOUND = 1, SEAL_HELLO = 2, SEAL_INTRO = 4 }; /* 3: a stream's hello */
+/* 3: a stream's hello */
+enum seal_type { SEAL_BOUND = 1, SEAL_HELLO = 2, SEAL_INTRO = 4, SEAL_BRIEF = 5 };
 
 struct seal {
     uint8_t key[SEAL_KEYS_MAX][32]; /* derived for datagrams and handshakes */
@@ -45,7 +51,8 @@ struct seal {
 struct seal_header {
     enum seal_type type;
     uint8_t key_id[4];
-    uint64_t sender;
+    uint8_t key_id_len; /* 1 in a brief packet */
+    uint64_t sender;    /* 0: a brief packet of nobody that we know */
     uint64_t epoch;
     uint64_t counter;
 };
@@ -54,6 +61,8 @@ struct seal_peer { /* who a packet is bound to */
     uint64_t num;
     uint64_t epoch;
 };
+
+uint32_t seal_mark(struct seal_peer life);
 
 /* ERR_BADPARAM: no key or too many; ERR_INTERNAL: no randomness. Keys are copied (derived). */
 int seal_init(struct seal *s, const char *cluster, const uint8_t (*keys)[32],
@@ -76,8 +85,8 @@ struct seal_pair {
     bool made;
 };
 
-/* out has room for SEAL_OVERHEAD + len; returns the packet's length. pair is needed for a bound
- * packet only; to is ignored for a hello. */
+/* out has room for SEAL_OVERHEAD + len; returns the packet's length. pair is needed for a bound or
+ * brief packet only; to is ignored for a hello. */
 size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
                      uint64_t counter, struct seal_peer to, struct seal_pair *pair,
                      const void *plain, size_t len, uint8_t *out);
@@ -90,13 +99,18 @@ enum seal_result {
     SEAL_ELSEWHERE, /* bound to another member or an earlier life of ours */
     SEAL_FORGED     /* does not open: damaged, or another cluster's name */
 };
-/* What we share with a sender; NULL: we do not know it. */
-typedef struct seal_pair *(*seal_pair_fn)(void *arg, uint64_t sender);
-/* plain has room for len - SEAL_OVERHEAD. ret_header is filled from SEAL_KEY on; that it comes from
- * that sender is proven only with SEAL_OK of a bound packet, else only that somebody with the
- * cluster's key made it. */
+struct seal_senders {
+    void *arg;
+    /* What we share with a sender; NULL: we do not know it. */
+    struct seal_pair *(*pair_of)(void *arg, uint64_t sender);
+    /* The nth life that we know with that mark; false: no more. */
+    bool (*find)(void *arg, uint32_t mark, unsigned nth, struct seal_peer *ret);
+};
+/* plain has room for len - SEAL_BRIEF_OVERHEAD. ret_header is filled from SEAL_KEY on; that it
+ * comes from that sender is proven only with SEAL_OK of a bound or brief packet, else only that
+ * somebody with the cluster's key made it. */
 enum seal_result seal_open(const struct seal *s, struct seal_peer self, const uint8_t *packet,
-                           size_t len, seal_pair_fn pair_of, void *arg,
+                           size_t len, const struct seal_senders *senders,
                            struct seal_header *ret_header, uint8_t *plain, size_t *ret_len);
 
 /* ---- replay window: one per sender session -------------------------------------- */

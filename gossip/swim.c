@@ -128,8 +128,10 @@ bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch)
         return false;
     m->m.heard_mono_ms = now_ms;
     m->met = 1;
-    if (epoch > m->epoch)
+    if (epoch > m->epoch) {
         m->epoch = epoch;
+        s->lives++;
+    }
     return true;
 }
 

@@ -238,6 +238,7 @@ struct swim {
     uint32_t round_bits, round_key[3]; /* its order: see next_in_round() */
     uint64_t refused_claims;           /* updates refused: not signed by whom they should be */
     uint64_t verified;                 /* signatures looked at */
+    uint32_t lives;                    /* grows with each num and epoch that comes or goes */
 
     uint32_t members;   /* that there is room for */
     uint32_t free_from; /* all slots from here on were never used */

@@ -90,6 +90,7 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
     swim_set_card(s, m, &card);
     if (u->epoch > m->epoch) {
         m->epoch = u->epoch;
+        s->lives++;
         m->known_ms = s->now_us / 1000;
         m->met = 0;
     }

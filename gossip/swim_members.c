@@ -265,6 +265,7 @@ struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_
     swim_set_card(s, m, &card);
     s->order[s->count++] = slot;
     s->table[table_place(s, u->num)] = slot + 1;
+    s->lives++;
     m->m.state = state;
     m->m.changed_mono_ms = now_ms;
     count_state(s, state, 1);
@@ -314,6 +315,7 @@ void swim_drop(struct swim *s, uint32_t slot)
     swim_doubt_drop(s, m);
     *m = (struct swim_member){.slot = slot, .queue_next = s->free_head};
     s->free_head = slot;
+    s->lives++;
 }
 
 void swim_reap(struct swim *s, uint64_t now_ms)

@@ -51,14 +51,14 @@ static void udp_narrow(struct gossip_node *g, size_t size)
         g->swim->room = GOSSIP_DATAGRAM_MIN - SEAL_OVERHEAD - 1;
 }
 
-static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                        struct seal_pair *pair, const struct sockaddr_storage *addr,
-                        const void *plain, size_t len)
+static size_t send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+                          struct seal_pair *pair, const struct sockaddr_storage *addr,
+                          const void *plain, size_t len)
 {
     uint8_t packet[GOSSIP_DATAGRAM_MAX];
     ENSURE(len + SEAL_OVERHEAD <= sizeof packet);
     if (addr->ss_family == 0 || (g->family == AF_INET && addr->ss_family == AF_INET6))
-        return;
+        return 0;
     /* 2^48 packets are 89 years at 100,000 a second. */
     ENSURE(g->counter < SEAL_COUNTER_MAX);
     struct seal_peer from = {g->num, g->epoch};
@@ -73,24 +73,27 @@ static void send_packet(struct gossip_node *g, enum seal_type type, struct seal_
     } else if (n >= 0) {
         g->stats.datagrams_sent++;
         g->stats.bytes_sent += size;
+        return size;
     }
+    return 0;
 }
 
-void udp_send(struct gossip_node *g, struct seal_peer to, struct seal_pair *pair,
-              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len)
+size_t udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+                struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+                const void *data, size_t len)
 {
     uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD];
     ENSURE(len < sizeof plain);
     plain[0] = channel;
     if (len > 0)
         memcpy(plain + 1, data, len);
-    send_packet(g, pair != NULL ? SEAL_BOUND : SEAL_INTRO, to, pair, addr, plain, len + 1);
+    return send_packet(g, type, to, pair, addr, plain, len + 1);
 }
 
 void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
                     size_t len)
 {
-    send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
+    (void)send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
 }
 
 static struct seal_pair *pair_of(void *arg, uint64_t sender)
@@ -100,12 +103,24 @@ static struct seal_pair *pair_of(void *arg, uint64_t sender)
     return m == NULL || m->m.self || m->evicted ? NULL : node_pair(g, m);
 }
 
+static bool find_life(void *arg, uint32_t mark, unsigned nth, struct seal_peer *ret)
+{
+    struct gossip_node *g = arg;
+    const struct swim_member *m = marks_find(&g->marks, g->swim, mark, nth);
+    if (m == NULL)
+        return false;
+    *ret = (struct seal_peer){m->m.num, m->epoch};
+    return true;
+}
+
 /* Only packets that prove their sender move its window: nobody else can push it ahead. */
 static bool is_fresh(struct gossip_node *g, const struct seal_header *h)
 {
     struct peer *p = node_peer(g, swim_find(g->swim, h->sender));
-    if (seal_window_accept(&p->window, h->epoch, h->counter) == SEAL_FRESH)
+    if (seal_window_accept(&p->window, h->epoch, h->counter) == SEAL_FRESH) {
+        p->heard_as = g->epoch;
         return true;
+    }
     g->stats.replayed++;
     return false;
 }
@@ -153,8 +168,8 @@ static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal
     if (result == SEAL_SHORT) {
         snprintf(why, sizeof why, "not a packet of this protocol version");
     } else if (result == SEAL_KEY) {
-        snprintf(g->odd_key, sizeof g->odd_key, "%02x%02x%02x%02x", h->key_id[0], h->key_id[1],
-                 h->key_id[2], h->key_id[3]);
+        for (size_t i = 0; i < h->key_id_len; i++)
+            snprintf(g->odd_key + 2 * i, sizeof g->odd_key - 2 * i, "%02x", h->key_id[i]);
         snprintf(why, sizeof why, "sealed with key %s..., we have %.8s...%s", g->odd_key,
                  g->key_ids[0], g->seal.count > 1 ? " and older ones" : "");
     } else {
@@ -179,19 +194,20 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
         return;
     }
     struct seal_peer self = {g->num, g->epoch};
-    enum seal_result result = seal_open(&g->seal, self, packet, len, pair_of, g, &h, plain, &size);
+    const struct seal_senders senders = {g, pair_of, find_life};
+    enum seal_result result = seal_open(&g->seal, self, packet, len, &senders, &h, plain, &size);
     if (result != SEAL_OK) {
         refuse(g, addr, result, &h);
         return;
     }
     struct sockaddr_storage from = udp_plain_addr(addr);
-    if (h.type == SEAL_BOUND ? !is_fresh(g, &h) : !is_first(g, &h))
+    bool proven = h.type == SEAL_BOUND || h.type == SEAL_BRIEF;
+    if (proven ? !is_fresh(g, &h) : !is_first(g, &h))
         return;
     if (h.type == SEAL_HELLO)
         join_on_hello(g, &h, plain, size, &from);
     else if (h.sender != g->num)
-        node_deliver(g, (struct seal_peer){h.sender, h.epoch}, h.type == SEAL_BOUND, plain, size,
-                     &from);
+        node_deliver(g, (struct seal_peer){h.sender, h.epoch}, proven, plain, size, &from);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

@@ -19,7 +19,8 @@
 #define JOIN_SLOW_US 30000000u
 #define JOIN_SYNCS 2u
 #define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
-#define SYN_AGAIN_US 1000000u /* a lost SYN */
+#define SEAL_BRIEF_BYTES (SEAL_BRIEF_OVERHEAD + 1u + NET_HEADERS) /* between those who have met */
+#define SYN_AGAIN_US 1000000u                                     /* a lost SYN */
 #define WALL_SECONDS UINT64_C(1700000000)
 
 enum type { TYPE_SWIM, TYPE_INTRO, TYPE_STREAM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
@@ -76,7 +77,8 @@ static void send_packet(struct world *w, uint32_t me, const struct swim_packet *
             return;
         epoch = m->epoch;
     }
-    count(w, me, to, p->len + SEAL_BYTES, p->stream);
+    unsigned around = p->intro ? SEAL_BYTES : SEAL_BRIEF_BYTES;
+    count(w, me, to, p->len + around, p->stream);
     if (w->packets_told)
         world_tell(w, "%u -> %u: type %u, %u bytes", me, to, p->data[0], p->len);
     struct net_event ev = {.type = p->stream  ? TYPE_STREAM
@@ -87,7 +89,7 @@ static void send_packet(struct world *w, uint32_t me, const struct swim_packet *
                            .len = p->len,
                            .a = n->epoch,
                            .b = epoch};
-    net_send(&w->net, &ev, p->data, SEAL_BYTES, p->stream);
+    net_send(&w->net, &ev, p->data, around, p->stream);
 }
 
 static void send_hello(struct world *w, uint32_t from, uint32_t to, const struct wire_join *j)

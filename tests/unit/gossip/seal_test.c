@@ -25,6 +25,14 @@ static struct seal_pair *pair_of(void *arg, uint64_t sender)
     return sender == alice.num ? &shared : NULL;
 }
 
+static bool find_alice(void *arg, uint32_t mark, unsigned nth, struct seal_peer *ret)
+{
+    (void)arg;
+    *ret = alice;
+    return nth == 0 && mark == seal_mark(alice);
+}
+static const struct seal_senders senders = {NULL, pair_of, find_alice};
+
 static size_t packet_of(const struct seal *s, enum seal_type type, uint64_t counter, uint8_t *out)
 {
     return seal_datagram(s, type, alice, counter, bob, pair_of(NULL, alice.num), "hello, bob", 10,
@@ -37,7 +45,7 @@ static enum seal_result open_as(const struct seal *s, struct seal_peer self, con
     struct seal_header h;
     uint8_t plain[1500];
     size_t plain_len = 0;
-    enum seal_result r = seal_open(s, self, packet, len, pair_of, NULL, &h, plain, &plain_len);
+    enum seal_result r = seal_open(s, self, packet, len, &senders, &h, plain, &plain_len);
     if (r == SEAL_OK) {
         cr_assert_eq(plain_len, 10);
         cr_assert_eq(memcmp(plain, "hello, bob", 10), 0);
@@ -72,8 +80,8 @@ Test(seal, known_bytes_stay_known)
 Test(seal, any_changed_bit_is_found)
 {
     struct seal s = make("c", 0, 1);
-    static const enum seal_type types[] = {SEAL_BOUND, SEAL_HELLO, SEAL_INTRO};
-    for (size_t t = 0; t < 3; t++) {
+    static const enum seal_type types[] = {SEAL_BOUND, SEAL_HELLO, SEAL_INTRO, SEAL_BRIEF};
+    for (size_t t = 0; t < 4; t++) {
         uint8_t packet[100];
         size_t len = packet_of(&s, types[t], 7, packet);
         cr_assert_eq(open_as(&s, bob, packet, len), SEAL_OK);
@@ -104,6 +112,49 @@ Test(seal, only_the_right_life_of_the_right_member_of_the_right_cluster_opens_it
     }
 }
 
+Test(seal, brief_packets_are_short_and_as_strict)
+{
+    struct seal s = make("c", 0, 1), other = make("d", 0, 1), foreign = make("c", 1, 1);
+    struct seal_pair guess = {.secret = {1, 2, 3}};
+    uint8_t packet[100];
+    size_t len = packet_of(&s, SEAL_BRIEF, 7, packet);
+    cr_assert_eq(len, 10 + SEAL_BRIEF_OVERHEAD);
+    cr_assert_eq(open_as(&s, bob, packet, len), SEAL_OK);
+    cr_assert_eq(open_as(&s, (struct seal_peer){222, 6001}, packet, len), SEAL_ELSEWHERE);
+    cr_assert_eq(open_as(&other, bob, packet, len), SEAL_FORGED);
+    cr_assert_eq(open_as(&foreign, bob, packet, len), SEAL_KEY);
+    /* Neither another life of alice, nor somebody who guesses what she and bob share. */
+    seal_datagram(&s, SEAL_BRIEF, (struct seal_peer){111, 5001}, 8, bob, &shared, "hello, bob", 10,
+                  packet);
+    cr_assert_eq(open_as(&s, bob, packet, len), SEAL_STRANGER);
+    seal_datagram(&s, SEAL_BRIEF, alice, 8, bob, &guess, "hello, bob", 10, packet);
+    cr_assert_eq(open_as(&s, bob, packet, len), SEAL_FORGED);
+}
+
+static bool find_both(void *arg, uint32_t mark, unsigned nth, struct seal_peer *ret)
+{
+    (void)arg;
+    (void)mark;
+    const struct seal_peer lives[] = {{333, 1}, {111, 4999}, alice};
+    if (nth < 3)
+        *ret = lives[nth];
+    return nth < 3;
+}
+
+Test(seal, lives_with_one_mark_are_told_apart)
+{
+    struct seal s = make("c", 0, 1);
+    const struct seal_senders both = {NULL, pair_of, find_both};
+    struct seal_header h;
+    uint8_t packet[100], plain[100];
+    size_t plain_len = 0;
+    size_t len = packet_of(&s, SEAL_BRIEF, 7, packet);
+    cr_assert_eq(seal_open(&s, bob, packet, len, &both, &h, plain, &plain_len), SEAL_OK);
+    cr_assert_eq(h.sender, alice.num);
+    cr_assert_eq(h.epoch, alice.epoch);
+    cr_assert_eq(plain_len, 10);
+}
+
 /* Mallory has the cluster's key and knows alice's number, but not what alice and bob share. */
 Test(seal, nobody_else_speaks_in_a_members_name)
 {
@@ -117,7 +168,7 @@ Test(seal, nobody_else_speaks_in_a_members_name)
     cr_assert_eq(open_as(&s, bob, forged, len), SEAL_FORGED);
     /* An introduction cannot be passed off as what proves its sender. */
     packet_of(&s, SEAL_INTRO, 9, forged);
-    cr_assert_eq(seal_open(&s, bob, forged, len, pair_of, NULL, &h, plain, &plain_len), SEAL_OK);
+    cr_assert_eq(seal_open(&s, bob, forged, len, &senders, &h, plain, &plain_len), SEAL_OK);
     cr_assert_eq(h.type, SEAL_INTRO);
     forged[0] = packet[0];
     cr_assert_eq(open_as(&s, bob, forged, len), SEAL_FORGED);

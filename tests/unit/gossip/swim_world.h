@@ -116,7 +116,7 @@ static void world_send(unsigned me, const struct swim_packet *p, uint64_t reply_
     }
     int index = world_index(to);
     n->sent_packets++;
-    n->sent_bytes += p->len + 1u + SEAL_OVERHEAD + 28;
+    n->sent_bytes += p->len + 1u + 28 + (p->intro ? SEAL_OVERHEAD : SEAL_BRIEF_OVERHEAD);
     if (index < 0 || !reachable(me, (unsigned)index))
         return;
     if (!p->stream && prng_unit(&world.prng) < world.loss)
