@@ -111,6 +111,10 @@ static int parse_duration(const char *text, int64_t *ret)
     long long v = strtoll(text, &end, 10);
     if (errno != 0 || end == text || v < 0 || v > INT64_C(100000000000))
         return ERR_BADPARAM;
+    if (v == 0 && *end == '\0') { /* of whatever unit */
+        *ret = 0;
+        return 0;
+    }
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         if (strcmp(end, units[i].unit) == 0) {
             *ret = v * units[i].ms;

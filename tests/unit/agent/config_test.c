@@ -39,7 +39,7 @@ Test(config, later_sources_win, .init = make_dir)
     cr_assert_str_eq(c.api_bind, "127.0.0.1:7380");
     snprintf(path, sizeof path, "%s",
              write_file("bloxd.conf", "# note\n[agent]\nid = one\ncluster = \"a b\"\n"
-                                      "[intake]\nreconcile_interval = 5m\n"));
+                                      "[intake]\nreconcile_interval = 5m\n[store]\nhistory = 0\n"));
     snprintf(drop_in, sizeof drop_in, "%s.d", path);
     mkdir(drop_in, 0700);
     write_file("bloxd.conf.d/10.conf", "[agent]\nid = two\n");
@@ -49,6 +49,7 @@ Test(config, later_sources_win, .init = make_dir)
     cr_assert_str_eq(c.id, "three");
     cr_assert_str_eq(c.cluster, "a b");
     cr_assert_eq(c.reconcile_ms, 300000u);
+    cr_assert_eq(c.history_ms, 0u);
     char *environment[] = {"PATH=/bin", "BLOX_AGENT_ID=four", "BLOX_ADDR=for the cli",
                            "BLOX_RAFT_EXPECT=3", NULL};
     cr_assert_eq(config_read_environment(&c, environment, &e), 0, "%s", e.text);
