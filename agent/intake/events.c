@@ -335,8 +335,12 @@ static void take_instance(struct taking *k, struct events_row *ret)
     uint32_t connected = tape_get(k->t, k->object, "agentConnected");
     set_member(k, ROW_EC2_INSTANCE, "ec2InstanceId");
     set_field(k, ROW_ZONE, attribute(k, "ecs.availability-zone"));
-    if (tape_is(k->t, connected, TAPE_TRUE) || tape_is(k->t, connected, TAPE_FALSE))
-        row_set(&k->row, ROW_CONNECTED, tape_is(k->t, connected, TAPE_TRUE) ? "true" : "false");
+    /* ECS always says it. Who does not know of agents does not say that one is away. */
+    if (connected == TAPE_NONE || tape_is(k->t, connected, TAPE_NULL) ||
+        tape_is(k->t, connected, TAPE_TRUE))
+        row_set(&k->row, ROW_CONNECTED, "true");
+    else if (tape_is(k->t, connected, TAPE_FALSE))
+        row_set(&k->row, ROW_CONNECTED, "false");
     finish(k, ret, RECORD_INSTANCE);
 }
 

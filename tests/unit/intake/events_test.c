@@ -290,6 +290,35 @@ Test(events, traps_of_real_events)
     events_row_fini(&r);
 }
 
+Test(events, an_agent_is_away_only_if_it_is_said)
+{
+    static const struct {
+        const char *member, *column;
+    } cases[] = {{"\"agentConnected\":true,", "true"},
+                 {"\"agentConnected\":false,", "false"},
+                 {"\"agentConnected\":null,", "true"},
+                 {"", "true"},
+                 {"\"agentConnected\":\"?\",", NULL}};
+    struct events_row r;
+    events_row_init(&r);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char detail[400];
+        snprintf(detail, sizeof detail,
+                 "{%s\"containerInstanceArn\":\"arn:aws:ecs:r:1:container-instance/x\","
+                 "\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\",\"status\":\"ACTIVE\","
+                 "\"version\":1}",
+                 cases[i].member);
+        parse_detail(&r, &all, INSTANCE, detail);
+        cr_assert_eq(r.outcome, EVENTS_ROW, "%s: %s", detail, r.why);
+        if (cases[i].column == NULL)
+            cr_assert(!field_is(&r, ROW_CONNECTED, "true") &&
+                      !field_is(&r, ROW_CONNECTED, "false"));
+        else
+            cr_assert(field_is(&r, ROW_CONNECTED, cases[i].column), "%s", detail);
+    }
+    events_row_fini(&r);
+}
+
 Test(events, without_a_version_it_says_what_to_ask_about)
 {
     struct events_row r;
