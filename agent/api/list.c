@@ -338,5 +338,6 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
                                                        stream_free);
     if (a.ready == NULL)
         return refuse(r, s, ERR_NOMEM);
+    a.streams = true;
     return reply(r, &a);
 }

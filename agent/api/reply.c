@@ -112,6 +112,10 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
         snprintf(text, sizeof text, "%d", a->retry_after_s);
         header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
     }
+    /* libmicrohttpd ends a chunked answer to HEAD with the last chunk of a body that may not be
+     * there: the next answer on the connection would begin with it. Without chunks it closes. */
+    if (a->streams && r->method == METHOD_HEAD)
+        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     add_facts(r, response);
     count(r, status);
     r->phase = PHASE_ANSWERED;

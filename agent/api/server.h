@@ -115,7 +115,8 @@ struct answer {
     const char *policy;         /* Content-Security-Policy, or NULL */
     bool varies;                /* by Accept-Encoding */
     int retry_after_s;          /* 0: none */
-    struct MHD_Response *ready; /* a response made elsewhere (streams) instead of a body */
+    struct MHD_Response *ready; /* a response made elsewhere instead of a body */
+    bool streams;               /* it is of unknown length */
 };
 /* Chunked answers are written straight into the connection's memory; the response's own block
  * serves HTTP/1.0 clients only, and every idle stream pays for it. */

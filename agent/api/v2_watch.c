@@ -275,7 +275,8 @@ static enum MHD_Result start(struct watch *w)
     r->waiter.kinds = w->kinds;
     r->waiter.deadline_ms = 1; /* a stream: not counted as a request's time */
     struct answer a = {.status = 200,
-                       .type = w->sse ? "text/event-stream" : "application/x-ndjson"};
+                       .type = w->sse ? "text/event-stream" : "application/x-ndjson",
+                       .streams = true};
     a.ready =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, w, watch_free);
     if (a.ready == NULL) {

@@ -115,6 +115,23 @@ def pipelined(server):
     check(text.count(b"HTTP/1.1 404") == 1, "and the last one")
 
 
+def heads_of_streams(server):
+    """What follows the head of an answer to HEAD is the next answer, or the end."""
+    for path, more in (("/v2/tasks?limit=1000", ""), ("/v2/tasks?limit=1", ""), ("/v2/watch", ""),
+                       ("/v2/tasks?limit=1000", "Accept-Encoding: gzip\r\n")):
+        s = server.send(head(path, more).replace(b"GET", b"HEAD", 1))
+        s.settimeout(1)
+        try:
+            text = s.recv(65536)
+            while got := s.recv(65536):
+                text += got
+        except TimeoutError:
+            pass
+        check(b" 200 " in text[:14] and text.endswith(b"\r\n\r\n") and text.count(b"\r\n\r\n") == 1,
+              f"HEAD {path}: {text}")
+        s.close()
+
+
 def gone_in_mid_answer(server):
     """Lists, streams and polls whose clients read a little and go, politely or not."""
     for i in range(150):
@@ -167,7 +184,7 @@ def many_connections(server):
 
 def main():
     server = Server(sys.argv[1])
-    for attack in (large_heads, odd_bytes, pipelined, gone_in_mid_answer, slow_readers,
+    for attack in (large_heads, odd_bytes, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
                    many_connections):
         attack(server)
         still_answers(server, attack.__name__)
