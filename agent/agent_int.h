@@ -33,10 +33,11 @@
 enum call_method {
     CALL_COMMAND = 1, /* a user's write, to the leader */
     CALL_HINT = 2,    /* "look at this task": from the agent of its instance, to the leader */
-    CALL_KEYS = 3     /* keyring.c: list, install, use, remove */
+    CALL_KEYS = 3,    /* keyring.c: list, install, use, remove */
+    CALL_READ = 4     /* a user's read of the leader's rows: its target */
 };
 
-/* A user's write on its way; see commands.c. */
+/* A user's write, or read of the leader's rows, on its way; see commands.c. */
 struct command {
     struct list link;
     struct agent *agent;
@@ -44,6 +45,7 @@ struct command {
     struct gossip_request *request; /* from another agent */
     json_t *json;
     uint64_t deadline_ms;
+    bool reads;     /* "rows.read" */
     bool busy;      /* at the scheduler or at another agent */
     bool ambiguous; /* an attempt may have taken effect */
     char forwarded_to[AGENT_ID_MAX];
@@ -94,7 +96,8 @@ struct agent {
 
     struct list commands; /* under way */
     size_t command_count;
-    struct list offers; /* applied intent that the store does not have yet */
+    unsigned reads_open; /* of our rows, on threads of their own: reads.c */
+    struct list offers;  /* applied intent that the store does not have yet */
     size_t offer_count;
     uint64_t offers_after_ms;
     bool compare_intent;           /* the leader: look whether rows and intent agree */
@@ -183,6 +186,11 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
 void commands_retry(struct agent *a);    /* a leader may be known now, or the time is up */
 void commands_fail_all(struct agent *a); /* stopping: all that nobody else works on */
 void commands_free_all(struct agent *a); /* at the end: those that were forgotten */
+
+void commands_finish_read(struct command *c, int err, const void *data, size_t len);
+
+/* reads.c: what this agent's API answers to the command's target, told by commands_finish_read. */
+void reads_run(struct command *c);
 
 /* publish.c */
 void publish_dirty(struct agent *a, enum api_doc doc);

@@ -29,6 +29,10 @@ static void command_free(struct command *c)
 static void answer_peer(struct command *c, const struct intent_result *r)
 {
     struct buf b;
+    if (c->reads) { /* what was read is no JSON object */
+        gossip_answer(c->request, r->err, NULL, 0);
+        return;
+    }
     json_t *j = json_object();
     json_set_int(j, "err", r->err);
     json_set_str(j, "detail", r->detail);
@@ -58,6 +62,30 @@ static void finish_error(struct command *c, int err, const char *detail)
     struct intent_result r = {.err = err};
     snprintf(r.detail, sizeof r.detail, "%s", detail);
     finish(c, &r);
+}
+
+/* A read is done; no leader's fault ends one as long as there is time. */
+void commands_finish_read(struct command *c, int err, const void *data, size_t len)
+{
+    c->busy = false;
+    if (err != 0) {
+        bool is_final = err == ERR_TOOBIG || err == ERR_UNSUPPORTED || c->request != NULL;
+        if (is_final)
+            finish_error(c, err,
+                         err == ERR_UNSUPPORTED ? "the leader does not answer such reads"
+                                                : err_text(err));
+        return; /* otherwise the tick finds the leader again */
+    }
+    if (c->request != NULL)
+        gossip_answer(c->request, 0, data, len);
+    else
+        api_read_done(c->write, data, len, c->forwarded_to[0] == '\0' ? NULL : c->forwarded_to);
+    command_free(c);
+}
+
+static void on_read_forwarded(void *arg, int err, const uint8_t *data, size_t len)
+{
+    commands_finish_read(arg, err, data, len);
 }
 
 /* Leadership was lost before (nothing was done) or after the log took the command (it may have
@@ -106,11 +134,12 @@ static void forward(struct command *c)
     uint64_t left = c->deadline_ms - uv_now(a->loop); /* the caller made sure that there is some */
     uint64_t wait = left > FORWARD_MS ? FORWARD_MS : left < FORWARD_MIN_MS ? FORWARD_MIN_MS : left;
     buf_init(&b, RAFT_COMMAND_MAX);
-    int err = json_write(c->json, &b);
+    int err = c->reads ? buf_puts(&b, json_str_or(c->json, "target", "")) : json_write(c->json, &b);
     if (err == 0) {
         snprintf(c->forwarded_to, sizeof c->forwarded_to, "%s", m == NULL ? "" : m->id);
         c->busy = true;
-        err = gossip_call(a->gossip, a->leader, CALL_COMMAND, b.data, b.len, wait, on_forwarded, c);
+        err = gossip_call(a->gossip, a->leader, c->reads ? CALL_READ : CALL_COMMAND, b.data, b.len,
+                          wait, c->reads ? on_read_forwarded : on_forwarded, c);
         if (err != 0)
             c->busy = false;
     }
@@ -125,6 +154,10 @@ static void give_up(struct command *c)
         finish_error(c, ERR_TIMEOUT,
                      "the leader may have done it, its answer did not come; look at the resource, "
                      "or try again with the same idempotency key");
+    else if (c->reads)
+        finish_error(c, ERR_NOLEADER,
+                     "no leader could be reached in time; this agent's own rows come without "
+                     "consistency=leader");
     else
         finish_error(c, ERR_NOLEADER,
                      "no leader could be reached in time, nothing was changed; try again (see blox "
@@ -154,7 +187,9 @@ static void try_command(struct command *c)
     if (raft_uv_is_leader(a->raft)) {
         c->busy = true;
         c->forwarded_to[0] = '\0';
-        if (!intents_run(a, c->json, on_done_here, c))
+        if (c->reads)
+            reads_run(c);
+        else if (!intents_run(a, c->json, on_done_here, c))
             daemons_command(a->daemons, c->json, on_done_here, c);
     } else if (c->request != NULL) {
         finish_error(c, ERR_NOTLEADER, "this agent does not lead"); /* one hop only */
@@ -215,6 +250,11 @@ static void start(struct command *c)
     }
     if (start_local(c))
         return;
+    c->reads = strcmp(json_str_or(c->json, "op", ""), "rows.read") == 0;
+    if (c->reads) {
+        try_command(c);
+        return;
+    }
     r.err = intent_check(c->json, &r);
     if (r.err != 0) {
         finish(c, &r);
@@ -280,11 +320,15 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
         on_hint_call(a, data, len, call);
         return;
     }
-    json_t *j = method == CALL_COMMAND ? json_parse((const char *)data, len, NULL) : NULL;
+    bool known = method == CALL_COMMAND || method == CALL_READ;
+    json_t *j = method == CALL_COMMAND ? json_parse((const char *)data, len, NULL)
+                : method == CALL_READ
+                    ? json_pack("{s:s,s:s%}", "op", "rows.read", "target", (const char *)data, len)
+                    : NULL;
     struct command *c = j == NULL ? NULL : calloc(1, sizeof *c);
     if (c == NULL) {
         json_decref(j);
-        gossip_answer(call, method == CALL_COMMAND ? ERR_MALFORMED : ERR_UNSUPPORTED, NULL, 0);
+        gossip_answer(call, known ? ERR_MALFORMED : ERR_UNSUPPORTED, NULL, 0);
         return;
     }
     c->agent = a;

@@ -192,10 +192,16 @@ static void stop_daemons(void *arg)
         stop_intake(a);
 }
 
+static void on_reads_wait(uv_timer_t *timer);
+
 static void stop_search(struct agent *a)
 {
     struct identity_search *search = a->search;
     uv_timer_stop(&a->tick);
+    if (a->reads_open > 0) { /* they use the API; none begins any more */
+        uv_timer_start(&a->tick, on_reads_wait, LOOK_MS, LOOK_MS);
+        return;
+    }
     propagate_stop(a->propagate);
     commands_fail_all(a);
     api_stop(a->api);
@@ -203,6 +209,13 @@ static void stop_search(struct agent *a)
     commands_fail_all(a); /* what came while the API was closing */
     a->search = NULL;
     identity_stop(search, stop_daemons, a);
+}
+
+static void on_reads_wait(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    if (a->reads_open == 0)
+        stop_search(a);
 }
 
 static void on_transfer_wait(uv_timer_t *timer)

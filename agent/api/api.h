@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/base/buf.h"
 #include "agent/base/err.h"
 #include "agent/base/json.h"
 #include "store/store.h"
@@ -73,6 +74,14 @@ struct api_facts {
     int64_t complete_unix_ms; /* when the rows were last known complete; 0: never */
 };
 void api_set_facts(struct api *a, const struct api_facts *facts);
+
+/* A read of /v2 that another agent's user sent to the leader (consistency=leader): the answer, with
+ * what its head must say, as text that api_read_done() understands. Any thread but the loop's and
+ * the server's own; it may take as long as a large list takes. None may run when api_stop() is
+ * called. ERR_UNSUPPORTED: not such a read. ERR_TOOBIG. */
+int api_read(struct api *a, const char *target, struct buf *out) MUST_CHECK;
+/* Instead of api_write_done(), for the command {"op":"rows.read","target":...}. */
+void api_read_done(struct api_write *w, const void *data, size_t len, const char *forwarded_to);
 
 /* Loop thread, exactly once for each submitted write. err as in err.h; detail is for a human (NULL:
  * err_text); body (borrowed, may be NULL) is the resource after the write; field names the

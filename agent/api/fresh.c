@@ -42,7 +42,7 @@ bool v2_freshness(struct request *r, enum MHD_Result *ret)
     const char *text = request_param(r, "max_stale");
     struct api_facts facts;
     uint64_t most_ms;
-    if (consistency != NULL && strcmp(consistency, "local") != 0) {
+    if (consistency != NULL && r->reading == NULL && strcmp(consistency, "local") != 0) {
         *ret = bad(r, "?consistency", "\"consistency\" can only be local here");
         return true;
     }

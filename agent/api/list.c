@@ -312,6 +312,32 @@ static int begin(struct request *r, struct list_stream *s)
     return err != 0 ? err : read_piece(s, &s->buf);
 }
 
+/* For a peer: it goes over in one message. */
+static enum MHD_Result read_whole(struct request *r, struct list_stream *s, struct answer *a)
+{
+    static const size_t piece = 64 * 1024;
+    struct buf whole;
+    ssize_t n = 0;
+    char *data = malloc(piece);
+    buf_init(&whole, GOSSIP_MESSAGE_MAX);
+    while (data != NULL && (n = on_read(s, 0, data, piece)) > 0)
+        if (buf_put(&whole, data, (size_t)n) != 0)
+            break;
+    bool ok = data != NULL && n == MHD_CONTENT_READER_END_OF_STREAM;
+    free(data);
+    if (!ok) {
+        stream_free(s);
+        buf_fini(&whole);
+        return problem_replyf(r, "bad-parameter",
+                              "the list is too long to come from the leader: ask with a smaller "
+                              "\"limit\", or for fewer \"fields\"");
+    }
+    a->body = &whole;
+    enum MHD_Result ret = reply(r, a);
+    stream_free(s); /* the answer's index is its */
+    return ret;
+}
+
 enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, const char *type)
 {
     struct answer a = {.status = 200, .type = type};
@@ -324,6 +350,8 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     if (err != 0)
         return refuse(r, s, err);
     a.index = s->index;
+    if (r->reading != NULL)
+        return read_whole(r, s, &a);
     a.varies = !r->is_v1;
     bool gzip = !r->is_v1 && gzip_is_accepted(request_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING));
     if (s->done &&

@@ -47,6 +47,13 @@ static void header(struct MHD_Response *response, const char *name, const char *
         (void)MHD_add_response_header(response, name, value);
 }
 
+static void add_id(const struct request *r, struct MHD_Response *response)
+{
+    char text[20];
+    snprintf(text, sizeof text, "%016" PRIx64, r->id);
+    header(response, "Blox-Request-Id", text);
+}
+
 /* How old the data may be, who leads: on every answer, errors too. */
 static void add_facts(struct request *r, struct MHD_Response *response)
 {
@@ -55,6 +62,13 @@ static void add_facts(struct request *r, struct MHD_Response *response)
     publish_facts(&r->api->publish, &facts);
     header(response, "Blox-Agent", facts.agent_id[0] != '\0' ? facts.agent_id : "unknown");
     header(response, "Blox-Leader", facts.leader[0] != '\0' ? facts.leader : "none");
+    if (r->leader != NULL) {
+        header(response, "Blox-Consistency", "leader");
+        header(response, "Blox-Staleness-Ms", json_str(r->leader->head, "staleness_ms"));
+        header(response, "Blox-Applied", json_str(r->leader->head, "applied"));
+        add_id(r, response);
+        return;
+    }
     header(response, "Blox-Consistency", r->is_strong ? "strong" : "local");
     if (facts.complete_unix_ms == 0) {
         header(response, "Blox-Staleness-Ms", "unknown");
@@ -65,8 +79,7 @@ static void add_facts(struct request *r, struct MHD_Response *response)
     }
     snprintf(text, sizeof text, "%" PRIu64 ".%" PRIu64, facts.applied_term, facts.applied_index);
     header(response, "Blox-Applied", text);
-    snprintf(text, sizeof text, "%016" PRIx64, r->id);
-    header(response, "Blox-Request-Id", text);
+    add_id(r, response);
 }
 
 static struct MHD_Response *make_response(const struct answer *a)
@@ -87,6 +100,8 @@ static struct MHD_Response *make_response(const struct answer *a)
 
 enum MHD_Result reply(struct request *r, const struct answer *a)
 {
+    if (r->reading != NULL)
+        return reading_take(r, a);
     bool failed = a->ready == NULL && a->body != NULL && a->body->err != 0;
     unsigned status = failed ? 503 : a->status;
     struct MHD_Response *response = make_response(a);

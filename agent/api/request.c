@@ -73,6 +73,8 @@ void request_parse_target(struct request *r)
 
 const char *request_header(const struct request *r, const char *name)
 {
+    if (r->conn == NULL)
+        return NULL;
     return MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
 }
 

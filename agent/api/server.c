@@ -26,10 +26,8 @@ void reply_register_metrics(void);
 
 /* -- one request ----------------------------------------------------------------- */
 
-/* The first thing libmicrohttpd tells: the target as it came. What this returns is the request. */
-static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
+struct request *request_new(struct api *a, const char *uri)
 {
-    struct api_listener *l = arg;
     size_t len = strlen(uri);
     bool too_long = len > API_URI_MAX;
     if (too_long)
@@ -38,11 +36,9 @@ static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
     struct request *r = calloc(1, sizeof *r + 2 * len + 4);
     if (r == NULL)
         return NULL;
-    r->api = l->api;
-    r->listener = l;
-    r->conn = conn;
+    r->api = a;
     r->start_us = clock_mono_ns() / 1000;
-    r->id = l->api->request_prefix ^ atomic_fetch_add(&l->api->request_count, 1);
+    r->id = a->request_prefix ^ atomic_fetch_add(&a->request_count, 1);
     r->raw = (char *)(r + 1);
     memcpy(r->raw, uri, len);
     r->path = r->raw + len + 1;
@@ -50,6 +46,26 @@ static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
     buf_init(&r->body, API_BODY_MAX);
     request_parse_target(r);
     r->uri_long = too_long;
+    return r;
+}
+
+void request_free(struct request *r)
+{
+    buf_fini(&r->body);
+    for (size_t i = 0; i < REQUEST_KEPT; i++)
+        free(r->kept[i]);
+    free(r);
+}
+
+/* The first thing libmicrohttpd tells: the target as it came. What this returns is the request. */
+static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
+{
+    struct api_listener *l = arg;
+    struct request *r = request_new(l->api, uri);
+    if (r != NULL) {
+        r->listener = l;
+        r->conn = conn;
+    }
     return r;
 }
 
@@ -67,10 +83,7 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
         atomic_fetch_sub(&r->api->waiters.streams, 1);
     if (r->phase >= PHASE_READY)
         atomic_fetch_sub(&r->api->in_flight, 1);
-    buf_fini(&r->body);
-    for (size_t i = 0; i < REQUEST_KEPT; i++)
-        free(r->kept[i]);
-    free(r);
+    request_free(r);
 }
 
 /* Unix peers are known as soon as they connect; the scope travels as the socket's context. */

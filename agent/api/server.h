@@ -86,10 +86,16 @@ struct request {
     struct buf body;
     uint64_t id;
     uint64_t start_us;
-    struct waiter waiter;     /* while it waits for a change */
-    struct write_call *call;  /* while a write is under way, and its answer */
-    char *kept[REQUEST_KEPT]; /* request_keep */
+    struct waiter waiter;            /* while it waits for a change */
+    struct write_call *call;         /* while a write is under way, and its answer */
+    char *kept[REQUEST_KEPT];        /* request_keep */
+    struct reading *reading;         /* the answer goes there: relay.c; conn is NULL then */
+    const struct write_call *leader; /* whose answer this is, with its facts; or NULL */
 };
+
+/* A request without a connection, from its target; NULL: no memory. */
+struct request *request_new(struct api *a, const char *target);
+void request_free(struct request *r);
 
 /* The value of a header, or NULL. */
 const char *request_header(const struct request *r, const char *name);
@@ -115,13 +121,15 @@ struct answer {
     const char *policy;         /* Content-Security-Policy, or NULL */
     bool varies;                /* by Accept-Encoding */
     int retry_after_s;          /* 0: none */
-    struct MHD_Response *ready; /* a response made elsewhere instead of a body */
+    struct MHD_Response *ready; /* a response made elsewhere (not to a reading) instead of a body */
     bool streams;               /* it is of unknown length */
 };
 /* Chunked answers are written straight into the connection's memory; the response's own block
  * serves HTTP/1.0 clients only, and every idle stream pays for it. */
 #define REPLY_BLOCK 512
 enum MHD_Result reply(struct request *r, const struct answer *answer);
+/* relay.c: keeps the answer instead of sending it. */
+enum MHD_Result reading_take(struct request *r, const struct answer *answer);
 enum MHD_Result reply_json(struct request *r, unsigned status, struct buf *body, const char *index);
 
 /* Take in the request target: sets path, params, is_v1 or uri_bad. */

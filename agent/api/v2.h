@@ -56,6 +56,10 @@ enum MHD_Result v2_deployment_create(struct request *r, const char *environment)
 /* True: the request was one of v2_leader.c. name: the path behind "/v2/". */
 bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret);
 
+/* relay.c: rows of the leader. name: the path behind "/v2/". */
+bool relay_is_read(const char *name);
+enum MHD_Result relay_ask(struct request *r);
+
 enum MHD_Result v2_propagate(struct request *r);
 enum MHD_Result v2_member_why(struct request *r, const char *id);
 enum MHD_Result v2_keys_list(struct request *r);

@@ -130,15 +130,19 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
         *ret = r->method != METHOD_POST ? not_allowed(r, "POST")
                : name[7] == 'c'         ? raft(r, "raft.recover")
                                         : raft(r, "raft.rejoin");
-    } else if (consistency != NULL && strcmp(consistency, "local") != 0 && is_read(r)) {
+    } else if (r->reading == NULL && consistency != NULL && strcmp(consistency, "local") != 0 &&
+               is_read(r)) {
         /* The leader makes sure that it leads before it answers, so that either word gets that. */
         if ((strcmp(consistency, "strong") == 0 || strcmp(consistency, "leader") == 0) && intent)
             *ret = strong(r, name);
+        else if (strcmp(consistency, "leader") == 0 && relay_is_read(name))
+            *ret = relay_ask(r);
         else
             *ret = problem_reply(
                 r,
                 &(struct problem){.slug = "bad-parameter",
-                                  .detail = "\"consistency\" may be local, or leader or strong for "
+                                  .detail = "\"consistency\" may be local, or leader for rows and "
+                                            "the summary, or leader or strong for "
                                             "/v2/environments and what is below it",
                                   .pointer = "?consistency"});
     } else {

@@ -27,6 +27,7 @@ static void unref(struct write_call *call)
     if (!last)
         return;
     json_decref(call->write.command);
+    json_decref(call->head);
     buf_fini(&call->body);
     pthread_mutex_destroy(&call->lock);
     free(call);
@@ -59,7 +60,7 @@ int writes_submit(struct writes *w, struct MHD_Connection *conn, json_t *command
     call->conn = conn;
     call->refs = 1;
     list_init(&call->node);
-    buf_init(&call->body, 4u << 20); /* one line for each of 8,192 members fits */
+    buf_init(&call->body, GOSSIP_MESSAGE_MAX); /* one line for each of 8,192 members fits */
     pthread_mutex_lock(&w->lock);
     int err = w->stop ? ERR_CLOSED : w->count >= WRITES_OPEN_MAX ? ERR_BUSY : 0;
     if (err == 0) {
@@ -113,6 +114,25 @@ void api_write_done(struct api_write *write, int err, const char *detail, const 
         snprintf(call->forwarded_to, sizeof call->forwarded_to, "%s",
                  forwarded_to == NULL ? "" : forwarded_to);
         finish(call, err, detail);
+    }
+    pthread_mutex_unlock(&call->lock);
+    unref(call);
+}
+
+/* A line of JSON, then the body as it is. */
+void api_read_done(struct api_write *write, const void *data, size_t len, const char *forwarded_to)
+{
+    struct write_call *call = write->impl;
+    const char *end = memchr(data, '\n', len);
+    size_t head_len = end == NULL ? 0 : (size_t)(end - (const char *)data);
+    pthread_mutex_lock(&call->lock);
+    if (call->conn != NULL) {
+        call->head = head_len == 0 ? NULL : json_parse(data, head_len, NULL);
+        bool ok =
+            json_is_object(call->head) && buf_put(&call->body, end + 1, len - head_len - 1) == 0;
+        snprintf(call->forwarded_to, sizeof call->forwarded_to, "%s",
+                 forwarded_to == NULL ? "" : forwarded_to);
+        finish(call, ok ? 0 : ERR_MALFORMED, NULL);
     }
     pthread_mutex_unlock(&call->lock);
     unref(call);

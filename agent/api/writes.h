@@ -35,7 +35,8 @@ struct write_call {
     char detail[512];
     char field[64];
     char forwarded_to[64];
-    struct buf body; /* the resource as JSON; empty if there is none */
+    struct buf body; /* the resource as JSON, or what was read; empty if there is none */
+    json_t *head;    /* of what was read: relay.c */
 };
 
 int writes_init(struct writes *w) MUST_CHECK;

@@ -9,7 +9,7 @@
 
 #define USAGE                                                                                      \
     "get instances|tasks|environments|deployments|decisions [ID] [--status S] [--cluster C]"       \
-    "\n         [--instance I] [--at TIME|-AGO]"                                                   \
+    "\n         [--instance I] [--at TIME|-AGO] [--consistency local|leader]"                      \
     "\n         [--family F] [--group G] [--environment E] [--started-by D] [--zone Z]"            \
     "\n         [--filter CLUSTER-QUERY] [--sort [-]MEMBER] [--fields A,B...] [-o "                \
     "table|wide|json]"
@@ -228,8 +228,16 @@ static void add_filter(struct buf *path, const char *name, const char *value)
     curl_free(escaped);
 }
 
-static int get_one(struct cli *cli, const struct kind *k, const char *id, const char *at,
-                   const char *fields)
+/* As options and as parameters; the last one also says what to print. */
+#define FILTERS 13
+#define AT 10
+#define CONSISTENCY 11
+static const char *const params[FILTERS] = {
+    "status", "cluster", "instance", "family", "group",       "environment", "started_by",
+    "zone",   "filter",  "sort",     "at",     "consistency", "fields"};
+
+static int get_one(struct cli *cli, const struct kind *k, const char *id,
+                   const char *const *filters)
 {
     struct cli_answer a;
     struct buf path;
@@ -237,8 +245,8 @@ static int get_one(struct cli *cli, const struct kind *k, const char *id, const 
     buf_init(&path, 1u << 16);
     buf_printf(&path, "/v2/%s/%s", k->name, escaped == NULL ? "" : escaped);
     curl_free(escaped);
-    add_filter(&path, "at", at);
-    add_filter(&path, "fields", fields);
+    for (size_t i = AT; i < FILTERS; i++)
+        add_filter(&path, params[i], filters[i]);
     cli_request(cli, "GET", path.data, NULL, &a);
     buf_fini(&path);
     int code = cli_failed(cli, &a);
@@ -246,19 +254,12 @@ static int get_one(struct cli *cli, const struct kind *k, const char *id, const 
         cli_print_json(a.body);
     } else if (code == 0) {
         json_t *rows = json_pack("[O]", a.body);
-        print_any(cli, k, fields, rows);
+        print_any(cli, k, filters[FILTERS - 1], rows);
         json_decref(rows);
     }
     cli_answer_fini(&a);
     return code;
 }
-
-/* As options and as parameters; the last one also says what to print. */
-#define FILTERS 12
-#define AT 10
-static const char *const params[FILTERS] = {"status", "cluster",     "instance",   "family",
-                                            "group",  "environment", "started_by", "zone",
-                                            "filter", "sort",        "at",         "fields"};
 
 static int get_many(struct cli *cli, const struct kind *k, const char *const *filters)
 {
@@ -296,7 +297,8 @@ int cli_get(struct cli *cli, int argc, char **argv)
                                          {.name = "--filter", .value = &filters[8]},
                                          {.name = "--sort", .value = &filters[9]},
                                          {.name = "--at", .value = &filters[AT]},
-                                         {.name = "--fields", .value = &filters[11]},
+                                         {.name = "--consistency", .value = &filters[CONSISTENCY]},
+                                         {.name = "--fields", .value = &filters[FILTERS - 1]},
                                          {0}};
     int n = cli_parse(cli, argc, argv, options, what, 2, USAGE);
     if (n < 0)
@@ -306,6 +308,5 @@ int cli_get(struct cli *cli, int argc, char **argv)
         fprintf(stderr, "blox: get what? usage: blox %s\n", USAGE);
         return 2;
     }
-    return what[1] != NULL ? get_one(cli, k, what[1], filters[AT], filters[FILTERS - 1])
-                           : get_many(cli, k, filters);
+    return what[1] != NULL ? get_one(cli, k, what[1], filters) : get_many(cli, k, filters);
 }

@@ -70,6 +70,19 @@ void api_stale(struct api *a, enum api_doc doc)
     (void)a, (void)doc;
 }
 
+/* Users here read with consistency=strong only. */
+int api_read(struct api *a, const char *target, struct buf *out)
+{
+    (void)a, (void)target, (void)out;
+    return ERR_UNSUPPORTED;
+}
+
+void api_read_done(struct api_write *w, const void *data, size_t len, const char *forwarded_to)
+{
+    (void)data, (void)len;
+    api_write_done(w, ERR_UNSUPPORTED, NULL, NULL, NULL, forwarded_to);
+}
+
 void api_set_facts(struct api *a, const struct api_facts *facts)
 {
     snprintf(a->node->state, sizeof a->node->state, "%s", facts->state);
