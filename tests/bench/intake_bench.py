@@ -6,6 +6,7 @@ resync of 5,000 instances and as many tasks, with an agent's memory. BLOX_INTAKE
 chooses."""
 import http.client
 import json
+import multiprocessing
 import os
 import select
 import socket
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 
-from figures import cpu_seconds, put, put_spread
+from figures import cpu_seconds, put, put_spread, short_turns
 from harness import Cluster, wait_for
 
 INSTANCES = 500
@@ -28,27 +29,32 @@ def left(c):
     return s["queue_ready"] + s["queue_in_flight"] + s["queue_delayed"]
 
 
-class Reader(threading.Thread):
-    """Asks a follower for one instance, over and over; times in ms."""
+class Reader:
+    """Asks a follower for one instance, over and over, in a process of its own that asks for short
+    turns, so that what it waits for is the agent and not its own turn; times in ms."""
 
     def __init__(self, agent, arn):
-        super().__init__()
-        self.agent, self.arn, self.times, self.end = agent, arn, [], False
+        self.end, self.times = multiprocessing.Event(), multiprocessing.SimpleQueue()
+        self.process = multiprocessing.Process(target=self.run, args=(agent.api, arn))
+        self.process.start()
 
-    def run(self):
-        conn = http.client.HTTPConnection("127.0.0.1", self.agent.api)
-        while not self.end:
+    def run(self, port, arn):
+        short_turns()
+        conn, times = http.client.HTTPConnection("127.0.0.1", port), []
+        while not self.end.is_set():
             begun = time.perf_counter()
-            conn.request("GET", "/v2/instances/" + self.arn)
+            conn.request("GET", "/v2/instances/" + arn)
             conn.getresponse().read()
-            self.times.append((time.perf_counter() - begun) * 1000)
+            times.append((time.perf_counter() - begun) * 1000)
             time.sleep(0.002)
         conn.close()
+        self.times.put(times)
 
     def stop(self):
-        self.end = True
-        self.join()
-        return self.times
+        self.end.set()
+        times = self.times.get()
+        self.process.join()
+        return times
 
 
 def suspicions(c):
@@ -65,7 +71,6 @@ def rate(c, added_ms):
     truth = c.cloud.truth()["instances"]
     want = {i["containerInstanceArn"]: i["version"] for i in truth}
     reader = Reader(follower, truth[0]["containerInstanceArn"])
-    reader.start()
     pids = {"cloud": c.cloud.p.pid, "leader": leader.process.p.pid,
             "follower": follower.process.p.pid}
     cpu = {k: cpu_seconds(p) for k, p in pids.items()}
@@ -90,8 +95,6 @@ def bench_rate():
         leader = c.wait_leader()
         arn = c.cloud.truth()["instances"][0]["containerInstanceArn"]
         reader = Reader(next(a for a in c.agents if a is not leader), arn)
-        time.sleep(3)
-        reader.start()
         time.sleep(3)
         put_spread("intake", "follower_get_idle", reader.stop(), "ms")
         before = suspicions(c)
