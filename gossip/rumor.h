@@ -124,8 +124,10 @@ struct rumor {
     struct rumor_pending *pending;
     uint32_t *pending_buckets;
     uint32_t pending_free, pending_count, wanted_count;
+    uint32_t pending_end; /* all from here on are free */
 
     struct rumor_queue queues[RUMOR_QUEUES];
+    uint64_t waiting; /* bit q: queue q is not empty */
     struct rumor_node *nodes;
     uint32_t node_free;
     uint32_t queue_turn;

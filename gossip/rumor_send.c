@@ -130,9 +130,11 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
 static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                           uint64_t *ret_to)
 {
-    for (uint32_t i = 0; i < RUMOR_QUEUES; i++) {
+    for (uint32_t i = 0; i < RUMOR_QUEUES && r->waiting != 0; i++) {
         uint32_t q = (r->queue_turn + i) % RUMOR_QUEUES;
         struct rumor_queue *queue = &r->queues[q];
+        if ((r->waiting >> q & 1) == 0)
+            continue;
         while (queue->count > 0 && queue->paused_until_ms <= now_ms) {
             struct wbuf w;
             uint32_t count;
@@ -177,7 +179,7 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
     wbuf_u8(&w, RUMOR_ASK);
     uint64_t to = 0;
     bool more = false;
-    for (uint32_t i = 0; i < r->options.pending_max; i++) {
+    for (uint32_t i = 0; i < r->pending_end; i++) {
         struct rumor_pending *p = &r->pending[i];
         if (p->state == PENDING_FREE || p->due_ms > now_ms)
             continue;
@@ -370,7 +372,7 @@ uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms)
     uint64_t due = UINT64_MAX;
     if (r->answer_count > 0 || r->digest_targets > 0)
         return now_ms;
-    for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
+    for (uint32_t q = 0; q < RUMOR_QUEUES && r->waiting >> q != 0; q++) {
         const struct rumor_queue *queue = &r->queues[q];
         if (queue->count > 0 && queue->paused_until_ms < due)
             due = queue->paused_until_ms;

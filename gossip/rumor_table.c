@@ -210,6 +210,8 @@ struct rumor_pending *rumor_pending_add(struct rumor *r, uint64_t key_hash)
     *p = (struct rumor_pending){.key_hash = key_hash, .chain = *bucket, .state = PENDING_FREE};
     *bucket = index;
     r->pending_count++;
+    if (index >= r->pending_end)
+        r->pending_end = index + 1;
     return p;
 }
 
@@ -240,6 +242,8 @@ void rumor_pending_drop(struct rumor *r, struct rumor_pending *p)
     p->chain = r->pending_free;
     r->pending_free = index;
     r->pending_count--;
+    while (r->pending_end > 0 && r->pending[r->pending_end - 1].state == PENDING_FREE)
+        r->pending_end--;
 }
 
 /* ---- queues -------------------------------------------------------------------- */
@@ -286,6 +290,7 @@ bool rumor_enqueue(struct rumor *r, struct rumor_slot *slot, uint64_t to)
         queue->head = node;
     queue->tail = node;
     queue->count++;
+    r->waiting |= bit;
     slot->want |= bit;
     slot->queued |= bit;
     return true;
@@ -301,8 +306,10 @@ void rumor_queue_pop(struct rumor *r, uint32_t q)
     slot->queued &= ~bit;
     slot->want &= ~bit;
     queue->head = r->nodes[node].next;
-    if (queue->head == NONE)
+    if (queue->head == NONE) {
         queue->tail = NONE;
+        r->waiting &= ~bit;
+    }
     queue->count--;
     r->nodes[node].next = r->node_free;
     r->node_free = node;

@@ -129,10 +129,12 @@ void net_send(struct net *n, const struct net_event *ev, const void *bytes, size
     const struct net_host *to = &n->host[ev->node];
     struct net_event e = *ev;
     uint64_t start = n->now_us;
-    if (p->bits_per_us > 0) {
+    if (p->bits_per_us > 0 || p->send_us > 0) {
         if (from->tx_free_us > start)
             start = from->tx_free_us;
-        start += (ev->len + overhead) * 8 / p->bits_per_us;
+        start += p->send_us;
+        if (p->bits_per_us > 0)
+            start += (ev->len + overhead) * 8 / p->bits_per_us;
         from->tx_free_us = start;
     }
     if (to->off || !net_reaches(n, ev->from, ev->node))

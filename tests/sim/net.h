@@ -38,6 +38,7 @@ struct net_event {
 struct net_profile {
     uint64_t latency_us, cross_us, jitter_us; /* one way: within a zone, between zones */
     uint64_t cost_us;                         /* a host is busy with one event; 0: no time */
+    uint64_t send_us;                         /* ... with sending one, beside its uplink's time */
     uint32_t zones;
     uint32_t bits_per_us; /* of a host's uplink; 0: no limit */
     double loss, duplicate, reorder;

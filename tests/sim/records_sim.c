@@ -62,12 +62,12 @@ static void measure(struct sim *s, struct result *r)
     r->p50_us = n > 0 ? s->delays_us[n / 2] : 0;
     r->p99_us = n > 0 ? s->delays_us[n * 99 / 100] : 0;
     r->last_us = n > 0 ? s->delays_us[n - 1] : 0;
-    r->trace = s->trace;
+    r->trace = s->net.hash;
     struct record rec = s->key_count > 0 ? world_record(s, 0, 1) : (struct record){0};
     double payload = (double)record_encoded_size(&rec) * s->c.records * s->c.versions * alive;
     double values = (double)s->c.bytes * s->c.records * s->c.versions;
     r->amplification = payload > 0 ? (double)bytes / payload : 0;
-    r->sync_bps = (double)sync_bytes / s->c.nodes / ((double)s->now_us / 1e6);
+    r->sync_bps = (double)sync_bytes / s->c.nodes / ((double)s->net.now_us / 1e6);
     printf("%-14s nodes %u records %u x%u: p50 %.1f p99 %.1f last %.1f ms, %.3fx payload (digests "
            "%.3f; of values with headers %.3f, greatest %.3f), repaired %" PRIu64 " dup %" PRIu64
            " hasty %" PRIu64 " coalesced %" PRIu64 " overflow %" PRIu64
@@ -77,7 +77,7 @@ static void measure(struct sim *s, struct result *r)
            payload > 0 ? (double)t.digest_bytes / payload : 0,
            values > 0 ? (double)wire / alive / values : 0, values > 0 ? (double)most / values : 0,
            t.repaired, t.duplicates, t.hasty, t.coalesced, t.overflow, r->sync_bps, r->undelivered,
-           (double)s->now_us / 1e6, r->trace);
+           (double)s->net.now_us / 1e6, r->trace);
     fflush(stdout);
 }
 
@@ -93,15 +93,11 @@ static void run(const struct config *c, struct result *ret)
         busy_until += VIEW_DELAY_US;
     uint64_t check_us = busy_until;
     uint64_t end_us = c->duration_us;
-    while (s->heap_len > 0 && s->heap[0].at_us <= end_us) {
-        struct event ev = world_next(s);
-        s->now_us = ev.at_us;
-        world_handle(s, &ev);
-        free(ev.bytes);
-        if (c->records + c->initial > 0 && s->now_us > check_us) {
-            check_us = s->now_us + 20000;
+    while (world_next(s, end_us)) {
+        if (c->records + c->initial > 0 && s->net.now_us > check_us) {
+            check_us = s->net.now_us + 20000;
             if (settled(s) && end_us == c->duration_us)
-                end_us = s->now_us + 500000; /* what is told afterwards counts too */
+                end_us = s->net.now_us + 500000; /* what is told afterwards counts too */
         }
     }
     measure(s, ret);

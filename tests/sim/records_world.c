@@ -10,54 +10,22 @@
 #include "agent/base/hash.h"
 
 #define ROOM 1300u
-#define WIRE_OVERHEAD 73u              /* of a datagram: IPv4, UDP, seal, channel */
-#define APPLY_US 300u                  /* commit of a group of rows */
-#define MBIT_US(bits) ((bits) / 1000u) /* at 1 Gbit/s */
+#define WIRE_OVERHEAD 73u /* of a datagram: IPv4, UDP, seal, channel */
+#define APPLY_US 300u     /* commit of a group of rows */
+#define HEADERS 92u       /* seal, UDP and IPv4 */
+#define SEND_US 3u        /* sealing and the system call */
+#define UPLINK 1000u      /* bits in a microsecond: 1 Gbit/s */
 
 static struct sim *the; /* one at a time */
 
-/* ---- events --------------------------------------------------------------------- */
+enum event_type { EVENT_MESSAGE, EVENT_APPLY, EVENT_WAKE, EVENT_PUBLISH, EVENT_VIEW, EVENT_HEAL };
 
-static bool before(const struct event *a, const struct event *b)
+static void schedule(struct sim *s, uint64_t at_us, enum event_type type, uint32_t node,
+                     uint64_t what)
 {
-    return a->at_us != b->at_us ? a->at_us < b->at_us : a->seq < b->seq;
-}
-
-static void schedule(struct sim *s, struct event ev)
-{
-    ev.seq = s->seq++;
-    if (s->heap_len == s->heap_cap) {
-        s->heap_cap = s->heap_cap == 0 ? 1024 : s->heap_cap * 2;
-        s->heap = realloc(s->heap, s->heap_cap * sizeof *s->heap);
-        ENSURE(s->heap != NULL);
-    }
-    size_t i = s->heap_len++;
-    while (i > 0 && before(&ev, &s->heap[(i - 1) / 2])) {
-        s->heap[i] = s->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    s->heap[i] = ev;
-}
-
-struct event world_next(struct sim *s)
-{
-    struct event top = s->heap[0];
-    struct event last = s->heap[--s->heap_len];
-    size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= s->heap_len)
-            break;
-        if (child + 1 < s->heap_len && before(&s->heap[child + 1], &s->heap[child]))
-            child++;
-        if (!before(&s->heap[child], &last))
-            break;
-        s->heap[i] = s->heap[child];
-        i = child;
-    }
-    if (s->heap_len > 0)
-        s->heap[i] = last;
-    return top;
+    net_at(&s->net,
+           &(struct net_event){.at_us = at_us, .node = node, .type = (uint8_t)type, .a = what},
+           NULL);
 }
 
 /* ---- the model of a store ---------------------------------------------------------- */
@@ -131,12 +99,12 @@ static void stored(struct sim *s, struct node *n, uint32_t key, uint32_t version
     }
     struct record_version old = {.hi = n->version[key]};
     sync_changed(&n->sync, hash, n->version[key] != 0, old, rec.version);
-    sync_touched(&n->sync, s->now_us / 1000);
+    sync_touched(&n->sync, s->net.now_us / 1000);
     n->version[key] = version;
     enum rumor_from from = sync_is_bulk(&n->sync) ? RUMOR_BULK : RUMOR_PEER;
-    rumor_stored(&n->rumor, s->now_us / 1000, &rec, hash, local ? RUMOR_LOCAL : from);
+    rumor_stored(&n->rumor, s->net.now_us / 1000, &rec, hash, local ? RUMOR_LOCAL : from);
     if (!local && version == s->c.versions && s->published_us[key] != FAR_US)
-        s->delays_us[s->delay_count++] = s->now_us - s->published_us[key];
+        s->delays_us[s->delay_count++] = s->net.now_us - s->published_us[key];
 }
 
 /* ---- the network ------------------------------------------------------------------- */
@@ -146,68 +114,41 @@ static uint32_t node_of(const struct sim *s, uint64_t num)
     return (uint32_t)(num - 1) % s->c.nodes;
 }
 
-static void copy_to(struct sim *s, uint64_t at_us, uint32_t from, uint32_t to, uint8_t channel,
-                    const uint8_t *data, size_t len)
-{
-    struct event ev = {.at_us = at_us, .node = to, .from = from, .type = EVENT_MESSAGE};
-    ev.channel = channel;
-    ev.len = (uint32_t)len;
-    ev.bytes = malloc(len);
-    ENSURE(ev.bytes != NULL);
-    memcpy(ev.bytes, data, len);
-    schedule(s, ev);
-}
-
-/* A datagram may be lost, doubled or overtaken; a stream is late instead: three one-way times to
- * set up, a retransmission time-out for a loss. */
 static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel,
                      const uint8_t *data, size_t len)
 {
     struct node *n = &s->nodes[from];
-    uint64_t wire = MBIT_US((len + 92) * 8);
-    uint64_t start = n->tx_free_us > s->now_us ? n->tx_free_us : s->now_us;
-    n->tx_free_us = start + wire + 3; /* 3 us: sealing and the system call */
     if (channel == TO_RUMOR) {
         n->payload_bytes += len;
         n->wire_bytes += len + WIRE_OVERHEAD * (1 + len / ROOM);
     } else {
-        n->sync_bytes += len + 92;
+        n->sync_bytes += len + HEADERS;
     }
-    bool cut = s->parted && s->nodes[from].side != s->nodes[to].side;
-    if (cut || s->nodes[to].dead)
-        return;
-    uint64_t at = n->tx_free_us + s->c.latency_us + prng_below(&s->prng, s->c.jitter_us + 1);
-    bool lost = prng_unit(&s->prng) < s->c.loss;
-    if (len > ROOM) {
-        copy_to(s, at + 2 * s->c.latency_us + (lost ? 200000 : 0), from, to, channel, data, len);
-        return;
-    }
-    if (!lost)
-        copy_to(s, at, from, to, channel, data, len);
-    if (prng_unit(&s->prng) < s->c.duplicate)
-        copy_to(s, at + 500, from, to, channel, data, len);
+    struct net_event ev = {
+        .type = EVENT_MESSAGE, .from = from, .node = to, .len = (uint32_t)len, .a = channel};
+    net_send(&s->net, &ev, data, HEADERS, len > ROOM);
 }
 
 static void arm(struct sim *s, uint32_t index)
 {
     struct node *n = &s->nodes[index];
-    uint64_t now_ms = s->now_us / 1000;
+    uint64_t now_ms = s->net.now_us / 1000;
     uint64_t due = rumor_deadline(&n->rumor, now_ms);
     uint64_t sync_due = sync_deadline(&n->sync, now_ms);
     due = due < sync_due ? due : sync_due;
     if (due == UINT64_MAX)
         return;
-    uint64_t at = due * 1000 > s->now_us ? due * 1000 : s->now_us + 100;
-    if (n->wake_us > s->now_us && n->wake_us <= at)
+    uint64_t at = due * 1000 > s->net.now_us ? due * 1000 : s->net.now_us + 100;
+    if (n->wake_us > s->net.now_us && n->wake_us <= at)
         return;
     n->wake_us = at;
-    schedule(s, (struct event){.at_us = at, .node = index, .type = EVENT_WAKE});
+    schedule(s, at, EVENT_WAKE, index, 0);
 }
 
 static void send_all(struct sim *s, uint32_t index)
 {
     struct node *n = &s->nodes[index];
-    uint64_t now_ms = s->now_us / 1000;
+    uint64_t now_ms = s->net.now_us / 1000;
     uint64_t to;
     size_t len;
     while ((len = rumor_poll(&n->rumor, now_ms, ROOM, s->out, SYNC_MESSAGE_MAX, &to)) > 0) {
@@ -225,31 +166,32 @@ static void apply(struct sim *s, uint32_t index, const struct record *records, s
 {
     if (count == 0)
         return;
-    struct event ev = {.at_us = s->now_us + APPLY_US, .node = index, .type = EVENT_APPLY};
-    ev.len = (uint32_t)(count * 8);
-    ev.bytes = malloc(ev.len);
-    ENSURE(ev.bytes != NULL);
-    struct wbuf w;
-    wbuf_init(&w, ev.bytes, ev.len);
+    uint32_t *what = s->what;
+    ENSURE(count <= sizeof s->what / sizeof s->what[0] / 2);
     for (size_t i = 0; i < count; i++) {
         const struct record *rec = &records[i];
         uint64_t hash = record_key_hash(rec->kind, rec->key, rec->key_len);
-        wbuf_u32(&w, key_lower_bound(s, hash));
-        wbuf_u32(&w, (uint32_t)rec->version.hi);
+        what[2 * i] = key_lower_bound(s, hash);
+        what[2 * i + 1] = (uint32_t)rec->version.hi;
     }
     s->nodes[index].waiting += count;
-    sync_waiting(&s->nodes[index].sync, s->now_us / 1000, s->nodes[index].waiting);
-    schedule(s, ev);
+    sync_waiting(&s->nodes[index].sync, s->net.now_us / 1000, s->nodes[index].waiting);
+    net_at(&s->net,
+           &(struct net_event){.at_us = s->net.now_us + APPLY_US,
+                               .node = index,
+                               .type = EVENT_APPLY,
+                               .len = (uint32_t)(count * 2 * sizeof *what)},
+           what);
 }
 
-static void receive(struct sim *s, const struct event *ev)
+static void receive(struct sim *s, const struct net_event *ev)
 {
     static struct rumor_in in;
     static struct sync_in sync_in;
     struct node *n = &s->nodes[ev->node];
-    uint64_t now_ms = s->now_us / 1000;
+    uint64_t now_ms = s->net.now_us / 1000;
     uint64_t from = ev->from + 1;
-    if (ev->channel == TO_RUMOR) {
+    if (ev->a == TO_RUMOR) {
         struct rumor_place at = {0};
         do {
             ENSURE(rumor_recv(&n->rumor, now_ms, from, ev->bytes, ev->len, &at, &in) == 0);
@@ -273,11 +215,16 @@ static void make_view(struct sim *s, unsigned view)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < s->c.nodes; i++) {
-        bool in = !s->nodes[i].dead && (view == 0 || s->nodes[i].side == (view == 2));
+        bool in = !s->nodes[i].dead && (view == 0 || s->net.host[i].side == (view == 2));
         if (in)
             s->nums[view][n++] = i + 1;
     }
     s->num_count[view] = n;
+}
+
+static bool is_parted(const struct sim *s)
+{
+    return s->net.cut[0][1];
 }
 
 static void give_views(struct sim *s)
@@ -285,7 +232,7 @@ static void give_views(struct sim *s)
     for (unsigned view = 0; view < 3; view++)
         make_view(s, view);
     for (uint32_t i = 0; i < s->c.nodes; i++) {
-        unsigned view = !s->parted ? 0 : s->nodes[i].side ? 2 : 1;
+        unsigned view = !is_parted(s) ? 0 : s->net.host[i].side != 0 ? 2 : 1;
         struct peers *p = &s->nodes[i].peers;
         *p = (struct peers){.nums = s->nums[view], .count = s->num_count[view]};
         p->self = s->nodes[i].dead ? 0 : peers_lower_bound(p, i + 1);
@@ -295,12 +242,12 @@ static void give_views(struct sim *s)
 
 static void heal(struct sim *s)
 {
-    s->parted = false;
+    s->net.cut[0][1] = s->net.cut[1][0] = false;
     give_views(s);
     for (uint32_t i = 0; i < s->c.nodes; i++) {
         /* Somebody who came back: of the other side, which has the other parity. */
-        uint64_t other = (prng_below(&s->prng, s->c.nodes / 2) * 2 + !s->nodes[i].side);
-        sync_soon(&s->nodes[i].sync, s->now_us / 1000, other + 1, 200);
+        uint64_t other = (prng_below(&s->prng, s->c.nodes / 2) * 2 + (s->net.host[i].side == 0));
+        sync_soon(&s->nodes[i].sync, s->net.now_us / 1000, other + 1, 200);
         arm(s, i);
     }
 }
@@ -354,7 +301,7 @@ static void init_node(struct sim *s, uint32_t i)
     n->version = world_grab(s->key_count, sizeof *n->version);
     rumor_init(&n->rumor, &ro, &n->peers, n->memory[0], 0);
     sync_init(&n->sync, &so, &n->peers, s->scratch, n->memory[1], 0);
-    n->side = i % 2 == 1;
+    s->net.host[i].side = i % 2 == 1;
     bool empty = s->c.newcomer && i == s->c.nodes - 1;
     for (uint32_t k = 0; k < s->c.initial && !empty; k++) {
         n->version[k] = 1;
@@ -368,6 +315,14 @@ void world_init(struct sim *s, const struct config *c)
     *s = (struct sim){.c = *c};
     the = s;
     prng_seed(&s->prng, c->seed);
+    struct net_profile p = {.latency_us = c->latency_us,
+                            .cross_us = c->latency_us,
+                            .jitter_us = c->jitter_us,
+                            .send_us = SEND_US,
+                            .bits_per_us = UPLINK,
+                            .loss = c->loss,
+                            .duplicate = c->duplicate};
+    net_init(&s->net, c->nodes, &p, c->seed);
     s->nodes = world_grab(c->nodes, sizeof *s->nodes);
     s->key_count = c->initial > c->records ? c->initial : c->records;
     s->keys = world_grab(s->key_count, sizeof *s->keys);
@@ -387,7 +342,7 @@ void world_init(struct sim *s, const struct config *c)
         s->nums[view] = world_grab(c->nodes, sizeof **s->nums);
     for (uint32_t i = 0; i < c->nodes; i++)
         init_node(s, i);
-    s->parted = c->partition_us > 0;
+    s->net.cut[0][1] = s->net.cut[1][0] = c->partition_us > 0;
     give_views(s);
     for (uint32_t i = 0; i < c->nodes; i++)
         arm(s, i);
@@ -399,23 +354,22 @@ void world_init(struct sim *s, const struct config *c)
     uint32_t total = c->records * c->versions;
     bool together = c->interval_us == 0 && c->origins == 1;
     for (uint32_t i = 0; i < total; i += together ? total : 1)
-        schedule(s, (struct event){.at_us = 10000 + i * c->interval_us,
+        net_at(&s->net,
+               &(struct net_event){.at_us = 10000 + i * c->interval_us,
                                    .node = (uint32_t)prng_below(&s->prng, c->origins),
-                                   .from = i,
-                                   .len = together ? total : 1,
-                                   .type = EVENT_PUBLISH});
+                                   .type = EVENT_PUBLISH,
+                                   .a = i,
+                                   .b = together ? total : 1},
+               NULL);
     if (c->partition_us > 0)
-        schedule(s, (struct event){.at_us = c->partition_us, .type = EVENT_HEAL});
+        schedule(s, c->partition_us, EVENT_HEAL, 0, 0);
     if (c->kill > 0)
-        schedule(s, (struct event){.at_us = 10000 + c->records * c->versions * c->interval_us / 2,
-                                   .from = 1,
-                                   .type = EVENT_VIEW});
+        schedule(s, 10000 + c->records * c->versions * c->interval_us / 2, EVENT_VIEW, 0, 1);
 }
 
 void world_fini(struct sim *s)
 {
-    while (s->heap_len > 0)
-        free(world_next(s).bytes);
+    net_fini(&s->net);
     for (uint32_t i = 0; i < s->c.nodes; i++) {
         free(s->nodes[i].memory[0]);
         free(s->nodes[i].memory[1]);
@@ -430,25 +384,25 @@ void world_fini(struct sim *s)
     free(s->out);
     free(s->scratch);
     free(s->value);
-    free(s->heap);
 }
 
-static void change_view(struct sim *s, const struct event *ev)
+static void change_view(struct sim *s, const struct net_event *ev)
 {
-    if (ev->from == 0) {
+    if (ev->a == 0) {
         give_views(s);
         return;
     }
-    for (uint32_t i = 0; i < s->c.kill; i++) /* never an origin */
-        s->nodes[s->c.origins + prng_below(&s->prng, s->c.nodes - s->c.origins)].dead = true;
-    schedule(s, (struct event){.at_us = s->now_us + VIEW_DELAY_US, .type = EVENT_VIEW});
+    for (uint32_t i = 0; i < s->c.kill; i++) { /* never an origin */
+        uint32_t k = s->c.origins + (uint32_t)prng_below(&s->prng, s->c.nodes - s->c.origins);
+        s->nodes[k].dead = true;
+        net_off(&s->net, k);
+    }
+    schedule(s, s->net.now_us + VIEW_DELAY_US, EVENT_VIEW, 0, 0);
 }
 
-void world_handle(struct sim *s, const struct event *ev)
+static void handle(struct sim *s, const struct net_event *ev)
 {
     struct node *n = &s->nodes[ev->node];
-    s->trace = hash_mix(s->trace ^ ev->at_us) ^ hash_mix(ev->seq ^ ((uint64_t)ev->len << 32));
-    s->events++;
     if (ev->type == EVENT_HEAL) {
         heal(s);
         return;
@@ -457,26 +411,33 @@ void world_handle(struct sim *s, const struct event *ev)
         change_view(s, ev);
         return;
     }
-    if (n->dead)
-        return;
     if (ev->type == EVENT_MESSAGE) {
         receive(s, ev);
     } else if (ev->type == EVENT_PUBLISH) {
-        rumor_coming(&n->rumor, ev->len);
-        for (uint32_t i = ev->from; i < ev->from + ev->len; i++) {
-            uint32_t key = i % s->c.records;
-            s->published_us[key] = s->now_us;
+        rumor_coming(&n->rumor, (uint32_t)ev->b);
+        for (uint64_t i = ev->a; i < ev->a + ev->b; i++) {
+            uint32_t key = (uint32_t)(i % s->c.records);
+            s->published_us[key] = s->net.now_us;
             stored(s, n, key, n->version[key] + 1, true);
         }
     } else if (ev->type == EVENT_APPLY) {
-        struct rbuf b;
-        rbuf_init(&b, ev->bytes, ev->len);
-        while (rbuf_left(&b) > 0) {
-            uint32_t key = rbuf_u32(&b);
-            stored(s, n, key, rbuf_u32(&b), false);
+        for (uint32_t at = 0; at < ev->len; at += 2 * sizeof(uint32_t)) {
+            uint32_t what[2];
+            memcpy(what, ev->bytes + at, sizeof what);
+            stored(s, n, what[0], what[1], false);
         }
         n->waiting -= ev->len / 8;
-        sync_waiting(&n->sync, s->now_us / 1000, n->waiting);
+        sync_waiting(&n->sync, s->net.now_us / 1000, n->waiting);
     }
     send_all(s, ev->node);
+}
+
+bool world_next(struct sim *s, uint64_t until_us)
+{
+    struct net_event ev;
+    if (!net_next(&s->net, until_us, &ev))
+        return false;
+    handle(s, &ev);
+    net_done(&s->net, &ev);
+    return true;
 }

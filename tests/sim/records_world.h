@@ -9,20 +9,12 @@
 
 #include "gossip/rumor.h"
 #include "gossip/sync.h"
+#include "tests/sim/net.h"
 
 #define FAR_US UINT64_MAX
 #define VIEW_DELAY_US 1000000u /* until a death is in all views */
 
-enum event_type { EVENT_MESSAGE, EVENT_APPLY, EVENT_WAKE, EVENT_PUBLISH, EVENT_VIEW, EVENT_HEAL };
 enum channel { TO_RUMOR, TO_SYNC };
-
-struct event {
-    uint64_t at_us, seq;
-    uint32_t node, from;
-    uint8_t type, channel;
-    uint32_t len;
-    uint8_t *bytes; /* message, or (key u32, version u32) pairs of an apply */
-};
 
 struct config {
     const char *name;
@@ -42,8 +34,8 @@ struct node {
     struct peers peers;
     uint32_t *version; /* by key; 0: none */
     void *memory[2];
-    uint64_t wake_us, tx_free_us, waiting, payload_bytes, wire_bytes, sync_bytes;
-    bool dead, side;
+    uint64_t wake_us, waiting, payload_bytes, wire_bytes, sync_bytes;
+    bool dead;
 };
 
 struct key {
@@ -61,20 +53,18 @@ struct sim {
     size_t delay_count;
     uint64_t *nums[3]; /* views: all, left side, right side */
     size_t num_count[3];
-    struct event *heap;
-    size_t heap_len, heap_cap;
-    uint64_t now_us, seq, trace, events;
+    struct net net;
     struct prng prng;
-    bool parted;
     uint8_t *out;
     struct sync_scratch *scratch;
+    uint32_t what[2 * SYNC_IN_MAX]; /* (key, version) pairs of an apply */
     uint8_t *value;
 };
 
 void world_init(struct sim *s, const struct config *c);
 void world_fini(struct sim *s);
-struct event world_next(struct sim *s); /* the caller frees its bytes */
-void world_handle(struct sim *s, const struct event *ev);
+/* Handles the next event; false: none is left before until_us. */
+bool world_next(struct sim *s, uint64_t until_us);
 struct record world_record(const struct sim *s, uint32_t key, uint32_t version);
 void *world_grab(size_t count, size_t size); /* zeroed; never NULL */
 
