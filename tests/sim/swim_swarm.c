@@ -213,7 +213,7 @@ static uint32_t pick_up(struct swarm *s)
 static void restart(struct swarm *s, uint32_t i)
 {
     struct world *w = &s->w;
-    static const enum disk disks[] = {DISK_KEPT, DISK_KEPT, DISK_OLD, DISK_LOST};
+    static const enum disk disks[] = {DISK_KEPT, DISK_KEPT, DISK_OLD, DISK_LOST, DISK_CLOCK};
     if (w->node[i].life == LIFE_UP)
         world_end(w, i, LIFE_KILLED);
     memset(s->held + (size_t)i * w->nodes, 0, w->nodes * sizeof *s->held);

@@ -18,6 +18,7 @@
 #define JOIN_WAIT_MAX_US 8000000u
 #define JOIN_SLOW_US 30000000u
 #define JOIN_SYNCS 2u
+#define EPOCH_ASK_US 1000000u /* as gossip/udp_uv.c */
 #define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
 #define SEAL_BRIEF_BYTES (SEAL_BRIEF_OVERHEAD + 1u + NET_HEADERS) /* between those who have met */
 #define SYN_AGAIN_US 1000000u                                     /* a lost SYN */
@@ -212,7 +213,9 @@ static void answer_join(struct world *w, uint32_t me, const struct net_event *ev
     welcome.refusal = swim_admit(n->s, &join->self, &other);
     if (welcome.refusal == WIRE_ID_TAKEN && swim_challenge(n->s, world_ms(w), other->num))
         send_join(w, me, ev->from);
+    welcome.seen = join->self.addr; /* a host keeps its address in all its lives */
     if (other != NULL) {
+        welcome.taken = *other->addr;
         welcome.known_state = other->state;
         welcome.known_incarnation = other->incarnation;
         welcome.known_epoch = swim_find(n->s, other->num)->epoch;
@@ -229,6 +232,12 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     memcpy(&nonce, welcome->nonce, sizeof nonce);
     if (nonce != n->epoch)
         return;
+    bool known = welcome->refusal == WIRE_ACCEPTED || swim_refused_for_earlier_life(welcome);
+    if (known && welcome->known_state != 0 && welcome->known_epoch > n->epoch) {
+        n->epoch = welcome->known_epoch + 1;
+        swim_set_epoch(n->s, n->epoch);
+        n->timer_us = NET_FAR; /* timers carry the session that armed them */
+    }
     if (welcome->refusal != WIRE_ACCEPTED) {
         swim_refused(n->s, world_ms(w), welcome, &welcome->self.addr, &w->out);
         perform(w, me, ev->from, ev->a);
@@ -241,15 +250,9 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
         seed = true;
         n->seeds_answered |= (uint8_t)(1u << k);
     }
-    if (welcome->known_state != 0 && welcome->known_epoch > n->epoch) {
-        n->epoch = welcome->known_epoch + 1;
-        swim_set_epoch(n->s, n->epoch);
-        n->timer_us = NET_FAR; /* timers carry the session that armed them */
-    }
     bool sync = !seed || n->synced < JOIN_SYNCS;
     if (sync && seed)
         n->synced++;
-    /* A host keeps its address in all its lives. */
     swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addr, sync, &w->out);
     perform(w, me, ev->from, ev->a);
 }
@@ -296,6 +299,19 @@ static void receive_packet(struct world *w, const struct net_event *ev)
     perform(w, ev->node, ev->from, ev->a);
 }
 
+/* It does not open. Who sent it may know a later session than ours: its answer to a join says so.
+ */
+static void meant_for_another_life(struct world *w, const struct net_event *ev)
+{
+    struct world_node *n = &w->node[ev->node];
+    bool packet = ev->type == TYPE_SWIM || ev->type == TYPE_INTRO;
+    if (!packet || swim_find(n->s, w->node[ev->from].num) == NULL ||
+        w->net.now_us < n->epoch_asked_us + EPOCH_ASK_US)
+        return;
+    n->epoch_asked_us = w->net.now_us;
+    send_join(w, ev->node, ev->from);
+}
+
 static void receive(struct world *w, struct net_event *ev)
 {
     struct world_node *n = &w->node[ev->node];
@@ -310,8 +326,10 @@ static void receive(struct world *w, struct net_event *ev)
             take_welcome(w, ev->node, ev, &join);
         return;
     }
-    if (ev->b != n->epoch)
-        return; /* meant for another life: it does not open */
+    if (ev->b != n->epoch) {
+        meant_for_another_life(w, ev);
+        return;
+    }
     if (ev->type == TYPE_SWIM || ev->type == TYPE_INTRO || ev->type == TYPE_STREAM)
         receive_packet(w, ev);
     else if (ev->type == TYPE_CHECK) {
@@ -406,6 +424,7 @@ void world_start(struct world *w, uint32_t i, enum disk disk)
     n->born = n->incarnation;
     world_tell(w, "%u starts, incarnation %" PRIu64, i, n->incarnation);
     n->seeds_answered = n->synced = 0;
+    n->epoch_asked_us = 0;
     n->join_gap_us = JOIN_WAIT_MIN_US;
     come_up(w, i);
     n->s = share_new();

@@ -35,7 +35,7 @@ struct world_node {
     uint8_t key[WIRE_KEY];          /* another one after a lost disk */
     uint64_t key_number;
     uint64_t timer_us; /* armed for; NET_FAR: not */
-    uint64_t joined_us, join_gap_us;
+    uint64_t join_gap_us, epoch_asked_us;
     uint64_t life_us;      /* since when it is so */
     uint64_t disturbed_us; /* last moment at which it was stopped, starved or cut off */
     uint64_t packets, bytes, stream_bytes, cross_bytes, steps;
