@@ -244,6 +244,9 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
     } else if (cluster_id != 0) {
         if (cluster_id == r->cluster_id)
             recover_learn_former(r, former, former_count);
+        /* A cluster without a leader is one, too: none is formed beside it. */
+        if (r->known_cluster == 0)
+            r->known_cluster = cluster_id;
         learn_leader(r, cluster_id, leader, term);
         if (voter_count > 0) {
             memcpy(r->known_voters, voters, sizeof(voters));

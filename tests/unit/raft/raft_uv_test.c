@@ -13,7 +13,8 @@
 #include "agent/base/prng.h"
 #include "agent/raft/raft_uv.h"
 
-#define AGENTS 3
+#define AGENTS 4
+#define VOTERS 3
 #define VALUES 4096
 
 struct agent {
@@ -318,8 +319,8 @@ TestSuite(raft_uv, .init = setup, .fini = teardown, .timeout = 240);
 
 Test(raft_uv, three_agents_agree_and_survive_their_leader)
 {
-    for (size_t i = 0; i < AGENTS; i++)
-        start(&agents[i], AGENTS);
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
     UNTIL(agree_on_leader());
     cr_assert_eq(voters_of(leader()), 3);
     for (uint64_t v = 1; v <= 50; v++) {
@@ -337,10 +338,10 @@ Test(raft_uv, three_agents_agree_and_survive_their_leader)
         propose(v);
     cr_assert_eq(answer_err, 0);
 
-    start(old, AGENTS);
+    start(old, VOTERS);
     cr_assert_geq(old->count, 1, "rows applied before the stop are on its disk");
     UNTIL(all_have(60));
-    for (size_t i = 0; i < AGENTS; i++)
+    for (size_t i = 0; i < VOTERS; i++)
         for (uint64_t v = 1; v <= 60; v++)
             cr_assert_eq(agents[i].values[v - 1], v);
 }
@@ -364,8 +365,8 @@ Test(raft_uv, one_agent_leads_alone_and_grows_to_three)
 
 Test(raft_uv, leadership_is_handed_over_on_request)
 {
-    for (size_t i = 0; i < AGENTS; i++)
-        start(&agents[i], AGENTS);
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
     UNTIL(agree_on_leader());
     struct agent *old = leader();
     propose(1);
@@ -378,20 +379,20 @@ Test(raft_uv, leadership_is_handed_over_on_request)
 
 Test(raft_uv, a_restart_alone_keeps_all_and_waits_for_a_majority)
 {
-    for (size_t i = 0; i < AGENTS; i++)
-        start(&agents[i], AGENTS);
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
     UNTIL(agree_on_leader());
     for (uint64_t v = 1; v <= 5; v++)
         propose(v);
     UNTIL(all_have(5));
-    for (size_t i = 0; i < AGENTS; i++)
+    for (size_t i = 0; i < VOTERS; i++)
         stop(&agents[i]);
-    for (size_t i = 0; i < AGENTS; i++)
-        start(&agents[i], AGENTS);
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
     UNTIL(agree_on_leader());
     propose(6);
     UNTIL(all_have(6));
-    for (size_t i = 0; i < AGENTS; i++)
+    for (size_t i = 0; i < VOTERS; i++)
         for (uint64_t v = 1; v <= 6; v++)
             cr_assert_eq(agents[i].values[v - 1], v);
 }
@@ -402,6 +403,41 @@ static bool in_trouble(struct agent *a)
     bool trouble = strstr(json_str_or(j, "trouble", ""), "two clusters") != NULL;
     json_decref(j);
     return trouble;
+}
+
+static bool knows_of(const struct agent *a, uint64_t cluster)
+{
+    return raft_uv_cluster_id(a->raft) == cluster;
+}
+
+/* A voter whose peer is gone has a cluster, though no leader: blank agents that meet it, as many as
+ * would do, form no second one. */
+Test(raft_uv, a_cluster_without_a_leader_is_a_cluster)
+{
+    start(&agents[0], 2);
+    start(&agents[1], 2);
+    UNTIL(agree_on_leader());
+    uint64_t cluster = raft_uv_cluster_id(agents[0].raft);
+    stop(&agents[1]);
+    UNTIL(raft_uv_leader(agents[0].raft) == 0);
+    apart = true;
+    start(&agents[2], 2);
+    char address[32];
+    const char *list[1] = {address};
+    snprintf(address, sizeof(address), "127.0.0.1:%u", gossip_port(agents[0].gossip));
+    cr_assert_eq(gossip_join(agents[2].gossip, list, 1), 0);
+    UNTIL(raft_uv_cluster_id(agents[2].raft) != 0);
+    apart = false;
+    start(&agents[3], 2);
+    UNTIL(raft_uv_cluster_id(agents[3].raft) != 0);
+    cr_assert(knows_of(&agents[2], cluster) && knows_of(&agents[3], cluster));
+    apart = true;
+    start(&agents[1], 2);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", gossip_port(agents[2].gossip));
+    cr_assert_eq(gossip_join(agents[1].gossip, list, 1), 0);
+    UNTIL(agree_on_leader());
+    for (size_t i = 0; i < AGENTS; i++)
+        cr_assert(knows_of(&agents[i], cluster), "agent %zu", i);
 }
 
 Test(raft_uv, two_clusters_that_meet_stop_acting_and_say_so)
