@@ -58,6 +58,8 @@ void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t lea
     a->role = role;
     a->term = term;
     a->leader = leader;
+    if (a->join != NULL)
+        join_led(a->join, leader != 0);
     if (!same)
         agent_lead_changed(a);
     publish_dirty(a, API_DOC_LEADER);

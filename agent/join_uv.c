@@ -15,7 +15,9 @@
 #define ATTRIBUTE "blox.addr"
 #define ALONE_FIRST_MS 1000
 #define ALONE_MAX_MS 30000
-#define SETTLED_MS 30000 /* members known: look at the clock this often */
+#define ISLAND_MAX_MS 6000 /* only one agent looks */
+#define SETTLED_MS 30000   /* members known: look at the clock this often */
+#define LEADERLESS_MS 3000 /* an election is over by then */
 #define LEADER_CENSUS_MS 600000
 #define PUBLISH_JITTER_MS 2000
 #define ADDRESSES_MAX 5000
@@ -31,8 +33,10 @@ struct join {
     uint64_t backoff_ms;
     uint64_t last_census_ms;
     bool leading;
-    bool listed;    /* ListAttributes answered at least once */
-    bool published; /* our address stands there */
+    bool led;          /* a leader is known */
+    uint64_t unled_ms; /* since when none is */
+    bool listed;       /* ListAttributes answered at least once */
+    bool published;    /* our address stands there */
     bool stopping;
     unsigned handles_open;
     struct aws_call *list_call;
@@ -58,6 +62,28 @@ static void maybe_stopped(struct join *j)
 static bool alone(const struct join *j)
 {
     return gossip_alive_count(j->options.gossip) <= 1;
+}
+
+/* Agents that started together on one side of a partition know each other and nobody else, and
+ * nobody knows them. One of them looks, so that a cluster without a leader does not ask ECS as
+ * often as it has agents. */
+static bool on_island(const struct join *j)
+{
+    struct gossip_node *g = j->options.gossip;
+    const struct gossip_member *self = gossip_find(g, gossip_self(g));
+    if (j->led || uv_now(j->options.loop) < j->unled_ms + LEADERLESS_MS)
+        return false;
+    for (size_t i = 0; i < gossip_count(g); i++) {
+        const struct gossip_member *m = gossip_at(g, i);
+        if (m->state <= MEMBER_DEGRADED && strcmp(m->id, self->id) < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool seeks(const struct join *j)
+{
+    return alone(j) || on_island(j);
 }
 
 static void join_text(struct join *j, char *text, const char *separators)
@@ -226,7 +252,7 @@ static bool lacks_address(const struct join *j)
 
 static bool census_due(const struct join *j, uint64_t now)
 {
-    if (alone(j) || !j->listed || lacks_address(j))
+    if (seeks(j) || !j->listed || lacks_address(j))
         return true;
     return j->leading && now - j->last_census_ms >= LEADER_CENSUS_MS;
 }
@@ -235,7 +261,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct join *j = timer->data;
     uint64_t now = uv_now(j->options.loop);
-    if (alone(j)) {
+    if (seeks(j)) {
         join_configured(j);
         join_seeds_file(j);
     }
@@ -248,11 +274,12 @@ static void on_timer(uv_timer_t *timer)
 
 static void arm(struct join *j)
 {
-    bool waiting = alone(j) || (j->options.config->gossip_join_ecs && lacks_address(j));
+    bool waiting = seeks(j) || (j->options.config->gossip_join_ecs && lacks_address(j));
     uint64_t delay = SETTLED_MS;
     if (waiting) {
         delay = j->backoff_ms + prng_below(&j->prng, j->backoff_ms / 2 + 1);
-        j->backoff_ms = j->backoff_ms * 2 > ALONE_MAX_MS ? ALONE_MAX_MS : j->backoff_ms * 2;
+        uint64_t most_ms = alone(j) ? ALONE_MAX_MS : ISLAND_MAX_MS;
+        j->backoff_ms = j->backoff_ms * 2 > most_ms ? most_ms : j->backoff_ms * 2;
     } else {
         j->backoff_ms = ALONE_FIRST_MS;
     }
@@ -268,6 +295,7 @@ int join_start(struct join **ret, const struct join_options *options)
     j->options.address = NULL; /* the caller's; ours is a copy */
     unbracketed(options->address, j->address);
     j->backoff_ms = ALONE_FIRST_MS;
+    j->unled_ms = uv_now(options->loop);
     prng_seed(&j->prng, options->seed);
     uv_timer_init(options->loop, &j->timer);
     uv_timer_init(options->loop, &j->publish_timer);
@@ -282,6 +310,16 @@ int join_start(struct join **ret, const struct join_options *options)
 void join_identity(struct join *j, const struct identity *i)
 {
     j->identity = *i;
+}
+
+void join_led(struct join *j, bool known)
+{
+    if (j->led == known || j->stopping)
+        return;
+    j->led = known;
+    j->unled_ms = uv_now(j->options.loop);
+    if (!known)
+        uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
 }
 
 void join_lead(struct join *j, bool leading)

@@ -28,6 +28,9 @@ void join_stop(struct join *j, void (*done)(void *arg), void *arg);
 void join_identity(struct join *j, const struct identity *i); /* may become known later */
 /* The leader looks for agents that nobody knows (partitions that forgot each other). */
 void join_lead(struct join *j, bool leading);
+/* Is a leader known here? Where none is, the one with the lowest id looks as if it were alone: all
+ * that it knows may be an island. */
+void join_led(struct join *j, bool known);
 const char *join_trouble(const struct join *j);
 
 #endif

@@ -6,8 +6,8 @@
  *   agents_sim --seeds 2000 [--first 1] [--seconds 50] [--jobs 2]   many; each in a process
  *   agents_sim --seeds 20 --twice                                   is a seed always the same?
  *   agents_sim --seed 42 --trace                                    one, told as a story
- *   agents_sim --succession --seeds 100 | --seed 42 --trace         three agents, leader after
- * leader
+ *   agents_sim --island --seeds 100 | --seed 42 --trace             agents whom nobody knows
+ *   agents_sim --succession --seeds 100 | --seed 42 --trace         leader after leader goes
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -328,6 +328,43 @@ static int run_succession(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+static bool all_are_led(void)
+{
+    for (uint32_t i = 0; i < world.node_count; i++)
+        if (world.nodes[i].agent == NULL || world.nodes[i].agent->leader == 0)
+            return false;
+    return true;
+}
+
+/* Two agents start on the other side of a partition: they find each other by what they publish in
+ * ECS, and nobody else knows of them when it is over. */
+static int run_island(uint64_t seed, bool trace, bool print)
+{
+    world_init(seed, trace);
+    world.network.profile = (struct network_profile){.delay_us_min = 200, .delay_us_max = 3000};
+    world.profile = (struct profile){.disk_us = 2000, .aws_us = 20000, .event_us = 200000};
+    for (uint32_t i = 0; i < 3; i++)
+        node_start(node_add());
+    if (!wait_for_leader(NULL, 20000000))
+        world_fail("no first leader");
+    for (uint32_t i = 0; i < 3; i++)
+        for (uint32_t k = 3; k < 5; k++) {
+            network_cut(&world.network, i, k, true);
+            network_cut(&world.network, k, i, true);
+        }
+    for (uint32_t i = 3; i < 5; i++)
+        node_start(node_add());
+    world_run(world.now_us + 60000000 + draw(60000000));
+    network_heal(&world.network);
+    world_say(NULL, "the network is whole");
+    uint64_t until_us = world.now_us + 12000000;
+    while (!world.failed && !all_are_led() && world.now_us < until_us)
+        world_run(world.now_us + 100000);
+    if (!all_are_led())
+        world_fail("12 s after the partition some know no leader");
+    return tell_end(trace, print);
+}
+
 /* Returns 0, or 1 with the story's end on standard output. */
 static int run_storm(uint64_t seed, bool trace, bool print)
 {
@@ -447,6 +484,8 @@ int main(int argc, char **argv)
             twice = true;
         else if (strcmp(argv[i], "--succession") == 0)
             run = run_succession;
+        else if (strcmp(argv[i], "--island") == 0)
+            run = run_island;
         else if (value && strcmp(argv[i], "--seed") == 0)
             seed = strtoul(argv[++i], NULL, 10);
         else if (value && strcmp(argv[i], "--seeds") == 0)
