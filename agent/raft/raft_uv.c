@@ -13,8 +13,49 @@
 #include "agent/raft/raft_uv_int.h"
 
 #define TRANSFER_TIMEOUT_MS 3000u
+#define DISK_PATIENCE_MS 2000u
 
 _Static_assert(ARENA_BYTES >= 4 * RAFT_ENTRY_MAX, "the window holds a few of the largest entries");
+
+/* ---- handing over --------------------------------------------------------------------- */
+
+/* The voter that has most of the log, of those that answer, by its place in the configuration; -1:
+ * none. */
+static int furthest(const struct raft *core)
+{
+    int best = -1;
+    for (uint32_t i = 0; i < core->config.count; i++) {
+        const struct raft_server *s = &core->config.server[i];
+        bool answers = core->now_ms <= core->peer[i].stamp + core->election_ms;
+        if (!s->voter || s->num == core->self || !answers)
+            continue;
+        if (best < 0 || core->peer[i].match > core->peer[best].match)
+            best = (int)i;
+    }
+    return best;
+}
+
+/* Nothing is applied, acknowledged, taken in or started by a leader whose disk refuses writes, or
+ * lets one hang that others have long finished: after a while another leads. Without its disk this
+ * one gets no vote, not even its own. */
+static void leave_bad_disk(struct raft_uv *r, uint64_t now_ms)
+{
+    const struct raft *core = &r->core;
+    int to = core->role == RAFT_LEADER ? furthest(core) : -1;
+    bool hangs = core->writing && now_ms > r->write_ms + DISK_PATIENCE_MS;
+    bool bad = store_health(r->o.store) != 0 ||
+               (hangs && to >= 0 && core->peer[to].match > core->saved.last);
+    if (to < 0 || !bad)
+        r->bad_disk_ms = 0;
+    else if (r->bad_disk_ms == 0)
+        r->bad_disk_ms = now_ms;
+    if (r->bad_disk_ms == 0 || now_ms < r->bad_disk_ms + DISK_PATIENCE_MS)
+        return;
+    r->bad_disk_ms = 0;
+    LOG(LOG_WARN, "raft_transfer", "the leader's disk takes no writes",
+        LS("to", core->config.server[to].id));
+    step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = core->config.server[to].num});
+}
 
 /* ---- time ---------------------------------------------------------------------------- */
 
@@ -50,6 +91,7 @@ static void on_timer(uv_timer_t *timer)
         hello_tick(r, now_ms);
         pilot_tick(r, now_ms);
         auto_tick(r, now_ms);
+        leave_bad_disk(r, now_ms);
         r->tick_at = next_tick(r, now_ms);
         if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
             finish_transfer(r, ERR_TIMEOUT);
@@ -456,38 +498,19 @@ void raft_uv_suspect(struct raft_uv *r, uint64_t num)
         step(r, &(struct raft_input){.type = RAFT_SUSPECT, .num = num});
 }
 
-/* The voter that has most of the log, of those that answer; 0: there is no other voter. */
-static uint64_t furthest(const struct raft_uv *r)
-{
-    const struct raft *core = &r->core;
-    const struct raft_peer *best = NULL;
-    uint64_t num = 0;
-    for (uint32_t i = 0; i < core->config.count; i++) {
-        const struct raft_server *s = &core->config.server[i];
-        const struct raft_peer *p = &core->peer[i];
-        bool answers = core->now_ms <= p->stamp + core->election_ms;
-        if (!s->voter || s->num == core->self || !answers)
-            continue;
-        if (best == NULL || p->match > best->match) {
-            best = p;
-            num = s->num;
-        }
-    }
-    return num;
-}
-
 int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *arg)
 {
     if (r->core.role != RAFT_LEADER || r->quiet != QUIET_NO || r->superseded != 0)
         return ERR_NOTLEADER;
     if (r->transfer_until_ms != 0)
         return ERR_BUSY;
-    uint64_t to = furthest(r);
-    if (to == 0)
+    int to = furthest(&r->core);
+    if (to < 0)
         return ERR_NOTFOUND;
     r->transfer_done = done;
     r->transfer_arg = arg;
     r->transfer_until_ms = clock_mono_ms() + TRANSFER_TIMEOUT_MS;
-    step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = to});
+    uint64_t num = r->core.config.server[to].num;
+    step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = num});
     return 0;
 }

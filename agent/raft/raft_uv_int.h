@@ -66,6 +66,8 @@ struct raft_uv {
     struct prng rng;
     void *timer; /* uv_timer_t */
     uint64_t tick_at, retry_at;
+    uint64_t write_ms;    /* the log's write in flight began */
+    uint64_t bad_disk_ms; /* since then a leader's disk takes no writes; 0: it does */
 
     struct held *held_first, **held_last;
     size_t held_count, store_ops;

@@ -87,10 +87,11 @@ static void on_persisted(void *arg, int err)
     struct raft_uv *r = arg;
     err = err < 0 ? err : r->part_err;
     r->part_err = 0;
-    r->disk_err = err;
-    if (err < 0) {
+    if (err < 0 && r->disk_err == 0) /* once, not with each attempt: the disk may be full */
         LOG(LOG_ERROR, "raft_disk", "the raft log could not be written; trying again",
             LS("error", err_text(err)));
+    r->disk_err = err;
+    if (err < 0) {
         raft_persist_failed(&r->core);
         r->retry_at = clock_mono_ms() + RETRY_MS;
     } else {
@@ -149,6 +150,7 @@ static void persist(struct raft_uv *r)
         entries[count++] = (struct store_log_entry){
             .index = k, .term = e.term, .type = e.type, .len = e.len, .data = e.data};
     }
+    r->write_ms = clock_mono_ms();
     /* A snapshot first, alone: entries follow its index, not what is on disk now. */
     if (p.snapshot)
         err = write_snapshot(r, &p, count == 0);

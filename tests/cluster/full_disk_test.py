@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The leader's disk is full (its data directory is a small file system): another one leads within
+seconds and takes writes, though that disk has no room yet; when it has, its agent follows. Needs
+root; else it is skipped.
+
+    python3 tests/cluster/full_disk_test.py"""
+import contextlib
+import http.client
+import os
+import time
+
+import netns
+from harness import Cluster, check, run, wait_for
+
+DISK = "128m"
+LARGE = "attribute:ecs.os-type == " + "x" * 1900
+
+
+def fill(path):
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as f:
+        while True:
+            f.write(bytes(65536))
+
+
+def create(c, agents, name, expression=""):
+    """Whether one of them took it, now or in an attempt whose answer was lost."""
+    for a in agents:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            status, _, _ = a.request("POST", "/v2/environments", {
+                "name": name, "cluster": c.name, "taskDefinition": "daemon:1",
+                "expression": expression}, timeout=5)
+            check(status != 400, "a bad request")
+            if status in (201, 409):
+                return True
+    return False
+
+
+def test():
+    netns.skip_unless_possible()
+    with contextlib.ExitStack() as stack:
+        c = Cluster(agents=3, instances=3)
+        for a in c.agents:
+            data = os.path.join(a.dir, "data")
+            os.makedirs(data, mode=0o700)
+            netns.sh("mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "blox", data)
+            stack.callback(netns.sh, "umount", data)
+        stack.enter_context(c)
+        c.start().wait_ready(60)
+        check(create(c, c.agents, "before"), "no write before the fault")
+        old = c.leader()
+        ballast = os.path.join(old.dir, "data", "ballast")
+        others = [a for a in c.agents if a is not old]
+        fill(ballast)
+        longest, taken, end = 0.0, 0, time.monotonic() + 60
+        while c.leader() in (old, None) and time.monotonic() < end:
+            start = time.monotonic()  # some fit into what the files have of free room
+            wait_for("a write", 30, lambda: create(c, others, f"during-{taken}", LARGE), every=0.2)
+            longest = max(longest, time.monotonic() - start)
+            taken += 1
+        check(c.leader() in others, "the one whose disk is full leads")
+        check(create(c, others, "after"), "no write by the new leader")
+        print(f"{taken} writes, the longest took {longest:.1f} s")
+        os.remove(ballast)
+        wait_for("the agent to follow", 30, lambda: {"before", "during-0", "after"} <= {
+            e["name"] for e in old.items("environments")})
+
+
+run(test)
