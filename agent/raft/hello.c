@@ -19,6 +19,8 @@
     (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8 + 16)
 #define BLANK_FRESH_MS 4000u
 #define FANOUT 4u
+#define CALM_MS 30000u /* after so long all know their leader */
+#define CALM_TURNS 4u  /* then every fourth second will do */
 
 struct peer_info *hello_peer(const struct raft_uv *r, const char *id)
 {
@@ -400,6 +402,12 @@ uint64_t hello_asks_at(const struct raft_uv *r)
     return r->refresh_at < stale_ms ? r->refresh_at : stale_ms;
 }
 
+static bool is_my_turn(struct raft_uv *r, uint64_t now_ms)
+{
+    bool calm = now_ms >= r->core.lead_ms + CALM_MS;
+    return !calm || r->hello_turn++ % CALM_TURNS == 0;
+}
+
 void hello_tick(struct raft_uv *r, uint64_t now_ms)
 {
     boot_time(r, now_ms);
@@ -414,7 +422,7 @@ void hello_tick(struct raft_uv *r, uint64_t now_ms)
         r->known_leader = 0;
     if (is_blank(r) && r->known_cluster == 0 && r->o.candidate && is_lowest(r))
         hello_ask_candidates(r);
-    else if (step_is_ready(r))
+    else if (step_is_ready(r) && is_my_turn(r, now_ms))
         tell_some(r, 2, false); /* and so clusters that grew apart notice */
     else if (step_in_conflict(r, now_ms))
         tell_some(r, 2, false);

@@ -181,9 +181,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         return;
     rbuf_init(&b, data, len);
     uint8_t kind = rbuf_u8(&b);
-    uint64_t cluster_id = rbuf_u64(&b);
-    if (b.bad)
-        return;
+    uint64_t cluster_id;
     if (kind == FRAME_HELLO) {
         hello_recv(r, from, data, len);
         raft_uv_arm(r);
@@ -193,7 +191,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         hello_boot_recv(r, from, data, len);
         return;
     }
-    if (kind != FRAME_RAFT || raft_msg_decode(data + FRAME_HEAD, len - FRAME_HEAD, &m, entries) < 0)
+    if (frame_get(r, from, data, len, &cluster_id, &m, entries) < 0)
         return;
     m.from = from; /* gossip proved it */
     m.to = r->self.num;

@@ -26,7 +26,7 @@
 /* While not QUIET_NO nothing is stepped; what is asked for begins when no write is under way. */
 enum quiet { QUIET_NO, QUIET_RECOVER, QUIET_REJOIN, QUIET_WRITING };
 
-enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3 };
+enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3, FRAME_BRIEF = 4 };
 
 struct held { /* encoded, waits for its gate */
     struct held *next;
@@ -95,7 +95,8 @@ struct raft_uv {
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
-    struct { /* the change that the autopilot wants, and since when */
+    uint32_t hello_turn; /* a leader that all know by now tells in every fourth */
+    struct {             /* the change that the autopilot wants, and since when */
         enum raft_change change;
         uint64_t num, since;
     } wish;
@@ -122,6 +123,14 @@ struct raft_uv {
     void (*destroyed)(void *arg);
     void *destroyed_arg;
 };
+
+/* frame.c */
+size_t frame_size(const struct raft_uv *r, const struct raft_msg *m);
+void frame_put(const struct raft_uv *r, const struct raft_msg *m, struct wbuf *w);
+/* Sets neither m.from nor m.to. A brief one that is not for this disk, or from another than we know
+ * there, is malformed as well. */
+int frame_get(const struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len,
+              uint64_t *ret_cluster, struct raft_msg *ret, struct raft_entry *entries);
 
 /* step.c */
 int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index);

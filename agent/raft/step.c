@@ -30,7 +30,7 @@ static bool wants_stream(const struct raft_msg *m)
 
 static void send_msg(struct raft_uv *r, const struct raft_msg *m)
 {
-    size_t len = FRAME_HEAD + raft_msg_size(m);
+    size_t len = frame_size(r, m);
     bool now = m->gate <= r->core.saved.hard;
     if (!now && r->held_count >= HELD_MAX)
         return;
@@ -40,10 +40,8 @@ static void send_msg(struct raft_uv *r, const struct raft_msg *m)
     *h = (struct held){.gate = m->gate, .to = m->to, .stream = wants_stream(m), .len = len};
     struct wbuf w;
     wbuf_init(&w, h->bytes, len);
-    wbuf_u8(&w, FRAME_RAFT);
-    wbuf_u64(&w, r->cluster_id);
-    raft_msg_encode(m, &w);
-    ENSURE(!w.bad);
+    frame_put(r, m, &w);
+    ENSURE(!w.bad && w.len == len);
     if (now) {
         transmit(r, h->to, h->stream, h->bytes, h->len);
         free(h);
