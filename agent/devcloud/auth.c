@@ -229,7 +229,8 @@ bool auth_check(struct devcloud *cloud, struct request *req)
     req->caller = find_caller(cloud, req, &auth);
     if (req->caller == NULL)
         return false;
-    if (sigv4_expected(&signing, &auth, amz_date, req->caller->secret, expected) != 0 ||
+    if (sigv4_expected(&signing, &auth, amz_date, req->caller->secret, &req->caller->key,
+                       expected) != 0 ||
         strlen(auth.signature) != SIGV4_HEX - 1 ||
         sodium_memcmp(expected, auth.signature, SIGV4_HEX - 1) != 0)
         return refuse(req, "InvalidSignatureException",

@@ -72,6 +72,15 @@ char *cloud_text(const char *format, ...)
     return text;
 }
 
+char *cloud_copy(const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL)
+        abort();
+    return copy;
+}
+
 void cloud_arm(struct devcloud *cloud, struct timer *timer, uint64_t delay_ms, timer_fn fn)
 {
     if (timers_arm(&cloud->timers, timer, cloud_now_ms() + delay_ms, fn) != 0)

@@ -17,6 +17,7 @@
 #include "agent/base/prng.h"
 #include "agent/devcloud/devcloud.h"
 #include "agent/devcloud/models.h"
+#include "agent/devcloud/sigv4.h"
 #include "agent/devcloud/timers.h"
 
 #define ID_MAX 40
@@ -199,6 +200,7 @@ struct credential {
     char *arn;
     char *user_id;
     int64_t issued_ms, expires_ms; /* 0: never */
+    struct sigv4_key key;          /* of the day and service it was last used for */
 };
 
 struct fault {
@@ -219,7 +221,11 @@ struct fault {
 
 struct recorded {
     uint64_t seq;
-    char *line; /* JSON */
+    int64_t unix_ms;
+    int status;
+    size_t header_count;
+    bool accepted, known_caller;
+    char *bytes; /* texts, headers, body: see record.c */
     size_t len;
 };
 
@@ -280,6 +286,7 @@ uint64_t cloud_between(struct devcloud *cloud, const uint64_t range[2]);
 void cloud_hex(struct devcloud *cloud, char *out, size_t digits); /* out[digits] = NUL */
 void cloud_uuid(struct devcloud *cloud, char out[37]);
 char *cloud_text(const char *format, ...) __attribute__((format(printf, 1, 2))); /* aborts on OOM */
+char *cloud_copy(const char *text);                                              /* likewise */
 void cloud_arm(struct devcloud *cloud, struct timer *timer, uint64_t delay_ms, timer_fn fn);
 void cloud_disarm(struct devcloud *cloud, struct timer *timer);
 void cloud_count(struct devcloud *cloud, const char *name, int64_t n);

@@ -52,8 +52,9 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
     list_init(&req->waiter);
     buf_init(&req->body, BODY_MAX);
     req->connection = connection;
-    req->target = cloud_text("%s", uri);
-    req->path = cloud_text("%.*s", (int)strcspn(uri, "?"), uri);
+    req->target = cloud_copy(uri);
+    req->path = cloud_copy(uri);
+    req->path[strcspn(uri, "?")] = '\0';
     text_decode(req->path, false);
     return req;
 }
@@ -96,7 +97,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     if (req->header_count == SIGV4_HEADERS_MAX)
         return MHD_NO;
     req->headers[req->header_count++] = (struct sigv4_header){
-        .name = cloud_text("%s", name), .value = cloud_text("%s", value == NULL ? "" : value)};
+        .name = cloud_copy(name), .value = cloud_copy(value == NULL ? "" : value)};
     return MHD_YES;
 }
 
@@ -283,10 +284,17 @@ static enum MHD_Result send_answer(struct devcloud *cloud, struct request *req)
     if (answer_failed(a))
         cloud_count2(cloud, "error:", a->code);
     write_answer(req, request_id);
-    struct MHD_Response *response =
-        req->truncate
-            ? MHD_create_response_from_callback(a->text.len, 4096, half_body, req, NULL)
-            : MHD_create_response_from_buffer(a->text.len, a->text.data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response;
+    if (req->truncate) {
+        response = MHD_create_response_from_callback(a->text.len, 4096, half_body, req, NULL);
+    } else {
+        size_t len;
+        char *text = buf_steal(&a->text, &len);
+        response = MHD_create_response_from_buffer(
+            len, text, text == NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+        if (response == NULL)
+            free(text);
+    }
     if (response == NULL)
         return MHD_NO;
     if (a->type != NULL)

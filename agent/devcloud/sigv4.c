@@ -276,23 +276,28 @@ static void hmac(const unsigned char *key, size_t key_len, const char *text,
     crypto_auth_hmacsha256_final(&state, out);
 }
 
-void sigv4_sign(const struct sigv4_auth *auth, const char *secret, const char *string_to_sign,
-                char ret_hex[SIGV4_HEX])
+void sigv4_sign(const struct sigv4_auth *auth, const char *secret, struct sigv4_key *kept,
+                const char *string_to_sign, char ret_hex[SIGV4_HEX])
 {
-    unsigned char key[crypto_auth_hmacsha256_BYTES];
-    char first[256];
+    unsigned char signature[crypto_auth_hmacsha256_BYTES];
+    char scope[sizeof(kept->scope)], first[256];
 
-    snprintf(first, sizeof(first), "AWS4%s", secret);
-    hmac((const unsigned char *)first, strlen(first), auth->date, key);
-    hmac(key, sizeof(key), auth->region, key);
-    hmac(key, sizeof(key), auth->service, key);
-    hmac(key, sizeof(key), "aws4_request", key);
-    hmac(key, sizeof(key), string_to_sign, key);
-    sodium_bin2hex(ret_hex, SIGV4_HEX, key, sizeof(key));
+    snprintf(scope, sizeof(scope), "%s/%s/%s", auth->date, auth->region, auth->service);
+    if (strcmp(scope, kept->scope) != 0) {
+        snprintf(first, sizeof(first), "AWS4%s", secret);
+        hmac((const unsigned char *)first, strlen(first), auth->date, kept->key);
+        hmac(kept->key, sizeof(kept->key), auth->region, kept->key);
+        hmac(kept->key, sizeof(kept->key), auth->service, kept->key);
+        hmac(kept->key, sizeof(kept->key), "aws4_request", kept->key);
+        memcpy(kept->scope, scope, sizeof(scope));
+    }
+    hmac(kept->key, sizeof(kept->key), string_to_sign, signature);
+    sodium_bin2hex(ret_hex, SIGV4_HEX, signature, sizeof(signature));
 }
 
 int sigv4_expected(const struct sigv4_request *req, const struct sigv4_auth *auth,
-                   const char *amz_date, const char *secret, char ret_hex[SIGV4_HEX])
+                   const char *amz_date, const char *secret, struct sigv4_key *kept,
+                   char ret_hex[SIGV4_HEX])
 {
     struct buf canonical, text;
 
@@ -302,7 +307,7 @@ int sigv4_expected(const struct sigv4_request *req, const struct sigv4_auth *aut
     if (err == 0)
         err = sigv4_string_to_sign(auth, amz_date, canonical.data, &text);
     if (err == 0)
-        sigv4_sign(auth, secret, text.data, ret_hex);
+        sigv4_sign(auth, secret, kept, text.data, ret_hex);
     buf_fini(&canonical);
     buf_fini(&text);
     return err;

@@ -12,6 +12,7 @@
 #define WAIT_MAX_S 20
 #define VISIBILITY_MAX_S 43200
 #define DELAY_MAX_S 900
+#define ANSWER_MAX (256u * 1024) /* of a batch's few words for each entry */
 
 const struct operation sqs_operations[] = {
     {"GetQueueUrl", sqs_get_queue_url, BUCKET_NONE},
@@ -328,34 +329,42 @@ static void run_batch(struct devcloud *cloud, struct request *req, enum batch_ki
 
     if (q == NULL || !check_batch(req, entries))
         return;
-    json_t *good = json_array(), *bad = json_array();
+    struct buf *out = &req->answer.text, bad;
+    out->max = ANSWER_MAX;
+    buf_init(&bad, ANSWER_MAX);
+    buf_puts(out, "{\"Successful\":[");
+    size_t none = out->len;
     json_array_foreach(entries, i, one)
     {
         struct complaint c = {0};
         const struct fault *fault = fault_pick(cloud, req, "partial");
-        const char *id = json_str(one, "Id");
-        json_t *done = json_object();
-        if (fault != NULL) {
+        const struct message *m = NULL;
+        const char *id = json_str(one, "Id"); /* needs no escapes: it was checked */
+        if (fault != NULL)
             c = (struct complaint){"InternalError", "This entry failed. Try it again."};
-        } else if (kind == BATCH_SEND) {
-            const struct message *m = send_one(cloud, q, one, &c);
-            json_decref(done);
-            done = m == NULL ? json_object() : render_sent(m);
-        } else if (kind == BATCH_DELETE) {
+        else if (kind == BATCH_SEND)
+            m = send_one(cloud, q, one, &c);
+        else if (kind == BATCH_DELETE)
             delete_one(cloud, q, one, &c);
-        } else {
-            hide_one(cloud, q, one, &c);
-        }
-        json_set_str(done, "Id", id);
-        if (c.code == NULL)
-            json_array_append(good, done);
         else
-            json_array_append_new(bad,
-                                  json_pack("{s:s,s:b,s:s,s:s}", "Id", id, "SenderFault",
-                                            fault == NULL, "Code", c.code, "Message", c.message));
-        json_decref(done);
+            hide_one(cloud, q, one, &c);
+        if (c.code != NULL) {
+            buf_printf(
+                &bad, "%s{\"Id\":\"%s\",\"SenderFault\":%s,\"Code\":\"%s\",\"Message\":\"%s\"}",
+                bad.len == 0 ? "" : ",", id, fault == NULL ? "true" : "false", c.code, c.message);
+            continue;
+        }
+        buf_puts(out, out->len == none ? "{\"Id\":\"" : ",{\"Id\":\"");
+        buf_puts(out, id);
+        if (m != NULL)
+            buf_printf(out, "\",\"MessageId\":\"%s\",\"MD5OfMessageBody\":\"%s", m->id,
+                       m->body->md5);
+        buf_puts(out, "\"}");
     }
-    req->answer.json = json_pack("{s:o,s:o}", "Successful", good, "Failed", bad);
+    buf_puts(out, "],\"Failed\":[");
+    buf_put(out, bad.data, bad.len);
+    buf_puts(out, "]}");
+    buf_fini(&bad);
 }
 
 void sqs_send_message_batch(struct devcloud *cloud, struct request *req)
