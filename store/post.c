@@ -64,8 +64,10 @@ static int post(struct store *s, struct queue *q, struct op *op)
         list_push(&q->ops, &op->link);
         q->count++;
         q->bytes += op->bytes;
+        q->records += op_records(op);
         atomic_store(&s->queue_depth, s->log_queue.count + s->state_queue.count);
-        pthread_cond_signal(&s->wake);
+        if (!s->gathering || q == &s->log_queue || q->records >= STORE_BATCH_RECORDS)
+            pthread_cond_signal(&s->wake);
     }
     pthread_mutex_unlock(&s->lock);
     if (!fits)

@@ -153,6 +153,7 @@ struct op {
 struct queue {
     struct list ops;
     size_t count, bytes;
+    size_t records; /* of rows; an operation without any counts as one */
 };
 
 struct watch {
@@ -195,6 +196,7 @@ struct store {
     struct queue state_queue, log_queue;
     struct list done;
     bool stopping;
+    bool gathering; /* the writer waits for more rows and need not be told of each */
 
     pthread_mutex_t watch_lock;
     struct watch watches[STORE_WATCHES];
@@ -218,6 +220,7 @@ struct store {
     uint64_t opened_ms;
     uint64_t repair_after_ms;
     uint64_t reader_check_ms;
+    uint64_t committed_ns; /* when rows were last written */
 
     _Atomic uint64_t last_index[RECORD_KIND_END];
     _Atomic uint64_t epoch;
@@ -225,6 +228,11 @@ struct store {
     _Atomic bool repair_wanted;
     _Atomic uint64_t damaged, commits, writes, duplicates, queue_depth;
 };
+
+static inline size_t op_records(const struct op *op)
+{
+    return op->count == 0 ? 1 : op->count;
+}
 
 /* codec.c */
 void put_be64(uint8_t *out, uint64_t v);
