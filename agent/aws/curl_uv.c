@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "agent/base/clock.h"
@@ -18,13 +19,23 @@
 /* Not reused when idle for longer: below the 60 s after which load balancers drop a connection
  * without a word, so that a request rarely meets a dead one. */
 #define KEPT_IDLE_S 45L
+/* Handles kept for the next transfer; each has a buffer of 16 KiB. A call that ends is mostly
+ * followed by one that begins. */
+#define SPARES_MAX 4u
+/* An answer's memory is taken at once if it says to be that long or shorter. */
+#define BODY_AT_ONCE_MAX ((curl_off_t)1 << 20)
 
 struct xfer {
     CURLM *multi;
     uv_loop_t *loop;
     uv_timer_t timer;
     struct list ops;
-    unsigned polls; /* poll handles not yet closed */
+    struct list sockets; /* that curl has open: struct xfer_poll */
+    unsigned polls;      /* poll handles not yet closed */
+    CURL *spare[SPARES_MAX];
+    unsigned spares;
+    char local_url[256]; /* the URL last asked for, and whether it is local */
+    bool local;
     bool timer_closed;
     bool closing;
     char *ca_bundle;
@@ -50,10 +61,16 @@ struct xfer_op {
     void *arg;
 };
 
+/* A connection's socket stays watched between two transfers: to begin and end that for each costs
+ * more system calls than the transfer. */
 struct xfer_poll {
+    struct list node;
     uv_poll_t handle;
     struct xfer *x;
     curl_socket_t socket;
+    int watched;        /* UV_READABLE, UV_WRITABLE */
+    bool wanted;        /* by a transfer */
+    bool is_connection; /* else curl may close it without a word, once it is not wanted */
 };
 
 bool xfer_can_shift_clock(void)
@@ -88,6 +105,34 @@ bool xfer_host_is_local(const char *host, size_t len)
     return memcmp(a, loopback, 16) == 0 || link_local || memcmp(a, ec2, 4) == 0;
 }
 
+/* ---- handles ---------------------------------------------------------------------- */
+
+static CURL *take_handle(struct xfer *x)
+{
+    return x->spares > 0 ? x->spare[--x->spares] : curl_easy_init();
+}
+
+/* Nothing of a transfer stays in it: neither options nor credentials. */
+static void spare_handle(struct xfer *x, CURL *easy)
+{
+    if (x->spares == SPARES_MAX) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_reset(easy);
+    x->spare[x->spares++] = easy;
+}
+
+static struct xfer_poll *find_poll(const struct xfer *x, curl_socket_t s)
+{
+    for (struct list *n = x->sockets.next; n != &x->sockets; n = n->next) {
+        struct xfer_poll *p = LIST_OF(n, struct xfer_poll, node);
+        if (p->socket == s)
+            return p;
+    }
+    return NULL;
+}
+
 /* ---- one operation ---------------------------------------------------------------- */
 
 static void op_free(struct xfer_op *op)
@@ -95,7 +140,7 @@ static void op_free(struct xfer_op *op)
     list_remove(&op->node);
     if (op->easy != NULL) {
         curl_multi_remove_handle(op->x->multi, op->easy);
-        curl_easy_cleanup(op->easy);
+        spare_handle(op->x, op->easy);
     }
     curl_slist_free_all(op->headers);
     if (op->secret && op->body.data != NULL)
@@ -107,6 +152,11 @@ static void op_free(struct xfer_op *op)
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
     struct xfer_op *op = arg;
+    curl_off_t all = 0;
+    if (op->body.len == 0 &&
+        curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &all) == CURLE_OK &&
+        all > 0 && all <= BODY_AT_ONCE_MAX && (size_t)all <= op->body.max)
+        (void)buf_reserve(&op->body, (size_t)all);
     if (buf_put(&op->body, data, size * n) == 0)
         return size * n;
     op->too_big = op->body.err == ERR_TOOBIG;
@@ -185,6 +235,19 @@ static int err_from_curl(CURLcode code, bool too_big)
     }
 }
 
+/* A connection that has served a transfer is closed through close_connection() only. */
+static void know_connection(struct xfer_op *op)
+{
+    long made = 0;
+    curl_socket_t s = CURL_SOCKET_BAD;
+    if (curl_easy_getinfo(op->easy, CURLINFO_NUM_CONNECTS, &made) != CURLE_OK || made == 0 ||
+        curl_easy_getinfo(op->easy, CURLINFO_ACTIVESOCKET, &s) != CURLE_OK || s == CURL_SOCKET_BAD)
+        return;
+    struct xfer_poll *p = find_poll(op->x, s);
+    if (p != NULL)
+        p->is_connection = true;
+}
+
 static void finish(struct xfer_op *op, CURLcode code)
 {
     long status = 0;
@@ -202,6 +265,8 @@ static void finish(struct xfer_op *op, CURLcode code)
         .location = op->location,
         .why = "",
     };
+    if (r.err == 0)
+        know_connection(op);
     if (r.err != 0)
         r.why = op->why[0] != '\0' ? op->why : curl_easy_strerror(code);
     xfer_done_fn done = op->done;
@@ -239,11 +304,17 @@ static void maybe_destroyed(struct xfer *x)
     done(arg);
 }
 
+static void watch(struct xfer_poll *p, int events);
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct xfer_poll *p = handle->data;
     struct xfer *x = p->x;
     int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    if (!p->wanted) { /* the other end closed it: curl finds out before it uses it again */
+        watch(p, 0);
+        return;
+    }
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
@@ -270,37 +341,66 @@ static void on_poll_closed(uv_handle_t *handle)
     maybe_destroyed(x);
 }
 
+static void watch(struct xfer_poll *p, int events)
+{
+    if (events == p->watched)
+        return;
+    int rc = events == 0 ? uv_poll_stop(&p->handle) : uv_poll_start(&p->handle, events, on_poll);
+    p->watched = rc == 0 ? events : 0;
+}
+
+static struct xfer_poll *add_poll(struct xfer *x, curl_socket_t s)
+{
+    struct xfer_poll *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
+    p->x = x;
+    p->socket = s;
+    if (uv_poll_init_socket(x->loop, &p->handle, s) != 0) {
+        free(p);
+        return NULL;
+    }
+    p->handle.data = p;
+    list_init(&p->node);
+    list_push(&x->sockets, &p->node);
+    x->polls++;
+    return p;
+}
+
+static void drop_poll(struct xfer_poll *p)
+{
+    list_remove(&p->node);
+    uv_close((uv_handle_t *)&p->handle, on_poll_closed);
+}
+
 static int want_socket(CURL *easy, curl_socket_t s, int what, void *arg, void *socketp)
 {
     (void)easy;
     struct xfer *x = arg;
-    struct xfer_poll *p = socketp;
+    struct xfer_poll *p = socketp != NULL ? socketp : find_poll(x, s);
     if (what == CURL_POLL_REMOVE) {
-        if (p != NULL) {
-            uv_poll_stop(&p->handle);
-            curl_multi_assign(x->multi, s, NULL);
-            uv_close((uv_handle_t *)&p->handle, on_poll_closed);
-        }
+        if (p != NULL)
+            p->wanted = false;
+        if (p != NULL && !p->is_connection)
+            watch(p, 0);
         return 0;
     }
-    if (p == NULL) {
-        p = calloc(1, sizeof *p);
-        if (p == NULL)
-            return -1;
-        p->x = x;
-        p->socket = s;
-        if (uv_poll_init_socket(x->loop, &p->handle, s) != 0) {
-            free(p);
-            return -1;
-        }
-        p->handle.data = p;
-        x->polls++;
-        curl_multi_assign(x->multi, s, p);
-    }
-    int events = what == CURL_POLL_IN    ? UV_READABLE
-                 : what == CURL_POLL_OUT ? UV_WRITABLE
-                                         : UV_READABLE | UV_WRITABLE;
-    return uv_poll_start(&p->handle, events, on_poll) == 0 ? 0 : -1;
+    if (p == NULL && (p = add_poll(x, s)) == NULL)
+        return -1;
+    curl_multi_assign(x->multi, s, p);
+    p->wanted = true;
+    watch(p, what == CURL_POLL_IN    ? UV_READABLE
+             : what == CURL_POLL_OUT ? UV_WRITABLE
+                                     : UV_READABLE | UV_WRITABLE);
+    return p->watched != 0 ? 0 : -1;
+}
+
+static int close_connection(void *arg, curl_socket_t s)
+{
+    struct xfer_poll *p = find_poll(arg, s);
+    if (p != NULL)
+        drop_poll(p);
+    return close(s);
 }
 
 static int want_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -323,6 +423,7 @@ int xfer_create(struct xfer **ret, struct uv_loop_s *loop, struct errmsg *e)
         return errmsg_set(e, ERR_NOMEM, "out of memory");
     x->loop = loop;
     list_init(&x->ops);
+    list_init(&x->sockets);
     x->multi = curl_multi_init();
     if (x->multi == NULL || uv_timer_init(loop, &x->timer) != 0) {
         curl_multi_cleanup(x->multi);
@@ -351,7 +452,11 @@ void xfer_destroy(struct xfer *x, void (*done)(void *arg), void *arg)
     ENSURE(list_is_empty(&x->ops));
     x->destroyed = done;
     x->destroyed_arg = arg;
+    while (x->spares > 0)
+        curl_easy_cleanup(x->spare[--x->spares]);
     curl_multi_cleanup(x->multi); /* closes kept connections; their polls with them */
+    while (!list_is_empty(&x->sockets))
+        drop_poll(LIST_OF(x->sockets.next, struct xfer_poll, node));
     x->closing = true;
     uv_timer_stop(&x->timer);
     uv_close((uv_handle_t *)&x->timer, on_timer_closed);
@@ -404,8 +509,10 @@ static bool add_signature(struct xfer_op *op, const struct xfer_sign *sign)
     return ok;
 }
 
-static bool url_is_local(const char *url)
+static bool url_is_local(struct xfer *x, const char *url)
 {
+    if (strcmp(url, x->local_url) == 0) /* as is nearly every one */
+        return x->local;
     CURLU *u = curl_url();
     char *host = NULL;
     bool local = u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
@@ -413,6 +520,10 @@ static bool url_is_local(const char *url)
                  xfer_host_is_local(host, strlen(host));
     curl_free(host);
     curl_url_cleanup(u);
+    if (strlen(url) < sizeof x->local_url) {
+        memcpy(x->local_url, url, strlen(url) + 1);
+        x->local = local;
+    }
     return local;
 }
 
@@ -461,7 +572,9 @@ static void set_options(struct xfer_op *op, const struct xfer_spec *spec)
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, op->why);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, op);
-    if (url_is_local(spec->url))
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_connection);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, op->x);
+    if (url_is_local(op->x, spec->url))
         curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* else HTTPS_PROXY and NO_PROXY count */
 }
 
@@ -478,7 +591,7 @@ struct xfer_op *xfer_start(struct xfer *x, const struct xfer_spec *spec, xfer_do
     op->once = spec->once;
     op->secret = spec->secret;
     buf_init(&op->body, spec->max_body);
-    op->easy = curl_easy_init();
+    op->easy = take_handle(x);
     if (op->easy == NULL)
         goto fail;
     set_options(op, spec);

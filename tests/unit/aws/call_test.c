@@ -464,6 +464,34 @@ Test(aws_call, a_plain_get_gives_any_status_and_follows_no_redirect)
     client_stop(&c);
 }
 
+/* The handle of one transfer serves the next, of any kind. */
+Test(aws_call, nothing_of_a_call_is_left_for_the_next_transfer)
+{
+    static const struct fake_answer answers[] = {{.body = "{}"}};
+    struct script s = {answers, 1};
+    struct client c;
+    static struct fake f;
+    char value[256];
+    start(&c, &f, &s);
+    for (size_t i = 0; i < 12; i += 2) {
+        struct outcome get = {0}, o = client_call(&c, AWS_SQS, "ListQueues", NULL, NULL);
+        cr_assert_eq(o.err, 0, "%s", o.message);
+        json_decref(o.body);
+        cr_assert_eq(aws_http_get(c.aws, f.url, 0, on_get, &get), 0);
+        client_wait(&c, &get, 1);
+        cr_assert_eq(get.err, 0);
+        cr_assert_str_eq(f.requests[i]->method, "POST");
+        cr_assert(fake_header(f.requests[i], "Authorization", value, sizeof value));
+        cr_assert_str_eq(f.requests[i + 1]->method, "GET");
+        cr_assert_eq(f.requests[i + 1]->body_len, 0);
+        cr_assert_not(fake_header(f.requests[i + 1], "Authorization", value, sizeof value));
+        cr_assert_not(fake_header(f.requests[i + 1], "X-Amz-Target", value, sizeof value));
+        cr_assert_not(fake_header(f.requests[i + 1], "X-Amz-Date", value, sizeof value));
+    }
+    cr_assert_eq(f.connections, 1);
+    client_stop(&c);
+}
+
 Test(aws_call, a_proxy_is_used_for_aws_but_not_for_no_proxy)
 {
     static const struct fake_answer answers[] = {{.body = "{}"}};
