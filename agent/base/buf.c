@@ -66,6 +66,20 @@ int buf_put(struct buf *b, const void *data, size_t len)
     return 0;
 }
 
+int buf_put_quoted(struct buf *b, const char *text, size_t len)
+{
+    int err = buf_reserve(b, len + 2);
+    if (err != 0)
+        return err;
+    char *at = b->data + b->len;
+    at[0] = '"';
+    memcpy(at + 1, text, len);
+    at[len + 1] = '"';
+    at[len + 2] = '\0';
+    b->len += len + 2;
+    return 0;
+}
+
 int buf_puts(struct buf *b, const char *text)
 {
     return buf_put(b, text, strlen(text));

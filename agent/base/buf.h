@@ -22,6 +22,7 @@ void buf_fini(struct buf *b); /* frees; the buffer may be used again */
 void buf_clear(struct buf *b);
 int buf_reserve(struct buf *b, size_t extra); /* room for that many bytes and the NUL */
 int buf_put(struct buf *b, const void *data, size_t len);
+int buf_put_quoted(struct buf *b, const char *text, size_t len); /* between two '"' */
 int buf_puts(struct buf *b, const char *text);
 int buf_putc(struct buf *b, char c);
 int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "agent/base/json.h"
 
 #define NODES_FIRST 512u
@@ -104,13 +108,34 @@ static bool skip_escape(struct parser *p)
     return true;
 }
 
+/* The first byte at or behind `at` that needs a second look; end if there is none. */
+static const char *skip_plain(const char *at, const char *end)
+{
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(' ');
+    for (; end - at >= 16; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+        /* As signed bytes, what is not ASCII is less than a space, too. */
+        __m128i odd =
+            _mm_or_si128(_mm_cmplt_epi8(v, space),
+                         _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+        int hit = _mm_movemask_epi8(odd);
+        if (hit != 0)
+            return at + __builtin_ctz((unsigned)hit);
+    }
+#endif
+    while (at < end && plain[(unsigned char)*at])
+        at++;
+    return at;
+}
+
 /* p->at is behind the quote. */
 static bool take_string(struct parser *p, struct tape_node *node)
 {
     const char *start = p->at;
     for (;;) {
-        while (p->at < p->end && plain[(unsigned char)*p->at])
-            p->at++;
+        p->at = skip_plain(p->at, p->end);
         if (p->at == p->end)
             return fail(p, ERR_MALFORMED, "a text without end");
         if (*p->at == '"')
@@ -443,6 +468,26 @@ bool tape_text(const struct tape *t, uint32_t node, char *out, size_t cap)
     return true;
 }
 
+/* Copies up to the next backslash, or all; both move on. To has room for 16 bytes more. */
+static void copy_run(const char **from, const char *end, char **to)
+{
+#ifdef __SSE2__
+    const __m128i slash = _mm_set1_epi8('\\');
+    while (end - *from >= 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)*from);
+        int hit = _mm_movemask_epi8(_mm_cmpeq_epi8(v, slash));
+        int n = hit == 0 ? 16 : __builtin_ctz((unsigned)hit);
+        _mm_storeu_si128((__m128i *)(void *)*to, v);
+        *from += n;
+        *to += n;
+        if (hit != 0)
+            return;
+    }
+#endif
+    while (*from < end && **from != '\\')
+        *(*to)++ = *(*from)++;
+}
+
 int tape_put_text(const struct tape *t, uint32_t node, struct buf *out)
 {
     const struct tape_node *n = &t->nodes[node];
@@ -450,20 +495,21 @@ int tape_put_text(const struct tape *t, uint32_t node, struct buf *out)
     const char *end = p + n->len;
     if (!n->escaped)
         return buf_put(out, p, n->len);
-    const char *from = p; /* not copied yet */
-    for (const char *slash; (slash = memchr(p, '\\', (size_t)(end - p))) != NULL;) {
-        buf_put(out, from, (size_t)(slash - from));
-        p = slash;
-        if (slash[1] == '"' || slash[1] == '\\' || slash[1] == '/') {
-            from = slash + 1; /* it stands for itself: the next run begins with it */
-            p = slash + 2;
+    /* An escape is never shorter than what it stands for. */
+    if (buf_reserve(out, (size_t)n->len + 16) != 0)
+        return out->err;
+    char *to = out->data + out->len;
+    for (copy_run(&p, end, &to); p < end; copy_run(&p, end, &to)) {
+        if (p[1] == '"' || p[1] == '\\' || p[1] == '/') {
+            *to++ = p[1];
+            p += 2;
         } else {
-            char bytes[4];
-            buf_put(out, bytes, next_char(&p, end, bytes));
-            from = p;
+            to += next_char(&p, end, to);
         }
     }
-    return buf_put(out, from, (size_t)(end - from));
+    *to = '\0';
+    out->len = (size_t)(to - out->data);
+    return 0;
 }
 
 /* Escaped text again, in one way: "\/" and "\u0041" need no escape, controls have one form. */
@@ -491,12 +537,11 @@ static void put_escaped(const struct tape *t, const struct tape_node *n, struct 
 int tape_put_scalar(const struct tape *t, uint32_t node, struct buf *out)
 {
     const struct tape_node *n = &t->nodes[node];
+    if (n->type == TAPE_STRING && !n->escaped)
+        return buf_put_quoted(out, t->text + n->at, n->len);
     if (n->type == TAPE_STRING) {
         buf_putc(out, '"');
-        if (n->escaped)
-            put_escaped(t, n, out);
-        else
-            buf_put(out, t->text + n->at, n->len);
+        put_escaped(t, n, out);
         return buf_putc(out, '"');
     }
     if (n->type == TAPE_REAL) {

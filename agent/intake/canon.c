@@ -40,41 +40,48 @@ struct canon {
 
 static unsigned traits_of(const char *name, size_t len)
 {
+#define T(name, traits)                                                                            \
+    {                                                                                              \
+        name, sizeof name - 1, traits                                                              \
+    }
     static const struct {
         const char *name;
+        size_t len;
         unsigned traits;
     } table[] = {
-        {"connectivityAt", TIME},
-        {"createdAt", TIME},
-        {"executionStoppedAt", TIME},
-        {"lastStartedAt", TIME},
-        {"lastStatusChange", TIME},
-        {"lastUpdated", TIME},
-        {"pullStartedAt", TIME},
-        {"pullStoppedAt", TIME},
-        {"registeredAt", TIME},
-        {"startedAt", TIME},
-        {"stoppedAt", TIME},
-        {"stoppingAt", TIME},
-        {"updatedAt", TIME},
-        {"attachments", UNORDERED | STAYS_EMPTY},
-        {"attributes", UNORDERED | STAYS_EMPTY},
-        {"containerOverrides", UNORDERED | STAYS_EMPTY},
-        {"containers", UNORDERED | STAYS_EMPTY},
-        {"details", UNORDERED},
-        {"environment", UNORDERED | ENVIRONMENT},
-        {"managedAgents", UNORDERED | AGENTS},
-        {"overrides", STAYS_EMPTY},
-        {"registeredResources", UNORDERED | STAYS_EMPTY | RESOURCES},
-        {"remainingResources", UNORDERED | STAYS_EMPTY | RESOURCES},
-        {"stringSetValue", UNORDERED},
-        {"tags", UNORDERED},
-        {"cpu", NUMBER},
-        {"memory", NUMBER},
-        {"memoryReservation", NUMBER},
+        /* by length: most names are short and end the search at once */
+        T("cpu", NUMBER),
+        T("tags", UNORDERED),
+        T("memory", NUMBER),
+        T("details", UNORDERED),
+        T("createdAt", TIME),
+        T("overrides", STAYS_EMPTY),
+        T("startedAt", TIME),
+        T("stoppedAt", TIME),
+        T("updatedAt", TIME),
+        T("attributes", UNORDERED | STAYS_EMPTY),
+        T("containers", UNORDERED | STAYS_EMPTY),
+        T("stoppingAt", TIME),
+        T("attachments", UNORDERED | STAYS_EMPTY),
+        T("environment", UNORDERED | ENVIRONMENT),
+        T("lastUpdated", TIME),
+        T("registeredAt", TIME),
+        T("lastStartedAt", TIME),
+        T("managedAgents", UNORDERED | AGENTS),
+        T("pullStartedAt", TIME),
+        T("pullStoppedAt", TIME),
+        T("connectivityAt", TIME),
+        T("stringSetValue", UNORDERED),
+        T("lastStatusChange", TIME),
+        T("memoryReservation", NUMBER),
+        T("containerOverrides", UNORDERED | STAYS_EMPTY),
+        T("executionStoppedAt", TIME),
+        T("remainingResources", UNORDERED | STAYS_EMPTY | RESOURCES),
+        T("registeredResources", UNORDERED | STAYS_EMPTY | RESOURCES),
     };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (table[i].name[0] == name[0] && strlen(table[i].name) == len &&
+#undef T
+    for (size_t i = 0; i < sizeof table / sizeof table[0] && table[i].len <= len; i++) {
+        if (table[i].len == len && table[i].name[0] == name[0] &&
             memcmp(table[i].name, name, len) == 0)
             return table[i].traits;
     }
@@ -241,9 +248,7 @@ static void put_name(struct canon *c, const struct item *item)
     if (item->name_node != TAPE_NONE) {
         tape_put_scalar(c->t, item->name_node, c->out);
     } else {
-        buf_putc(c->out, '"');
-        buf_put(c->out, item->name, item->len);
-        buf_putc(c->out, '"');
+        buf_put_quoted(c->out, item->name, item->len);
     }
     buf_putc(c->out, ':');
 }

@@ -465,7 +465,7 @@ static void on_queue_url(void *arg, const struct aws_result *r)
 void poll_init(struct intake *in)
 {
     intake_handle(in, &in->queue_timer);
-    buf_init(&in->body, SQS_MESSAGE_MAX);
+    buf_init(&in->body, 7 * SQS_MESSAGE_MAX); /* as it may come: all escapes, six bytes each */
     for (size_t i = 0; i < SQS_BATCH; i++)
         events_row_init(&in->parsed[i]);
     for (unsigned i = 0; i < POLLERS_MAX; i++) {

@@ -158,6 +158,35 @@ Test(tape, agrees_with_jansson_on_odd_texts)
     tape_fini(&t);
 }
 
+/* Bytes are looked at sixteen at a time: what needs a look may stand at any place of them. */
+Test(tape, agrees_with_jansson_on_odd_bytes_at_every_place)
+{
+    static const char *const odd[] = {"\\\"",           "\\\\",     "\\n",  "\\u0041",
+                                      "\\ud83d\\ude00", "\xc3\xa9", "\x7f", "\x1f",
+                                      "\x80",           "\"",       "\\",   "\\u00e9\\\""};
+    struct tape t;
+    char text[128];
+    tape_init(&t);
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+        for (int before = 0; before < 36; before++)
+            for (int behind = 0; behind < 36; behind += 5) {
+                int len = snprintf(text, sizeof text, "[\"%.*s%s%.*s\"]", before,
+                                   "abcdefghijklmnopqrstuvwxyz0123456789", odd[i], behind,
+                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ9876543210");
+                check(&t, text, (size_t)len);
+                struct buf put;
+                char copy[128];
+                buf_init(&put, 1024);
+                if (tape_parse(&t, text, (size_t)len, NULL) == 0 && t.count == 2 &&
+                    tape_text(&t, 1, copy, sizeof copy)) {
+                    cr_assert_eq(tape_put_text(&t, 1, &put), 0);
+                    cr_assert_str_eq(put.data == NULL ? "" : put.data, copy, "%s", text);
+                }
+                buf_fini(&put);
+            }
+    tape_fini(&t);
+}
+
 Test(tape, agrees_with_jansson_on_mutants)
 {
     static const char *const pieces[] = {
