@@ -208,6 +208,24 @@ bool row_fields(const struct record *rec, struct row *ret)
     return row_decode(rec->value, rec->value_len, ret) == 0;
 }
 
+/* Of these almost all rows have one and the same text, which is not indexed: its entries would be
+ * as many as the rows, and a list of all rows finds them as fast. */
+static const char *usual_text(unsigned field)
+{
+    return field == ROW_DESIRED ? "RUNNING" : field == ROW_CONNECTED ? "true" : NULL;
+}
+
+bool field_is_partial(unsigned field)
+{
+    return usual_text(field) != NULL;
+}
+
+bool field_finds(unsigned field, const char *value)
+{
+    const char *usual = usual_text(field);
+    return field_is_indexed(field) && value != NULL && (usual == NULL || strcmp(value, usual) != 0);
+}
+
 bool field_is_indexed(unsigned field)
 {
     switch (field) {
@@ -220,20 +238,18 @@ bool field_is_indexed(unsigned field)
     case ROW_ENVIRONMENT:
     case ROW_EC2_INSTANCE:
     case ROW_ZONE:
+    case ROW_REVISION:
         return true;
     default:
-        return false;
+        return field_is_partial(field);
     }
-}
-
-bool field_is_counted(unsigned field)
-{
-    return field == ROW_REVISION || field_is_indexed(field);
 }
 
 struct row_text field_text(const struct row *row, unsigned field, char out[FIELD_TEXT_MAX])
 {
     struct row_text family = row->field[ROW_FAMILY], revision = row->field[ROW_REVISION];
+    if (field_is_partial(field) && row_field_is(row, field, usual_text(field)))
+        return (struct row_text){0};
     if (field != ROW_REVISION)
         return row->field[field];
     if (family.data == NULL || revision.data == NULL || family.len + revision.len >= FIELD_TEXT_MAX)
@@ -242,6 +258,14 @@ struct row_text field_text(const struct row *row, unsigned field, char out[FIELD
     out[family.len] = ':';
     memcpy(out + family.len + 1, revision.data, revision.len);
     return (struct row_text){out, family.len + 1 + revision.len};
+}
+
+bool row_has(const struct row *row, unsigned field, const char *value)
+{
+    char out[FIELD_TEXT_MAX];
+    struct row_text text = field_text(row, field, out);
+    return text.data != NULL && text.len == strlen(value) &&
+           memcmp(text.data, value, text.len) == 0;
 }
 
 static const MDB_val format_key = {6, (void *)(uintptr_t) "format"};

@@ -88,7 +88,7 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
         rc = count_row(s, txn, after, 1);
     }
     for (unsigned field = 1; field < ROW_FIELD_END && rc == 0; field++) {
-        if (!field_is_counted(field))
+        if (!field_is_indexed(field))
             continue;
         const struct row_text old_value = field_text(&old, field, old_text);
         const struct row_text new_value = field_text(&new, field, new_text);
@@ -107,6 +107,24 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
             rc = count_add(s, txn, before->kind, field, a, -1);
         if (rc == 0 && b_live)
             rc = count_add(s, txn, after->kind, field, b, 1);
+    }
+    return rc;
+}
+
+int index_add_partial(struct store *s, MDB_txn *txn, const struct record *rec)
+{
+    struct row row;
+    int rc = 0;
+    if (!row_fields(rec, &row))
+        return 0;
+    for (unsigned field = 1; field < ROW_FIELD_END && rc == 0; field++) {
+        char out[FIELD_TEXT_MAX];
+        struct row_text text = field_text(&row, field, out);
+        if (!field_is_partial(field) || text.data == NULL)
+            continue;
+        rc = entry(s, txn, rec, field, &text, true);
+        if (rc == 0 && !rec->deleted)
+            rc = count_add(s, txn, rec->kind, field, &text, 1);
     }
     return rc;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Databases of earlier formats. log/ is small and precious: its checksums are written anew in one
  * synced transaction. state/ is copied row by row into a new environment, which then takes the
- * old one's place in one step. Whatever does not check out is damage, as it always was. */
+ * old one's place in one step; of format 3, only what it did not index is added, in one
+ * transaction. Whatever does not check out is damage, as it always was. */
 #include "store/store_int.h"
 
 #include <endian.h>
@@ -291,4 +292,52 @@ int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct err
         LOG(LOG_INFO, "store_migrated", "the state database is of the current format now",
             LU("from", format), LU("to", STATE_FORMAT), LU("rows", rows));
     return err;
+}
+
+/* Rows with a text that format 3 did not index are few: the others are looked at only. */
+static int index_rows(struct store *s, MDB_txn *txn, uint64_t *ret_rows)
+{
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val val;
+    int rc = mdb_cursor_open(txn, s->rows, &cursor);
+    if (rc != 0)
+        return rc;
+    while ((rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) == 0) {
+        uint8_t bytes[ROW_KEY_MAX];
+        MDB_val copied = {key.mv_size, bytes};
+        struct store_row row;
+        ++*ret_rows;
+        if (row_read(&key, &val, &row) != 0)
+            continue; /* who reads it repairs it */
+        memcpy(bytes, key.mv_data, key.mv_size);
+        buf_clear(&s->scratch);
+        if ((rc = buf_put(&s->scratch, val.mv_data, val.mv_size)) != 0)
+            break;
+        val.mv_data = s->scratch.data;
+        if ((rc = row_read(&copied, &val, &row)) != 0 ||
+            (rc = index_add_partial(s, txn, &row.record)) != 0)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int state_index(struct store *s, struct errmsg *e)
+{
+    MDB_txn *txn;
+    uint64_t rows = 0;
+    int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
+    if (rc == 0) {
+        if ((rc = index_rows(s, txn, &rows)) == 0 && (rc = counts_flush(s, txn)) == 0)
+            rc = format_write(txn, s->meta, STATE_FORMAT);
+        rc = rc == 0 ? mdb_txn_commit(txn) : (mdb_txn_abort(txn), rc);
+    }
+    counts_drop(s);
+    if (rc != 0) /* as above */
+        return errmsg_set(e, rc == ENOSPC || rc == MDB_MAP_FULL ? ERR_VERSION : store_err(rc),
+                          "migration of format 3: %s", mdb_strerror(rc));
+    LOG(LOG_INFO, "store_migrated", "the state database is of the current format now",
+        LU("from", STATE_FORMAT_PLAIN), LU("to", STATE_FORMAT), LU("rows", rows));
+    return 0;
 }

@@ -279,7 +279,7 @@ static int offer(struct store_txn *txn, const struct store_query *q, const MDB_v
     if (row_of_then(txn, key, val, &row) != 0 || (row.record.deleted && !q->with_deleted))
         return 0;
     if (q->field != 0 &&
-        (!row_fields(&row.record, &fields) || !row_field_is(&fields, q->field, q->value)))
+        (!row_fields(&row.record, &fields) || !row_has(&fields, q->field, q->value)))
         return 0;
     return fn(arg, &row);
 }

@@ -156,7 +156,7 @@ static int index_row(struct store_txn *txn, struct index_scan *is, const MDB_val
     int err = row_at(txn, rows, &key, "an index entry has no sound row", ret);
     if (err != 0)
         return err;
-    if (!row_fields(&ret->record, &fields) || !row_field_is(&fields, is->q->field, is->q->value))
+    if (!row_fields(&ret->record, &fields) || !row_has(&fields, is->q->field, is->q->value))
         return ERR_NOTFOUND;
     is->live += !ret->record.deleted;
     return 0;
@@ -216,7 +216,7 @@ int store_scan(struct store_txn *txn, const struct store_query *query, store_sca
 {
     if (query->after_key != NULL && query->after_key_len > RECORD_KEY_MAX)
         return ERR_BADPARAM;
-    if (query->field != 0 && (!field_is_indexed(query->field) || query->value == NULL))
+    if (query->field != 0 && !field_finds(query->field, query->value))
         return ERR_BADPARAM;
     if (txn->past != NULL)
         return past_scan(txn, query, fn, arg);
@@ -236,7 +236,7 @@ int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const
                 uint64_t *ret)
 {
     uint8_t prefix[INDEX_PREFIX];
-    if (field != 0 && (!field_is_indexed(field) || value == NULL))
+    if (field != 0 && !field_finds(field, value))
         return ERR_BADPARAM;
     if (txn->past != NULL) {
         struct store_query q = {.kind = kind, .field = field, .value = value};

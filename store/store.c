@@ -110,7 +110,7 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
     uint64_t format = STATE_FORMAT;
     if (err == 0 && rebuildable)
         err = state_format(s, &format, e);
-    if (err == 0 && format > 0 && format < STATE_FORMAT &&
+    if (err == 0 && format > 0 && format < STATE_FORMAT_PLAIN &&
         (err = state_migrate(s, format, map_bytes, e)) == 0)
         err = env_open(env, s->dir, map_bytes, MDB_NOSYNC, e);
     if (err == 0 && rebuildable && state_compact(s))
@@ -122,6 +122,8 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
         err = begin_life(env, s->crashes, e);
     if (err == 0)
         err = rebuildable ? store_rows_open(s, e) : log_open(s, e);
+    if (err == 0 && format == STATE_FORMAT_PLAIN && begun)
+        err = state_index(s, e);
     if (err == 0 && !begun)
         err = begin_life(env, 0, e);
     if (err != 0)

@@ -113,7 +113,8 @@ struct store_query {
 /* Return 0 to go on, 1 to stop (scan returns 0), negative: scan returns it. */
 typedef int (*store_scan_fn)(void *arg, const struct store_row *row);
 /* Rows in key order. Indexed fields: CLUSTER STATUS INSTANCE FAMILY STARTED_BY GROUP ENVIRONMENT
- * EC2_INSTANCE ZONE; others give ERR_BADPARAM. */
+ * EC2_INSTANCE ZONE; REVISION, as "family:revision"; DESIRED but for "RUNNING" and CONNECTED but
+ * for "true", which almost all rows have. Others give ERR_BADPARAM. */
 int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn,
                void *arg) MUST_CHECK;
 /* Number of live rows of the kind (kept, not counted). field as in store_query, 0 for all. */
@@ -121,8 +122,8 @@ int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const
                 uint64_t *ret) MUST_CHECK;
 
 /* The distinct texts of a field among live rows of a kind, each with its number of rows, in no
- * particular order; costs two lookups a text, however many rows there are. Fields as in store_scan,
- * and ROW_REVISION, which yields "family:revision". fn returns as store_scan_fn does. */
+ * particular order; costs two lookups a text, however many rows there are. Fields as in store_scan
+ * but for DESIRED and CONNECTED. fn returns as store_scan_fn does. */
 typedef int (*store_value_fn)(void *arg, const char *text, size_t len, uint64_t rows);
 int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, store_value_fn fn,
                  void *arg) MUST_CHECK;

@@ -32,8 +32,10 @@
 #include "agent/base/list.h"
 #include "store/store.h"
 
-/* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables. */
-#define STATE_FORMAT 3u
+/* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables; 3
+ * did not index ROW_DESIRED and ROW_CONNECTED. */
+#define STATE_FORMAT 4u
+#define STATE_FORMAT_PLAIN 3u
 #define LOG_FORMAT 2u
 #define CHECKSUM_SEED 2u
 #define STORE_PATH_MAX 200
@@ -257,12 +259,13 @@ int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret);
 /* The fields of a record that is indexed; false if it has none. */
 bool row_fields(const struct record *rec, struct row *ret);
 bool field_is_indexed(unsigned field);
-/* Indexed, or only counted by its texts (ROW_REVISION). */
-bool field_is_counted(unsigned field);
+bool field_is_partial(unsigned field); /* but for the text that almost all rows have */
+bool field_finds(unsigned field, const char *value); /* the index holds all rows with that text */
 #define FIELD_TEXT_MAX 320u
 /* What the index holds of a field: its text, or for ROW_REVISION "family:revision" made in out.
  * data NULL: nothing. */
 struct row_text field_text(const struct row *row, unsigned field, char out[FIELD_TEXT_MAX]);
+bool row_has(const struct row *row, unsigned field, const char *value); /* as the index has it */
 /* The number in a meta table; ERR_VERSION if it is above ours. */
 int format_read(MDB_txn *txn, MDB_dbi meta, uint64_t ours, uint64_t *ret, struct errmsg *e);
 int format_write(MDB_txn *txn, MDB_dbi meta, uint64_t format);
@@ -278,6 +281,8 @@ void index_prefix(uint8_t kind, unsigned field, const void *text, size_t len, ui
 /* Index entries and counts for a row that changes from before to after (either may be NULL). */
 int index_update(struct store *s, MDB_txn *txn, const struct record *before,
                  const struct record *after);
+/* Those of a new row's fields that are indexed in part. */
+int index_add_partial(struct store *s, MDB_txn *txn, const struct record *rec);
 int counts_flush(struct store *s, MDB_txn *txn);
 void counts_drop(struct store *s);
 int counts_get(MDB_txn *txn, MDB_dbi counts, const uint8_t *prefix, uint64_t *ret);
@@ -351,6 +356,7 @@ int log_read_begin(struct store *s, MDB_txn **ret);
 int log_migrate(struct store *s, MDB_txn *txn); /* from format 1; LMDB codes */
 /* s->state is open and of that format; afterwards it is closed, and to be opened again. */
 int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct errmsg *e);
+int state_index(struct store *s, struct errmsg *e); /* of format 3, opened: in place */
 
 /* compact.c: at opening. True: s->state was replaced and closed, and is to be opened again. */
 bool state_compact(struct store *s);

@@ -73,7 +73,7 @@ int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, stor
 {
     uint8_t prefix[INDEX_PREFIX] = {kind, (uint8_t)field};
     MDB_cursor *cursors[2];
-    if (!field_is_counted(field))
+    if (!field_is_indexed(field) || field_is_partial(field))
         return ERR_BADPARAM;
     int err = cursors_open(txn->txn, txn->store->index, txn->store->rows, cursors);
     if (err != 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api/filter.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define CLUSTERS_MAX 256u /* clusters looked through for a name */
@@ -93,13 +94,76 @@ static const char *text_to_find(const struct filter_test *t, struct store_txn *t
     return c->found == 1 ? c->arn : NULL;
 }
 
-int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind,
+static const char *value_of(const struct filter *f, enum row_field field)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (f->tests[i].field == field)
+            return f->tests[i].value;
+    return NULL;
+}
+
+/* The families that have a revision of that number. */
+struct revision {
+    struct store_txn *txn;
+    uint8_t kind;
+    const char *number;
+    uint64_t rows;
+    store_scan_fn fn; /* NULL: they are counted */
+    void *arg;
+    bool stopped;
+};
+
+static int on_row(void *arg, const struct store_row *row)
+{
+    struct revision *r = arg;
+    int ret = r->fn(r->arg, row);
+    r->stopped = ret > 0;
+    return ret;
+}
+
+static int on_family(void *arg, const char *family, size_t len, uint64_t rows)
+{
+    struct revision *r = arg;
+    char text[RECORD_KEY_MAX + 1];
+    uint64_t n = 0;
+    (void)rows;
+    if (snprintf(text, sizeof text, "%.*s:%s", (int)len, family, r->number) >= (int)sizeof text)
+        return 0;
+    int err = store_count(r->txn, r->kind, ROW_REVISION, text, &n);
+    r->rows += n;
+    if (err != 0 || n == 0 || r->fn == NULL)
+        return err;
+    struct store_query q = {.kind = r->kind, .field = ROW_REVISION, .value = text};
+    err = store_scan(r->txn, &q, on_row, r);
+    return err != 0 ? err : r->stopped;
+}
+
+/* A revision's number says little without its family; the index knows both together. */
+static void plan_revision(const struct filter *f, struct store_txn *txn, uint8_t kind,
+                          uint64_t fewest, struct filter_plan *ret)
+{
+    const char *number = value_of(f, ROW_REVISION), *family = value_of(f, ROW_FAMILY);
+    struct revision r = {.txn = txn, .kind = kind, .number = number};
+    if (number == NULL || kind != RECORD_TASK || strlen(number) > 20)
+        return;
+    int err = family != NULL ? on_family(&r, family, strlen(family), 0)
+                             : store_values(txn, kind, ROW_FAMILY, on_family, &r);
+    if (err != 0 || r.rows >= fewest)
+        return;
+    ret->field = ROW_REVISION;
+    ret->any_family = family == NULL;
+    ret->none = r.rows == 0;
+    snprintf(ret->text, sizeof ret->text, "%s%s%s", family == NULL ? "" : family,
+             family == NULL ? "" : ":", number);
+}
+
+int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, bool past,
                 struct filter_plan *ret)
 {
     struct cluster_search cluster;
     uint64_t total;
     *ret = (struct filter_plan){.field = 0};
-    if (f->count == 0)
+    if (f->count == 0 || past)
         return 0;
     int err = store_count(txn, kind, 0, NULL, &total);
     if (err != 0)
@@ -109,6 +173,8 @@ int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind,
     for (size_t i = 0; i < f->count && !ret->none; i++) {
         const struct filter_test *t = &f->tests[i];
         uint64_t n;
+        if (t->field == ROW_REVISION)
+            continue;
         const char *text = text_to_find(t, txn, kind, &cluster, &ret->none);
         if (text == NULL || store_count(txn, kind, t->field, text, &n) != 0 || n >= fewest ||
             strlen(text) > RECORD_KEY_MAX)
@@ -117,5 +183,22 @@ int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind,
         ret->field = t->field;
         memcpy(ret->text, text, strlen(text) + 1);
     }
+    if (!ret->none)
+        plan_revision(f, txn, kind, fewest, ret);
     return 0;
+}
+
+int filter_scan(const struct filter_plan *plan, struct store_txn *txn, uint8_t kind,
+                const char *after, size_t after_len, store_scan_fn fn, void *arg)
+{
+    struct revision r = {.txn = txn, .kind = kind, .number = plan->text, .fn = fn, .arg = arg};
+    struct store_query q = {.kind = kind,
+                            .field = plan->field,
+                            .value = plan->text,
+                            .after_key = after_len > 0 ? after : NULL,
+                            .after_key_len = after_len};
+    if (plan->none)
+        return 0;
+    return plan->any_family ? store_values(txn, kind, ROW_FAMILY, on_family, &r)
+                            : store_scan(txn, &q, fn, arg);
 }

@@ -35,8 +35,13 @@ struct filter_plan {
     enum row_field field;
     char text[RECORD_KEY_MAX + 1];
     bool none;
+    bool any_family; /* text is a revision: that of each family, one after the other */
 };
-int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind,
+/* past: the snapshot is one of earlier times, of which there is no index. */
+int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, bool past,
                 struct filter_plan *ret) MUST_CHECK;
+/* store_scan() by the plan; after is nothing with any_family, whose rows are in no order. */
+int filter_scan(const struct filter_plan *plan, struct store_txn *txn, uint8_t kind,
+                const char *after, size_t after_len, store_scan_fn fn, void *arg) MUST_CHECK;
 
 #endif

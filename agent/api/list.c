@@ -103,12 +103,7 @@ static int on_row(void *arg, const struct store_row *row)
 
 static int scan(struct list_stream *s, store_scan_fn fn, const struct sort_place *after)
 {
-    struct store_query q = {.kind = s->spec.kind,
-                            .field = s->plan.field,
-                            .value = s->plan.text,
-                            .after_key = after->key_len > 0 ? after->key : NULL,
-                            .after_key_len = after->key_len};
-    return s->plan.none ? 0 : store_scan(s->txn, &q, fn, s);
+    return filter_scan(&s->plan, s->txn, s->spec.kind, after->key, after->key_len, fn, s);
 }
 
 /* -- sorted lists -------------------------------------------------------------- */
@@ -305,8 +300,8 @@ static int begin(struct request *r, struct list_stream *s)
     /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
     if (s->spec.with_token)
         v2_index(r, store_txn_index(s->txn, s->spec.kind), s->index);
-    err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, &s->plan);
-    if (err == 0 && s->spec.sort.member[0] != '\0')
+    err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
+    if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family))
         err = sort_rows(s);
     buf_puts(&s->buf, "{\"items\":[");
     return err != 0 ? err : read_piece(s, &s->buf);

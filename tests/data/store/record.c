@@ -85,6 +85,7 @@ static void put_task(struct store *s, unsigned n, uint64_t version, const char *
     row_set(&row, ROW_CLUSTER, cluster);
     row_set(&row, ROW_STATUS, status);
     row_set(&row, ROW_FAMILY, n % 2 == 0 ? "web" : "log-router");
+    row_set(&row, ROW_DESIRED, n % 4 == 0 ? "STOPPED" : "RUNNING"); /* since format 3's record */
     row.json = (struct row_text){json, strlen(json)};
     put(s, RECORD_TASK, key, version, false, &row);
 }

@@ -54,6 +54,32 @@ static size_t count(const char *path)
     return n;
 }
 
+/* Of earlier times there is no index: a cluster without rows today had some. */
+Test(past, a_cluster_that_is_gone)
+{
+    char path[300], then[CLOCK_TEXT_MAX];
+    static const char gone[] = "arn:aws:ecs:us-east-1:111122223333:task/old/1";
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 5);
+    fixture_put(&f, RECORD_TASK, gone, 1,
+                "{\"taskArn\":\"arn:aws:ecs:us-east-1:111122223333:task/old/1\",\"lastStatus\":"
+                "\"RUNNING\",\"desiredStatus\":\"STOPPED\",\"clusterArn\":"
+                "\"arn:aws:ecs:us-east-1:111122223333:cluster/old\",\"taskDefinitionArn\":"
+                "\"arn:aws:ecs:us-east-1:111122223333:task-definition/old:99\"}");
+    tick();
+    clock_format_unix_ms(tick(), then);
+    fixture_delete(&f, RECORD_TASK, gone, 1);
+    static const char *const filters[] = {"cluster=old", "revision=99", "desired_status=STOPPED",
+                                          "family=old&revision=99"};
+    for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
+        snprintf(path, sizeof path, "/v2/tasks?%s", filters[i]);
+        cr_assert_eq(count(path), 0u, "%s", path);
+        snprintf(path, sizeof path, "/v2/tasks?%s&at=%s", filters[i], then);
+        cr_assert_eq(count(path), 1u, "%s", path);
+    }
+    fixture_stop(&f);
+}
+
 Test(past, rows_of_a_time)
 {
     char path[300], then[CLOCK_TEXT_MAX], token[600] = "";

@@ -78,6 +78,55 @@ Test(v2, filters)
     fixture_stop(&f);
 }
 
+static void put_revision(unsigned n, const char *family, unsigned revision, const char *desired)
+{
+    char key[128], json[512];
+    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:task/other/%032u", n);
+    snprintf(json, sizeof json,
+             "{\"taskArn\":\"%s\",\"lastStatus\":\"RUNNING\",\"desiredStatus\":\"%s\","
+             "\"taskDefinitionArn\":\"arn:aws:ecs:us-east-1:1:task-definition/%s:%u\"}",
+             key, desired, family, revision);
+    fixture_put(&f, RECORD_TASK, key, n, json);
+}
+
+/* A revision's number alone is that of several families, each with an index entry of its own. */
+Test(v2, a_revision_of_any_family)
+{
+    static const char *const families[] = {"a", "b", "c", "d"};
+    char path[1024] = "/v2/tasks?limit=5&revision=3", last[256] = "";
+    size_t seen = 0;
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 60);
+    for (unsigned i = 0; i < 40; i++)
+        put_revision(i, families[i % 4], i % 8 < 4 ? 3 : 4, i % 10 == 0 ? "STOPPED" : "RUNNING");
+    cr_assert_eq(count_items("/v2/tasks?limit=100&revision=3"), 20u);
+    cr_assert_eq(count_items("/v2/tasks?revision=3&family=b"), 5u);
+    cr_assert_eq(count_items("/v2/tasks?revision=4&family=b&desired_status=RUNNING"), 5u);
+    cr_assert_eq(count_items("/v2/tasks?revision=5"), 0u);
+    cr_assert_eq(count_items("/v2/tasks?revision=3&family=none"), 0u);
+    cr_assert_eq(count_items("/v2/tasks?desired_status=STOPPED"), 4u);
+    cr_assert_eq(count_items("/v2/tasks?desired_status=STOPPED&revision=3"), 2u);
+    cr_assert_eq(count_items("/v2/tasks?desired_status=stopped&revision=3&sort=-id"), 2u);
+    for (bool more = true; more;) {
+        size_t i;
+        json_t *item;
+        json_t *doc = get_json(path, 200);
+        json_array_foreach(json_arr(doc, "items"), i, item)
+        {
+            const char *id = json_str_or(item, "id", "");
+            cr_assert(strcmp(id, last) > 0, "in order, none twice: %s %s", last, id);
+            snprintf(last, sizeof last, "%s", id);
+            seen++;
+        }
+        more = json_str(doc, "next_token") != NULL;
+        snprintf(path, sizeof path, "/v2/tasks?limit=5&revision=3&next_token=%s",
+                 json_str_or(doc, "next_token", ""));
+        json_decref(doc);
+    }
+    cr_assert_eq(seen, 20u);
+    fixture_stop(&f);
+}
+
 Test(v2, one_row_by_each_kind_of_id)
 {
     static const struct {

@@ -9,7 +9,7 @@
 #define TASK "arn:aws:ecs:us-east-1:111122223333:task/prod/"
 #define CLUSTER "arn:aws:ecs:us-east-1:111122223333:cluster/prod"
 
-static const char *const recorded[] = {"format-1", "format-2"};
+static const char *const recorded[] = {"format-1", "format-2", "format-3"};
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 
 static void copy_file(const char *from, const char *to)
@@ -156,6 +156,7 @@ Test(migrate, every_earlier_format_opens_with_all_it_held)
         cr_assert_eq(f.report.rows, 41u);
         check_rows(&f);
         check_log(&f);
+        cr_assert_eq(fix_count(&f, RECORD_TASK, ROW_DESIRED, "STOPPED"), i < 2 ? 0u : 10u);
         snprintf(path, sizeof path, "%s/" STATE_NEW, f.dir);
         cr_assert_neq(stat(path, &st), 0, "the copy is gone");
         buf_init(&value, 1000);
@@ -211,7 +212,12 @@ Test(migrate, damage_is_found)
             fclose(file);
             fix_reopen(&f);
             cr_assert_eq(f.report.log_quarantined, n == 1, "%s", recorded[i]);
-            cr_assert_eq(fix_count(&f, RECORD_ENVIRONMENT, 0, NULL), n == 1 ? 1u : 0u);
+            struct store_txn *t;
+            struct store_row row;
+            cr_assert_eq(store_read_begin(f.s, &t), 0);
+            cr_assert_eq(store_get_ref(t, RECORD_ENVIRONMENT, "web", 3, &row),
+                         n == 1 ? 0 : ERR_NOTFOUND, "%s", recorded[i]);
+            store_read_end(t);
             cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), 40u);
             fix_fini(&f);
         }

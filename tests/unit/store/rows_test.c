@@ -211,6 +211,7 @@ Test(rows, a_scan_returns_what_its_callback_says)
         cr_assert_eq(store_scan(t, &q, fail_with, &say), 0);
     }
     q.field = ROW_DESIRED;
+    q.value = "RUNNING";
     cr_assert_eq(store_scan(t, &q, fail_with, &say), ERR_BADPARAM);
     uint64_t n;
     cr_assert_eq(store_count(t, RECORD_TASK, ROW_CONNECTED, "true", &n), ERR_BADPARAM);
@@ -218,6 +219,67 @@ Test(rows, a_scan_returns_what_its_callback_says)
     q.value = NULL;
     cr_assert_eq(store_scan(t, &q, fail_with, &say), ERR_BADPARAM);
     store_read_end(t);
+    buf_fini(&value);
+    fix_fini(&f);
+}
+
+static int count_row(void *arg, const struct store_row *row)
+{
+    (void)row;
+    ++*(int *)arg;
+    return 0;
+}
+
+/* How many rows the index finds, which its count must say, too. */
+static int found(struct fix *f, enum row_field field, const char *text)
+{
+    struct store_txn *t;
+    struct store_query q = {.kind = RECORD_TASK, .field = field, .value = text};
+    uint64_t n;
+    int rows = 0;
+    cr_assert_eq(store_read_begin(f->s, &t), 0);
+    cr_assert_eq(store_scan(t, &q, count_row, &rows), 0);
+    cr_assert_eq(store_count(t, RECORD_TASK, field, text, &n), 0);
+    cr_assert_eq(n, (uint64_t)rows, "%s", text);
+    store_read_end(t);
+    return rows;
+}
+
+static void apply_wanted(struct fix *f, const char *key, uint64_t version, const char *desired,
+                         const char *family, const char *revision)
+{
+    struct row row = {.json = {"{}", 2}};
+    row_set(&row, ROW_DESIRED, desired);
+    row_set(&row, ROW_FAMILY, family);
+    row_set(&row, ROW_REVISION, revision);
+    buf_clear(&value);
+    cr_assert_eq(row_encode(&row, &value), 0);
+    struct record rec = rec_of(RECORD_TASK, key, version, &value);
+    cr_assert_eq(fix_apply(f, &rec, 1), 0);
+}
+
+/* The text that almost all rows have is in no index; the others are, by all changes. */
+Test(rows, the_unusual_is_found_by_its_text)
+{
+    struct fix f;
+    fix_open(&f);
+    buf_init(&value, 1 << 20);
+    apply_wanted(&f, "a", 1, "RUNNING", "web", "1");
+    apply_wanted(&f, "b", 1, "STOPPED", "web", "2");
+    apply_wanted(&f, "c", 1, NULL, "log", "1");
+    cr_assert_eq(found(&f, ROW_DESIRED, "STOPPED"), 1);
+    cr_assert_eq(found(&f, ROW_REVISION, "web:1"), 1);
+    cr_assert_eq(found(&f, ROW_REVISION, "1"), 0);
+    apply_wanted(&f, "a", 2, "STOPPED", "web", "2");
+    apply_wanted(&f, "c", 2, "STOPPED", "log", "1");
+    cr_assert_eq(found(&f, ROW_DESIRED, "STOPPED"), 3);
+    cr_assert_eq(found(&f, ROW_REVISION, "web:2"), 2);
+    apply_wanted(&f, "a", 3, "RUNNING", "web", "3");
+    struct record gone = {
+        .kind = RECORD_TASK, .key = "b", .key_len = 1, .deleted = true, .version = {9, 1}};
+    cr_assert_eq(fix_apply(&f, &gone, 1), 0);
+    cr_assert_eq(found(&f, ROW_DESIRED, "STOPPED"), 1);
+    cr_assert_eq(found(&f, ROW_REVISION, "web:2"), 0);
     buf_fini(&value);
     fix_fini(&f);
 }
