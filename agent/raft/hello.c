@@ -398,6 +398,8 @@ static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
 
 uint64_t hello_asks_at(const struct raft_uv *r)
 {
+    if (r->boot.state == BOOT_BOUND)
+        return 0; /* a voter of the leader's that does not know yet that all are bound */
     uint64_t stale_ms = r->known_ms + LEADER_STALE_MS;
     return r->refresh_at < stale_ms ? r->refresh_at : stale_ms;
 }
