@@ -74,6 +74,29 @@ void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by)
     s->worse_ms = now_ms;
 }
 
+/* Helpers and targets that stay silent say that the trouble is near us: late acks, lost packets.
+ * Where nothing comes from anybody any more that is no reason to wait: all others are gone, or out
+ * of reach, which is the same from here. Others do not bury on our word alone. */
+bool swim_hears_nobody(const struct swim *s)
+{
+    return s->now_us / 1000 >= s->heard_ms + SWIM_ALONE_MS;
+}
+
+static uint32_t health(const struct swim *s)
+{
+    return swim_hears_nobody(s) ? 0 : s->health;
+}
+
+bool swim_is_sick(const struct swim *s, uint64_t now_ms)
+{
+    return now_ms < s->quiet_ms || health(s) >= SWIM_HEALTH_SILENT;
+}
+
+uint32_t swim_stretch(const struct swim *s)
+{
+    return 1 + health(s);
+}
+
 /* This process did not run for a while: what it missed says nothing about others. Its open probes
  * are dropped, suspicions get the lost time back, and it accuses nobody until late acks are in. */
 static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
@@ -126,7 +149,7 @@ bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch)
     struct swim_member *m = swim_get(s, from);
     if (m == NULL)
         return false;
-    m->m.heard_mono_ms = now_ms;
+    m->m.heard_mono_ms = s->heard_ms = now_ms;
     m->met = 1;
     if (epoch > m->epoch) {
         m->epoch = epoch;

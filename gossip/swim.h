@@ -47,6 +47,7 @@
 #define SWIM_STALLED_MS 30000u /* the host answers, the process does not: degraded for so long */
 #define SWIM_HEALTH_MAX 8u
 #define SWIM_HEALTH_SILENT 6u   /* from here on this member accuses nobody */
+#define SWIM_ALONE_MS 3000u     /* ... unless it hears nobody at all for so long */
 #define SWIM_HEALTHIER_MS 3000u /* without trouble: one better, even if nobody is left to ack */
 #define SWIM_PAUSE_MS 400u      /* a timer so late means that this process was not running */
 #define SWIM_QUIET_MS 1500u     /* after a pause: accuse nobody, let late acks arrive */
@@ -212,6 +213,7 @@ struct swim {
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
     uint64_t unproven_ms; /* until then unproven words of our death are not answered */
+    uint64_t heard_ms;    /* when anybody was heard last */
     uint64_t worse_ms;    /* when its health last became worse, or better by itself */
     uint16_t seq;
     uint32_t health;

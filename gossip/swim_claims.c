@@ -217,12 +217,12 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
     if (m->strong) /* the more at once, the likelier a partition heals and refutations queue */
         wait = (uint64_t)SWIM_SUSPECT_HEARD_MS * (1 + s->watched / SWIM_PROBES);
     else if (want == 0)
-        wait = SWIM_SUSPECT_PAIR_MS * (1 + s->health);
+        wait = SWIM_SUSPECT_PAIR_MS * swim_stretch(s);
     else {
         uint64_t saved = (SWIM_SUSPECT_MAX_MS - SWIM_SUSPECT_MIN_MS) * part[want][have] / 1000;
         wait = SWIM_SUSPECT_MAX_MS - saved;
         if (have < want)
-            wait *= 1 + s->health;
+            wait *= swim_stretch(s);
     }
     uint64_t due_ms = m->doubt->since_ms + wait;
     swim_set_due(s, m, due_ms < now_ms ? now_ms : due_ms);
@@ -438,11 +438,15 @@ static void look_again(struct swim *s, uint64_t now_ms, struct swim_member *m, s
 {
     swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
     swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+    /* Those who could join us are silent, too: not in a round's time, now. */
+    const struct swim_member *other = swim_hears_nobody(s) ? swim_random_live(s, m) : NULL;
+    if (other != NULL)
+        swim_probe_start(s, now_ms, swim_at(s, other->slot), PROBE_RANDOM, 0, out);
 }
 
 static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
 {
-    bool sick = now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT;
+    bool sick = swim_is_sick(s, now_ms);
     bool enough = m->vote_count >= swim_quorum(s, m);
     /* Never bury on our own what still talks to us: it has not heard of the suspicion yet. */
     bool talks =

@@ -65,6 +65,9 @@ static inline uint32_t swim_others(const struct swim *s)
 /* swim.c */
 void swim_begin(struct swim *s, uint64_t now_ms);
 void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by); /* local health */
+bool swim_hears_nobody(const struct swim *s);
+bool swim_is_sick(const struct swim *s, uint64_t now_ms); /* accuses nobody */
+uint32_t swim_stretch(const struct swim *s);              /* of what it waits for */
 
 /* swim_members.c */
 struct swim_member *swim_get(struct swim *s, uint64_t num);

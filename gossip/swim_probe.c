@@ -24,7 +24,7 @@ static uint16_t probe_timeout(const struct swim *s, const struct swim_member *m)
         ms = SWIM_TIMEOUT_MIN_MS;
     if (ms > SWIM_TIMEOUT_MAX_MS)
         ms = SWIM_TIMEOUT_MAX_MS;
-    return (uint16_t)(ms * (1 + s->health));
+    return (uint16_t)(ms * swim_stretch(s));
 }
 
 /* RFC 6298's smoothing. */
@@ -118,7 +118,7 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
 {
     p->stage = 1;
     p->tries++;
-    p->due_ms = now_ms + SWIM_INDIRECT_MIN_MS * (1 + s->health);
+    p->due_ms = now_ms + SWIM_INDIRECT_MIN_MS * swim_stretch(s);
     if (p->due_ms < now_ms + p->timeout_ms)
         p->due_ms = now_ms + p->timeout_ms;
     send_ping(s, m, p->seq, 0, true, out);
@@ -164,7 +164,7 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
     /* Any packet of its since the probe began is as good as an ack. */
     if (m->m.heard_mono_ms > p->started_ms)
         return;
-    if (now_ms < s->quiet_ms || s->health >= SWIM_HEALTH_SILENT)
+    if (swim_is_sick(s, now_ms))
         return;
     bool stalled = p->check == CHECK_CONNECTED;
     /* Whoever takes our connections may be another life of it, which our packets do not reach. */
