@@ -36,6 +36,6 @@ int store_fact_get(struct store *s, const char *name, void *out, size_t cap, siz
         if (*ret_len > 0)
             memcpy(out, (const uint8_t *)val.mv_data + 8, *ret_len);
     }
-    mdb_txn_abort(txn);
+    log_read_end(s, txn);
     return err;
 }

@@ -312,7 +312,35 @@ int log_open(struct store *s, struct errmsg *e)
 
 int log_read_begin(struct store *s, MDB_txn **ret)
 {
-    return store_err(mdb_txn_begin(s->log.env, NULL, MDB_RDONLY, ret));
+    pthread_rwlock_rdlock(&s->log_map_lock);
+    int rc = mdb_txn_begin(s->log.env, NULL, MDB_RDONLY, ret);
+    if (rc != 0)
+        pthread_rwlock_unlock(&s->log_map_lock);
+    return store_err(rc);
+}
+
+void log_read_end(struct store *s, MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&s->log_map_lock);
+}
+
+/* Compaction keeps the log small; where it may not yet (a majority that is slow, entries of the
+ * largest size) there is still room. Readers of the log are short. */
+int log_map_grow(struct store *s)
+{
+    MDB_envinfo info = {0};
+    int rc = mdb_env_info(s->log.env, &info);
+    if (rc != 0 || info.me_mapsize >= LOG_MAP_MAX)
+        return ERR_FULL;
+    size_t next = info.me_mapsize < LOG_MAP_MAX / 2 ? info.me_mapsize * 2 : LOG_MAP_MAX;
+    pthread_rwlock_wrlock(&s->log_map_lock);
+    rc = mdb_env_set_mapsize(s->log.env, next);
+    pthread_rwlock_unlock(&s->log_map_lock);
+    if (rc == 0)
+        LOG(LOG_INFO, "store_grown", "the map of the log database is larger now",
+            LU("bytes", next));
+    return store_err(rc);
 }
 
 int store_log_load(struct store *s, struct store_log_state *ret)
@@ -327,7 +355,7 @@ int store_log_load(struct store *s, struct store_log_state *ret)
     err = store_err(mdb_get(txn, s->log_meta, &key, &val));
     if (err == 0)
         err = log_head_decode(&val, &h);
-    mdb_txn_abort(txn);
+    log_read_end(s, txn);
     if (err != 0)
         return err;
     *ret = (struct store_log_state){.term = h.term,
@@ -389,7 +417,7 @@ out:
     if (err == ERR_CORRUPT)
         LOG_MSG(LOG_ERROR, "store_log_damage", "an entry of raft's log is damaged");
     if (txn != NULL)
-        mdb_txn_abort(txn);
+        log_read_end(s, txn);
     return err;
 }
 
@@ -405,7 +433,7 @@ int store_log_intent(struct store *s, int (*fn)(void *arg, const struct store_lo
         return err;
     int rc = mdb_cursor_open(txn, s->log_intent, &cursor);
     if (rc != 0) {
-        mdb_txn_abort(txn);
+        log_read_end(s, txn);
         return store_err(rc);
     }
     while (err == 0 && (rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) == 0) {
@@ -424,7 +452,7 @@ int store_log_intent(struct store *s, int (*fn)(void *arg, const struct store_lo
         err = fn(arg, &row);
     }
     mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    log_read_end(s, txn);
     if (err != 0)
         return err > 0 ? 0 : err;
     return rc == MDB_NOTFOUND ? 0 : store_err(rc);
@@ -450,6 +478,6 @@ int store_log_config(struct store *s, void *out, size_t cap, size_t *ret_len)
         *ret_len = val.mv_size - 8;
     if (*ret_len > 0)
         memcpy(out, (const uint8_t *)val.mv_data + 8, *ret_len);
-    mdb_txn_abort(txn);
+    log_read_end(s, txn);
     return err;
 }

@@ -214,6 +214,7 @@ static struct store *allocate(const struct store_options *options)
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->watch_lock, NULL);
     pthread_mutex_init(&s->pool_lock, NULL);
+    pthread_rwlock_init(&s->log_map_lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

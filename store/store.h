@@ -29,7 +29,7 @@ struct store_options {
     const char *dir;           /* made if absent, mode 0700 */
     size_t state_map_bytes;    /* 0: 4 GiB (address space; the file grows as needed) */
     size_t state_map_max;      /* it grows up to this; 0: 1 TiB */
-    size_t log_map_bytes;      /* 0: 256 MiB */
+    size_t log_map_bytes;      /* 0: 256 MiB; it grows */
     uint64_t state_disk_min;   /* free bytes below which rows are refused; 0: 64 MiB */
     uint64_t past_ms;          /* how long replaced rows are kept for store_rewind(); 0: not */
     uint64_t past_bytes;       /* and at most so many bytes of them */

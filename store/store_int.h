@@ -203,6 +203,7 @@ struct store {
     pthread_mutex_t watch_lock;
     struct watch watches[STORE_WATCHES];
 
+    pthread_rwlock_t log_map_lock; /* held while the log is read; to write: the map changes */
     pthread_mutex_t pool_lock;
     pthread_cond_t pool_change;
     struct store_txn *pool;
@@ -351,6 +352,9 @@ int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, const void *head,
 bool log_value_sound(const MDB_val *key, const MDB_val *val, size_t least);
 /* Start of a read on log/. */
 int log_read_begin(struct store *s, MDB_txn **ret);
+void log_read_end(struct store *s, MDB_txn *txn);
+#define LOG_MAP_MAX ((size_t)16 << 30) /* address space */
+int log_map_grow(struct store *s);     /* writer thread, no transaction open; ERR_FULL */
 
 /* migrate.c: at opening */
 int log_migrate(struct store *s, MDB_txn *txn); /* from format 1; LMDB codes */

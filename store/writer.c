@@ -231,6 +231,10 @@ static int try_log(struct store *s, struct list *ops)
 {
     struct log_head saved = s->log_head;
     int rc = log_txn(s, ops);
+    while (rc == MDB_MAP_FULL && log_map_grow(s) == 0) {
+        s->log_head = saved;
+        rc = log_txn(s, ops);
+    }
     if (rc == 0) {
         atomic_fetch_add(&s->commits, 1);
         finish(s, ops, 0);

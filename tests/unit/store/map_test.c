@@ -115,6 +115,55 @@ Test(map, a_reader_that_stays_costs_a_refusal_at_worst)
     fix_fini(&f);
 }
 
+static int see_entry(void *arg, const struct store_log_entry *entry)
+{
+    ++*(uint64_t *)arg;
+    return entry->len == sizeof json && ((const char *)entry->data)[sizeof json - 1] == 'j'
+               ? 0
+               : ERR_CORRUPT;
+}
+
+static void *read_log(void *arg)
+{
+    struct fix *f = arg;
+    while (!atomic_load(&over)) {
+        struct store_log_state st;
+        uint64_t n = 0;
+        if (store_log_load(f->s, &st) != 0 ||
+            store_log_read(f->s, 1, st.last_index, see_entry, &n) != 0 || n != st.last_index)
+            return NULL;
+    }
+    return f;
+}
+
+/* Raft's log may be longer than its map was made for: no write of it is refused. */
+Test(map, the_log_grows_while_it_is_read)
+{
+    struct fix f;
+    pthread_t reader;
+    void *right = NULL;
+    uint64_t n = 0;
+    fix_init(&f);
+    f.options.log_map_bytes = 1u << 20;
+    fix_reopen(&f);
+    memset(json, 'j', sizeof json);
+    cr_assert_eq(pthread_create(&reader, NULL, read_log, &f), 0);
+    for (uint64_t i = 1; i <= 200; i++) {
+        struct store_log_entry entry = {i, 1, 1, sizeof json, json};
+        struct store_log_write w = {.entries = &entry, .entry_count = 1};
+        cr_assert_eq(fix_log(&f, &w), 0, "entry %llu", (unsigned long long)i);
+    }
+    atomic_store(&over, true);
+    pthread_join(reader, &right);
+    cr_assert_eq(right, &f, "a reader met an error");
+    fix_close(&f);
+    fix_reopen(&f); /* although the options still say 1 MiB */
+    cr_assert(!f.report.log_quarantined, "%s", f.report.why);
+    cr_assert_eq(store_log_read(f.s, 1, 200, see_entry, &n), 0);
+    cr_assert_eq(n, 200u);
+    fix_fini(&f);
+}
+
 /* After a storm most of the file is free pages: the next start gives them back. */
 Test(map, a_start_gives_free_pages_back)
 {
