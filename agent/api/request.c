@@ -16,26 +16,33 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Decodes %XX (and + as a space in queries) in place. False: a broken escape or a NUL. */
-static bool decode(char *text, bool plus)
+enum decoded { DECODED, DECODED_NUL, DECODED_BROKEN };
+
+/* Decodes %XX (and + as a space in queries) in place. A NUL becomes another character that is in no
+ * name, either. */
+static enum decoded decode(char *text, bool plus)
 {
+    enum decoded ret = DECODED;
     char *out = text;
     for (const char *p = text; *p != '\0'; p++) {
         if (*p == '%') {
             int high = hex_digit(p[1]);
             int low = high < 0 ? -1 : hex_digit(p[2]);
-            if (low < 0 || (high == 0 && low == 0))
-                return false;
-            *out++ = (char)(high << 4 | low);
+            if (low < 0)
+                return DECODED_BROKEN;
+            if (high == 0 && low == 0)
+                ret = DECODED_NUL;
+            *out++ = (char)(high == 0 && low == 0 ? 1 : high << 4 | low);
             p += 2;
         } else {
             *out++ = plus && *p == '+' ? ' ' : *p;
         }
     }
     *out = '\0';
-    return true;
+    return ret;
 }
 
+/* Blox's router lost parameters with a broken escape without a word, and knew no NUL. */
 static bool parse_query(struct request *r)
 {
     char *at = r->query;
@@ -47,11 +54,14 @@ static bool parse_query(struct request *r)
             char *value = strchr(at, '=');
             if (value != NULL)
                 *value++ = '\0';
-            if (r->param_count == API_PARAMS_MAX || !decode(at, true) ||
-                (value != NULL && !decode(value, true)))
+            enum decoded name = decode(at, true);
+            enum decoded rest = value == NULL ? DECODED : decode(value, true);
+            enum decoded worst = name > rest ? name : rest;
+            if (!r->is_v1 && (worst != DECODED || r->param_count == API_PARAMS_MAX))
                 return false;
-            r->params[r->param_count++] =
-                (struct param){.name = at, .value = value == NULL ? "" : value};
+            if (worst != DECODED_BROKEN && r->param_count < API_PARAMS_MAX)
+                r->params[r->param_count++] =
+                    (struct param){.name = at, .value = value == NULL ? "" : value};
         }
         at = next;
     }
@@ -66,9 +76,11 @@ void request_parse_target(struct request *r)
     r->query = r->path + len + 1;
     const char *query = r->raw[len] == '?' ? r->raw + len + 1 : "";
     memcpy(r->query, query, strlen(query) + 1);
-    if (r->path[0] != '/' || !decode(r->path, false) || !parse_query(r))
-        r->uri_bad = true;
+    enum decoded path = decode(r->path, false);
     r->is_v1 = v1_is_path(r->path);
+    if (r->path[0] != '/' || path == DECODED_BROKEN || (path == DECODED_NUL && !r->is_v1) ||
+        !parse_query(r))
+        r->uri_bad = true;
 }
 
 const char *request_header(const struct request *r, const char *name)

@@ -195,8 +195,9 @@ static bool refuse_form(struct request *r, enum MHD_Result *ret)
     if (r->uri_long)
         *ret = refuse(r, "uri-too-long", 414, "The address is longer than 4096 bytes");
     else if (r->uri_bad)
-        *ret =
-            refuse(r, "bad-uri", 400, "The address holds a broken escape or too many parameters");
+        *ret = refuse(r, "bad-uri", 400,
+                      r->is_v1 ? "400 Bad Request"
+                               : "The address holds a broken escape or too many parameters");
     else if (r->body_too_big)
         *ret = refuse(r, "body-too-large", 413, "The body is larger than 262144 bytes");
     else

@@ -74,7 +74,7 @@ struct request {
     enum auth_scope scope;
     bool is_v1;
     bool body_too_big;
-    bool uri_bad; /* too long, bad %-escape, NUL or too many parameters */
+    bool uri_bad; /* bad %-escape, NUL or too many parameters */
     bool uri_long;
     bool is_strong; /* the leader answered, while it led */
     bool is_stream; /* counted in waiters.streams */

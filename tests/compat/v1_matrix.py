@@ -25,6 +25,7 @@ PARTITION = r"arn:[\w-]+:ecs:[\w-]+:\d{12}:"
 CLUSTER_ARN = re.compile(rf"{PARTITION}cluster/({CLUSTER})", re.A)
 NAME = r"[a-zA-Z0-9_-]{1,30}"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 NO_PAGE = (404, "404 page not found")
 NO_ENVIRONMENT = "Environment with name '%s' does not exist"
 
@@ -62,7 +63,10 @@ class Blox:
 
     def answer(self, method, target, body=None):
         path, _, query = target.partition("?")
-        path = unquote(path)
+        if BROKEN.search(path):
+            return 400, "400 Bad Request"  # Go's server, before any router
+        path = unquote(path).replace("\0", "\1")  # our sentences hold no NUL
+        query = "&".join(pair for pair in query.split("&") if not BROKEN.search(pair))
         params = parse_qsl(query, keep_blank_values=True)
         clean = posixpath.normpath(path) if path.strip("/") else "/"
         clean = "/" + clean.lstrip("/") + ("/" if path.endswith("/") and clean != "/" else "")
@@ -257,7 +261,7 @@ CLUSTERS = [None, "", "prod", "PROD", "x", "beijing", "nowhere", "p", "a b", "a.
             "arn:aws:ecs:us-east-1:111122223333:cluster/", "arn:aws:ecs:us-east-1:111122223333:task/a",
             "arn:aws:ecs:us-east-1:1111222233334:cluster/prod", LONG]
 STARTED_BY = [None, "", "deployment-1", "deployment-3", "DEPLOYMENT-1", "nobody", LONG * 3, "ü"]
-EXTRAS = ["", "&other=1", "&status=running", "&cluster=prod", "&Status=running", "&=", "&startedBy=a"]
+EXTRAS = ["", "&status=%zz", "&startedBy=%00", "&status=%00", "&cluster=pro%0", "&%=1", "&other=1", "&status=running", "&cluster=prod", "&Status=running", "&=", "&startedBy=a"]
 
 
 def query(**values):
@@ -297,7 +301,7 @@ PATHS = ["/v1/tasks", "/v1/instances", f"/v1/tasks/prod/{TASK}", "/v1/ping", "/v
          "/v1/environments/a.b", "/v1/environments/" + "n" * 30, "/v1/environments/" + "n" * 31,
          "/v1/environments/web/other", "/v1/environments/web/deployments/a/b", "/v1/tasks/prod",
          "/v1/tasks/prod/short", "/v1/other", "/v1/Tasks", "/v1/ping/x", "/v1/stream", "/v1/instances/x"]
-FORMS = ["{}", "{}/", "{}//", "/{}", "{}?", "{}?a=1", "{}/?a=1", "/v1/..{}", "{}/.", "{}/x/..", "//.{}"]
+FORMS = ["{}%00", "{}%zz", "{}/%", "{}?a=%zz", "{}?%00=1", "{}", "{}/", "{}//", "/{}", "{}?", "{}?a=1", "{}/?a=1", "/v1/..{}", "{}/.", "{}/x/..", "//.{}"]
 
 
 def paths():
