@@ -40,6 +40,7 @@ static void reset(struct events_row *row)
     row->event_unix_ms = 0;
     row->change_unix_ms = 0;
     row->record = (struct record){0};
+    row->note = (struct events_note){.level = ""};
     row->hint_arn = NULL;
     row->hint_cluster = NULL;
 }
@@ -394,6 +395,59 @@ void events_from_instance(const json_t *instance, const char *cluster_arn,
 
 /* ---- the envelope ------------------------------------------------------------------------ */
 
+/* Copies what fits of a text, in whole characters. */
+static bool cut_text(const struct tape *t, uint32_t node, char *out, size_t cap)
+{
+    struct buf text;
+    bool is_text = tape_is(t, node, TAPE_STRING);
+    buf_init(&text, MEMORY_MAX);
+    out[0] = '\0';
+    if (is_text && tape_put_text(t, node, &text) == 0 && text.data != NULL)
+        cut(out, cap, text.data);
+    buf_fini(&text);
+    return is_text;
+}
+
+/* The worst of an instance's health checks: its reason, or what was checked. */
+static void take_health(const struct tape *t, uint32_t detail, struct events_note *n)
+{
+    char status[32];
+    if (!cut_text(t, tape_get(t, detail, "overallStatus"), status, sizeof status))
+        return;
+    bool impaired = strcmp(status, "IMPAIRED") == 0;
+    snprintf(n->name, sizeof n->name, "INSTANCE_HEALTH_%s", status);
+    snprintf(n->level, sizeof n->level, "%s", impaired ? "WARN" : "INFO");
+    uint32_t checks = tape_get(t, detail, "healthChecks");
+    for (uint32_t i = tape_first(t, checks); i != TAPE_NONE; i = tape_next(t, checks, i)) {
+        if (!tape_equals(t, tape_get(t, i, "status"), status))
+            continue;
+        if (!cut_text(t, tape_get(t, i, "statusReason"), n->reason, sizeof n->reason))
+            (void)cut_text(t, tape_get(t, i, "type"), n->reason, sizeof n->reason);
+        return;
+    }
+}
+
+static void take_note(const struct tape *t, uint32_t envelope, uint32_t detail,
+                      const struct events_options *options, struct events_note *n)
+{
+    char cluster[ARN_MAX + 1];
+    if (tape_text(t, tape_get(t, detail, "clusterArn"), cluster, sizeof cluster) &&
+        !events_keeps_cluster(options, cluster))
+        return;
+    uint32_t about = tape_get(t, detail, "containerInstanceArn");
+    if (!tape_is(t, about, TAPE_STRING))
+        about = tape_first(t, tape_get(t, envelope, "resources"));
+    (void)cut_text(t, about, n->about, sizeof n->about);
+    (void)cut_text(t, tape_get(t, detail, "reason"), n->reason, sizeof n->reason);
+    if (!cut_text(t, tape_get(t, detail, "eventName"), n->name, sizeof n->name)) {
+        take_health(t, detail, n);
+        return;
+    }
+    if (!tape_text(t, tape_get(t, detail, "eventType"), n->level, sizeof n->level) ||
+        (strcmp(n->level, "WARN") != 0 && strcmp(n->level, "ERROR") != 0))
+        snprintf(n->level, sizeof n->level, "INFO");
+}
+
 static void parse_detail(const struct tape *t, uint32_t envelope,
                          const struct events_options *options, struct events_row *ret)
 {
@@ -414,9 +468,10 @@ static void parse_detail(const struct tape *t, uint32_t envelope,
     }
     bool is_task = strcmp(ret->kind, "ECS Task State Change") == 0;
     bool is_instance = strcmp(ret->kind, "ECS Container Instance State Change") == 0;
-    if (!is_task && !is_instance)
+    if (!is_task && !is_instance) {
         say(ret, EVENTS_IGNORED, "this kind of event makes no row");
-    else if (!tape_is(t, k.object, TAPE_OBJECT))
+        take_note(t, envelope, k.object, options, &ret->note);
+    } else if (!tape_is(t, k.object, TAPE_OBJECT))
         say(ret, EVENTS_POISON, "detail is missing or not an object");
     else if (is_task)
         take_task(&k, ret);
@@ -438,19 +493,6 @@ static int unwrap(const char *body, size_t len, struct events_row *ret, struct e
     return err != 0
                ? errmsg_set(e, err, "%s", err_text(err))
                : tape_parse(t, ret->inner.data == NULL ? "" : ret->inner.data, ret->inner.len, e);
-}
-
-/* Copies what fits of a text, in whole characters. */
-static bool cut_text(const struct tape *t, uint32_t node, char *out, size_t cap)
-{
-    struct buf text;
-    bool is_text = tape_is(t, node, TAPE_STRING);
-    buf_init(&text, MEMORY_MAX);
-    out[0] = '\0';
-    if (is_text && tape_put_text(t, node, &text) == 0 && text.data != NULL)
-        cut(out, cap, text.data);
-    buf_fini(&text);
-    return is_text;
 }
 
 void events_parse(const char *body, size_t len, const struct events_options *options,

@@ -28,15 +28,25 @@ struct events_options {
     bool keep_override_values;
 };
 
+/* What ECS says of services, deployments and the health of instances: nothing that has a state
+ * here, but what a user wants to know who asks why. */
+struct events_note {
+    char level[8];   /* INFO, WARN, ERROR; "": there is no note */
+    char name[64];   /* SERVICE_TASK_PLACEMENT_FAILURE */
+    char about[256]; /* ARN of the service or instance */
+    char reason[160];
+};
+
 struct events_row {
     enum events_outcome outcome;
-    char kind[64];          /* detail-type, cut to fit; "" if there was none */
-    char why[160];          /* of EVENTS_POISON and EVENTS_IGNORED */
-    int64_t event_unix_ms;  /* the envelope's time, in whole seconds; 0: none */
-    int64_t change_unix_ms; /* when ECS says that it changed (updatedAt); 0: it does not say */
-    struct record record;   /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
-                               are the caller's to set */
-    const char *hint_arn;   /* of EVENTS_HINT, in memory */
+    struct events_note note; /* of EVENTS_IGNORED */
+    char kind[64];           /* detail-type, cut to fit; "" if there was none */
+    char why[160];           /* of EVENTS_POISON and EVENTS_IGNORED */
+    int64_t event_unix_ms;   /* the envelope's time, in whole seconds; 0: none */
+    int64_t change_unix_ms;  /* when ECS says that it changed (updatedAt); 0: it does not say */
+    struct record record; /* of EVENTS_ROW: borrows from memory; source, observed_unix_ms and term
+                             are the caller's to set */
+    const char *hint_arn; /* of EVENTS_HINT, in memory */
     const char *hint_cluster;
     struct buf memory;
     struct buf json;  /* canonical, before it goes into memory */

@@ -51,8 +51,9 @@ const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is
 /* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
  *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting"},
  *  "clusters":{arn:{"events","lag_ms","lag_max_ms"}}: how late events come, by ECS's own times;
- *  "local":{"lag_ms","told","refreshed"}: the same of the own instance's tasks, by its ECS agent}.
- * New reference. */
+ *  "local":{"lag_ms","told","refreshed"}: the same of the own instance's tasks, by its ECS agent,
+ *  "notes":[{"level","name","about","reason","first_at","last_at","count"}]: what ECS said lately
+ * of services, deployments and the health of instances}. New reference. */
 json_t *intake_status(const struct intake *in);
 
 #endif

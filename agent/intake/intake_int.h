@@ -14,6 +14,7 @@
 #include "agent/base/row.h"
 #include "agent/intake/events.h"
 #include "agent/intake/intake.h"
+#include "agent/intake/notes.h"
 
 #define POLLERS_MAX 32       /* long polls in flight; grows while batches come full */
 #define POLL_WAIT_SECONDS 20 /* SQS's longest */
@@ -98,8 +99,9 @@ struct intake {
 
     int64_t received, deleted, poison, hints, ignored, foreign, applied, duplicates;
     int64_t missing, stale,
-        gone;        /* drift: rows that we had not, had older, had although ECS has not */
-    int64_t lag_ms;  /* of the newest batch: now - SentTimestamp */
+        gone;       /* drift: rows that we had not, had older, had although ECS has not */
+    int64_t lag_ms; /* of the newest batch: now - SentTimestamp */
+    struct notes notes;
     struct map lags; /* cluster ARN -> struct cluster_lag */
 
     unsigned handles_open;

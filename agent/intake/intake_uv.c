@@ -248,5 +248,6 @@ json_t *intake_status(const struct intake *in)
     json_set_int(local, "told", in->local.told);
     json_set_int(local, "refreshed", in->local.refreshed);
     json_object_set_new(j, "local", local);
+    json_object_set_new(j, "notes", notes_list(&in->notes));
     return j;
 }

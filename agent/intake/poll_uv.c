@@ -269,6 +269,8 @@ static bool take_message(struct intake *in, const char *body, size_t len, struct
     case EVENTS_IGNORED:
         in->ignored++;
         metric_add(&intake_events_ignored, 1);
+        if (row->note.level[0] != '\0')
+            (void)notes_put(&in->notes, &row->note, now);
         return true;
     case EVENTS_FOREIGN:
         in->foreign++;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/base/log.h"
 #include "agent/intake/events.h"
+#include "agent/intake/notes.h"
 
 #include "tests/unit/intake/events_samples.h"
 
@@ -331,6 +333,70 @@ Test(events, without_a_version_it_says_what_to_ask_about)
     cr_assert_str_eq(r.hint_cluster, "arn:aws:ecs:r:1:cluster/c");
     cr_assert_eq(r.record.key_len, 0);
     events_row_fini(&r);
+}
+
+/* Service, deployment, health and daemon events make no rows, but are told of. */
+Test(events, what_ecs_says_besides)
+{
+    static const struct {
+        const char *file, *level, *name, *reason;
+    } cases[] = {
+        {"aws-docs-2023/service-action--service-task-placement-failure.json", "ERROR",
+         "SERVICE_TASK_PLACEMENT_FAILURE", "RESOURCE:FARGATE"},
+        {"aws-docs-2023/service-action--service-steady-state.json", "INFO", "SERVICE_STEADY_STATE",
+         ""},
+        {"aws-docs-2023/service-action--service-task-start-impaired.json", "WARN",
+         "SERVICE_TASK_START_IMPAIRED", ""},
+        {"aws-docs-2023/deployment-state-change--service-deployment-failed.json", "ERROR",
+         "SERVICE_DEPLOYMENT_FAILED", "ECS deployment circuit breaker: task failed to start."},
+        {"aws-docs-2026/container-instance-health-change--agent-connectivity-impaired.json", "WARN",
+         "INSTANCE_HEALTH_IMPAIRED", NULL},
+        {"aws-docs-2026/container-instance-health-change--container-runtime-ok.json", "INFO",
+         "INSTANCE_HEALTH_OK", NULL},
+    };
+    struct events_row r;
+    const struct events_options other = {.clusters = "elsewhere"};
+    events_row_init(&r);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        parse_file(&r, cases[i].file);
+        cr_assert_eq(r.outcome, EVENTS_IGNORED, "%s", cases[i].file);
+        cr_assert_str_eq(r.note.level, cases[i].level, "%s", cases[i].file);
+        cr_assert_str_eq(r.note.name, cases[i].name);
+        cr_assert_eq(strncmp(r.note.about, "arn:aws", 7), 0, "%s: %s", cases[i].file, r.note.about);
+        if (cases[i].reason != NULL)
+            cr_assert_str_eq(r.note.reason, cases[i].reason, "%s", cases[i].file);
+        else
+            cr_assert_str_neq(r.note.reason, "", "%s", cases[i].file);
+    }
+    parse_detail(&r, &other, "ECS Service Action",
+                 "{\"eventName\":\"X\",\"clusterArn\":\"arn:aws:ecs:r:1:cluster/c\"}");
+    cr_assert_str_eq(r.note.level, "", "of a cluster that is not kept");
+    parse_detail(&r, &all, "ECS Something New", "{}");
+    cr_assert_str_eq(r.note.level, "");
+    parse_detail(&r, &all, "ECS Service Action", "{\"eventName\":7,\"eventType\":[]}");
+    cr_assert_str_eq(r.note.level, "");
+    parse_detail(&r, &all, "ECS Service Action", "[]");
+    cr_assert_str_eq(r.note.level, "");
+    events_row_fini(&r);
+}
+
+Test(events, the_same_note_is_counted)
+{
+    static struct notes n;
+    struct events_note note = {.level = "WARN", .name = "A", .about = "arn:a", .reason = "r"};
+    log_configure(LOG_OFF, LOG_TEXT);
+    cr_assert(notes_put(&n, &note, 1000));
+    cr_assert(!notes_put(&n, &note, 2000));
+    cr_assert(notes_put(&n, &note, 62000), "said again after a minute");
+    for (int i = 0; i < 100; i++) {
+        snprintf(note.about, sizeof note.about, "arn:%d", i % 40);
+        notes_put(&n, &note, 63000 + i);
+    }
+    json_t *list = notes_list(&n);
+    cr_assert_eq(json_array_size(list), NOTES_MAX);
+    cr_assert_str_eq(json_str(json_array_get(list, 0), "about"), "arn:19");
+    cr_assert_eq(json_int_or(json_array_get(list, 0), "count", 0), 1, "the oldest had gone");
+    json_decref(list);
 }
 
 Test(events, bodies_that_are_no_events)
