@@ -337,11 +337,7 @@ static void take_instance(struct taking *k, struct events_row *ret)
     set_member(k, ROW_EC2_INSTANCE, "ec2InstanceId");
     set_field(k, ROW_ZONE, attribute(k, "ecs.availability-zone"));
     /* ECS always says it. Who does not know of agents does not say that one is away. */
-    if (connected == TAPE_NONE || tape_is(k->t, connected, TAPE_NULL) ||
-        tape_is(k->t, connected, TAPE_TRUE))
-        row_set(&k->row, ROW_CONNECTED, "true");
-    else if (tape_is(k->t, connected, TAPE_FALSE))
-        row_set(&k->row, ROW_CONNECTED, "false");
+    row_set(&k->row, ROW_CONNECTED, tape_is(k->t, connected, TAPE_FALSE) ? "false" : "true");
     finish(k, ret, RECORD_INSTANCE);
 }
 
