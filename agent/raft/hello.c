@@ -71,10 +71,10 @@ static void tell(struct raft_uv *r, uint64_t to, bool ask)
     wbuf_init(&w, bytes, sizeof(bytes));
     wbuf_u8(&w, FRAME_HELLO);
     wbuf_u64(&w, cluster_known(r));
-    wbuf_u8(&w,
-            (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
-                      (r->o.candidate ? HELLO_CANDIDATE : 0) | (r->leaving ? HELLO_LEAVING : 0) |
-                      (r->lost.since != 0 ? HELLO_HOLDS : 0)));
+    wbuf_u8(&w, (uint8_t)((ask ? HELLO_ASK : 0) | (is_blank(r) ? HELLO_BLANK : 0) |
+                          (r->o.candidate ? HELLO_CANDIDATE : 0) |
+                          (r->leaving || r->unfit ? HELLO_LEAVING : 0) |
+                          (r->lost.since != 0 ? HELLO_HOLDS : 0)));
     wbuf_u64(&w, r->disk);
     wbuf_u64(&w, leader);
     wbuf_u64(&w, leader == 0 ? 0 : server ? r->core.term : r->known_term);
@@ -416,7 +416,12 @@ void hello_tick(struct raft_uv *r, uint64_t now_ms)
     if (now_ms < r->hello_at)
         return;
     r->hello_at = now_ms + 1000;
-    if (r->leaving && step_is_server(r))
+    bool leaving = r->leaving || r->unfit;
+    if (leaving != r->leaving_told) {
+        r->leaving_told = leaving;
+        r->tell_until_ms = now_ms + 10000;
+    }
+    if ((leaving && step_is_server(r)) || now_ms < r->tell_until_ms)
         hello_tell_servers(r); /* datagrams get lost, leaders change */
     const struct gossip_member *leader =
         r->known_leader == 0 ? NULL : gossip_find(r->o.gossip, r->known_leader);

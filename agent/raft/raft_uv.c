@@ -13,21 +13,26 @@
 #include "agent/raft/raft_uv_int.h"
 
 #define TRANSFER_TIMEOUT_MS 3000u
-#define DISK_PATIENCE_MS 2000u
+#define DISK_PATIENCE_MS 2000u /* so long a leader bears a disk that takes no writes */
+#define DISK_UNFIT_MS 5000u    /* after that it may be replaced as a voter */
+#define ROOM_PATIENCE_MS                                                                           \
+    300000u /* between two times that it hands over for want of room for rows */
 
 _Static_assert(ARENA_BYTES >= 4 * RAFT_ENTRY_MAX, "the window holds a few of the largest entries");
 
 /* ---- handing over --------------------------------------------------------------------- */
 
-/* The voter that has most of the log, of those that answer, by its place in the configuration; -1:
- * none. */
-static int furthest(const struct raft *core)
+/* The voter that has most of the log, of those that answer and are not to go, by its place in the
+ * configuration; -1: none. */
+static int furthest(const struct raft_uv *r)
 {
+    const struct raft *core = &r->core;
     int best = -1;
     for (uint32_t i = 0; i < core->config.count; i++) {
         const struct raft_server *s = &core->config.server[i];
+        const struct peer_info *p = hello_peer(r, s->id);
         bool answers = core->now_ms <= core->peer[i].stamp + core->election_ms;
-        if (!s->voter || s->num == core->self || !answers)
+        if (!s->voter || s->num == core->self || !answers || (p != NULL && p->leaving))
             continue;
         if (best < 0 || core->peer[i].match > core->peer[best].match)
             best = (int)i;
@@ -36,25 +41,42 @@ static int furthest(const struct raft *core)
 }
 
 /* Nothing is applied, acknowledged, taken in or started by a leader whose disk refuses writes, or
- * lets one hang that others have long finished: after a while another leads. Without its disk this
- * one gets no vote, not even its own. */
-static void leave_bad_disk(struct raft_uv *r, uint64_t now_ms)
+ * lets one hang that others have long finished: after a while another leads. Without its log this
+ * one gets no vote, not even its own. Where only rows find no room it could be elected again, and
+ * all disks may be alike: such a leader hands over seldom. */
+static void leave_bad_disk(struct raft_uv *r, uint64_t now_ms, bool hangs)
 {
     const struct raft *core = &r->core;
-    int to = core->role == RAFT_LEADER ? furthest(core) : -1;
-    bool hangs = core->writing && now_ms > r->write_ms + DISK_PATIENCE_MS;
-    bool bad = store_health(r->o.store) != 0 ||
-               (hangs && to >= 0 && core->peer[to].match > core->saved.last);
-    if (to < 0 || !bad)
-        r->bad_disk_ms = 0;
-    else if (r->bad_disk_ms == 0)
-        r->bad_disk_ms = now_ms;
-    if (r->bad_disk_ms == 0 || now_ms < r->bad_disk_ms + DISK_PATIENCE_MS)
+    int to = furthest(r);
+    bool log = r->disk_err < 0 || (hangs && to >= 0 && core->peer[to].match > core->saved.last);
+    if (to < 0 || now_ms < r->hand_over_at || (!log && store_health(r->o.store) == 0))
         return;
-    r->bad_disk_ms = 0;
+    r->hand_over_at = now_ms + (log ? DISK_PATIENCE_MS : ROOM_PATIENCE_MS);
     LOG(LOG_WARN, "raft_transfer", "the leader's disk takes no writes",
         LS("to", core->config.server[to].id));
     step(r, &(struct raft_input){.type = RAFT_TRANSFER, .num = core->config.server[to].num});
+}
+
+static void look_at_disk(struct raft_uv *r, uint64_t now_ms)
+{
+    bool hangs = r->core.writing && now_ms > r->write_ms + DISK_PATIENCE_MS;
+    bool log = r->disk_err < 0 || hangs;
+    if (!log)
+        r->bad_log_ms = 0;
+    else if (r->bad_log_ms == 0)
+        r->bad_log_ms = now_ms;
+    if (!log && store_health(r->o.store) == 0)
+        r->bad_disk_ms = 0;
+    else if (r->bad_disk_ms == 0)
+        r->bad_disk_ms = now_ms;
+    bool unfit = log && now_ms >= r->bad_log_ms + DISK_UNFIT_MS;
+    if (r->unfit != unfit) {
+        r->unfit = unfit;
+        hello_tell_servers(r);
+    }
+    if (r->bad_disk_ms != 0 && now_ms >= r->bad_disk_ms + DISK_PATIENCE_MS &&
+        r->core.role == RAFT_LEADER)
+        leave_bad_disk(r, now_ms, hangs);
 }
 
 /* ---- time ---------------------------------------------------------------------------- */
@@ -91,7 +113,7 @@ static void on_timer(uv_timer_t *timer)
         hello_tick(r, now_ms);
         pilot_tick(r, now_ms);
         auto_tick(r, now_ms);
-        leave_bad_disk(r, now_ms);
+        look_at_disk(r, now_ms);
         r->tick_at = next_tick(r, now_ms);
         if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
             finish_transfer(r, ERR_TIMEOUT);
@@ -502,7 +524,7 @@ int raft_uv_transfer(struct raft_uv *r, void (*done)(void *arg, int err), void *
         return ERR_NOTLEADER;
     if (r->transfer_until_ms != 0)
         return ERR_BUSY;
-    int to = furthest(&r->core);
+    int to = furthest(r);
     if (to < 0)
         return ERR_NOTFOUND;
     r->transfer_done = done;

@@ -66,8 +66,10 @@ struct raft_uv {
     struct prng rng;
     void *timer; /* uv_timer_t */
     uint64_t tick_at, retry_at;
-    uint64_t write_ms;    /* the log's write in flight began */
-    uint64_t bad_disk_ms; /* since then a leader's disk takes no writes; 0: it does */
+    uint64_t write_ms; /* the log's write in flight began */
+    /* Since then the log, or the log or the rows, take no writes; 0: they do. */
+    uint64_t bad_log_ms, bad_disk_ms, hand_over_at;
+    bool unfit; /* the log has taken none for long: another should vote instead */
 
     struct held *held_first, **held_last;
     size_t held_count, store_ops;
@@ -103,7 +105,8 @@ struct raft_uv {
     uint64_t conflict_id, conflict_ms;
     char conflict_with[AGENT_ID_MAX];
     int disk_err;
-    bool leaving;
+    bool leaving, leaving_told; /* this agent is to go; what hellos said last */
+    uint64_t tell_until_ms;     /* they go on about a change till then */
 
     struct lost { /* auto.c: the quorum is lost */
         uint64_t since, look_at, proven_ms, asked_num, held_term, held_index;

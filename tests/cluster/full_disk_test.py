@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The leader's disk is full (its data directory is a small file system): another one leads within
-seconds and takes writes, though that disk has no room yet; when it has, its agent follows. Needs
-root; else it is skipped.
+seconds and takes writes, and a spare votes in the place of the one whose disk has no room; when it
+has again, its agent follows and is taken in. Needs root; else it is skipped.
 
     python3 tests/cluster/full_disk_test.py"""
 import contextlib
@@ -36,10 +36,19 @@ def create(c, agents, name, expression=""):
     return False
 
 
+def servers(c):
+    """Ids of voters and learners, in the eyes of who leads."""
+    leader = c.leader()
+    if not leader:
+        return set(), set()
+    doc = leader.get("/v2/leader")
+    return tuple({s["id"] for s in doc[kind]} for kind in ("voters", "learners"))
+
+
 def test():
     netns.skip_unless_possible()
     with contextlib.ExitStack() as stack:
-        c = Cluster(agents=3, instances=3)
+        c = Cluster(agents=4, instances=4)
         for a in c.agents:
             data = os.path.join(a.dir, "data")
             os.makedirs(data, mode=0o700)
@@ -47,8 +56,10 @@ def test():
             stack.callback(netns.sh, "umount", data)
         stack.enter_context(c)
         c.start().wait_ready(60)
+        wait_for("3 voters and a spare", 60, lambda: [len(s) for s in servers(c)] == [3, 1], 0.2)
         check(create(c, c.agents, "before"), "no write before the fault")
         old = c.leader()
+        name = old.get("/v2/agent")["id"]
         ballast = os.path.join(old.dir, "data", "ballast")
         others = [a for a in c.agents if a is not old]
         fill(ballast)
@@ -61,9 +72,13 @@ def test():
         check(c.leader() in others, "the one whose disk is full leads")
         check(create(c, others, "after"), "no write by the new leader")
         print(f"{taken} writes, the longest took {longest:.1f} s")
+        wait_for("the spare to vote", 60, lambda: name not in servers(c)[0] and
+                 len(servers(c)[0]) == 3, every=0.2)
+        print(f"it votes {time.monotonic() - start:.1f} s after the last of these")
         os.remove(ballast)
         wait_for("the agent to follow", 30, lambda: {"before", "during-0", "after"} <= {
             e["name"] for e in old.items("environments")})
+        wait_for("the agent to be taken in", 120, lambda: name in set.union(*servers(c)))
 
 
 run(test)

@@ -162,7 +162,7 @@ static void hit_nodes(void)
         cloud_connect(n, draw(2) == 0);
     if (storm.full_node == NULL && chance(storm.full)) {
         storm.full_node = n;
-        storm.full_until_us = world.now_us + 500000 + draw(3000000);
+        storm.full_until_us = world.now_us + 500000 + draw(draw(4) == 0 ? 20000000 : 3000000);
         disk_full(n->disk, true);
         world_say(n, "disk is full");
     }
