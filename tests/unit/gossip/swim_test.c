@@ -114,7 +114,7 @@ Test(swim, an_hour_with_loss_fails_nobody_and_stays_quiet)
                 (double)packets / 32 / 3600, (double)bytes / 32 / 3600, world.suspicions);
     cr_assert_eq(world.failures, 0);
     cr_assert(world_agrees());
-    cr_assert_lt(bytes / 32 / 3600, 400); /* retries for lost packets included */
+    cr_assert_lt(bytes / 32 / 3600, 320); /* retries for lost packets included */
     world_fini();
 }
 
@@ -131,7 +131,7 @@ Test(swim, idle_traffic_does_not_grow_with_the_cluster)
         for (unsigned i = 0; i < counts[k]; i++)
             bytes += world.node[i].sent_bytes;
         cr_log_info("%u members: %.0f B/s per agent", counts[k], (double)bytes / counts[k] / 60);
-        cr_assert_leq(bytes / counts[k] / 60, 325);
+        cr_assert_leq(bytes / counts[k] / 60, 250);
         world_fini();
     }
 }
