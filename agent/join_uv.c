@@ -11,6 +11,8 @@
 
 #include "agent/base/log.h"
 #include "agent/base/prng.h"
+#include "agent/census.h"
+#include "gossip/wire.h"
 
 #define ATTRIBUTE "blox.addr"
 #define ALONE_FIRST_MS 1000
@@ -32,6 +34,7 @@ struct join {
     uv_timer_t publish_timer;
     uint64_t backoff_ms;
     uint64_t last_census_ms;
+    size_t turn; /* whose it is among the addresses of the next census */
     bool leading;
     bool led;          /* a leader is known */
     uint64_t unled_ms; /* since when none is */
@@ -183,6 +186,29 @@ static bool is_own(const struct join *j, const char *target)
     return mine[0] != '\0' && strcmp(mine, theirs) == 0;
 }
 
+/* Those that need not be asked. */
+static void list_live(const struct join *j, struct map *live)
+{
+    char address[WIRE_ADDR_TEXT];
+    map_init(live);
+    for (size_t i = 0; i < gossip_count(j->options.gossip); i++) {
+        const struct gossip_member *m = gossip_at(j->options.gossip, i);
+        if (m->state != MEMBER_FAILED && m->state != MEMBER_LEFT)
+            (void)map_put(live, wire_addr_text(m->addr, address), live, NULL);
+    }
+}
+
+static void ask(struct join *j, const char *const *listed, size_t count)
+{
+    const char *pick[CENSUS_ASKED_MAX];
+    struct map live;
+    list_live(j, &live);
+    size_t n = census_pick(listed, count, &live, &j->turn, pick);
+    if (n > 0)
+        (void)gossip_join(j->options.gossip, pick, n);
+    map_fini(&live);
+}
+
 static void use_attributes(struct join *j, const json_t *attributes)
 {
     size_t total = json_array_size(attributes);
@@ -200,8 +226,8 @@ static void use_attributes(struct join *j, const json_t *attributes)
             count++;
         }
     }
-    if (count > 0)
-        (void)gossip_join(j->options.gossip, list, count);
+    if (list != NULL)
+        ask(j, list, count);
     free(text);
     free(list);
     j->published = own_right;

@@ -220,7 +220,8 @@ void join_timer(uv_timer_t *timer)
     try_all(g);
 }
 
-/* Where text has, or gets, its place: a full list gives up one that has answered. */
+/* Where text has, or gets, its place: a full list gives up one that has answered, or that was named
+ * longest ago, but none of the same call. */
 static struct seed *place_of(struct gossip_node *g, const char *text)
 {
     struct seed *place = NULL;
@@ -228,7 +229,10 @@ static struct seed *place_of(struct gossip_node *g, const char *text)
         struct seed *s = &g->seeds[i];
         if (strcmp(s->text, text) == 0)
             return s;
-        if (s->answered && !s->resolving)
+        if (s->resolving || s->call == g->join_call)
+            continue;
+        if (place == NULL || s->answered > place->answered ||
+            (s->answered == place->answered && s->call < place->call))
             place = s;
     }
     return g->seed_count < NODE_SEEDS_MAX ? &g->seeds[g->seed_count++] : place;
@@ -240,6 +244,7 @@ int gossip_join(struct gossip_node *g, const char *const *addresses, size_t coun
     int err = 0;
     if (g->closing)
         return ERR_CLOSED;
+    g->join_call++;
     for (size_t i = 0; i < count; i++) {
         if (!split(addresses[i], host, sizeof host, port, sizeof port) ||
             strlen(addresses[i]) >= sizeof g->seeds[0].text) {
@@ -257,6 +262,7 @@ int gossip_join(struct gossip_node *g, const char *const *addresses, size_t coun
             *s = (struct seed){0};
             snprintf(s->text, sizeof s->text, "%s", addresses[i]);
         }
+        s->call = g->join_call;
         s->answered = s->self; /* who answered once may have left since, and be back */
     }
     g->join_wait_ms = JOIN_WAIT_MIN_MS;

@@ -98,8 +98,8 @@ void gossip_leave(struct gossip_node *g, void (*done)(void *arg), void *arg);
 
 /* Ask these addresses ("host:port", names are resolved off the loop) to let us in. May be called
  * again at any time; live members are skipped, others asked although they answered once. The node
- * keeps trying addresses that did not answer, with backoff, while it knows nobody. ERR_FULL: only
- * the first of them fit. */
+ * keeps trying addresses that did not answer, with backoff, while it knows nobody; it remembers 64,
+ * the last that were named. ERR_FULL: only the first of them fit. */
 int gossip_join(struct gossip_node *g, const char *const *addresses, size_t count);
 /* Why joining does not work, for `blox status`; empty string if all is well. */
 const char *gossip_join_trouble(const struct gossip_node *g);

@@ -65,6 +65,7 @@ struct peer { /* per slot of the swim core */
 
 struct seed {
     char text[280];
+    unsigned call; /* of gossip_join, that named it last */
     bool answered; /* welcomed, or it is ourselves */
     bool self;
     bool resolving;
@@ -133,6 +134,7 @@ struct gossip_node {
     size_t seen_next;
     struct seed seeds[NODE_SEEDS_MAX];
     size_t seed_count;
+    unsigned join_call;
     struct asked asked[NODE_ASKED_MAX];
     size_t asked_next;
     uint64_t epoch_asked_ms; /* see udp_uv.c */

@@ -257,6 +257,29 @@ Test(node, it_comes_back_with_a_greater_incarnation_even_from_a_lost_data_direct
     finish(4);
 }
 
+/* A list of addresses where nobody is must not keep out a later one. */
+Test(node, addresses_that_never_answer_make_room_for_new_ones)
+{
+    enum { SEEDS = 64, TOO_MANY };
+    char text[TOO_MANY][32];
+    const char *list[TOO_MANY];
+    memset(nodes, 0, sizeof nodes);
+    uv_loop_init(&loop);
+    make(0, "i-0", "c", key_a, 1);
+    make(1, "i-1", "c", key_a, 1);
+    for (unsigned i = 0; i < TOO_MANY; i++) {
+        snprintf(text[i], sizeof text[i], "127.0.0.1:%u", 1 + i); /* nobody listens there */
+        list[i] = text[i];
+    }
+    cr_assert_eq(gossip_join(nodes[1].g, list, TOO_MANY), ERR_FULL);
+    cr_assert_eq(gossip_join(nodes[1].g, list, SEEDS), 0);
+    const char *seed = nodes[0].address;
+    cr_assert_eq(gossip_join(nodes[1].g, &seed, 1), 0);
+    expect_count = expect_alive = 2;
+    cr_assert(run_until(all_see, 10000));
+    finish(2);
+}
+
 static bool trouble(void)
 {
     return gossip_join_trouble(nodes[1].g)[0] != '\0';
