@@ -3,7 +3,6 @@
  * EVENTS is tests/data/ecs-events/synthetic: one instance and one running task of it are stored
  * 5,000 and 50,000 times under other ids, as the intake makes them of events, then each changes
  * once. */
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,48 +11,17 @@
 #include "agent/base/hash.h"
 #include "agent/base/log.h"
 #include "agent/intake/events.h"
-#include "store/store.h"
+#include "tests/bench/batches.h"
 
 enum { INSTANCES = 5000, TASKS = 50000, BATCH = 10, ID = 32 };
 #define TASK_ID "628b49d96dcde97a430dd4f597705899"
 #define INSTANCE_ID "779d1ba1900f81e1ece4536c64382ed7"
 
-static sem_t wake;
-static size_t open_batches;
-static int failed;
 static uint64_t json_bytes;
-
-static void on_notify(void *arg)
-{
-    (void)arg;
-    sem_post(&wake);
-}
-
-static void on_applied(void *arg, int err, const struct record *records,
-                       const struct store_change *changes, size_t count)
-{
-    (void)arg;
-    (void)records;
-    (void)changes;
-    (void)count;
-    if (err != 0)
-        failed = err;
-    open_batches--;
-}
-
-static void settle(struct store *s, size_t at_most)
-{
-    while (open_batches > at_most) {
-        sem_wait(&wake);
-        store_poll(s);
-    }
-}
 
 static void figure(const char *name, double value, const char *unit)
 {
-    printf("{\"bench\":\"size\",\"figure\":\"%s\",\"value\":%.2f,\"unit\":\"%s\"}\n", name, value,
-           unit);
-    fflush(stdout);
+    figure_of("size", name, value, unit);
 }
 
 static char *read_event(const char *dir, const char *name)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Figures of the store. Usage: bench_store DIRECTORY [MEGABYTES of the large database]. */
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,53 +8,13 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/prng.h"
-#include "store/store.h"
+#include "tests/bench/batches.h"
 
 enum { BATCH_MAX = 100, KEYS = 20000 };
 
-static sem_t wake;
-static size_t open_batches;
-static int failed;
-
-static void on_notify(void *arg)
-{
-    (void)arg;
-    sem_post(&wake);
-}
-
-static void on_applied(void *arg, int err, const struct record *records,
-                       const struct store_change *changes, size_t count)
-{
-    (void)arg;
-    (void)records;
-    (void)changes;
-    (void)count;
-    if (err != 0)
-        failed = err;
-    open_batches--;
-}
-
-static void on_done(void *arg, int err)
-{
-    (void)arg;
-    if (err != 0)
-        failed = err;
-    open_batches--;
-}
-
-static void settle(struct store *s, size_t at_most)
-{
-    while (open_batches > at_most) {
-        sem_wait(&wake);
-        store_poll(s);
-    }
-}
-
 static void figure(const char *name, double value, const char *unit)
 {
-    printf("{\"bench\":\"store\",\"figure\":\"%s\",\"value\":%.1f,\"unit\":\"%s\"}\n", name, value,
-           unit);
-    fflush(stdout);
+    figure_of("store", name, value, unit);
 }
 
 static double seconds_since(uint64_t start_ns)

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Questions about earlier times. */
-#include <criterion/criterion.h>
-
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/json.h"
-#include "tests/unit/api/fixture.h"
+#include "tests/unit/api/ask.h"
 
 #define DEPLOYMENT "5d0c1d64-8b3d-4a44-bb0c-0e1f5e1ab001"
 
@@ -43,17 +40,6 @@ static void put_attempt(const char *environment, const char *instance, uint64_t 
     fixture_put(&f, RECORD_ATTEMPT, key, version, json);
 }
 
-static size_t count(const char *path)
-{
-    struct http h = http_get(&f, path);
-    cr_assert_eq(h.status, 200, "%s: %s", path, h.body);
-    json_t *doc = json_parse(h.body, h.len, NULL);
-    size_t n = json_array_size(json_arr(doc, "items"));
-    json_decref(doc);
-    http_free(&h);
-    return n;
-}
-
 /* Of earlier times there is no index: a cluster without rows today had some. */
 Test(past, a_cluster_that_is_gone)
 {
@@ -73,9 +59,9 @@ Test(past, a_cluster_that_is_gone)
                                           "family=old&revision=99"};
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
         snprintf(path, sizeof path, "/v2/tasks?%s", filters[i]);
-        cr_assert_eq(count(path), 0u, "%s", path);
+        cr_assert_eq(count_items(&f, path), 0u, "%s", path);
         snprintf(path, sizeof path, "/v2/tasks?%s&at=%s", filters[i], then);
-        cr_assert_eq(count(path), 1u, "%s", path);
+        cr_assert_eq(count_items(&f, path), 1u, "%s", path);
     }
     fixture_stop(&f);
 }
@@ -94,15 +80,15 @@ Test(past, rows_of_a_time)
                    "00000000000000000000000000000002",
                    1);
     clock_format_unix_ms(at, then);
-    cr_assert_eq(count("/v2/tasks"), 14u);
+    cr_assert_eq(count_items(&f, "/v2/tasks"), 14u);
     snprintf(path, sizeof path, "/v2/tasks?at=%s", then);
-    cr_assert_eq(count(path), 5u);
+    cr_assert_eq(count_items(&f, path), 5u);
     snprintf(path, sizeof path, "/v2/tasks?at=%s&status=running&cluster=prod", then);
-    cr_assert_eq(count(path), 5u);
+    cr_assert_eq(count_items(&f, path), 5u);
     snprintf(path, sizeof path, "/v2/tasks?at=%s&status=stopped", then);
-    cr_assert_eq(count(path), 0u);
+    cr_assert_eq(count_items(&f, path), 0u);
     snprintf(path, sizeof path, "/v2/tasks?at=%s&sort=-taskArn&limit=3", then);
-    cr_assert_eq(count(path), 3u);
+    cr_assert_eq(count_items(&f, path), 3u);
     snprintf(path, sizeof path, "/v2/tasks/00000000000000000000000000000001?at=%s", then);
     expect(path, 200, "\"lastStatus\":\"RUNNING\"");
     expect("/v2/tasks/00000000000000000000000000000001", 200, "\"lastStatus\":\"STOPPED\"");
@@ -117,7 +103,7 @@ Test(past, rows_of_a_time)
     snprintf(token, sizeof token, "%s&next_token=%s", path, json_str_or(doc, "next_token", ""));
     json_decref(doc);
     http_free(&h);
-    cr_assert_eq(count(token), 2u);
+    cr_assert_eq(count_items(&f, token), 2u);
     expect("/v2/tasks?at=-1h", 410, "earlier rows go back to ");
     expect("/v2/tasks/x?at=2001-01-01T00:00:00Z", 410, "past-gone");
     expect("/v2/tasks?at=yesterday", 400, "must be a time like");
@@ -133,7 +119,7 @@ Test(past, decisions_of_a_time_and_of_a_task)
                                 "0000000000000000000000000000000b";
     fixture_start(&f, NULL);
     tick();
-    cr_assert_eq(count("/v2/decisions"), 0u);
+    cr_assert_eq(count_items(&f, "/v2/decisions"), 0u);
     put_attempt("web", INSTANCE_1, 1);
     int64_t first = tick();
     snprintf(path, sizeof path, "%s/%s", DEPLOYMENT, INSTANCE_1);
@@ -143,12 +129,12 @@ Test(past, decisions_of_a_time_and_of_a_task)
     fixture_put(&f, RECORD_TASK, TASK_1, 1,
                 "{\"taskArn\":\"" TASK_1 "\",\"clusterArn\":\"" CLUSTER
                 "\",\"containerInstanceArn\":\"" INSTANCE_1 "\",\"startedBy\":\"" DEPLOYMENT "\"}");
-    cr_assert_eq(count("/v2/decisions"), 2u);
-    cr_assert_eq(count("/v2/decisions?environment=web&limit=1"), 1u);
-    cr_assert_eq(count("/v2/decisions?environment=api"), 0u);
-    cr_assert_eq(count("/v2/decisions?instance=" INSTANCE_1), 1u);
+    cr_assert_eq(count_items(&f, "/v2/decisions"), 2u);
+    cr_assert_eq(count_items(&f, "/v2/decisions?environment=web&limit=1"), 1u);
+    cr_assert_eq(count_items(&f, "/v2/decisions?environment=api"), 0u);
+    cr_assert_eq(count_items(&f, "/v2/decisions?instance=" INSTANCE_1), 1u);
     expect("/v2/decisions?instance=" INSTANCE_1, 200, "\"settled_at\":\"");
-    cr_assert_eq(count("/v2/decisions?task=" TASK_1), 1u);
+    cr_assert_eq(count_items(&f, "/v2/decisions?task=" TASK_1), 1u);
     expect("/v2/decisions?task=" TASK_1, 200, "\"reason\":\"no task of the deployment is here\"");
     expect("/v2/decisions?task=arn:aws:ecs:x:1:task/none", 404, "there is no task");
     (void)first;

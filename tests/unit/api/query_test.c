@@ -1,34 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a client of /v2 asks lists for: members, order, the cluster query language, pages of one
  * moment, and polls that only what they ask for wakes. */
-#include <criterion/criterion.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
-#include "agent/base/json.h"
-#include "tests/unit/api/fixture.h"
+#include "tests/unit/api/ask.h"
 
 static struct fixture f;
-
-static json_t *get_json(const char *path, long status)
-{
-    struct http h = http_get(&f, path);
-    cr_assert_eq(h.status, status, "%s: %ld %s", path, h.status, h.body);
-    json_t *doc = json_parse(h.body, h.len, NULL);
-    cr_assert_not_null(doc, "%s: %s", path, h.body);
-    http_free(&h);
-    return doc;
-}
 
 /* The members of all items, one letter each: what "n" says, in the list's order. */
 static void names(const char *path, char out[64])
 {
     size_t i, n = 0;
-    json_t *item, *doc = get_json(path, 200);
+    json_t *item, *doc = get_json(&f, path, 200);
     json_array_foreach(json_arr(doc, "items"), i, item) out[n++] = json_str_or(item, "n", "?")[0];
     out[n] = '\0';
     json_decref(doc);
@@ -126,16 +113,16 @@ Test(query, only_the_members_asked_for)
 {
     fixture_start(&f, NULL);
     fill();
-    json_t *doc = get_json("/v2/instances?fields=id,k,versionInfo,nothing&limit=1", 200);
+    json_t *doc = get_json(&f, "/v2/instances?fields=id,k,versionInfo,nothing&limit=1", 200);
     json_t *item = json_array_get(json_arr(doc, "items"), 0);
     cr_assert_eq(json_object_size(item), 3);
     cr_assert_eq(json_int_or(item, "k", 0), 3);
     cr_assert_str_eq(json_str_or(json_obj(item, "versionInfo"), "agentVersion", ""), "1.90.0");
     json_decref(doc);
-    doc = get_json("/v2/instances/d?fields=k", 200);
+    doc = get_json(&f, "/v2/instances/d?fields=k", 200);
     cr_assert_eq(json_object_size(doc), 0);
     json_decref(doc);
-    doc = get_json("/v2/tasks/x?fields=n,taskArn", 200);
+    doc = get_json(&f, "/v2/tasks/x?fields=n,taskArn", 200);
     cr_assert_eq(json_object_size(doc), 2);
     json_decref(doc);
     fixture_stop(&f);
@@ -149,7 +136,7 @@ static void check_pages(const char *base, const char *expected)
     snprintf(path, sizeof path, "%s", base);
     for (int page = 0;; page++) {
         size_t i;
-        json_t *item, *doc = get_json(path, 200);
+        json_t *item, *doc = get_json(&f, path, 200);
         cr_assert_str_eq(json_str_or(doc, "index", "-") + strlen(json_str_or(doc, "index", "-")) -
                              2,
                          ".4", "the index is the moment's");
@@ -197,21 +184,21 @@ Test(query, tokens_are_of_one_query_and_expire)
     char path[1024], token[1024];
     fixture_start(&f, NULL);
     fill();
-    json_t *doc = get_json("/v2/tasks?limit=1&group=family:web", 200);
+    json_t *doc = get_json(&f, "/v2/tasks?limit=1&group=family:web", 200);
     snprintf(token, sizeof token, "%s", json_str_or(doc, "next_token", ""));
     json_decref(doc);
     snprintf(path, sizeof path, "/v2/tasks?limit=1&group=family:log&next_token=%s", token);
-    json_decref(get_json(path, 400));
+    json_decref(get_json(&f, path, 400));
     /* A page can be asked for again. */
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "/v2/tasks?limit=1&fields=n&group=family:web&next_token=%s",
                  token);
-        json_decref(get_json(path, 200));
+        json_decref(get_json(&f, path, 200));
     }
     /* As many lists are kept as there is room for; then the oldest is gone, and says so. */
     for (int i = 0; i < 40; i++)
-        json_decref(get_json("/v2/tasks?limit=1", 200));
-    doc = get_json(path, 410);
+        json_decref(get_json(&f, "/v2/tasks?limit=1", 200));
+    doc = get_json(&f, path, 410);
     cr_assert_str_eq(json_str_or(doc, "type", ""), "/v2/problems/page-expired");
     json_decref(doc);
     fixture_stop(&f);

@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * /v2/summary, and what makes answers cheap or fresh: ETag, max_stale, consistency, HEAD. */
-#include <criterion/criterion.h>
-
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/json.h"
-#include "tests/unit/api/fixture.h"
+#include "tests/unit/api/ask.h"
 
 static struct fixture f;
-
-static json_t *get_json(const char *path, long status)
-{
-    struct http h = http_get(&f, path);
-    cr_assert_eq(h.status, status, "%s: %ld %s", path, h.status, h.body);
-    json_t *doc = json_parse(h.body, h.len, NULL);
-    cr_assert_not_null(doc, "%s: %s", path, h.body);
-    http_free(&h);
-    return doc;
-}
 
 Test(summary, counts_every_sort)
 {
@@ -46,7 +33,7 @@ Test(summary, counts_every_sort)
         {"instances", "by_agent_version", "unknown", 1},
     };
     fixture_start(&f, NULL);
-    json_t *empty = get_json("/v2/summary", 200);
+    json_t *empty = get_json(&f, "/v2/summary", 200);
     cr_assert_eq(json_int_or(json_obj(empty, "tasks"), "total", -1), 0);
     json_decref(empty);
     fixture_put_tasks(&f, 1, 26);
@@ -63,10 +50,10 @@ Test(summary, counts_every_sort)
                 "\"ecs.ami-id\",\"value\":\"ami-1\"},{\"name\":\"ecs.instance-type\",\"value\":"
                 "\"c5.large\"}]}");
     fixture_put_environment(&f, "web", "active");
-    json_t *doc = get_json("/v2/summary", 200);
+    json_t *doc = get_json(&f, "/v2/summary", 200);
     cr_assert_null(json_obj(json_obj(doc, "tasks"), "by_instance"));
     json_decref(doc);
-    doc = get_json("/v2/summary?by_instance=true", 200);
+    doc = get_json(&f, "/v2/summary?by_instance=true", 200);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *sort = json_obj(json_obj(doc, cases[i].what), cases[i].sort);
         cr_assert_eq(json_int_or(sort, cases[i].text, -1), cases[i].rows, "%s.%s.%s: %lld",

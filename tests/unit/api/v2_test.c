@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * /v2: reads, filters, paging, long polls, watch, problems. */
-#include <criterion/criterion.h>
-
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/base/json.h"
 #include "agent/base/limits.h"
-#include "tests/unit/api/fixture.h"
+#include "tests/unit/api/ask.h"
 
 static struct fixture f;
 
@@ -21,25 +18,6 @@ static void fill(void)
     fixture_put_instance(&f, INSTANCE_1, "i-0123456789abcdef0", "ACTIVE");
     fixture_put_environment(&f, "web", "active");
     fixture_put_deployment(&f, "web", "d-1", "running", "2026-11-22T09:00:00.000Z");
-}
-
-static json_t *get_json(const char *path, long status)
-{
-    struct http h = http_get(&f, path);
-    cr_assert_eq(h.status, status, "%s: %ld %s", path, h.status, h.body);
-    struct errmsg e = {""};
-    json_t *doc = json_parse(h.body, h.len, &e);
-    cr_assert_not_null(doc, "%s: %s", path, e.text);
-    http_free(&h);
-    return doc;
-}
-
-static size_t count_items(const char *path)
-{
-    json_t *doc = get_json(path, 200);
-    size_t n = json_array_size(json_arr(doc, "items"));
-    json_decref(doc);
-    return n;
 }
 
 Test(v2, filters)
@@ -73,8 +51,8 @@ Test(v2, filters)
     fixture_start(&f, NULL);
     fill();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        cr_assert_eq(count_items(cases[i].path), cases[i].count, "%s: %zu", cases[i].path,
-                     count_items(cases[i].path));
+        cr_assert_eq(count_items(&f, cases[i].path), cases[i].count, "%s: %zu", cases[i].path,
+                     count_items(&f, cases[i].path));
     fixture_stop(&f);
 }
 
@@ -99,18 +77,18 @@ Test(v2, a_revision_of_any_family)
     fixture_put_tasks(&f, 1, 60);
     for (unsigned i = 0; i < 40; i++)
         put_revision(i, families[i % 4], i % 8 < 4 ? 3 : 4, i % 10 == 0 ? "STOPPED" : "RUNNING");
-    cr_assert_eq(count_items("/v2/tasks?limit=100&revision=3"), 20u);
-    cr_assert_eq(count_items("/v2/tasks?revision=3&family=b"), 5u);
-    cr_assert_eq(count_items("/v2/tasks?revision=4&family=b&desired_status=RUNNING"), 5u);
-    cr_assert_eq(count_items("/v2/tasks?revision=5"), 0u);
-    cr_assert_eq(count_items("/v2/tasks?revision=3&family=none"), 0u);
-    cr_assert_eq(count_items("/v2/tasks?desired_status=STOPPED"), 4u);
-    cr_assert_eq(count_items("/v2/tasks?desired_status=STOPPED&revision=3"), 2u);
-    cr_assert_eq(count_items("/v2/tasks?desired_status=stopped&revision=3&sort=-id"), 2u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?limit=100&revision=3"), 20u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?revision=3&family=b"), 5u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?revision=4&family=b&desired_status=RUNNING"), 5u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?revision=5"), 0u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?revision=3&family=none"), 0u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?desired_status=STOPPED"), 4u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?desired_status=STOPPED&revision=3"), 2u);
+    cr_assert_eq(count_items(&f, "/v2/tasks?desired_status=stopped&revision=3&sort=-id"), 2u);
     for (bool more = true; more;) {
         size_t i;
         json_t *item;
-        json_t *doc = get_json(path, 200);
+        json_t *doc = get_json(&f, path, 200);
         json_array_foreach(json_arr(doc, "items"), i, item)
         {
             const char *id = json_str_or(item, "id", "");
@@ -148,7 +126,7 @@ Test(v2, one_row_by_each_kind_of_id)
     fixture_put(&f, RECORD_TASK, "arn:aws:ecs:us-east-1:111122223333:task/zz/ffff", 7,
                 "{\"x\":\"y\"}");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        json_t *doc = get_json(cases[i].path, 200);
+        json_t *doc = get_json(&f, cases[i].path, 200);
         cr_assert_str_eq(json_str_or(doc, "id", ""), cases[i].id, "%s", cases[i].path);
         cr_assert_str_eq(json_str_or(doc, cases[i].member, ""), cases[i].value, "%s",
                          cases[i].path);
@@ -157,8 +135,8 @@ Test(v2, one_row_by_each_kind_of_id)
         json_decref(doc);
     }
     fixture_delete(&f, RECORD_TASK, TASK_1, 1);
-    json_decref(get_json("/v2/tasks/" TASK_1, 404));
-    json_decref(get_json("/v2/tasks/00000000000000000000000000000001", 404));
+    json_decref(get_json(&f, "/v2/tasks/" TASK_1, 404));
+    json_decref(get_json(&f, "/v2/tasks/00000000000000000000000000000001", 404));
     fixture_stop(&f);
 }
 
@@ -172,7 +150,7 @@ Test(v2, pages_hold_every_row_once)
     for (;;) {
         size_t i;
         json_t *item;
-        json_t *doc = get_json(path, 200);
+        json_t *doc = get_json(&f, path, 200);
         json_array_foreach(json_arr(doc, "items"), i, item)
         {
             const char *id = json_str_or(item, "id", "");
@@ -192,7 +170,7 @@ Test(v2, pages_hold_every_row_once)
     cr_assert_eq(seen, 25);
     cr_assert_eq(pages, 4);
     /* A page that ends with the last row has no token. */
-    json_t *doc = get_json("/v2/tasks?limit=26", 200);
+    json_t *doc = get_json(&f, "/v2/tasks?limit=26", 200);
     cr_assert_null(json_object_get(doc, "next_token"));
     json_decref(doc);
     fixture_stop(&f);
@@ -255,11 +233,11 @@ Test(v2, problems_name_what_is_wrong)
         http_free(&h);
     }
     /* Every listed problem type explains itself. */
-    json_t *list = get_json("/v2/problems", 200);
+    json_t *list = get_json(&f, "/v2/problems", 200);
     size_t i;
     json_t *item;
     json_array_foreach(json_arr(list, "items"), i, item)
-        json_decref(get_json(json_str_or(item, "type", ""), 200));
+        json_decref(get_json(&f, json_str_or(item, "type", ""), 200));
     json_decref(list);
     fixture_stop(&f);
 }
