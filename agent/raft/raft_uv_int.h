@@ -11,7 +11,7 @@
 
 #define FRAME_HEAD 9u /* kind, cluster id */
 #define WAITERS_MAX 1024u
-#define HELD_MAX 4096u
+#define HELD_MAX 256u /* where a disk takes no writes more would be old answers */
 #define PENDING_ROWS_MAX 4096u
 #define PENDING_BYTES_MAX (16u << 20)
 #define ARENA_BYTES (4u << 20)
