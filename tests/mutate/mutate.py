@@ -35,6 +35,7 @@ KILLERS = {
     "plan": ("unit_scheduler_plan_test", []),
     "rows": ("unit_rows_rows_test", []),
     "reconcile": ("unit_intake_reconcile_test", []),
+    "poll": ("unit_intake_poll_test", ["--filter", "poll/@(nothing|a_batch)*"]),
     "intent": ("unit_intent_intent_test", []),
     "daemons": ("unit_daemons_daemons_test", []),
     "attack": ("unit_gossip_attack_test", []),

@@ -31,13 +31,16 @@ Test(poll, events_become_rows_and_leave_the_queue)
 Test(poll, nothing_leaves_the_queue_that_the_store_refused)
 {
     struct world w;
+    char arn[400];
     world_open(&w, 12, UINT64_MAX / 2); /* there is never so much room */
     UNTIL(&w, world_queued(&w) >= 12);
     int64_t before = world_queued(&w);
     world_lead(&w);
     UNTIL(&w, world_figure(&w, "queue", "received") >= 12 && w.failed > 0);
     cr_assert_eq(w.reconciled, 0u, "a reconcile without its rows is none");
-    cr_assert_eq(world_queued(&w), before);
+    for (size_t i = 0; i < 4; i++) /* a delete would have been answered before these are */
+        world_start_task(&w, i, arn);
+    cr_assert_geq(world_queued(&w), before);
     cr_assert_eq(world_figure(&w, "queue", "deleted"), 0);
     cr_assert_neq(strstr(intake_trouble(w.intake), "the store refuses rows"), NULL, "%s",
                   intake_trouble(w.intake));
