@@ -117,7 +117,11 @@ void act_plan(struct daemons *d, struct denv *env)
             add_stop(d, env, action);
             continue;
         }
-        if (!env->definition[0] || !confirm_instance(d, env, action->instance))
+        if (!env->settled && !env->starts_wait) {
+            env->starts_wait = true; /* planned again once ECS has listed what was started */
+            daemons_wake(d);
+        }
+        if (!env->settled || !env->definition[0] || !confirm_instance(d, env, action->instance))
             continue;
         batch = add_start(d, env, batch, action);
         acted++;

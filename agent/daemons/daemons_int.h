@@ -79,6 +79,7 @@ struct denv {
     bool marked;         /* still in the intent, while syncing */
     bool dirty;
     bool settled;     /* the deployment's tasks of former leaders are known */
+    bool starts_wait; /* for that: something is to be started */
     bool settling;    /* ... being listed */
     unsigned settles; /* rounds of it */
     uint64_t settle_at_ms;

@@ -82,7 +82,7 @@ static struct denv *next_to_plan(struct daemons *d, uint64_t now_ms)
         struct denv *env = LIST_OF(n, struct denv, node);
         if (now_ms >= env->deadline_ms)
             env->dirty = true;
-        bool due = env->settled && env->dirty && env->planned_ms < now_ms;
+        bool due = env->dirty && env->planned_ms < now_ms;
         if (due && (!best || env->planned_ms < best->planned_ms))
             best = env;
     }
@@ -112,8 +112,6 @@ static void wake_for_envs(struct daemons *d, bool may_act, uint64_t *deadline_ms
     uint64_t now_ms = daemons_now(d);
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
-        if (!env->settled)
-            continue;
         uint64_t at_ms = env->deadline_ms;
         if (env->dirty)
             at_ms = may_act ? d->next_plan_ms : now_ms + LEASE_RETRY_MS;
@@ -275,14 +273,15 @@ json_t *daemons_status(const struct daemons *d)
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         const struct denv *env = LIST_OF(n, struct denv, node);
         const struct plan_counts *c = &env->counts;
-        settled = settled && env->settled;
+        bool waits = env->starts_wait && !env->settled;
+        settled = settled && !waits;
         json_array_append_new(
             list,
             json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name, "deployment",
-                      env->deployment, "deleting", env->plan.deleting, "settled", env->settled,
-                      "desired", (json_int_t)c->desired, "running", (json_int_t)c->running,
-                      "pending", (json_int_t)c->pending, "waiting", (json_int_t)c->waiting,
-                      "failed", (json_int_t)c->failed, "error", env->error));
+                      env->deployment, "deleting", env->plan.deleting, "settled", !waits, "desired",
+                      (json_int_t)c->desired, "running", (json_int_t)c->running, "pending",
+                      (json_int_t)c->pending, "waiting", (json_int_t)c->waiting, "failed",
+                      (json_int_t)c->failed, "error", env->error));
     }
     const char *state = !d->leading      ? "not leading"
                         : !d->loaded     ? "loading"

@@ -36,7 +36,8 @@ int daemons_create(struct daemons **ret, const struct daemons_options *options,
  * AWS calls are cancelled, their completions are ignored. */
 void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
 /* Leadership came or went. Nothing is started or stopped before the world is known: the first
- * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment. */
+ * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment of
+ * which something is to be started. */
 void daemons_lead(struct daemons *d, bool leading, uint64_t term);
 void daemons_reconciled(struct daemons *d); /* from intake's on_reconciled */
 /* Intent changed (after intent_apply). */

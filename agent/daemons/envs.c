@@ -102,6 +102,7 @@ static void take_deployment(struct daemons *d, struct denv *env, const char *id,
     env->proposed_hash = 0;
     env->proposed_ms = 0;
     env->settles = 0;
+    env->starts_wait = false;
     /* Nobody can have started tasks of a deployment that was made in this leadership. */
     env->settled = !is_new || env->deployment[0] == '\0';
     const json_t *deployment =

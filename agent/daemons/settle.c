@@ -322,6 +322,9 @@ void settle_adopt(struct daemons *d)
 
 /* ---- a deployment as a whole, once per leadership ------------------------------------------ */
 
+/* Before anything of it is started: a former leader may have started tasks since the reconcile had
+ * its list. Where nothing is to be started, as mostly, the reconcile's list is enough. */
+
 #define SURVEY_PAUSE_MS 500u
 #define SURVEYS_MAX 20 /* then a listed task that nobody can describe is given up */
 
@@ -376,7 +379,7 @@ void settle_step(struct daemons *d, uint64_t *deadline_ms)
     uint64_t now_ms = daemons_now(d);
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
-        if (env->settled || env->settling)
+        if (env->settled || env->settling || !env->starts_wait)
             continue;
         if (now_ms >= env->settle_at_ms)
             survey_env(d, env);

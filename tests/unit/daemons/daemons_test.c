@@ -67,12 +67,38 @@ Test(daemons, nothing_before_the_world_is_known)
     daemons_reconciled(fake.d);
     fake_run(120, true);
     cr_expect_eq(fake.start_calls, 0); /* no lease */
-    cr_expect_gt(fake.list_calls, 0);
     fake.lease = true;
     FAKE_UNTIL(fake_live_all() == 3);
     fake_run(100, true);
     cr_expect(one_each(3));
+    cr_expect_gt(fake.list_calls, 0);
     cr_expect_eq(fake.starts_of[0], 0); /* the former leader's was found */
+    fake_fini();
+}
+
+/* Five thousand running tasks are fifty calls to list, and the reconcile has just listed them. */
+Test(daemons, lists_a_deployment_only_before_it_starts_something)
+{
+    struct fake_task *tasks[3];
+    fake_init();
+    fake_deploy("logs", FIRST);
+    instances(3);
+    for (int i = 0; i < 3; i++)
+        tasks[i] = fake_task(i, "logs", FIRST, true);
+    lead(5);
+    fake_run(200, true);
+    cr_expect_eq(fake.list_calls, 0);
+    cr_expect_eq(fake.start_calls, 0);
+    struct fake_task *second = fake_task(1, "logs", FIRST, false); /* of a former leader */
+    fake_set(tasks[1], "STOPPED", "STOPPED", true);
+    fake.events = false;
+    FAKE_UNTIL(fake.list_calls > 1); /* the unknown one is fetched, then all are known */
+    fake_run(200, true);
+    cr_expect_eq(fake.start_calls, 0, "another is there already");
+    fake_set(second, "STOPPED", "STOPPED", true);
+    FAKE_UNTIL(fake_live_all() == 3);
+    cr_expect(one_each(3));
+    cr_expect_eq(fake.list_calls, 2);
     fake_fini();
 }
 
