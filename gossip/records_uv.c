@@ -18,7 +18,7 @@
 #define PENDING_MAX 2048u
 #define NODE_MAX 16384u /* two queues full of recent records */
 #define ANSWER_MAX 1024u
-#define ARENA_BYTES (2u << 20)
+#define ARENA_BYTES (1u << 20) /* of what is to be sent; what it has no room for is read again */
 #define JOB_ROWS 2048u
 #define TURN_BYTES (2u << 20) /* sent in one turn of the loop; the rest in the next */
 #define TURN_MESSAGES 512u
