@@ -14,9 +14,9 @@
 #include "gossip/rumor.h"
 #include "gossip/sync.h"
 
-#define RECENT_MAX 8192u
+#define RECENT_MAX 4096u /* told of to others for a quarter of a second: 16,000 rows a second */
 #define PENDING_MAX 2048u
-#define NODE_MAX 16384u /* two queues full of recent records */
+#define NODE_MAX 8192u /* two queues full of recent records */
 #define ANSWER_MAX 1024u
 #define ARENA_BYTES (1u << 20) /* of what is to be sent; what it has no room for is read again */
 #define JOB_ROWS 2048u
