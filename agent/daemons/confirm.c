@@ -102,7 +102,8 @@ static void describe(struct daemons *d, const char *cluster, json_t *arns)
 bool confirm_instance(struct daemons *d, struct denv *env, struct model_instance *inst)
 {
     uint64_t now_ms = daemons_now(d);
-    if (now_ms - inst->seen_ms <= DAEMONS_FRESH_MS)
+    /* 0: only gossip told of it; the clock, too, is below a minute just after boot. */
+    if (inst->seen_ms != 0 && now_ms - inst->seen_ms <= DAEMONS_FRESH_MS)
         return true;
     if (!inst->confirm_asked_ms) {
         inst->confirm_asked_ms = now_ms;
