@@ -117,7 +117,7 @@ void swim_set_due(struct swim *s, struct swim_member *m, uint64_t due_ms)
 void swim_put_off(struct swim *s, uint64_t by_ms, uint64_t least_ms)
 {
     for (struct swim_doubt *d = s->doubts; d != NULL && s->watched > 0; d = d->next)
-        if (swim_is_watched(swim_look(s, d->slot)->m.state))
+        if (d == s->watch || d->before != NULL) /* in the heap */
             d->due_ms = d->due_ms + by_ms > least_ms ? d->due_ms + by_ms : least_ms;
 }
 

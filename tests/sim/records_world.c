@@ -270,7 +270,7 @@ void *world_grab(size_t count, size_t size)
 
 static uint32_t power_above(uint32_t n)
 {
-    uint32_t p = 256;
+    uint32_t p = 64;
     while (p < n)
         p *= 2;
     return p;

@@ -132,7 +132,7 @@ static void check(struct world *w, uint32_t me, uint64_t num)
                            .type = TYPE_CHECK,
                            .node = me,
                            .a = num,
-                           .b = w->node[me].epoch};
+                           .b = w->node[me].lives};
     net_at(&w->net, &ev, NULL);
 }
 
@@ -172,7 +172,7 @@ static void arm(struct world *w, uint32_t me)
         return;
     n->timer_us = due;
     net_at(&w->net,
-           &(struct net_event){.at_us = due, .type = TYPE_TIMER, .node = me, .b = n->epoch}, NULL);
+           &(struct net_event){.at_us = due, .type = TYPE_TIMER, .node = me, .b = n->lives}, NULL);
 }
 
 static void perform(struct world *w, uint32_t me, uint32_t reply, uint64_t reply_epoch)
@@ -236,7 +236,6 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     if (known && welcome->known_state != 0 && welcome->known_epoch > n->epoch) {
         n->epoch = welcome->known_epoch + 1;
         swim_set_epoch(n->s, n->epoch);
-        n->timer_us = NET_FAR; /* timers carry the session that armed them */
     }
     if (welcome->refusal != WIRE_ACCEPTED) {
         swim_refused(n->s, world_ms(w), welcome, &welcome->self.addr, &w->out);
@@ -274,7 +273,7 @@ static void try_seeds(struct world *w, uint32_t me)
     if (n->seeds_answered != (1u << WORLD_SEEDS) - 1)
         net_at(&w->net,
                &(struct net_event){
-                   .at_us = w->net.now_us + gap, .type = TYPE_JOIN, .node = me, .b = n->epoch},
+                   .at_us = w->net.now_us + gap, .type = TYPE_JOIN, .node = me, .b = n->lives},
                NULL);
 }
 
@@ -304,8 +303,7 @@ static void receive_packet(struct world *w, const struct net_event *ev)
 static void meant_for_another_life(struct world *w, const struct net_event *ev)
 {
     struct world_node *n = &w->node[ev->node];
-    bool packet = ev->type == TYPE_SWIM || ev->type == TYPE_INTRO;
-    if (!packet || swim_find(n->s, w->node[ev->from].num) == NULL ||
+    if (ev->type == TYPE_STREAM || swim_find(n->s, w->node[ev->from].num) == NULL ||
         w->net.now_us < n->epoch_asked_us + EPOCH_ASK_US)
         return;
     n->epoch_asked_us = w->net.now_us;
@@ -326,11 +324,14 @@ static void receive(struct world *w, struct net_event *ev)
             take_welcome(w, ev->node, ev, &join);
         return;
     }
-    if (ev->b != n->epoch) {
+    bool packet = ev->type == TYPE_SWIM || ev->type == TYPE_INTRO || ev->type == TYPE_STREAM;
+    if (!packet && ev->b != n->lives)
+        return;
+    if (packet && ev->b != n->epoch) {
         meant_for_another_life(w, ev);
         return;
     }
-    if (ev->type == TYPE_SWIM || ev->type == TYPE_INTRO || ev->type == TYPE_STREAM)
+    if (packet)
         receive_packet(w, ev);
     else if (ev->type == TYPE_CHECK) {
         uint32_t about = world_find(w, ev->a);
@@ -425,6 +426,7 @@ void world_start(struct world *w, uint32_t i, enum disk disk)
     world_tell(w, "%u starts, incarnation %" PRIu64, i, n->incarnation);
     n->seeds_answered = n->synced = 0;
     n->epoch_asked_us = 0;
+    n->lives++;
     n->join_gap_us = JOIN_WAIT_MIN_US;
     come_up(w, i);
     n->s = share_new();

@@ -30,6 +30,7 @@ enum disk {
 struct world_node {
     struct swim *s;
     uint64_t num, epoch;
+    uint64_t lives;                 /* begun; what a timer was set for */
     uint64_t incarnation, greatest; /* persisted; ever used */
     uint64_t born;                  /* incarnation at the start of this life */
     uint8_t key[WIRE_KEY];          /* another one after a lost disk */
