@@ -190,6 +190,20 @@ static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader
     tell_some(r, FANOUT, false);
 }
 
+/* An agent outside hears that the cluster it knew of was recovered: who led and voted there, and is
+ * gone, is nothing to recover from once more. */
+static void learn_former(struct raft_uv *r, uint64_t by, const uint64_t *former, uint32_t count)
+{
+    if (r->cluster_id == 0 || by == r->cluster_id)
+        recover_learn_former(r, former, count);
+    if (r->known_cluster == 0 || !recover_is_former(r, r->known_cluster))
+        return;
+    r->known_cluster = by;
+    r->known_leader = 0;
+    r->known_voter_count = 0;
+    r->lost = (struct lost){0};
+}
+
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
 {
     struct rbuf b;
@@ -244,8 +258,7 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
     } else if (recover_is_former(r, cluster_id)) {
         tell(r, from, false); /* an agent that heard of no newer one yet */
     } else if (cluster_id != 0) {
-        if (cluster_id == r->cluster_id)
-            recover_learn_former(r, former, former_count);
+        learn_former(r, cluster_id, former, former_count);
         /* A cluster without a leader is one, too: none is formed beside it. */
         if (r->known_cluster == 0)
             r->known_cluster = cluster_id;

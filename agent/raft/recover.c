@@ -258,6 +258,10 @@ static void blank_now(struct raft_uv *r)
     uint64_t none = 0;
     forget_messages(r);
     r->cluster_id = r->superseded = 0;
+    /* Whom the former cluster lost is nothing to recover from any more. */
+    r->known_leader = 0;
+    r->known_voter_count = 0;
+    r->lost = (struct lost){0};
     r->disk = r->self.disk = prng_next(&r->rng) | 1;
     boot_init(&r->boot, &r->self, r->cluster_hash, r->o.bootstrap_wait_ms, prng_next(&r->rng));
     wbuf_init(&w, bytes, sizeof(bytes));
@@ -295,6 +299,7 @@ void recover_superseded(struct raft_uv *r, uint64_t by)
         return;
     LOG_MSG(LOG_ERROR, "raft_superseded",
             "this agent's cluster was recovered elsewhere under a new id; it stops voting here");
+    r->known_cluster = by;
     /* One that never decided anything has nothing to look at. */
     if (!raft_votes(&r->core, &r->core.config)) {
         begin(r, QUIET_REJOIN, NULL, NULL);

@@ -159,6 +159,7 @@ static void configure(struct node *n)
     set(n, "gossip.join", "10.0.0.1:7381,10.0.0.2:7381,10.0.0.3:7381");
     set(n, "raft.expect", "3");
     set(n, "raft.bootstrap_wait", "1s");
+    set(n, "raft.auto_recover", world.recovers ? "true" : "false");
     set(n, "intake.queue", "events");
     set(n, "intake.reconcile_interval", "8s");
 }

@@ -65,6 +65,7 @@ struct world {
     uint64_t
         last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
     bool trace, calm, failed;
+    bool recovers; /* raft.auto_recover */
     char why[300], key_file[64];
     uint64_t crashes, restarts, pauses, losses, commands, acknowledged, doubles;
 };
@@ -112,6 +113,9 @@ int64_t host_unix_ms(void); /* the world's */
 struct raft_uv;
 /* Would what the leader leads still have its quorum, if this one lost its disk too? */
 bool quorum_bears_loss(const struct raft_uv *leader, const struct node *n);
+/* Three voters and two spares, all committed. */
+bool quorum_is_full(const struct raft_uv *leader);
+bool quorum_has(const struct raft_uv *leader, const struct node *n); /* as a voter */
 
 /* agents_check.c */
 bool node_leads(struct node *n); /* and may act */

@@ -60,6 +60,7 @@ static json_t *list(const char *operation, const json_t *params)
     bool tasks = strcmp(operation, "ListTasks") == 0;
     const char *by = json_str(params, "startedBy");
     const char *desired = json_str_or(params, "desiredStatus", "RUNNING");
+    const char *filter = json_str(params, "filter"); /* "ec2InstanceId in [i-01, i-02]" */
     uint64_t lag_us = lag();
     for (size_t i = 0; i < cloud.count; i++) {
         const struct cloud_resource *r = cloud.all[i];
@@ -69,11 +70,31 @@ static json_t *list(const char *operation, const json_t *params)
             fits = strcmp(json_str(j, "desiredStatus"), desired) == 0 &&
                    (by == NULL || strcmp(by, r->started_by) == 0);
         else if (fits)
-            fits = strcmp(json_str(j, "status"), "INACTIVE") != 0;
+            fits = strcmp(json_str(j, "status"), "INACTIVE") != 0 &&
+                   (filter == NULL || strstr(filter, r->node->id) != NULL);
         if (fits)
             json_array_append_new(arns, json_string(r->arn));
     }
     return json_pack("{s:o}", tasks ? "taskArns" : "containerInstanceArns", arns);
+}
+
+/* By a filter of instance ids, the only one that is asked for; as query_parse_ec2 reads it. */
+static json_t *describe_instances(const json_t *params)
+{
+    const json_t *filter = json_array_get(json_arr(params, "Filter"), 0), *id;
+    json_t *instances = json_array();
+    size_t k;
+    json_array_foreach(json_arr(filter, "Value"), k, id)
+    {
+        for (uint32_t i = 0; i < world.node_count; i++) {
+            const struct node *n = &world.nodes[i];
+            if (strcmp(n->id, json_string_value(id)) == 0)
+                json_array_append_new(instances, json_pack("{s:s,s:[{s:s}]}", "instanceId", n->id,
+                                                           "instanceState", "name",
+                                                           n->exists ? "running" : "terminated"));
+        }
+    }
+    return json_pack("{s:o}", "instances", instances);
 }
 
 static json_t *describe(const char *operation, const json_t *params)
@@ -179,6 +200,8 @@ static json_t *perform(struct aws_call *c)
         return list(op, c->params);
     if (strcmp(op, "DescribeTasks") == 0 || strcmp(op, "DescribeContainerInstances") == 0)
         return describe(op, c->params);
+    if (strcmp(op, "DescribeInstances") == 0)
+        return describe_instances(c->params);
     if (strcmp(op, "DescribeClusters") == 0)
         return json_pack("{s:[{s:s,s:s,s:s}],s:[]}", "clusters", "clusterArn", CLOUD_CLUSTER,
                          "clusterName", "sim", "status", "ACTIVE", "failures");

@@ -17,6 +17,22 @@ static bool has_log(const struct raft_server *s)
     return false;
 }
 
+bool quorum_is_full(const struct raft_uv *leader)
+{
+    const struct raft *core = &leader->core;
+    return core->config.index <= core->commit && core->config.count == 5 &&
+           raft_voter_count(&core->config) == 3;
+}
+
+bool quorum_has(const struct raft_uv *leader, const struct node *n)
+{
+    const struct raft_config *c = &leader->core.config;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (strcmp(c->server[i].id, n->id) == 0)
+            return c->server[i].voter;
+    return false;
+}
+
 /* Spares count as well: they may be promoted in this very moment. */
 bool quorum_bears_loss(const struct raft_uv *leader, const struct node *n)
 {

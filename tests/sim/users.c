@@ -150,6 +150,15 @@ static void answered(struct user *u, int err, const json_t *body, const char *de
         json_decref(u->command);
         u->command = NULL;
         later(u);
+    } else if (err == ERR_EXISTS && u->op == USER_CREATE && world.recovers &&
+               strstr(detail, "already exists") != NULL) {
+        /* Done before all voters went, and recovered from gossip's rows, which bring no keys. */
+        u->exists = true;
+        u->deployed = false;
+        u->number++;
+        json_decref(u->command);
+        u->command = NULL;
+        later(u);
     } else if (err == ERR_EXISTS && u->op == USER_CREATE && u->deleted) {
         json_decref(u->command); /* still being deleted */
         u->command = NULL;
