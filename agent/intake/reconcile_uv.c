@@ -67,6 +67,7 @@ struct reconcile {
     char partly[200]; /* what is wrong although it succeeded */
     struct aws_call *list_call;
     int64_t started_unix_ms;
+    uint64_t started_index[RECORD_KIND_END]; /* of the store's changes */
     size_t listed, described, corrected;
     bool resumes;
     bool stopped; /* leadership went: free when the last answer came */
@@ -423,6 +424,15 @@ struct check {
     size_t left; /* of this slice */
 };
 
+/* It was there before the lists were asked for; of one that came later they need know nothing,
+ * unless it is older than it looks (a peer's). The clock alone may lie: set back, it would call a
+ * row new until it has caught up. */
+static bool is_older(const struct reconcile *rc, const struct store_row *row)
+{
+    return row->index <= rc->started_index[row->record.kind] ||
+           row->record.observed_unix_ms < rc->started_unix_ms;
+}
+
 static int check_row(void *arg, const struct store_row *row)
 {
     struct check *check = arg;
@@ -434,8 +444,7 @@ static int check_row(void *arg, const struct store_row *row)
     rc->after_len = row->record.key_len;
     memcpy(arn, row->record.key, row->record.key_len);
     arn[row->record.key_len] = '\0';
-    if (row->record.observed_unix_ms < rc->started_unix_ms && !map_has(&rc->seen, arn) &&
-        !intake_is_over(&row->record) &&
+    if (is_older(rc, row) && !map_has(&rc->seen, arn) && !intake_is_over(&row->record) &&
         row_decode(row->record.value, row->record.value_len, &fields) == 0 &&
         fields.field[ROW_CLUSTER].data != NULL && fields.field[ROW_CLUSTER].len < ARN_MAX) {
         snprintf(cluster, sizeof cluster, "%.*s", (int)fields.field[ROW_CLUSTER].len,
@@ -566,6 +575,8 @@ void intake_reconcile(struct intake *in)
     rc->clusters = wanted_clusters(in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
+    rc->started_index[RECORD_TASK] = store_index(in->options.store, RECORD_TASK);
+    rc->started_index[RECORD_INSTANCE] = store_index(in->options.store, RECORD_INSTANCE);
     map_init(&rc->seen);
     in->reconcile = rc;
     advance(rc);
