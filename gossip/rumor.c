@@ -129,6 +129,7 @@ void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, ui
     (void)rumor_load(r, now_ms);
     r->load++;
     r->coming -= r->coming > 0;
+    slot->told = false;
     slot->burst = slot->tree.burst; /* what was missed for once and repaired is told of at once */
 }
 

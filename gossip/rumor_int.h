@@ -25,6 +25,7 @@ struct rumor_slot {
     uint32_t older, newer;
     uint32_t chain;
     bool burst; /* one of many at once: told of later, and to fewer */
+    bool told;  /* handed, and its only child was told of it */
 };
 
 enum rumor_state {

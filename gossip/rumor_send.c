@@ -211,21 +211,32 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
 
 /* ---- digests ------------------------------------------------------------------------ */
 
-/* Is a record told of as one before it is? */
-static bool told_alike(const struct rumor *r, const struct rumor_slot *first,
+/* Is a record told of with another? */
+static bool told_alike(const struct rumor *r, bool late, const struct rumor_slot *first,
                        const struct rumor_slot *slot)
 {
+    if (late)
+        return first->burst == slot->burst;
     if (rumor_is_handed(r, first))
-        return rumor_same_tree(&first->tree, &slot->tree);
+        return !slot->told && rumor_same_tree(&first->tree, &slot->tree);
     return !rumor_is_handed(r, slot) && first->burst == slot->burst;
 }
 
-/* Entries from *cursor on that are told alike and old enough, in order of storing, into r->digest.
- * False: there are none. */
-static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
-                        size_t room)
+/* Old enough, and what still waits in the own queues would only be asked for before it comes. */
+static bool may_tell(const struct rumor_slot *slot, uint64_t now_ms, uint64_t age_ms,
+                     uint64_t moving)
+{
+    uint64_t age = now_ms - slot->stored_ms;
+    return age >= age_ms && ((slot->want & moving) == 0 || age >= STUCK_MS);
+}
+
+/* Entries from *cursor on that are told alike and may be told, in order of storing, into r->digest:
+ * those for an only child from wherever they stand. False: there are none. */
+static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, bool late,
+                        uint32_t *cursor, size_t room)
 {
     const struct rumor_slot *first = *cursor == NONE ? NULL : &r->slots[*cursor];
+    bool handed = !late && first != NULL && rumor_is_handed(r, first);
     uint64_t moving = 0; /* queues that are being sent from: not those of peers that stand still */
     for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
         if (r->queues[q].paused_until_ms <= now_ms)
@@ -236,13 +247,16 @@ static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
     wbuf_init(&w, r->digest, cap);
     wbuf_u8(&w, RUMOR_DIGEST);
     struct record_version told = {0};
-    while (*cursor != NONE) {
-        const struct rumor_slot *slot = &r->slots[*cursor];
-        uint64_t age = now_ms - slot->stored_ms;
-        /* What still waits in the own queues would only be asked for before it comes. */
-        if (!told_alike(r, first, slot) || age < age_ms ||
-            ((slot->want & moving) != 0 && age < STUCK_MS))
+    struct rumor_slot *slot;
+    for (uint32_t at = *cursor; at != NONE; at = slot->newer) {
+        slot = &r->slots[at];
+        if (!may_tell(slot, now_ms, age_ms, moving))
             break;
+        if (!told_alike(r, late, first, slot)) {
+            if (!handed)
+                break;
+            continue;
+        }
         size_t before = w.len;
         wbuf_u64(&w, slot->key_hash);
         wbuf_delta(&w, slot->version.hi, told.hi);
@@ -252,8 +266,12 @@ static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint3
             break;
         }
         told = slot->version;
-        *cursor = slot->newer;
+        slot->told = handed;
+        if (!handed)
+            *cursor = slot->newer;
     }
+    while (handed && *cursor != NONE && r->slots[*cursor].told)
+        *cursor = r->slots[*cursor].newer;
     r->digest_len = w.len > 1 ? w.len : 0;
     return r->digest_len > 0;
 }
@@ -286,8 +304,8 @@ static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
     const struct rumor_slot *at = r->digest_at == NONE ? NULL : &r->slots[r->digest_at];
     bool handed = at != NULL && rumor_is_handed(r, at);
     bool burst = at != NULL && at->burst && !handed;
-    if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, &r->digest_at,
-                    room)) {
+    if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, false,
+                    &r->digest_at, room)) {
         if (handed)
             r->digest_targets = peers_children(r->peers, &at->tree, r->digest_to);
         else if (burst)
@@ -298,7 +316,7 @@ static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
     }
     at = r->digest_late_at == NONE ? NULL : &r->slots[r->digest_late_at];
     burst = at != NULL && at->burst;
-    (void)fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_LATE_MS : RUMOR_DIGEST_LATE_MS,
+    (void)fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_LATE_MS : RUMOR_DIGEST_LATE_MS, true,
                       &r->digest_late_at, room);
     if (r->digest_len > 0 && count > 1)
         add_target(r, peers_at_step(r->peers, 1 + count / 6));

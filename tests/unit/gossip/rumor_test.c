@@ -416,7 +416,7 @@ Test(rumor, the_only_child_is_told_and_handed_it_again)
     struct fixture *f = make_sized(64, 256, 65536);
     uint64_t to, child = 0;
     size_t len;
-    unsigned told = 0;
+    unsigned told = 0, digests = 0;
     uint8_t ask[65536];
     size_t ask_len = 0;
     store_batch(f, 1000);
@@ -426,6 +426,7 @@ Test(rumor, the_only_child_is_told_and_handed_it_again)
         rumor_sent(&f->rumor, 1000 + RUMOR_DIGEST_MS, 0);
         cr_assert_eq(f->out[0], 3);
         told += (unsigned)((len - 1) / 10);
+        digests++;
         if (child != 0)
             continue;
         child = to;
@@ -434,8 +435,9 @@ Test(rumor, the_only_child_is_told_and_handed_it_again)
             memcpy(ask + ask_len, f->out + at, 8);
     }
     cr_assert_eq(told, BATCH); /* each to one */
+    cr_assert_leq(digests, 32, "all for one child together");
     cr_assert_eq(receive(f, 1100, child + 1, ask, ask_len), 0);
-    cr_assert_eq(drain(f, 1100, 2), 1); /* to anybody else: an answer */
+    cr_assert_gt(drain(f, 1100, 2), 0); /* to anybody else: an answer */
     cr_assert_eq(receive(f, 1100, child, ask, ask_len), 0);
     len = rumor_poll(&f->rumor, 1100, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
     cr_assert_eq(f->out[0], 1);

@@ -626,3 +626,66 @@ Test(swim, an_earlier_life_does_not_stay_degraded)
     cr_expect_eq(view(v, 4)->m.incarnation, 1700000000);
     world_fini();
 }
+
+static unsigned packets(enum wire_type type, uint64_t to)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < world.out.count; i++)
+        n += world.out.packet[i].to == to && world.out.packet[i].data[0] == (uint8_t)type;
+    return n;
+}
+
+/* Two members that hold the same wrong list and observe each other hear each other agree again and
+ * again: a list that stood still is compared with the first that differs all the same. */
+Test(swim, who_errs_in_company_asks_another)
+{
+    struct swim *s = small(8);
+    const uint64_t companion = hash_str("small-0"), other = hash_str("small-1");
+    uint64_t now_ms = 1010, asked_ms = 0;
+    meet(s, 1001, 0, MEMBER_ALIVE, 1);
+    meet(s, 1001, 1, MEMBER_ALIVE, 1);
+    for (bool agrees = false; asked_ms == 0 && now_ms < 20000; now_ms += 200, agrees = !agrees) {
+        struct wire_head ping = {.type = WIRE_PING, .seq = 1, .digest = swim_digest(s)};
+        uint8_t bytes[64];
+        struct wbuf w;
+        ping.digest += !agrees;
+        wbuf_init(&w, bytes, sizeof bytes);
+        wire_put_head(&w, &ping);
+        cr_assert_eq(swim_recv(s, now_ms, agrees ? companion : other, 1, bytes, w.len, &world.out),
+                     0);
+        asked_ms = packets(WIRE_SYNC_ASK, other) > 0 ? now_ms : 0;
+        cr_assert_eq(packets(WIRE_SYNC_ASK, companion), 0);
+        world.out.count = world.out.checks = world.out.hellos = 0;
+    }
+    cr_assert_geq(asked_ms, 1001 + SWIM_STILL_MS);
+    cr_assert_leq(asked_ms, 1001 + SWIM_STILL_MS + 500);
+    free(s);
+}
+
+/* Whoever holds a member to be alive does not believe another key's word in its name. Perhaps both
+ * its lives are over: it is looked for at once. */
+Test(swim, a_refused_key_is_a_reason_to_look)
+{
+    struct swim *s = small(8);
+    struct wire_update u = {.has_body = true, .state = MEMBER_ALIVE, .epoch = 2, .incarnation = 5};
+    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
+    struct wbuf w;
+    meet(s, 1001, 0, MEMBER_ALIVE, 1);
+    meet(s, 1001, 1, MEMBER_ALIVE, 1);
+    snprintf(u.id, sizeof u.id, "small-0");
+    u.num = hash_str(u.id);
+    u.addr.ss_family = AF_INET;
+    memset(u.key, 77, sizeof u.key);
+    fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    (void)swim_recv(s, 1100, hash_str("small-1"), 1, bytes, w.len, &world.out);
+    cr_assert_eq(s->refused_claims, 1);
+    cr_assert_eq(swim_find(s, u.num)->m.incarnation, 1);
+    cr_assert_eq(world.out.hellos, 1, "who lives at its address?");
+    cr_assert_eq(world.out.hello[0], u.num);
+    cr_assert_eq(packets(WIRE_PING, u.num), 1, "and does it live?");
+    world.out.count = world.out.checks = world.out.hellos = 0;
+    free(s);
+}
