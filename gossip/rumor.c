@@ -52,19 +52,22 @@ void rumor_coming(struct rumor *r, size_t count)
     r->coming = (uint32_t)count;
 }
 
-/* Each tree in turn gets what fills a datagram. */
-static uint32_t burst_tree(struct rumor *r, const struct record *rec)
+/* Each tree in turn gets what fills a datagram; in a flood each of a few gets what a stream is
+ * good for. */
+static uint32_t burst_tree(struct rumor *r, const struct record *rec, bool flood)
 {
     size_t size = record_run_size(&r->own_run, rec);
     if (size > r->tree_left) {
         r->own_run = (struct record_run){0};
         size = record_run_size(&r->own_run, rec);
-        r->tree_left = r->room - RUMOR_PUSH_HEAD;
+        r->tree_left = flood ? RUMOR_FLOOD_RUN : r->room - RUMOR_PUSH_HEAD;
         r->tree_turn++;
+        r->tree_index = flood ? r->tree_turn % RUMOR_TREES * (PEERS_TREES / RUMOR_TREES)
+                              : r->tree_turn * TREE_STRIDE % PEERS_TREES;
     }
     r->tree_left -= size < r->tree_left ? size : r->tree_left;
     record_run_note(&r->own_run, rec);
-    return r->tree_turn * TREE_STRIDE % PEERS_TREES;
+    return r->tree_index;
 }
 
 static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct record *rec,
@@ -81,7 +84,7 @@ static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct recor
     if (load > RUMOR_LOAD_FEW && many)
         tree.root_fanout = RUMOR_ROOT_BUSY;
     if (tree.burst && many && small) {
-        tree.index = (uint8_t)burst_tree(r, rec);
+        tree.index = (uint8_t)burst_tree(r, rec, load > RUMOR_LOAD_FLOOD);
         tree.fanout = RUMOR_FANOUT_BURST;
     }
     return tree;

@@ -34,12 +34,17 @@
  * each record to one child, so that it sends as much as everybody else. Under more load, in a
  * burst, it gives each datagram's worth of records the next of all trees in turn, so that everyone
  * sends the same, and digests come later and to one, because what they would tell of is on its
- * way. All hangs on that one child: the origin tells it what it should have had, and hands it that
- * again as a push. Outside of bursts few of the trees, and so few of the links, will do. */
+ * way. In a flood each of a few trees gets 16 KiB, for streams. All hangs on that one child: the
+ * origin tells it what it should have had, and hands it that again as a push. Outside of bursts few
+ * of the trees, and so few of the links, will do. */
 #define RUMOR_LOAD_MS 100u
 #define RUMOR_LOAD_FEW 24u /* up to 150 a second take the short way */
 #define RUMOR_ROOT_BUSY 1u
 #define RUMOR_LOAD_BURST 64u
+#define RUMOR_LOAD_FLOOD                                                                           \
+    320u /* where many datagrams cost more of the processor than streams do                        \
+          */
+#define RUMOR_FLOOD_RUN (16u * 1024)
 #define RUMOR_FANOUT_BURST 4u /* finer shares for everyone, one step more */
 #define RUMOR_TREES 8u /* that are used outside of bursts, and for records that go by stream */
 #define RUMOR_DIGEST_BURST_MS 150u
@@ -59,7 +64,7 @@
 #define RUMOR_BATCH (64u * 1024)
 /* Datagrams' worth from which one stream message is better: a connection takes 700 bytes, and more
  * of the processor than a few datagrams. */
-#define RUMOR_STREAM_FROM 16u
+#define RUMOR_STREAM_FROM 8u
 /* Buffer for rumor_poll: the largest record and its framing. */
 #define RUMOR_MESSAGE_MAX (RECORD_HEADER_MAX + RECORD_KEY_MAX + RECORD_VALUE_MAX + 64u)
 
@@ -143,7 +148,8 @@ struct rumor {
     uint32_t coming;           /* of a batch that is being stored, beside the load */
     uint32_t digest_turn;      /* which third of the ring is told next in a burst */
     uint32_t tree_turn;        /* burst: trees used */
-    size_t tree_left;          /* bytes that still go down the last of them */
+    uint32_t tree_index;       /* the last of them */
+    size_t tree_left;          /* bytes that still go down it */
     size_t room;               /* of a datagram, as last heard */
     struct record_run own_run; /* of what goes down it */
 

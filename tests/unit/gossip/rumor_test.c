@@ -50,7 +50,7 @@ static struct fixture *make_sized(size_t members, uint32_t recent, uint32_t aren
                               .seed = 1,
                               .recent_max = recent,
                               .pending_max = 64,
-                              .node_max = 256,
+                              .node_max = 512,
                               .answer_max = 16,
                               .arena_bytes = arena,
                               .arg = f,
@@ -376,15 +376,39 @@ Test(rumor, a_busy_origin_has_fewer_children)
 #define BATCH 200u
 
 /* So many records that are committed together. */
-static void store_batch(struct fixture *f, uint64_t now_ms)
+static void store_many(struct fixture *f, uint64_t now_ms, unsigned count)
 {
-    rumor_coming(&f->rumor, BATCH);
-    for (unsigned i = 0; i < BATCH; i++) {
+    rumor_coming(&f->rumor, count);
+    for (unsigned i = 0; i < count; i++) {
         char key[16];
         snprintf(key, sizeof key, "key/%06u", i);
         store(f, now_ms, key, 1, 200, RUMOR_LOCAL);
     }
     rumor_coming(&f->rumor, 0);
+}
+
+static void store_batch(struct fixture *f, uint64_t now_ms)
+{
+    store_many(f, now_ms, BATCH);
+}
+
+/* Where hundreds of datagrams would have to be sent and received, few streams do it. */
+Test(rumor, a_flood_goes_in_large_messages)
+{
+    struct fixture *f = make_sized(64, 512, 131072);
+    unsigned messages = 0;
+    size_t bytes = 0, len;
+    uint64_t to;
+    store_many(f, 1000, 400);
+    cr_assert_eq(rumor_queued(&f->rumor), 400);
+    while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        rumor_sent(&f->rumor, 1000, 0);
+        messages++;
+        bytes += len;
+    }
+    cr_assert_leq(messages, 7, "%u", messages);
+    cr_assert_leq(bytes, 400 * 200 * 106 / 100, "%zu", bytes);
+    end(f);
 }
 
 Test(rumor, a_batch_goes_down_many_trees_once)
