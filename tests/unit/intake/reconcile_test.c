@@ -298,6 +298,28 @@ Test(reconcile, a_deregistered_instance_is_not_active_any_more)
     world_close(&w);
 }
 
+/* Nor is it while the clock says that it was seen only after the reconcile began. */
+Test(reconcile, a_clock_that_is_set_back_makes_no_row_new)
+{
+    struct world w;
+    char args[512];
+    world_open(&w, 2, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    const char *arn = world_instance(&w, 1, "arn");
+    cr_assert(world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
+    clock_set_s -= 60;
+    snprintf(args, sizeof args, "{\"instance\":\"%s\",\"force\":true}", arn);
+    world_tell(&w, "deregister", args);
+    for (unsigned n = 0; n < 20 && world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"); n++) {
+        reconcile(&w);
+        UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0);
+    }
+    cr_assert(!world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
+    world_close(&w);
+}
+
 Test(reconcile, goes_on_through_faults)
 {
     static const char *const faults[] = {
