@@ -20,12 +20,12 @@
 #define SWIM_CHECKS_MAX 8u
 #define SWIM_HELLOS_MAX 4u
 
-/* Failure detector. A vanished host is first probed within RING_PERIOD/RINGS = 0.63 s (mean 0.32),
- * missed three times in 150 + 200 ms, and confirmed in 300 ms: about 0.93 s in the middle and 1.3
- * s at worst without loss. Idle: 1.6 ring probes and 1/6 random probe a second, 65 bytes each way:
+/* Failure detector. A vanished host is first probed within RING_PERIOD/RINGS = 0.57 s (mean 0.28),
+ * missed three times in 150 + 200 ms, and confirmed in 300 ms: about 0.9 s in the middle and 1.25
+ * s at worst without loss. Idle: 1.8 ring probes and 1/6 random probe a second, 65 bytes each way:
  * each costs three wakes of a process, and nothing else costs more. */
 #define SWIM_RINGS 3u
-#define SWIM_RING_PERIOD_MS 1900u
+#define SWIM_RING_PERIOD_MS 1700u
 #define SWIM_RANDOM_PERIOD_MS 6000u
 #define SWIM_TIMEOUT_MIN_MS 150u  /* above a busy host's scheduling delay, far above a VPC's RTT */
 #define SWIM_TIMEOUT_MAX_MS 1500u /* a member that is slower than this is as good as silent */
