@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/hash.h"
 #include "agent/base/log.h"
 #include "agent/base/row.h"
 #include "agent/daemons/daemons_int.h"
@@ -172,12 +173,27 @@ static void dirty_group(struct daemons *d, const struct model_name *group)
     daemons_wake(d);
 }
 
+/* It may be the one that is awaited there (a deployment ago, and its rows were lost): ECS knows. */
+static void note_former_death(struct daemons *d, struct denv *env, const struct model_task *task)
+{
+    if (!envs_room(d, env))
+        return;
+    struct plan_pair *pair = envs_pair(env, task->instance);
+    if (pair->phase == PAIR_ARRIVING && pair->generation == task->instance->generation &&
+        pair->deployment == hash_str(task->started_by->text))
+        plan_pair_unknown(pair, daemons_now(d));
+}
+
 /* A task that was live is STOPPED now: does its place have to pause? */
 static void note_death(struct daemons *d, const struct model_task *task)
 {
     struct denv *env = task->group ? envs_of_group(d, task->group->text) : NULL;
-    if (!env || !task->started_by || strcmp(task->started_by->text, env->deployment) != 0)
+    if (!env || !task->started_by)
         return;
+    if (strcmp(task->started_by->text, env->deployment) != 0) {
+        note_former_death(d, env, task);
+        return;
+    }
     if (task->stop_asked_ms || strncmp(task->reason, "blox:", 5) == 0)
         return; /* our own doing */
     if (!envs_room(d, env))

@@ -392,6 +392,31 @@ Test(daemons, an_attempt_ends_although_the_disk_was_full)
     fake_fini();
 }
 
+/* Its rows were lost (the disk was full), and its end shows only when another deployment is on. */
+Test(daemons, waits_no_longer_for_a_task_of_which_only_the_end_is_told)
+{
+    fake_init();
+    instances(1);
+    lead(5);
+    fake.events = false;
+    fake.start_fills_disk = true;
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(fake.starts_of[0] == 1);
+    fake_run(100, true);
+    fake.start_fills_disk = fake.store_fails = false;
+    fake_deploy("logs", SECOND);
+    daemons_intent_changed(fake.d);
+    fake_run(100, true);
+    cr_expect_eq(fake.starts_of[0], 1);
+    fake.events = true;
+    fake_set(&fake.tasks[0], "STOPPED", "STOPPED", true);
+    FAKE_UNTIL(fake.starts_of[0] == 2); /* PLAN_ARRIVAL_MS is three times as long */
+    cr_expect_eq(fake.starts_of[0], 2);
+    cr_expect(one_each(1));
+    fake_fini();
+}
+
 Test(daemons, looks_at_old_rows_before_it_acts)
 {
     fake_init();
