@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/base/sched.h"
 #include "tests/unit/api/fixture.h"
 
 #define NO_TOKEN "00000000-0000-0000-0000-000000000000"
@@ -81,6 +82,7 @@ int main(int argc, char **argv)
     char byte;
     unsigned tasks = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 3;
     int rate = argc > 2 ? (int)strtoul(argv[2], NULL, 10) : 0;
+    sched_wake_soon(); /* as bloxd does */
     fixture_start(&f, NULL);
     fixture_set_answer(&f, answer);
     fixture_put_tasks(&f, 1, tasks);
