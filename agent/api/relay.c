@@ -73,8 +73,7 @@ enum MHD_Result relay_ask(struct request *r)
                            : v2_submit(r, command);
 }
 
-/* ---- at the leader
- * ------------------------------------------------------------------------------- */
+/* ---- at the leader ---------------------------------------------------------------- */
 
 struct reading {
     struct buf *out;

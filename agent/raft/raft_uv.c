@@ -223,8 +223,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         step(r, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
 }
 
-/* ---- start and end ----------------------------------------------------------------------------
- */
+/* ---- start and end ---------------------------------------------------------------- */
 
 static int load_entry(void *arg, const struct store_log_entry *entry)
 {

@@ -313,8 +313,7 @@ void recover_superseded(struct raft_uv *r, uint64_t by)
     raft_uv_publish(r);
 }
 
-/* ---- the operator's requests ------------------------------------------------------------------
- */
+/* ---- the operator's requests ------------------------------------------------------ */
 
 static uint32_t live_voters(const struct raft_uv *r, uint32_t *ret_all)
 {

@@ -576,8 +576,7 @@ bool step_in_conflict(const struct raft_uv *r, uint64_t now_ms)
     return r->conflict_ms != 0 && now_ms < r->conflict_ms + CONFLICT_MS;
 }
 
-/* ---- the first configuration ------------------------------------------------------------------
- */
+/* ---- the first configuration ------------------------------------------------------ */
 
 void step_core_init(struct raft_uv *r, const struct store_log_state *disk,
                     const struct raft_config *config)

@@ -71,8 +71,7 @@ void log_emit(enum log_level level, const char *event, const char *message,
     world_say(world.current, "%s", text);
 }
 
-/* ---- events of nodes ---------------------------------------------------------------------------
- */
+/* ---- events of nodes -------------------------------------------------------------- */
 
 struct posted {
     struct node *node;
@@ -122,8 +121,7 @@ void world_run(uint64_t until_us)
         world.now_us = until_us;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------- */
 
 struct node *node_add(void)
 {

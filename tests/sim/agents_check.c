@@ -20,8 +20,7 @@ static struct {
     } entries[INDEXES];
 } seen;
 
-/* ---- raft, by what is on disks
- * ------------------------------------------------------------------- */
+/* ---- raft, by what is on disks ---------------------------------------------------- */
 
 void check_entry(const struct node *n, uint64_t index, uint64_t term, uint64_t sum)
 {
@@ -53,8 +52,7 @@ void check_applied(const struct node *n, uint64_t index, uint64_t term)
                    seen.applied_term[index]);
 }
 
-/* ---- after every event
- * ---------------------------------------------------------------------------- */
+/* ---- after every event ------------------------------------------------------------ */
 
 bool node_leads(struct node *n)
 {
@@ -118,8 +116,7 @@ void check_started(const struct cloud_resource *task)
     }
 }
 
-/* ---- at rest
- * ----------------------------------------------------------------------------------------- */
+/* ---- at rest ---------------------------------------------------------------------- */
 
 __attribute__((format(printf, 1, 2))) static bool not_yet(const char *format, ...)
 {

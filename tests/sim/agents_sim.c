@@ -432,8 +432,7 @@ static int run_storm(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
-/* ---- many
- * ---------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------- */
 
 static int (*run)(uint64_t seed, bool trace, bool print) = run_storm;
 

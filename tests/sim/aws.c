@@ -40,8 +40,7 @@ static void fail(struct aws_call *c, int err, const char *code, const char *mess
     snprintf(c->result.message, sizeof c->result.message, "%s", message);
 }
 
-/* ---- operations -------------------------------------------------------------------------------
- */
+/* ---- operations ------------------------------------------------------------------- */
 
 static uint64_t lag(void)
 {
@@ -220,8 +219,7 @@ static json_t *perform(struct aws_call *c)
     return json_object();
 }
 
-/* ---- calls
- * --------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------ */
 
 static void end(struct aws_call *c)
 {
@@ -414,8 +412,7 @@ json_t *aws_status(const struct aws *a)
     return json_object();
 }
 
-/* ---- the instance's metadata and its ECS agent
- * ------------------------------------------------------ */
+/* ---- the instance's metadata and its ECS agent ------------------------------------ */
 
 struct get {
     int status;

@@ -104,8 +104,7 @@ void cloud_delete(const char *receipt)
     }
 }
 
-/* ---- resources ---------------------------------------------------------------------------------
- */
+/* ---- resources -------------------------------------------------------------------- */
 
 static const json_t *current(const struct cloud_resource *r)
 {
@@ -182,8 +181,7 @@ static double now_s(void)
     return (double)host_unix_ms() / 1000;
 }
 
-/* ---- tasks
- * --------------------------------------------------------------------------------------- */
+/* ---- tasks ------------------------------------------------------------------------ */
 
 static void task_stops(void *arg)
 {
@@ -281,8 +279,7 @@ void cloud_stop(struct cloud_resource *r, const char *reason)
     queue_add(&world.queue, world.now_us + 100000 + draw(1000000), task_stops, r);
 }
 
-/* ---- instances
- * ------------------------------------------------------------------------------------- */
+/* ---- instances -------------------------------------------------------------------- */
 
 static void instance_registers(void *arg)
 {

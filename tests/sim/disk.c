@@ -359,8 +359,7 @@ int store_fact_put(struct store *s, const char *name, const void *data, size_t l
                            arg);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------- */
 
 struct disk *disk_new(struct node *n)
 {

@@ -22,8 +22,7 @@ struct api {
 struct user users[USERS];
 static bool quiet;
 
-/* ---- agent/api/api.h ----------------------------------------------------------------------------
- */
+/* ---- agent/api/api.h -------------------------------------------------------------- */
 
 int api_start(struct api **ret, const struct api_options *options, struct errmsg *e)
 {
@@ -88,8 +87,7 @@ void api_set_facts(struct api *a, const struct api_facts *facts)
     snprintf(a->node->state, sizeof a->node->state, "%s", facts->state);
 }
 
-/* ---- one request
- * ----------------------------------------------------------------------------------- */
+/* ---- one request ------------------------------------------------------------------ */
 
 static void ask(void *arg);
 

@@ -40,8 +40,7 @@ void fake_attempt(const char *environment, const char *deployment, int instance)
     fake_put_row(RECORD_ATTEMPT, key, 1, &row);
 }
 
-/* ---- ECS --------------------------------------------------------------------------------------
- */
+/* ---- ECS -------------------------------------------------------------------------- */
 
 static json_t *task_json(const struct fake_task *t)
 {
@@ -384,8 +383,7 @@ const char *aws_trouble(const struct aws *a)
     return "";
 }
 
-/* ---- raft and intent ----------------------------------------------------------------------------
- */
+/* ---- raft and intent -------------------------------------------------------------- */
 
 struct proposal {
     json_t *command;
@@ -489,8 +487,7 @@ void fake_deploy(const char *environment, const char *deployment)
                                   "status", "pending"));
 }
 
-/* ---- running
- * -------------------------------------------------------------------------------------- */
+/* ---- running ---------------------------------------------------------------------- */
 
 void fake_init(void)
 {
