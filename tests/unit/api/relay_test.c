@@ -41,7 +41,7 @@ Test(relay, the_leaders_answer_is_the_one_it_gives_itself)
                                         "/v2/tasks?limit=1000",
                                         "/v2/tasks?sort=-taskArn&limit=5",
                                         "/v2/tasks?status=STOPPED",
-                                        "/v2/tasks/" TASK_1,
+                                        ("/v2/tasks/" TASK_1),
                                         "/v2/instances",
                                         "/v2/tasks?fields=taskArn",
                                         "/v2/tasks/none",

@@ -34,8 +34,8 @@ static void put_text(struct buf *b, const char *name)
                                         "quote \\\" and \\u00e9",
                                         "RUNNING",
                                         "810000001",
-                                        "\x7f"
-                                        "810000000",
+                                        ("\x7f"
+                                         "810000000"),
                                         "{\\\"x\\\":[1]}",
                                         "\xc3\xa9t\xc3\xa9"};
     buf_printf(b, "\"%s\":\"%s\",", name, texts[draw(4) != 0 ? 1 + draw(2) * 3 : draw(9)]);

@@ -56,7 +56,7 @@ Test(blox_faults, f5_idle_environments_cost_nothing)
     join(0, 3);
     for (char c = 'a'; c < 'a' + 10; c++) {
         char name[2] = {c, '\0'}, id[40];
-        snprintf(id, sizeof id, "%c%s", c, FIRST + 1);
+        snprintf(id, sizeof id, "%c%s", c, &FIRST[1]);
         fake_deploy(name, id);
     }
     daemons_intent_changed(fake.d);

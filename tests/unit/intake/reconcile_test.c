@@ -325,8 +325,8 @@ Test(reconcile, goes_on_through_faults)
         "{\"mode\":\"error\",\"status\":500,\"operation\":\"DescribeClusters\",\"count\":1}",
         "{\"mode\":\"reset\",\"operation\":\"ListContainerInstances\",\"count\":2}",
         "{\"mode\":\"truncate\",\"operation\":\"DescribeContainerInstances\",\"count\":2}",
-        "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\",\"operation\":"
-        "\"ListTasks\",\"count\":1}",
+        ("{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\",\"operation\":"
+         "\"ListTasks\",\"count\":1}"),
     };
     struct world w;
     world_open(&w, 120, 1);
