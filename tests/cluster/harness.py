@@ -48,8 +48,17 @@ def wait_for(what, seconds, probe, every=0.05):
 
 
 def free_port():
-    """A TCP and UDP port free on loopback, below the ephemeral range so that nobody takes it."""
-    free_port.next = getattr(free_port, "next", 20000 + os.getpid() % 8000)
+    """A TCP and UDP port free on loopback, below the ephemeral range so that nobody takes it; tests
+    that run side by side take theirs from different blocks of 100."""
+    if not hasattr(free_port, "next"):
+        free_port.lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for block in range(80):
+            try:
+                free_port.lock.bind(f"\0blox-test-ports-{block}")
+            except OSError:
+                continue
+            free_port.next = 20000 + 100 * block
+            break
     while True:
         free_port.next += 1
         port = free_port.next

@@ -95,7 +95,8 @@ def recover_the_older():
         c.start().wait_ready(60)
         wait_for("three voters", 60, lambda: len(voters(c.wait_leader())) == 3, 0.2)
         ids = fill(c, "e", 2)
-        survivor = c.agents[2]
+        survivor = c.agents[2]  # the third of three need not have had what is acknowledged
+        wait_for("it to have them", 20, lambda: len(survivor.items("deployments")) == 2)
         survivor.kill()
         fill(c, "x", 60)
         back = c.leader()
