@@ -120,9 +120,9 @@ def heads_of_streams(server):
     for path, more in (("/v2/tasks?limit=1000", ""), ("/v2/tasks?limit=1", ""), ("/v2/watch", ""),
                        ("/v2/tasks?limit=1000", "Accept-Encoding: gzip\r\n")):
         s = server.send(head(path, more).replace(b"GET", b"HEAD", 1))
-        s.settimeout(1)
         try:
             text = s.recv(65536)
+            s.settimeout(1)
             while got := s.recv(65536):
                 text += got
         except TimeoutError:

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/api/publish.h"
+#include "agent/base/clock.h"
 
 static struct publish publish;
 static sem_t asked;
@@ -31,7 +32,7 @@ static void *loop(void *arg)
 }
 
 /* What a reader is given just after the document was made and, if so, found to be stale. */
-static bool is_renewed(enum api_doc doc, bool stale)
+static bool is_renewed_once(enum api_doc doc, bool stale)
 {
     pthread_t thread;
     cr_assert_eq(publish_init(&publish, on_want, NULL), 0);
@@ -49,6 +50,18 @@ static bool is_renewed(enum api_doc doc, bool stale)
     publish_fini(&publish);
     sem_destroy(&asked);
     return fresh;
+}
+
+/* Asked again where the machine took so long that the reader stopped waiting or nothing was young.
+ */
+static bool is_renewed(enum api_doc doc, bool stale)
+{
+    for (;;) {
+        uint64_t start_ms = clock_mono_ms();
+        bool fresh = is_renewed_once(doc, stale);
+        if (clock_mono_ms() - start_ms < PUBLISH_WAIT_MS)
+            return fresh;
+    }
 }
 
 Test(publish, young_is_good_enough)

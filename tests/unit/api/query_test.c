@@ -321,10 +321,9 @@ Test(query, polls_wake_for_what_they_ask_for_only)
     for (size_t i = 0; i < 3; i++)
         poll_end(&jobs[i], 304, index);
     for (size_t i = 0; i < 3; i++) {
-        snprintf(jobs[i].path, sizeof jobs[i].path, "%s", paths[i]);
-        strstr(jobs[i].path, "500ms")[0] = '9'; /* 900ms */
         char path[512];
-        snprintf(path, sizeof path, "%s", jobs[i].path);
+        int until = (int)(strstr(paths[i], "500ms") - paths[i]);
+        snprintf(path, sizeof path, "%.*s30s", until, paths[i]);
         poll_start(&jobs[i], path, index);
     }
     usleep(100000);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/api/server.h"
 #include "agent/base/limits.h"
 #include "tests/unit/api/ask.h"
 
@@ -328,6 +329,15 @@ static void poll_start(struct poll_job *job, const char *path, const char *index
     cr_assert_eq(pthread_create(&job->thread, NULL, poll_thread, job), 0);
 }
 
+static size_t polls_under_way(void)
+{
+    struct waiters *w = &f.api->waiters;
+    pthread_mutex_lock(&w->lock);
+    size_t polls = w->polls;
+    pthread_mutex_unlock(&w->lock);
+    return polls;
+}
+
 Test(v2, long_poll_wakes_and_times_out)
 {
     char index[256], value[256];
@@ -363,7 +373,9 @@ Test(v2, long_poll_wakes_and_times_out)
     http_free(&job.answer);
     /* A server that stops wakes its pollers. */
     poll_start(&job, "/v2/tasks?wait=30s", value);
-    usleep(100000);
+    for (int i = 0; i < 10000 && polls_under_way() == 0; i++)
+        usleep(1000);
+    cr_assert_eq(polls_under_way(), 1);
     fixture_stop_api(&f);
     pthread_join(job.thread, NULL);
     cr_assert_eq(job.answer.status, 503);

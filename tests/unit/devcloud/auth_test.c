@@ -89,7 +89,7 @@ Test(auth, instance_role_credentials_work_until_they_expire)
     struct client c = client_start(1, NULL);
     char token[128];
 
-    CONTROL(&c, "set", "{\"credentials_ttl_s\":1}");
+    CONTROL(&c, "set", "{\"credentials_ttl_s\":4}");
     json_t *credentials = role_credentials(&c, token, sizeof(token));
     c.access_key = json_str(credentials, "AccessKeyId");
     c.secret = json_str(credentials, "SecretAccessKey");
@@ -98,7 +98,7 @@ Test(auth, instance_role_credentials_work_until_they_expire)
     struct reply r = ecs(&c, "ListClusters", "{}");
     cr_expect_eq(r.status, 200, "%s", r.text);
     reply_free(&r);
-    usleep(1100 * 1000);
+    usleep(4100 * 1000);
     expect_refused(&c, 403, "ExpiredTokenException");
     json_t *fresh = role_credentials(&c, token, sizeof(token));
     cr_expect_str_neq(json_str(fresh, "AccessKeyId"), c.access_key);

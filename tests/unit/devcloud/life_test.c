@@ -260,7 +260,8 @@ Test(life, death_while_disconnected_is_reported_on_return)
     wait_tasks(&c, "RUNNING", 1);
     CONTROL(&c, "disconnect", "{\"all\":true}");
     CONTROL(&c, "kill-task", "{\"group\":\"daemon:d\"}");
-    usleep(50000);
+    for (int i = 0; i < 1000 && is_live(&c, 0); i++)
+        usleep(5000);
     cr_expect_not(is_live(&c, 0));
     cr_expect_str_eq(task_text(&c, 0, "lastStatus", text), "RUNNING");
     cr_expect_str_eq(task_text(&c, 0, "stopCode", text), "");

@@ -99,7 +99,7 @@ Test(node, calls_answers_errors_and_timeouts)
     }
     /* To itself. */
     want_answers = answers + 1;
-    cr_assert_eq(gossip_call(nodes[1].g, to, 1, "hello", 5, 1000, on_answer, NULL), 0);
+    cr_assert_eq(gossip_call(nodes[1].g, to, 1, "hello", 5, 10000, on_answer, NULL), 0);
     cr_assert_eq(answers, want_answers - 1);
     cr_assert(run_until(answered, 5000));
     cr_assert_eq(answer_err, 0);
@@ -313,6 +313,17 @@ Test(node, a_wrong_key_or_cluster_never_joins_and_says_so)
     finish(3);
 }
 
+static bool all_hold(void)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        const struct gossip_node *g = nodes[i].g;
+        const struct stream *out = g->peers[swim_find(g->swim, nodes[5].g->num)->slot].out;
+        if (out == NULL || out->state != STREAM_OPEN)
+            return false;
+    }
+    return true;
+}
+
 static bool all_broken(void)
 {
     for (unsigned i = 0; i < 5; i++)
@@ -328,7 +339,7 @@ Test(node, the_end_of_a_held_connection_is_told)
     uint64_t victim = gossip_self(nodes[5].g);
     for (unsigned i = 0; i < 5; i++)
         gossip_hold(nodes[i].g, victim);
-    run_until(NULL, 300);
+    cr_assert(run_until(all_hold, 10000));
     kill_node(5);
     cr_assert(run_until(all_broken, 5000));
     for (unsigned i = 0; i < 5; i++)
