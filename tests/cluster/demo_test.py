@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo of the README runs to its end and leaves nothing behind."""
 import os
+import re
 import subprocess
 
 from harness import BIN, check, free_port, run
@@ -14,8 +15,10 @@ def test():
     print(r.stdout)
     check(r.returncode == 0, f"exit code {r.returncode}\n{r.stderr}")
     check("Dashboard: http://127.0.0.1:" in r.stdout, "no dashboard address")
-    left = subprocess.run(["pgrep", "-f", f"{BIN}/bloxd"], capture_output=True, text=True).stdout
+    place = re.search(r"log (/tmp/blox-demo-\w+)/", r.stdout).group(1)
+    left = subprocess.run(["pgrep", "-f", f"{place}/"], capture_output=True, text=True).stdout
     check(not left.strip(), f"agents left running: {left}")
+    check(not os.path.exists(place), f"{place} is left")
 
 
 run(test)

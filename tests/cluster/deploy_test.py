@@ -48,9 +48,9 @@ def covered_after_joining(c, group):
     before = set(active(c))
     c.cloud.control("add-instances", count=1)
     started = time.monotonic()
-    new = wait_for("the new instance", 5, lambda: set(active(c)) - before)
+    new = wait_for("the new instance", 20, lambda: set(active(c)) - before)
     arn = new.pop()
-    wait_for("a task on the new instance", 20, lambda: c.cloud.running(group).get(arn), 0.01)
+    wait_for("a task on the new instance", 60, lambda: c.cloud.running(group).get(arn), 0.01)
     return time.monotonic() - started
 
 
@@ -69,7 +69,7 @@ def test():
         c.agents[1].write("POST", "/v2/environments/logs/deployments", {})
         wait_for("one task on each instance", 60, lambda: one_each(c, group, active(c)), 0.2)
         print(f"200 instances covered in {time.monotonic() - begun:.1f} s")
-        wait_for("the deployment to complete", 30, lambda: [
+        wait_for("the deployment to complete", 60, lambda: [
             d for d in c.agents[4].items("deployments") if d["status"] == "completed"])
 
         c.cloud.control("set", event_loss=0)
@@ -78,12 +78,12 @@ def test():
 
         victim = next(iter(c.cloud.running(group).values()))[0]
         c.cloud.control("kill-task", task=victim["taskArn"])
-        wait_for("the killed task replaced", 20, lambda: one_each(c, group, active(c)), 0.1)
+        wait_for("the killed task replaced", 60, lambda: one_each(c, group, active(c)), 0.1)
 
         arns = active(c)
         c.cloud.control("drain", instance=arns[0])
         c.cloud.control("deregister", instance=arns[1])
-        wait_for("drained and deregistered instances left alone", 30,
+        wait_for("drained and deregistered instances left alone", 60,
                  lambda: one_each(c, group, active(c)), 0.1)
         check(arns[0] not in c.cloud.running(group), "a task is left on the drained instance")
 

@@ -57,8 +57,8 @@ def test():
         stack.enter_context(c)
         c.start().wait_ready(60)
         wait_for("3 voters and a spare", 60, lambda: [len(s) for s in servers(c)] == [3, 1], 0.2)
-        check(create(c, c.agents, "before"), "no write before the fault")
-        old = c.leader()
+        wait_for("a write before the fault", 30, lambda: create(c, c.agents, "before"))
+        old = c.wait_leader()
         name = old.get("/v2/agent")["id"]
         ballast = os.path.join(old.dir, "data", "ballast")
         others = [a for a in c.agents if a is not old]
@@ -69,8 +69,9 @@ def test():
             wait_for("a write", 30, lambda: create(c, others, f"during-{taken}", LARGE), every=0.2)
             longest = max(longest, time.monotonic() - start)
             taken += 1
-        check(c.leader() in others, "the one whose disk is full leads")
-        check(create(c, others, "after"), "no write by the new leader")
+        wait_for("another to lead than the one whose disk is full", 30,
+                 lambda: c.leader() in others)
+        wait_for("a write by the new leader", 30, lambda: create(c, others, "after"))
         print(f"{taken} writes, the longest took {longest:.1f} s")
         wait_for("the spare to vote", 60, lambda: name not in servers(c)[0] and
                  len(servers(c)[0]) == 3, every=0.2)

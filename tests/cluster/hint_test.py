@@ -39,7 +39,7 @@ def test():
         other.start()
         wait_for("a task on the new instance", 40, lambda: running(c, new["arn"]))
         print(f"a new instance covered without events in {time.monotonic() - begun:.1f} s")
-        check(len(other.items("instances")) == 4, "the new agent lacks instances")
+        wait_for("all instances at the new agent", 20, lambda: len(other.items("instances")) == 4)
 
 
 run(test)

@@ -4,6 +4,7 @@
 question after the start, so what was lost could not come back by a reconcile: every event that left
 the queue must be in a row, at every agent, also at those that were killed. Each storm changes each
 instance once, and the rows are compared after each: the next event would hide that one was lost."""
+import contextlib
 import os
 import random
 import subprocess
@@ -22,7 +23,8 @@ def starve(agent):
     pid = agent.process.p.pid
     for thread in os.listdir(f"/proc/{pid}/task"):
         if int(thread) != pid:
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+            with contextlib.suppress(ProcessLookupError):  # a short one
+                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
     return [subprocess.Popen([sys.executable, "-c", "while True: pass"])
             for _ in range(os.cpu_count())]
 

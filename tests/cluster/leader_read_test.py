@@ -20,20 +20,28 @@ def arns(body):
     return sorted(i["containerInstanceArn"] for i in body["items"])
 
 
+def ask_rows(c, a):
+    """False if the leader was another one afterwards."""
+    leader = c.wait_leader()
+    status, headers, body = ask(a, "/v2/instances?consistency=leader&limit=1000")
+    want = arns({"items": leader.items("instances")})
+    if c.leader() is not leader:
+        return False
+    check(status == 200 and arns(body) == want, f"{status} {str(body)[:300]}")
+    check(headers["blox-consistency"] == "leader", headers)
+    sent_to = headers.get("blox-forwarded-to")
+    name = None if a is leader else leader.get("/v2/agent")["id"]
+    check(sent_to == name, f"{a.number}: {sent_to}, not {name}")
+    return True
+
+
 def test():
     with Cluster(agents=3, instances=INSTANCES) as c:
         c.start().wait_ready(60)
         for a in c.agents:
             wait_for("the instances", 30, lambda: len(a.items("instances")) == INSTANCES)
-        leader = c.wait_leader()
-        name = leader.get("/v2/agent")["id"]
         for a in c.agents:
-            status, headers, body = ask(a, "/v2/instances?consistency=leader&limit=1000")
-            check(status == 200 and arns(body) == arns({"items": leader.items("instances")}),
-                  f"{status} {str(body)[:300]}")
-            check(headers["blox-consistency"] == "leader", headers)
-            sent_to = headers.get("blox-forwarded-to")
-            check(sent_to == (None if a is leader else name), f"{a.number}: {sent_to}")
+            wait_for(f"rows of the leader by agent {a.number}", 30, lambda a=a: ask_rows(c, a))
             status, headers, body = ask(a, "/v2/tasks/none?consistency=leader")
             check(status == 404 and body["type"].endswith("/not-found"), f"{status} {body}")
             shown = subprocess.run(
@@ -44,10 +52,12 @@ def test():
             check(ask(a, "/v2/summary?consistency=leader")[2]["instances"]["total"] == INSTANCES,
                   "the leader's summary")
 
+        leader = c.wait_leader()
         leader.kill()
         others = [a for a in c.agents if a is not leader]
-        status, headers, body = ask(others[0], "/v2/instances?consistency=leader&limit=1000")
-        check(status == 200 and len(body["items"]) == INSTANCES, f"after the leader: {status}")
+        path = "/v2/instances?consistency=leader&limit=1000"
+        wait_for("the rows of the next leader", 30,
+                 lambda: len(ask(others[0], path)[2].get("items", [])) == INSTANCES)
         c.wait_leader(30)
         others[1].kill()
         wait_for("the last one to be without a leader", 30,

@@ -202,11 +202,15 @@ def case_stop_leader(c):
     pause(c, leader, "leader")
 
 
+def three_voters(c):
+    leader = leader_of(c.agents)
+    voters = [v["id"] for v in leader.get("/v2/leader")["voters"]] if leader else []
+    return (leader, voters) if len(voters) == 3 else None
+
+
 def case_kill_voters(c):
     """kill -9 of two of the three voters: nobody acts; they come back, and all goes on."""
-    leader = wait_for("a leader", 30, lambda: leader_of(c.agents))
-    voters = [v["id"] for v in leader.get("/v2/leader")["voters"]]
-    check(len(voters) == 3, f"expected three voters among {AGENTS} agents: {voters}")
+    leader, voters = wait_for("three voters", 60, lambda: three_voters(c))
     by_id = {identity(a): a for a in c.agents}
     victims = [by_id[v] for v in voters if by_id[v] is leader] + \
         [by_id[v] for v in voters if by_id[v] is not leader][:1]

@@ -32,7 +32,8 @@ def test():
             "settled_at" in d for d in agent.get("/v2/decisions")["items"]))
         for a in c.agents:
             for task in a.items("tasks"):
-                found = why(a, task["taskArn"])
+                found = wait_for(f"the decision at agent {a.number}", 20,
+                                 lambda a=a, t=task: why(a, t["taskArn"]))
                 check(len(found) == 1, f"agent {a.number}: {found}")
                 check(found[0]["environment"] == "logs" and found[0]["reason"], found)
                 check(found[0]["containerInstanceArn"] == task["containerInstanceArn"], found)

@@ -27,7 +27,7 @@ def measure(c):
     check({m["id"] for m in out["members"]} == ids, f"members of the answer: {out}")
     check(0 < out["p50_ms"] <= out["p99_ms"] <= out["last_ms"], f"percentiles: {out}")
     for a in c.agents:
-        wait_for("20 log lines", 5, lambda a=a: len(applied(a)) == 20)
+        wait_for("20 log lines", 20, lambda a=a: len(applied(a)) == 20)
         check(len(set(applied(a))) == 20, "a record was applied twice")
     code, text, err = blox(c.agents[2], "propagate", "--count", "1000", "--bytes", "250")
     check(code == 0 and "5 of 5 members" in text, f"blox propagate: {code} {text} {err}")
@@ -45,7 +45,7 @@ def one_paused(c):
     victim = c.agents[4]
     name = victim.get("/v2/agent")["id"]
     victim.pause()
-    out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 600})
+    out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 5000})
     check(not out["all"] and out["missing"] == [name], f"with one paused: {out}")
     victim.resume()
     return victim, name

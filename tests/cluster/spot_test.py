@@ -13,6 +13,11 @@ def names(leader, kind):
     return {s["id"] for s in leader.get("/v2/leader")[kind]}
 
 
+def servers(c):
+    leader = c.leader()
+    return names(leader, "voters") | names(leader, "learners") if leader else set()
+
+
 def settled(c, voters, learners):
     leader = c.leader()
     if not leader:
@@ -63,7 +68,7 @@ def test():
         for a in c.agents:
             a.name = a.get("/v2/agent")["id"]
         took = [hand_over(c, leader, "spot-notice", "spot interruption")]
-        second = c.leader()
+        second = c.wait_leader()
         voter = next(a for a in c.agents if a is not second and a is not leader
                      and a.name in names(second, "voters"))
         took.append(hand_over(c, voter, "lifecycle-state", "scale-in", state="Terminated"))
@@ -73,8 +78,7 @@ def test():
         wait_for("the notice taken back", 15,
                  lambda: "notice" not in voter.get("/v2/agent"), 0.2)
         wait_for("it is a server again", 30,
-                 lambda: voter.name in names(c.leader(), "voters") | names(c.leader(), "learners"),
-                 0.2)
+                 lambda: voter.name in servers(c), 0.2)
 
 
 run(test)

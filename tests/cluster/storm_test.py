@@ -71,10 +71,9 @@ def degraded(c, settings, sentence):
     agent = c.agents[1]
     agent.settings = settings
     agent.start()
-    body = wait_for("a degraded agent", 20, lambda: (
-        lambda b: b if b.get("state") == "degraded" else None)(agent.request(
-            "GET", "/v2/agent")[2]))
-    check(sentence in (body.get("why") or ""), f"{settings}: why is {body.get('why')!r}")
+    body = wait_for(f"an agent degraded by {settings}", 20, lambda: (
+        lambda b: b if b.get("state") == "degraded" and sentence in (b.get("why") or "") else None)(
+            agent.request("GET", "/v2/agent")[2]))
     print(f"  {body['why']}")
     agent.stop()
     agent.settings = {}
@@ -89,7 +88,7 @@ def test():
         stop_at_any_moment(c)
         impossible_starts(c)
         degraded(c, {"gossip.bind": f"127.0.0.1:{c.agents[0].gossip}"}, str(c.agents[0].gossip))
-        check(c.agents[0].state() == "ready", "the other agent was disturbed")
+        wait_for("the other agent undisturbed", 20, lambda: c.agents[0].state() == "ready")
 
 
 run(test)

@@ -91,8 +91,9 @@ def round_of_the_scheduler(client, cluster, deployment, instances):
     wait_for("a running task on each instance", 30,
              lambda: len(client.ok("GET", "/tasks", {"status": "running", "cluster": cluster,
                                                      "startedBy": deployment})["items"]) == instances)
-    active = client.ok("GET", "/instances", {"cluster": cluster, "status": "active"})["items"]
-    check(len(active) == instances, f"{len(active)} instances")
+    active = wait_for("all instances", 20, lambda: (lambda found: found if len(found) == instances
+                      else None)(client.ok("GET", "/instances", {
+                          "cluster": cluster, "status": "active"})["items"]))
     tasks = client.ok("GET", "/tasks", {"startedBy": deployment})["items"]
     on = sorted(t["entity"]["containerInstanceARN"] for t in tasks)
     check(on == sorted(i["entity"]["containerInstanceARN"] for i in active), on)
