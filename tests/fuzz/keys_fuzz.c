@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char path[32];
     struct errmsg e;
     struct keys k;
-    (void)keys_parse((const char *)data, size, key);
+    ENSURE(keys_parse((const char *)data, size, key) != 0 || size >= 2 * KEY_BYTES);
     int fd = memfd_create("keys", MFD_CLOEXEC);
     ENSURE(fd >= 0 && fchmod(fd, 0600) == 0);
     ENSURE(write(fd, data, size) == (ssize_t)size);

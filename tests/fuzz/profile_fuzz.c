@@ -10,10 +10,8 @@
 #include "agent/base/ensure.h"
 #include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static void clean_environment(void)
 {
-    (void)argc;
-    (void)argv;
     static const char *const names[] = {"AWS_ACCESS_KEY_ID",
                                         "AWS_SECRET_ACCESS_KEY",
                                         "AWS_PROFILE",
@@ -22,15 +20,18 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                                         "AWS_CONTAINER_CREDENTIALS_FULL_URI"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
-    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static bool clean;
     struct errmsg e;
     struct profiles p = {0};
     struct chain c;
     char url[ENDPOINT_URL_MAX];
+    if (!clean)
+        clean_environment();
+    clean = true;
     const char *text = (const char *)data;
     const uint8_t *cut = size > 0 ? memchr(data, 0, size) : NULL;
     size_t first = cut == NULL ? size : (size_t)(cut - data);
@@ -47,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             const char *to =
                 profiles_get(&p, p.sections[i].kind, p.sections[i].name, "endpoint_url");
             if (to != NULL) {
-                (void)endpoint_check(to, url, &e);
+                ENSURE(endpoint_check(to, url, &e) != 0 || url[0] != '\0');
                 (void)chain_container_url_is_allowed(to);
             }
         }
