@@ -75,6 +75,16 @@ void daemons_wake(struct daemons *d)
         uv_timer_start(&d->timer, step, DEBOUNCE_MS, 0);
 }
 
+/* At the end of a step; what asked for the next one meanwhile (daemons_wake) is not put off. */
+static void wake_at(struct daemons *d, uint64_t deadline_ms)
+{
+    uint64_t now_ms = daemons_now(d);
+    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    bool woken = uv_is_active((uv_handle_t *)&d->timer);
+    if (deadline_ms != UINT64_MAX && (!woken || wait_ms < uv_timer_get_due_in(&d->timer)))
+        uv_timer_start(&d->timer, step, wait_ms, 0);
+}
+
 static struct denv *next_to_plan(struct daemons *d, uint64_t now_ms)
 {
     struct denv *best = NULL;
@@ -153,12 +163,7 @@ static void step(uv_timer_t *timer)
         plan_envs(d);
     wake_for_envs(d, may_act, &deadline_ms);
     doubt_step(d, &deadline_ms);
-    uint64_t now_ms = daemons_now(d);
-    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
-    if (deadline_ms == UINT64_MAX)
-        uv_timer_stop(&d->timer);
-    else
-        uv_timer_start(&d->timer, step, wait_ms, 0);
+    wake_at(d, deadline_ms);
 }
 
 int daemons_create(struct daemons **ret, const struct daemons_options *options, struct errmsg *e)

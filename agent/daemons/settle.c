@@ -116,8 +116,11 @@ static void judge(struct daemons *d, struct start_batch *batch)
         return;
     }
     uint64_t wait_ms = d->settle_first_ms << (batch->rounds < 3 ? batch->rounds : 3);
+    uint64_t over_ms = batch->since_ms + d->settle_window_ms;
     batch->rounds++;
     batch->next_ms = daemons_now(d) + wait_ms;
+    if (batch->next_ms > over_ms && daemons_now(d) < over_ms)
+        batch->next_ms = over_ms; /* the first list that says it for good is not waited for */
     daemons_wake(d);
 }
 

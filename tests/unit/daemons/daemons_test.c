@@ -126,6 +126,40 @@ Test(daemons, settles_lost_answers)
     }
 }
 
+static const struct start_batch *settling(void)
+{
+    for (const struct list *n = fake.d->ops.next; n != &fake.d->ops; n = n->next) {
+        const struct op *op = LIST_OF(n, struct op, node);
+        if (op->kind == OP_SETTLE)
+            return (const struct start_batch *)(const void *)op;
+    }
+    return NULL;
+}
+
+/* The list that may say "not there" for good is asked for when its time has come, not when the
+ * pauses between lists, which grow, happen to be over. */
+Test(daemons, waits_no_longer_than_the_lists_lag)
+{
+    fake_init();
+    fake.start = FAKE_LOSE_REQUEST;
+    fake.start_times = 1;
+    fake.events = false;
+    fake.d->settle_first_ms = 20;
+    fake.d->settle_window_ms = 150;
+    instances(1);
+    lead(5);
+    fake_deploy("logs", FIRST);
+    daemons_intent_changed(fake.d);
+    FAKE_UNTIL(settling() != NULL);
+    uint64_t over_ms = settling()->since_ms + 150;
+    bool waits_for_it = false;
+    FAKE_UNTIL(settling() == NULL ||
+               (waits_for_it = waits_for_it || settling()->next_ms == over_ms, false));
+    cr_expect(waits_for_it);
+    FAKE_UNTIL(fake_live(0) == 1);
+    fake_fini();
+}
+
 /* ECS's lists lag: what is not listed within the window may still appear. */
 Test(daemons, does_not_trust_an_empty_list_too_soon)
 {
@@ -317,6 +351,22 @@ Test(daemons, waits_for_an_attempt_of_a_former_leader)
     fake_run(100, true);
     cr_expect(one_each(2));
     cr_expect_eq(fake.starts_of[0], 0);
+    cr_expect_eq(fake_attempts(), 0);
+    fake_fini();
+}
+
+/* By then nothing else is under way that would wake the scheduler, not even a progress report. */
+Test(daemons, starts_again_what_a_former_leader_asked_for_in_vain)
+{
+    fake_init();
+    fake.d->settle_window_ms = DAEMONS_PROPOSE_MS + 500;
+    instances(1);
+    fake_deploy("logs", FIRST);
+    fake_attempt("logs", FIRST, 0);
+    lead(5);
+    FAKE_UNTIL(fake.d->unsettled == 0);
+    FAKE_UNTIL(fake_live(0) == 1);
+    cr_expect_eq(fake.starts_of[0], 1);
     cr_expect_eq(fake_attempts(), 0);
     fake_fini();
 }
