@@ -25,6 +25,9 @@
 /* Work of one turn of the loop: a probe's ack does not wait longer than that. */
 #define TAKE_SLICE 4000
 #define CHECK_SLICE 500
+/* Names and lists are small and come at once, or were lost: a leader's first run, which all else
+ * waits for, asks again soon. After a failure they get the client's usual time. */
+#define SMALL_CALL_MS 3000
 #define LATELY_MS 15000 /* 5,000 instances and 5,000 tasks take ten seconds */
 
 enum step {
@@ -223,10 +226,17 @@ static void on_resolved(void *arg, const struct aws_result *r)
     answered(rc);
 }
 
+static struct aws_call_options small_call(const struct intake *in)
+{
+    bool soon = !in->reconciled && in->reconcile_failures == 0;
+    return (struct aws_call_options){.priority = AWS_RESYNC,
+                                     .timeout_ms = soon ? SMALL_CALL_MS : 0};
+}
+
 static void resolve(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    struct aws_call_options options = {.priority = AWS_RESYNC};
+    struct aws_call_options options = small_call(in);
     rc->list_call =
         aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
                  json_pack("{s:O}", "clusters", rc->clusters), &options, on_resolved, rc);
@@ -320,7 +330,7 @@ static void on_listed(void *arg, const struct aws_result *r)
 static void list(struct reconcile *rc, const char *operation, const char *key, json_t *params)
 {
     struct intake *in = rc->intake;
-    struct aws_call_options options = {.priority = AWS_RESYNC};
+    struct aws_call_options options = small_call(in);
     rc->list_call =
         aws_list(in->options.aws, AWS_ECS, operation, key, params, &options, on_listed, rc);
     if (rc->list_call == NULL)

@@ -330,12 +330,14 @@ struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *o
     ENSURE(strcmp(operation, "StartTask") != 0 || (options != NULL && options->once));
     draw_outcome(c);
     uint64_t wait_us = c->poll_until_us - world.now_us;
+    uint64_t patience_us =
+        options != NULL && options->timeout_ms != 0 ? options->timeout_ms * 1000 : TIMEOUT_US;
     if (!c->answer && c->result.err == 0 && wait_us == 0)
-        world.last_fault_us = world.now_us + TIMEOUT_US;
+        world.last_fault_us = world.now_us + patience_us;
     if (c->effect)
         queue_add(&world.queue, world.now_us + travel(), request_arrives, c);
     if (c->result.err == 0)
-        node_post(a->node, world.now_us + TIMEOUT_US + wait_us, timed_out, c);
+        node_post(a->node, world.now_us + patience_us + wait_us, timed_out, c);
     return c;
 }
 
