@@ -409,6 +409,15 @@ static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
     }
 }
 
+/* A server that hears no leader may have been removed, or the leader may know it by a former disk:
+ * only a leader can say so, or see it. */
+static void ask_as_server(struct raft_uv *r)
+{
+    tell_some(r, 1, true);
+    if (r->known_leader != 0 && r->known_leader != r->self.num)
+        tell(r, r->known_leader, true);
+}
+
 uint64_t hello_asks_at(const struct raft_uv *r)
 {
     if (r->boot.state == BOOT_BOUND)
@@ -449,5 +458,5 @@ void hello_tick(struct raft_uv *r, uint64_t now_ms)
     else if (!step_is_server(r))
         ask_for_leader(r, now_ms);
     else if (r->core.leader == 0)
-        tell_some(r, 1, true);
+        ask_as_server(r);
 }

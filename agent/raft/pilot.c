@@ -47,7 +47,10 @@ static void look_at_servers(const struct raft_uv *r, uint64_t now_ms, struct vot
         const struct raft_peer *p = &core->peer[i];
         uint64_t heard_ms = p->stamp > core->lead_ms ? p->stamp : core->lead_ms;
         in->server[i].silent_ms = now_ms > heard_ms ? now_ms - heard_ms : 0;
-        in->server[i].lag = core->log.last_index > p->match ? core->log.last_index - p->match : 0;
+        /* Nothing is known to be there: a short log is no reason to call it near. */
+        in->server[i].lag = p->match == 0                     ? UINT64_MAX
+                            : core->log.last_index > p->match ? core->log.last_index - p->match
+                                                              : 0;
         if (core->config.server[i].num == core->self)
             in->server[i] = (struct voters_server){0};
     }

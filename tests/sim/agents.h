@@ -102,6 +102,7 @@ void disk_died(struct disk *d, bool power); /* before the next store_open */
 void disk_lose(struct disk *d, bool log, bool state);
 void disk_wipe(struct disk *d); /* nothing was ever there */
 void disk_full(struct disk *d, bool full);
+void disk_hang(struct disk *d, bool hangs); /* writes end once it does so no more */
 uint64_t disk_number(const struct disk *d); /* raft's name of its log; 0: it has none */
 struct store *disk_reader(struct disk *d); /* for store_read_begin and store_log_*: what is there */
 

@@ -6,9 +6,7 @@
  *   agents_sim --seeds 2000 [--first 1] [--seconds 50] [--jobs 2]   many; each in a process
  *   agents_sim --seeds 20 --twice                                   is a seed always the same?
  *   agents_sim --seed 42 --trace                                    one, told as a story
- *   agents_sim --reclaim --seeds 100 | --seed 42 --trace            all voters go at once
- *   agents_sim --island --seeds 100 | --seed 42 --trace             agents whom nobody knows
- *   agents_sim --succession --seeds 100 | --seed 42 --trace         leader after leader goes
+ *   agents_sim --reclaim --seeds 100 | --seed 42 --trace            a story of stories.c
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +19,7 @@
 #include "agent/agent_int.h"
 #include "agent/base/ensure.h"
 #include "tests/sim/cloud.h"
+#include "tests/sim/stories.h"
 #include "tests/sim/users.h"
 
 #define STEP_US 50000u
@@ -35,7 +34,7 @@ struct storm { /* per 1,000 and step */
 };
 static struct storm storm;
 
-static uint32_t sometimes(uint32_t max)
+uint32_t sometimes(uint32_t max)
 {
     return draw(2) == 0 ? 0 : 1 + (uint32_t)draw(max);
 }
@@ -117,7 +116,7 @@ static bool is_spared(const struct node *n)
     return !votes;
 }
 
-static struct node *leader(void)
+struct node *the_leader(void)
 {
     for (uint32_t i = 0; i < world.node_count; i++)
         if (node_leads(&world.nodes[i]))
@@ -156,8 +155,8 @@ static void hit_nodes(void)
         world_say(n, "has a spot interruption notice");
         queue_add(&world.queue, world.now_us + 6000000 + draw(4000000), go, n);
     }
-    if (chance(storm.lose) && !n->stopping && leader() != NULL &&
-        quorum_bears_loss(leader()->agent->raft, n))
+    if (chance(storm.lose) && !n->stopping && the_leader() != NULL &&
+        quorum_bears_loss(the_leader()->agent->raft, n))
         node_lose(n);
     if (chance(storm.connect))
         cloud_connect(n, draw(2) == 0);
@@ -225,7 +224,7 @@ static void step(void *arg)
     queue_add(&world.queue, world.now_us + STEP_US, step, NULL);
 }
 
-static void make_peace(void)
+void make_peace(void)
 {
     struct profile *p = &world.profile;
     world_say(NULL, "-- peace");
@@ -262,7 +261,7 @@ static void tell_state(void)
     }
 }
 
-static int tell_end(bool trace, bool print)
+int tell_end(bool trace, bool print)
 {
     if (trace)
         tell_state();
@@ -277,59 +276,7 @@ static int tell_end(bool trace, bool print)
     return world.failed;
 }
 
-/* True once there is another leader than `not`. */
-static bool wait_for_leader(const struct node * not, uint64_t us)
-{
-    uint64_t until_us = world.now_us + us;
-    while (!world.failed && (leader() == NULL || leader() == not ) && world.now_us < until_us)
-        world_run(world.now_us + 20000);
-    return !world.failed && leader() != NULL && leader() != not ;
-}
-
-static void stop_and_wait(struct node *n)
-{
-    node_stop(n);
-    while (!world.failed && !n->stopped)
-        world_run(world.now_us + 20000);
-    n->up = false;
-    n->loop = NULL;
-}
-
-/* Three agents, all that there are. Each leader is killed or stopped some seconds after it was
- * elected, when the one before it has just come back: two of three are always there, so there is
- * always a leader, some three election time-outs after the death of the last. */
-static int run_succession(uint64_t seed, bool trace, bool print)
-{
-    world_init(seed, trace);
-    world.network.profile = (struct network_profile){.delay_us_min = 200, .delay_us_max = 3000};
-    world.profile = (struct profile){.disk_us = 2000, .aws_us = 20000, .event_us = 200000};
-    for (uint32_t i = 0; i < 3; i++)
-        node_start(node_add());
-    if (!wait_for_leader(NULL, 20000000))
-        world_fail("no first leader");
-    world_run(world.now_us + 3000000);
-    for (uint32_t round = 0; round < 8 && !world.failed; round++) {
-        struct node *dead = leader();
-        if (dead == NULL)
-            world_fail("round %u: nobody leads", round);
-        if (world.failed)
-            break;
-        uint64_t down_us = 500000 + draw(4000000), since_us = world.now_us;
-        if (draw(3) == 0)
-            stop_and_wait(dead);
-        else
-            node_kill(dead, false);
-        if (!wait_for_leader(dead, 2500000))
-            world_fail("round %u: no leader 2.5 s after %s died", round, dead->id);
-        if (world.now_us < since_us + down_us)
-            world_run(since_us + down_us);
-        node_start(dead);
-        world_run(world.now_us + 1500000 + draw(1500000));
-    }
-    return tell_end(trace, print);
-}
-
-static bool has_converged(uint64_t within_us)
+bool has_converged(uint64_t within_us)
 {
     bool done = false;
     while (!world.failed && !done && world.now_us < world.last_fault_us + within_us) {
@@ -340,80 +287,6 @@ static bool has_converged(uint64_t within_us)
     if (!world.failed && !done)
         world.failed = true;
     return done;
-}
-
-/* All voters are terminated in one moment, while users write. The others were out of reach for
- * some moments before, so that they have what was acknowledged only if they were waited for; they
- * recover by themselves, once ECS and EC2 say so, and no acknowledged write is missing. */
-static int run_reclaim(uint64_t seed, bool trace, bool print)
-{
-    world_init(seed, trace);
-    world.recovers = true;
-    world.network.profile = (struct network_profile){
-        .delay_us_min = 200, .delay_us_max = 1000 + draw(20000), .loss = sometimes(20)};
-    world.profile = (struct profile){.disk_us = 2000 + draw(20000),
-                                     .aws_us = 20000,
-                                     .event_us = 200000,
-                                     .aws_throttled = sometimes(200)};
-    users_init();
-    for (uint32_t i = 0; i < 6; i++)
-        node_start(node_add());
-    while (!world.failed && (leader() == NULL || !quorum_is_full(leader()->agent->raft)))
-        world_run(world.now_us + 100000);
-    world_run(world.now_us + 2000000 + draw(2000000));
-    struct node *first = leader();
-    bool votes[NODES_MAX] = {false};
-    for (uint32_t i = 0; first != NULL && i < world.node_count; i++)
-        votes[i] = quorum_has(first->agent->raft, &world.nodes[i]);
-    for (uint32_t i = 0; first != NULL && i < world.node_count; i++)
-        for (uint32_t k = 0; k < world.node_count; k++)
-            network_cut(&world.network, i, k, votes[i] != votes[k]);
-    world_run(world.now_us + 300000 + draw(1300000));
-    for (uint32_t i = 0; first != NULL && i < world.node_count; i++)
-        if (votes[i])
-            node_gone(&world.nodes[i]);
-    world_run(world.now_us + 3000000);
-    if (!world.failed)
-        make_peace();
-    (void)has_converged(90000000);
-    return tell_end(trace, print);
-}
-
-static bool all_are_led(void)
-{
-    for (uint32_t i = 0; i < world.node_count; i++)
-        if (world.nodes[i].agent == NULL || world.nodes[i].agent->leader == 0)
-            return false;
-    return true;
-}
-
-/* Two agents start on the other side of a partition: they find each other by what they publish in
- * ECS, and nobody else knows of them when it is over. */
-static int run_island(uint64_t seed, bool trace, bool print)
-{
-    world_init(seed, trace);
-    world.network.profile = (struct network_profile){.delay_us_min = 200, .delay_us_max = 3000};
-    world.profile = (struct profile){.disk_us = 2000, .aws_us = 20000, .event_us = 200000};
-    for (uint32_t i = 0; i < 3; i++)
-        node_start(node_add());
-    if (!wait_for_leader(NULL, 20000000))
-        world_fail("no first leader");
-    for (uint32_t i = 0; i < 3; i++)
-        for (uint32_t k = 3; k < 5; k++) {
-            network_cut(&world.network, i, k, true);
-            network_cut(&world.network, k, i, true);
-        }
-    for (uint32_t i = 3; i < 5; i++)
-        node_start(node_add());
-    world_run(world.now_us + 60000000 + draw(60000000));
-    network_heal(&world.network);
-    world_say(NULL, "the network is whole");
-    uint64_t until_us = world.now_us + 12000000;
-    while (!world.failed && !all_are_led() && world.now_us < until_us)
-        world_run(world.now_us + 100000);
-    if (!all_are_led())
-        world_fail("12 s after the partition some know no leader");
-    return tell_end(trace, print);
 }
 
 /* Returns 0, or 1 with the story's end on standard output. */
@@ -434,7 +307,7 @@ static int run_storm(uint64_t seed, bool trace, bool print)
 
 /* ---- many ------------------------------------------------------------------------- */
 
-static int (*run)(uint64_t seed, bool trace, bool print) = run_storm;
+static story_fn run = run_storm;
 
 static uint64_t real_ms(void)
 {
@@ -525,12 +398,8 @@ int main(int argc, char **argv)
             trace = true;
         else if (strcmp(argv[i], "--twice") == 0)
             twice = true;
-        else if (strcmp(argv[i], "--succession") == 0)
-            run = run_succession;
-        else if (strcmp(argv[i], "--reclaim") == 0)
-            run = run_reclaim;
-        else if (strcmp(argv[i], "--island") == 0)
-            run = run_island;
+        else if (strncmp(argv[i], "--", 2) == 0 && story_named(argv[i] + 2) != NULL)
+            run = story_named(argv[i] + 2);
         else if (value && strcmp(argv[i], "--seed") == 0)
             seed = strtoul(argv[++i], NULL, 10);
         else if (value && strcmp(argv[i], "--seeds") == 0)

@@ -227,6 +227,10 @@ static void committed(void *arg)
     struct store *s = arg;
     if (s->disk->store != s)
         return; /* closed meanwhile */
+    if (s->disk->hangs) {
+        node_post(s->disk->node, world.now_us + 10000, committed, s);
+        return;
+    }
     commit(s->disk, &s->flying);
     s->commits++;
     for (struct op *op = s->flying.first, *next; op != NULL; op = next) {
@@ -421,6 +425,11 @@ struct store *disk_reader(struct disk *d)
 void disk_full(struct disk *d, bool full)
 {
     d->full = full;
+}
+
+void disk_hang(struct disk *d, bool hangs)
+{
+    d->hangs = hangs;
 }
 
 int store_open(struct store **ret, const struct store_options *options,

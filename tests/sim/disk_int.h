@@ -41,7 +41,7 @@ struct list_of_ops {
 struct disk {
     struct node *node;
     struct store *store; /* open, or NULL */
-    bool full, log_lost, state_lost;
+    bool full, hangs, log_lost, state_lost;
     int health;
     struct kept **by_key, **by_hash;
     size_t rows, cap;

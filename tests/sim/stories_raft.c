@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Stories of consensus at its edges. */
+#include <string.h>
+
+#include "agent/raft/raft_uv_int.h"
+#include "tests/sim/disk_int.h"
+#include "tests/sim/stories.h"
+#include "tests/sim/users.h"
+
+/* Waits for a condition, for so many seconds, looking every millisecond. */
+#define WITHIN(seconds, condition, ...)                                                            \
+    do {                                                                                           \
+        uint64_t until_us_ = world.now_us + (seconds)*1000000;                                     \
+        while (!world.failed && !(condition) && world.now_us < until_us_)                          \
+            world_run(world.now_us + 1000);                                                        \
+        if (!(condition))                                                                          \
+            world_fail(__VA_ARGS__);                                                               \
+    } while (0)
+
+/* How the leader's newest configuration has it; NULL: not at all. */
+static const struct raft_server *as_server(const struct node *n)
+{
+    const struct node *l = the_leader();
+    const struct raft_config *c = l == NULL ? NULL : &raft_of(l)->core.config;
+    for (uint32_t i = 0; c != NULL && i < c->count; i++)
+        if (strcmp(c->server[i].id, n->id) == 0)
+            return &c->server[i];
+    return NULL;
+}
+
+static struct node *any_spare(void)
+{
+    for (uint32_t i = 0; i < world.node_count; i++) {
+        const struct raft_server *s = as_server(&world.nodes[i]);
+        if (s != NULL && !s->voter)
+            return &world.nodes[i];
+    }
+    return NULL;
+}
+
+/* A spare is removed without hearing of it, and is taken in again by the name of a disk that it no
+ * longer has, so that nothing the leader sends is for it. It turns to the leader it hears of: among
+ * so many agents it would meet it late. */
+int story_removed(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 16);
+    WITHIN(60, the_leader() != NULL && quorum_is_full(raft_of(the_leader())), "no full quorum");
+    struct node *spare = world.failed ? NULL : any_spare();
+    struct peer_info *told = spare == NULL ? NULL : hello_peer(raft_of(the_leader()), spare->id);
+    if (told == NULL)
+        world_fail("the leader knows of no spare");
+    if (world.failed)
+        return tell_end(trace, print);
+    told->disk ^= 2;
+    world_say(spare, "is taken for another");
+    uint64_t known_us = world.now_us, end_us = world.now_us + 20000000;
+    while (!world.failed && world.now_us < end_us) {
+        world_run(world.now_us + 10000);
+        if (leader_of(spare) != 0)
+            known_us = world.now_us;
+        if (world.now_us > known_us + 4000000)
+            world_fail("%s knows no leader, 4 s after it lost it", spare->id);
+    }
+    WITHIN(10, as_server(spare) == NULL || as_server(spare)->disk == disk_number(spare->disk),
+           "%s is a server by another disk", spare->id);
+    return tell_end(trace, print);
+}
+
+/* A voter has lost its log and is a learner again; it hangs before anything of the log reached it,
+ * and another leads. That leader has not heard of it: it is no voter until it has the log. */
+int story_unheard(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 3);
+    WITHIN(20, raft_voter_count(&raft_of(the_leader())->core.config) == 3, "no three voters");
+    struct node *first = the_leader(), *lost = NULL;
+    for (uint32_t i = 0; i < 3 && first != NULL; i++)
+        lost = &world.nodes[i] == first ? lost : &world.nodes[i];
+    if (world.failed || lost == NULL)
+        return tell_end(trace, print);
+    node_lose(lost);
+    world_run(world.now_us + draw(500000));
+    node_start(lost);
+    WITHIN(20,
+           the_leader() == first && as_server(lost) != NULL && !as_server(lost)->voter &&
+               as_server(lost)->disk == disk_number(lost->disk),
+           "%s does not become a learner", lost->id);
+    node_pause(lost, 6000000);
+    node_kill(first, false);
+    world_run(world.now_us + 100000 + draw(300000));
+    node_start(first);
+    WITHIN(5, the_leader() != NULL, "nobody leads");
+    while (!world.failed && world.now_us < lost->paused_until_us) {
+        if (as_server(lost) != NULL && as_server(lost)->voter)
+            world_fail("%s votes, and has no log", lost->id);
+        world_run(world.now_us + 10000);
+    }
+    WITHIN(20, as_server(lost) != NULL && as_server(lost)->voter, "%s is no voter", lost->id);
+    return tell_end(trace, print);
+}
+
+/* A hello to the last of the three that is not a server, as it may come by chance. */
+static void tell_the_bound(void *arg)
+{
+    const struct node *n = arg;
+    for (uint32_t i = 0; i < 3; i++)
+        if (!step_is_server(raft_of(&world.nodes[i])))
+            hello_tell(raft_of(n), raft_of(&world.nodes[i])->self.num);
+}
+
+/* Bound to a first configuration, but it reaches nobody when the others hear that all are: they
+ * start the cluster. It hears of their leader before they hear it, and goes on asking them all the
+ * same. */
+int story_bound(uint64_t seed, bool trace, bool print)
+{
+    const struct node *bound = NULL;
+    start_world(seed, trace);
+    for (uint32_t i = 0; i < 3; i++)
+        node_start(node_add());
+    for (uint64_t until_us = world.now_us + 20000000;
+         !world.failed && bound == NULL && world.now_us < until_us; world_run(world.now_us + 100)) {
+        bool started = false;
+        for (uint32_t i = 0; i < 3; i++)
+            started = started || (raft_of(&world.nodes[i]) != NULL &&
+                                  raft_of(&world.nodes[i])->boot.state == BOOT_STARTED);
+        for (uint32_t i = 0; started && i < 3; i++)
+            if (raft_of(&world.nodes[i])->boot.state == BOOT_BOUND)
+                bound = &world.nodes[i];
+    }
+    if (bound == NULL) {
+        world_say(NULL, "all started in one moment: not this seed's story");
+        return tell_end(trace, print);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        network_cut(&world.network, bound->num, i, i != bound->num);
+    world_say(bound, "reaches nobody");
+    WITHIN(10, the_leader() != NULL, "the others have no leader");
+    if (!world.failed)
+        node_post(the_leader(), world.now_us, tell_the_bound, the_leader());
+    world_run(world.now_us + 100000);
+    if (!world.failed && raft_of(bound)->known_leader == 0) {
+        world_say(bound, "did not hear it: not this seed's story");
+        return tell_end(trace, print);
+    }
+    world_run(world.now_us + 600000 + draw(500000));
+    network_heal(&world.network);
+    world_say(bound, "is back");
+    WITHIN(8, step_is_server(raft_of(bound)), "%s is bound, and no server 8 s later", bound->id);
+    return tell_end(trace, print);
+}
+
+/* A learner asks for a snapshot while the leader's rows wait for its disk: none is made of what a
+ * crash would take from the leader. */
+int story_snapshot(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 3);
+    users_init();
+    world_run(world.now_us + 2000000 + draw(2000000));
+    world.profile.disk_us = 400000; /* what is applied is on no disk for some time */
+    struct node *late = world.failed ? NULL : node_add();
+    bool waited = false;
+    if (late != NULL)
+        node_start(late);
+    for (uint64_t until_us = world.now_us + 40000000;
+         !world.failed && (raft_of(late) == NULL || raft_of(late)->applied == 0) &&
+         world.now_us < until_us;
+         world_run(world.now_us + 200)) {
+        const struct raft_uv *r = the_leader() == NULL ? NULL : raft_of(the_leader());
+        waited = waited || (r != NULL && r->snapshot_index > r->core.log.applied);
+    }
+    if (!world.failed && raft_of(late)->applied == 0)
+        world_fail("%s gets no snapshot", late->id);
+    uint64_t most = 0; /* of what is applied, on a disk */
+    for (uint32_t i = 0; i < 3; i++)
+        most =
+            world.nodes[i].disk->applied_index > most ? world.nodes[i].disk->applied_index : most;
+    if (!world.failed && raft_of(late)->applied > most)
+        world_fail("%s has a snapshot of index %lu, on disks is %lu", late->id,
+                   raft_of(late)->applied, most);
+    if (!waited)
+        world_say(NULL, "all rows were written: not this seed's story");
+    return tell_end(trace, print);
+}
+
+/* The leader's disk lets a write hang: it hears and answers, but acknowledges nothing. Another
+ * leads soon, and one with a disk votes in its place until it works again. */
+int story_hang(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 5);
+    users_init();
+    WITHIN(60, the_leader() != NULL && quorum_is_full(raft_of(the_leader())), "no full quorum");
+    world_run(world.now_us + draw(3000000));
+    struct node *hung = world.failed ? NULL : the_leader();
+    if (hung == NULL)
+        return tell_end(trace, print);
+    world_say(hung, "its disk hangs");
+    disk_hang(hung->disk, true);
+    WITHIN(12, the_leader() != NULL && the_leader() != hung, "%s leads, and its disk hangs",
+           hung->id);
+    uint64_t acknowledged = world.acknowledged;
+    WITHIN(15, world.acknowledged > acknowledged, "nothing is acknowledged without %s", hung->id);
+    WITHIN(25, as_server(hung) == NULL || !as_server(hung)->voter, "%s votes, without a disk",
+           hung->id);
+    disk_hang(hung->disk, false);
+    world_say(hung, "its disk works");
+    make_peace();
+    (void)has_converged(20000000);
+    return tell_end(trace, print);
+}
