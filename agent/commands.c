@@ -46,8 +46,23 @@ static void answer_peer(struct command *c, const struct intent_result *r)
     json_decref(j);
 }
 
+/* Reads change nothing, so that their outcome is never in doubt. */
+static bool is_read(const struct command *c)
+{
+    return c->reads || strcmp(json_str_or(c->json, "op", ""), "intent.read") == 0;
+}
+
+/* An attempt whose answer did not come may still arrive somewhere: that a later one was refused
+ * does not say that nothing will be done. The same key at the leader does. */
 static void finish(struct command *c, const struct intent_result *r)
 {
+    struct intent_result unknown = {.err = ERR_TIMEOUT};
+    if (c->ambiguous && r->err != 0) {
+        snprintf(unknown.detail, sizeof unknown.detail,
+                 "the leader may have done it, its answer did not come; look at the resource, or "
+                 "try again with the same idempotency key");
+        r = &unknown;
+    }
     if (c->request != NULL)
         answer_peer(c, r);
     else
@@ -92,7 +107,7 @@ static void on_read_forwarded(void *arg, int err, const uint8_t *data, size_t le
  * been done; the key tells the next leader). A forwarded one is retried where it came from. */
 static bool leader_lost(struct command *c, int err)
 {
-    c->ambiguous = c->ambiguous || err == ERR_TIMEOUT;
+    c->ambiguous = c->ambiguous || (err == ERR_TIMEOUT && !is_read(c));
     return (err == ERR_NOTLEADER || err == ERR_NOLEADER || err == ERR_TIMEOUT) &&
            c->request == NULL && !c->agent->stopping;
 }
@@ -150,11 +165,7 @@ static void forward(struct command *c)
 
 static void give_up(struct command *c)
 {
-    if (c->ambiguous)
-        finish_error(c, ERR_TIMEOUT,
-                     "the leader may have done it, its answer did not come; look at the resource, "
-                     "or try again with the same idempotency key");
-    else if (c->reads)
+    if (c->reads)
         finish_error(c, ERR_NOLEADER,
                      "no leader could be reached in time; this agent's own rows come without "
                      "consistency=leader");

@@ -63,8 +63,7 @@ static int perform(struct apply *a)
     if (keys_answer(a, &err))
         return err;
     err = op->apply(a);
-    if (err == 0)
-        keys_remember(a);
+    keys_remember(a, err);
     return err;
 }
 

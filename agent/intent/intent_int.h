@@ -14,7 +14,8 @@
 #define DEPLOYMENT_ID_MAX 64
 #define DIGEST_TEXT 33
 #define KEY_LIFE_MS (24 * 3600 * 1000LL)
-#define KEY_BYTES_MAX (2u << 20) /* all remembered answers; a snapshot is one gossip message */
+#define REFUSAL_LIFE_MS (60 * 1000LL) /* longer than any attempt is under way */
+#define KEY_BYTES_MAX (2u << 20)      /* all remembered answers; a snapshot is one gossip message */
 #define EXPRESSION_MAX 2000
 #define ATTRIBUTES_MAX 10
 #define FAILED_INSTANCES_MAX 1000
@@ -39,7 +40,8 @@ struct answer {
     char key[IDEMPOTENCY_KEY_MAX + 1];
     char digest[DIGEST_TEXT];
     int64_t at_unix_ms;
-    json_t *body; /* NULL: the answer had none */
+    int err;      /* not 0: a refusal */
+    json_t *body; /* NULL: the answer had none; of a refusal "detail" and "field" */
     size_t bytes;
     struct record_version version;
 };
@@ -90,7 +92,7 @@ struct deployment *deployment_add(struct environment *env, const char *id, int64
 void deployment_remove(struct environment *env, struct deployment *dep);
 /* Takes body over. Keeps the order by version. */
 struct answer *answer_add(struct state *s, const char *key, const char *digest, int64_t at_unix_ms,
-                          json_t *body, struct record_version version);
+                          int err, json_t *body, struct record_version version);
 struct answer *answer_find(const struct state *s, const char *key);
 void answer_remove(struct state *s, struct answer *a);
 
@@ -135,7 +137,7 @@ void environment_touched(struct apply *a, struct environment *env);
 void keys_expire(struct apply *a);
 /* True: the command was answered from its key (or refused because of it). */
 bool keys_answer(struct apply *a, int *ret_err);
-void keys_remember(struct apply *a);
+void keys_remember(struct apply *a, int err);
 
 /* snapshot.c */
 int answer_from_json(struct state *s, const json_t *json, struct record_version version);

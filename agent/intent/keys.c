@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Idempotency keys: a request sent again with its key gets the answer it got before, also
- * from a new leader; the key with another request is refused. Only successes are kept. */
+ * from a new leader; the key with another request is refused. A refusal is kept for a minute only,
+ * for the same request: an attempt that arrives late must not do what the user was told is not
+ * done, and a user who has removed the cause may use the key again. */
 #include "agent/intent/intent_int.h"
 
 #include <stdio.h>
@@ -57,7 +59,16 @@ bool keys_answer(struct apply *a, int *ret_err)
     if (answer == NULL)
         return false;
     digest_of(a, digest);
-    if (strcmp(digest, answer->digest) != 0) {
+    bool same = strcmp(digest, answer->digest) == 0;
+    if (answer->err != 0) {
+        if (!same || answer->at_unix_ms + REFUSAL_LIFE_MS <= a->now_unix_ms)
+            return false;
+        *ret_err = result_set(a->ret, answer->err, json_str_or(answer->body, "field", ""), "%s",
+                              json_str_or(answer->body, "detail", ""));
+        a->ret->replayed = true;
+        return true;
+    }
+    if (!same) {
         *ret_err = result_set(a->ret, ERR_MISMATCH, "key",
                               "this idempotency key was used for another request; use a new one");
         return true;
@@ -68,7 +79,7 @@ bool keys_answer(struct apply *a, int *ret_err)
     return true;
 }
 
-void keys_remember(struct apply *a)
+void keys_remember(struct apply *a, int err)
 {
     struct state *s = &a->in->state;
     char digest[DIGEST_TEXT];
@@ -76,8 +87,11 @@ void keys_remember(struct apply *a)
     if (key == NULL)
         return;
     digest_of(a, digest);
-    json_t *body = a->body == NULL ? NULL : json_deep_copy(a->body);
-    struct answer *answer = answer_add(s, key, digest, a->now_unix_ms, body, a->version);
+    json_t *body = err != 0
+                       ? json_pack("{s:s,s:s}", "detail", a->ret->detail, "field", a->ret->field)
+                   : a->body == NULL ? NULL
+                                     : json_deep_copy(a->body);
+    struct answer *answer = answer_add(s, key, digest, a->now_unix_ms, err, body, a->version);
     rows_answer(&a->in->rows, answer);
     while (s->answer_count > IDEMPOTENCY_KEYS_MAX ||
            (s->answer_bytes > KEY_BYTES_MAX && s->answer_count > 1))

@@ -107,6 +107,8 @@ json_t *answer_json(const struct answer *a)
     json_set_str(json, "key", a->key);
     json_set_str(json, "digest", a->digest);
     json_set_int(json, "at", a->at_unix_ms);
+    if (a->err != 0)
+        json_set_int(json, "err", a->err);
     if (a->body != NULL)
         json_object_set(json, "body", a->body);
     return json;

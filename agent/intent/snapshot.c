@@ -100,7 +100,7 @@ int answer_from_json(struct state *s, const json_t *json, struct record_version 
     if (key == NULL || digest == NULL || strlen(key) > IDEMPOTENCY_KEY_MAX ||
         strlen(digest) >= DIGEST_TEXT || s->answer_count >= 2 * IDEMPOTENCY_KEYS_MAX)
         return ERR_MALFORMED;
-    answer_add(s, key, digest, json_int_or(json, "at", 0),
+    answer_add(s, key, digest, json_int_or(json, "at", 0), (int)json_int_or(json, "err", 0),
                json_incref(json_object_get(json, "body")), version);
     return 0;
 }

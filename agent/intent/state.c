@@ -142,7 +142,7 @@ struct answer *answer_find(const struct state *s, const char *key)
 }
 
 struct answer *answer_add(struct state *s, const char *key, const char *digest, int64_t at_unix_ms,
-                          json_t *body, struct record_version version)
+                          int err, json_t *body, struct record_version version)
 {
     struct answer *a = answer_find(s, key);
     if (a != NULL)
@@ -153,7 +153,7 @@ struct answer *answer_add(struct state *s, const char *key, const char *digest, 
         at--;
     a = &s->answers[at];
     memmove(a + 1, a, (s->answer_count - at) * sizeof *a);
-    *a = (struct answer){.at_unix_ms = at_unix_ms, .body = body, .version = version};
+    *a = (struct answer){.at_unix_ms = at_unix_ms, .err = err, .body = body, .version = version};
     snprintf(a->key, sizeof a->key, "%s", key);
     snprintf(a->digest, sizeof a->digest, "%s", digest);
     a->bytes = sizeof *a;

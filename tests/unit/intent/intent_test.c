@@ -344,7 +344,7 @@ Test(intent, idempotency_keys)
     cr_assert_eq(u.r.err, ERR_MISMATCH);
     cr_assert_str_eq(u.r.field, "key");
     cr_assert_null(intent_environment(u.in, "other"));
-    /* A failure is not remembered. */
+    /* A key that was refused may be used for another request. */
     apply(&u, CREATE("web") ",'key':'k2'}");
     cr_assert_eq(u.r.err, ERR_EXISTS);
     apply(&u, CREATE("two") ",'key':'k2'}");
@@ -363,6 +363,44 @@ Test(intent, idempotency_keys)
     apply(&u, "{'op':'environment.create','name':'web','cluster':'c','taskDefinition':'w','now':"
               "86401001,'id':'x','key':'k1'}");
     cr_assert_eq(u.r.err, ERR_EXISTS);
+    intent_destroy(u.in);
+}
+
+/* The attempt that was answered first decides: one that was under way longer does not do what the
+ * user was told is not done. A minute later none is, and the request may be made again. */
+Test(intent, a_refusal_holds_for_late_attempts)
+{
+    static const char late[] = "{'op':'environment.create','name':'web','cluster':'" C1
+                               "','taskDefinition':'" TD(1) "','now':%d,'id':'late','key':'k'}";
+    char text[512];
+    struct run u = start();
+    apply(&u, CREATE("web") "}");
+    apply(&u, CREATE("web") ",'key':'k'}");
+    cr_assert_eq(u.r.err, ERR_EXISTS);
+    cr_assert_str_eq(rows_of(&u), "5/idempotency/k");
+    struct intent_result refused = u.r;
+    apply(&u, "{'op':'environment.delete','name':'web','now':1500}");
+    apply(&u, "{'op':'environment.remove','name':'web','now':1600}");
+    struct buf b;
+    struct intent *copy;
+    buf_init(&b, 1 << 20);
+    cr_assert_eq(intent_save(u.in, &b), 0);
+    cr_assert_eq(intent_create(&copy), 0);
+    cr_assert_eq(intent_load(copy, b.data, b.len, &u.rows, &u.count), 0);
+    buf_fini(&b);
+    intent_destroy(u.in);
+    u.in = copy; /* also where only a snapshot came */
+    snprintf(text, sizeof text, late, 60000);
+    apply(&u, text);
+    cr_assert_eq(u.r.err, ERR_EXISTS);
+    cr_assert(u.r.replayed);
+    cr_assert_str_eq(u.r.detail, refused.detail);
+    cr_assert_str_eq(u.r.field, refused.field);
+    cr_assert_null(intent_environment(u.in, "web"));
+    snprintf(text, sizeof text, late, 62000);
+    apply(&u, text);
+    cr_assert_eq(u.r.err, 0);
+    cr_assert_not_null(intent_environment(u.in, "web"));
     intent_destroy(u.in);
 }
 

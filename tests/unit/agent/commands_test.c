@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A user's write on its way to the leader, which another agent is; what stands around
+ * agent/commands.c is ours. */
+#include <criterion/criterion.h>
+#include <string.h>
+#include <uv.h>
+
+#include "agent/agent_int.h"
+
+static struct agent agent;
+static uv_loop_t loop;
+static struct gossip_member leader = {.num = 7, .id = "i-07"};
+static gossip_answer_fn forwarded;
+static void *forwarded_arg;
+static unsigned calls, answers;
+static int answer_err;
+static char answer_detail[300];
+
+/* ---- what it stands on ------------------------------------------------------------------ */
+
+int gossip_call(struct gossip_node *n, uint64_t to, uint8_t method, const void *data, size_t len,
+                uint64_t timeout_ms, gossip_answer_fn done, void *arg)
+{
+    (void)n, (void)to, (void)method, (void)data, (void)len, (void)timeout_ms;
+    forwarded = done;
+    forwarded_arg = arg;
+    calls++;
+    return 0;
+}
+
+const struct gossip_member *gossip_find(const struct gossip_node *n, uint64_t num)
+{
+    (void)n;
+    return num == leader.num ? &leader : NULL;
+}
+
+uint64_t gossip_self(const struct gossip_node *n)
+{
+    (void)n;
+    return 1;
+}
+
+bool raft_uv_is_leader(const struct raft_uv *r)
+{
+    (void)r;
+    return false;
+}
+
+void api_write_done(struct api_write *w, int err, const char *detail, const char *field,
+                    const json_t *body, const char *forwarded_to)
+{
+    (void)w, (void)field, (void)body, (void)forwarded_to;
+    answers++;
+    answer_err = err;
+    snprintf(answer_detail, sizeof answer_detail, "%s", detail == NULL ? "" : detail);
+}
+
+void agent_busy(struct agent *a)
+{
+    (void)a;
+}
+
+int intent_check(const json_t *command, struct intent_result *ret)
+{
+    (void)command, (void)ret;
+    return 0;
+}
+
+bool intents_is_local(const json_t *command)
+{
+    (void)command;
+    return false;
+}
+
+/* Not on this way. */
+
+void api_read_done(struct api_write *w, const void *data, size_t len, const char *forwarded_to)
+{
+    (void)w, (void)data, (void)len, (void)forwarded_to;
+    cr_assert_fail();
+}
+
+void daemons_command(struct daemons *d, const json_t *command, daemons_done_fn done, void *arg)
+{
+    (void)d, (void)command, (void)done, (void)arg;
+    cr_assert_fail();
+}
+
+void gossip_answer(struct gossip_request *call, int err, const void *data, size_t len)
+{
+    (void)call, (void)err, (void)data, (void)len;
+    cr_assert_fail();
+}
+
+void intake_refresh_task(struct intake *in, const char *cluster, const char *arn)
+{
+    (void)in, (void)cluster, (void)arn;
+    cr_assert_fail();
+}
+
+void intents_local(struct agent *a, const json_t *command, daemons_done_fn done, void *arg)
+{
+    (void)a, (void)command, (void)done, (void)arg;
+    cr_assert_fail();
+}
+
+bool intents_run(struct agent *a, const json_t *command, daemons_done_fn done, void *arg)
+{
+    (void)a, (void)command, (void)done, (void)arg;
+    cr_assert_fail();
+    return false;
+}
+
+void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
+                     struct gossip_request *call)
+{
+    (void)k, (void)data, (void)len, (void)call;
+    cr_assert_fail();
+}
+
+void keyring_run(struct keyring *k, const json_t *command, daemons_done_fn done, void *arg)
+{
+    (void)k, (void)command, (void)done, (void)arg;
+    cr_assert_fail();
+}
+
+void propagate_run(struct propagate *p, const json_t *command, daemons_done_fn done, void *arg)
+{
+    (void)p, (void)command, (void)done, (void)arg;
+    cr_assert_fail();
+}
+
+void reads_run(struct command *c)
+{
+    (void)c;
+    cr_assert_fail();
+}
+
+/* ---- the tests -------------------------------------------------------------------------- */
+
+static void on_write(uv_async_t *async)
+{
+    (void)async;
+}
+
+static void submit(const char *op)
+{
+    static struct api_write write;
+    calls = answers = 0;
+    uv_loop_init(&loop);
+    uv_async_init(&loop, &agent.write_async, on_write);
+    agent.loop = &loop;
+    agent.leader = leader.num;
+    agent.raft = (struct raft_uv *)(void *)&agent; /* there is one, and a scheduler */
+    agent.daemons = (struct daemons *)(void *)&agent;
+    pthread_mutex_init(&agent.writes_lock, NULL);
+    list_init(&agent.writes);
+    list_init(&agent.commands);
+    write.command = json_pack("{s:s,s:s}", "op", op, "name", "web");
+    commands_submit(&agent, &write);
+    commands_take(&agent);
+    json_decref(write.command);
+    cr_assert_eq(calls, 1);
+}
+
+static void answer(int err, const char *json)
+{
+    forwarded(forwarded_arg, err, (const uint8_t *)json, json == NULL ? 0 : strlen(json));
+}
+
+static void end(void)
+{
+    cr_assert_eq(answers, 1);
+    cr_assert_eq(agent.command_count, 0);
+    uv_close((uv_handle_t *)&agent.write_async, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
+
+static const int refusals[] = {ERR_EXISTS, ERR_NOTFOUND, ERR_UPSTREAM, ERR_BUSY};
+
+static const char *refusal(int err)
+{
+    static char text[80];
+    snprintf(text, sizeof text, "{\"err\":%d,\"detail\":\"no\",\"field\":\"name\"}", err);
+    return text;
+}
+
+Test(commands, a_refusal_is_told_as_it_is)
+{
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        submit("environment.create");
+        answer(ERR_NOTLEADER, NULL); /* so that nothing was done there */
+        commands_retry(&agent);
+        cr_assert_eq(calls, 2);
+        answer(0, refusal(refusals[i]));
+        cr_assert_eq(answer_err, refusals[i]);
+        cr_assert_str_eq(answer_detail, "no");
+        end();
+    }
+}
+
+/* The first attempt may still be on its way to a leader, and be done there. */
+Test(commands, a_refusal_after_a_lost_answer_is_no_answer)
+{
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        submit("environment.create");
+        answer(i % 2 == 0 ? ERR_TIMEOUT : ERR_CLOSED, NULL);
+        commands_retry(&agent);
+        cr_assert_eq(calls, 2);
+        answer(0, refusal(refusals[i]));
+        cr_assert_eq(answer_err, ERR_TIMEOUT);
+        cr_assert(strstr(answer_detail, "the same idempotency key") != NULL);
+        end();
+    }
+}
+
+Test(commands, what_was_done_by_the_second_attempt_is_done)
+{
+    submit("environment.create");
+    answer(ERR_TIMEOUT, NULL);
+    commands_retry(&agent);
+    answer(0, "{\"err\":0,\"body\":{\"name\":\"web\"}}");
+    cr_assert_eq(answer_err, 0);
+    end();
+}
+
+Test(commands, a_read_is_never_in_doubt)
+{
+    submit("intent.read");
+    answer(ERR_TIMEOUT, NULL);
+    commands_retry(&agent);
+    answer(0, refusal(ERR_NOTFOUND));
+    cr_assert_eq(answer_err, ERR_NOTFOUND);
+    end();
+}
