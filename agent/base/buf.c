@@ -85,28 +85,28 @@ int buf_puts(struct buf *b, const char *text)
     return buf_put(b, text, strlen(text));
 }
 
-int buf_putc(struct buf *b, char c)
-{
-    if (b->err != 0 || b->len + 1 >= b->cap || b->len >= b->max)
-        return buf_put(b, &c, 1);
-    b->data[b->len++] = c;
-    b->data[b->len] = '\0';
-    return 0;
-}
-
+/* Into what room there is; what does not fit is written once more. */
 int buf_printf(struct buf *b, const char *format, ...)
 {
     va_list args;
-    va_start(args, format);
-    int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    ENSURE(n >= 0);
-    int err = buf_reserve(b, (size_t)n);
+    int err = buf_reserve(b, 0);
     if (err != 0)
         return err;
+    size_t room = b->cap - b->len;
     va_start(args, format);
-    vsnprintf(b->data + b->len, (size_t)n + 1, format, args);
+    int n = vsnprintf(b->data + b->len, room, format, args);
     va_end(args);
+    ENSURE(n >= 0);
+    err = buf_reserve(b, (size_t)n);
+    if (err != 0) {
+        b->data[b->len] = '\0';
+        return err;
+    }
+    if ((size_t)n >= room) {
+        va_start(args, format);
+        vsnprintf(b->data + b->len, (size_t)n + 1, format, args);
+        va_end(args);
+    }
     b->len += (size_t)n;
     return 0;
 }

@@ -24,7 +24,14 @@ int buf_reserve(struct buf *b, size_t extra); /* room for that many bytes and th
 int buf_put(struct buf *b, const void *data, size_t len);
 int buf_put_quoted(struct buf *b, const char *text, size_t len); /* between two '"' */
 int buf_puts(struct buf *b, const char *text);
-int buf_putc(struct buf *b, char c);
+static inline int buf_putc(struct buf *b, char c)
+{
+    if (b->err != 0 || b->len + 1 >= b->cap || b->len >= b->max)
+        return buf_put(b, &c, 1);
+    b->data[b->len++] = c;
+    b->data[b->len] = '\0';
+    return 0;
+}
 int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Grows len by n zero bytes and returns where they start, NULL on failure. */
 void *buf_extend(struct buf *b, size_t n);

@@ -21,6 +21,25 @@ Test(buf, grows_and_keeps_a_terminator)
     free(text);
 }
 
+Test(buf, a_print_longer_than_the_room_comes_whole_or_not_at_all)
+{
+    struct buf b;
+    char text[300];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    buf_init(&b, 700);
+    for (int i = 0; i < 2; i++) { /* the first takes memory, the second more of it */
+        cr_assert_eq(buf_printf(&b, "<%s>", text), 0);
+        cr_assert_eq(b.len, (size_t)(i + 1) * 301);
+        cr_assert_eq(b.data[b.len - 2], 'x');
+        cr_assert_str_eq(b.data + b.len - 1, ">");
+    }
+    cr_assert_eq(buf_printf(&b, "<%s>", text), ERR_TOOBIG);
+    cr_assert_eq(b.len, 602u);
+    cr_assert_eq(strlen(b.data), 602u, "nothing of what did not fit");
+    buf_fini(&b);
+}
+
 Test(buf, remembers_the_first_failure)
 {
     struct buf b;
