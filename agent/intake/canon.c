@@ -3,11 +3,14 @@
  * time that cannot be read) is taken back by cutting the text where it began. */
 #include "agent/intake/canon.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/json.h"
+
+#define INSERTED_MAX 128u /* more than an instance has attributes; moved one by one up to here */
 
 /* What the name of a member says about its value. */
 enum trait {
@@ -23,6 +26,7 @@ enum trait {
 /* A member of an object, or an element of a list by the name it is sorted under. */
 struct item {
     const char *name; /* in the text, a literal, or owned if its node is escaped */
+    uint64_t head;    /* its first eight bytes as a number: they order most names */
     uint32_t len;
     uint32_t name_node; /* TAPE_NONE: a literal */
     uint32_t value;     /* TAPE_NONE: the cluster's ARN */
@@ -40,55 +44,85 @@ struct canon {
 
 static unsigned traits_of(const char *name, size_t len)
 {
-#define T(name, traits)                                                                            \
-    {                                                                                              \
-        name, sizeof name - 1, traits                                                              \
+#define T(text, traits)                                                                            \
+    if (len == sizeof text - 1 && memcmp(name, text, len) == 0)                                    \
+    return traits
+    switch (len) { /* most names are of a length of which there are few */
+    case 3:
+        T("cpu", NUMBER);
+        break;
+    case 4:
+        T("tags", UNORDERED);
+        break;
+    case 6:
+        T("memory", NUMBER);
+        break;
+    case 7:
+        T("details", UNORDERED);
+        break;
+    case 9:
+        T("createdAt", TIME);
+        T("overrides", STAYS_EMPTY);
+        T("startedAt", TIME);
+        T("stoppedAt", TIME);
+        T("updatedAt", TIME);
+        break;
+    case 10:
+        T("attributes", UNORDERED | STAYS_EMPTY);
+        T("containers", UNORDERED | STAYS_EMPTY);
+        T("stoppingAt", TIME);
+        break;
+    case 11:
+        T("attachments", UNORDERED | STAYS_EMPTY);
+        T("environment", UNORDERED | ENVIRONMENT);
+        T("lastUpdated", TIME);
+        break;
+    case 12:
+        T("registeredAt", TIME);
+        break;
+    case 13:
+        T("lastStartedAt", TIME);
+        T("managedAgents", UNORDERED | AGENTS);
+        T("pullStartedAt", TIME);
+        T("pullStoppedAt", TIME);
+        break;
+    case 14:
+        T("connectivityAt", TIME);
+        T("stringSetValue", UNORDERED);
+        break;
+    case 16:
+        T("lastStatusChange", TIME);
+        break;
+    case 17:
+        T("memoryReservation", NUMBER);
+        break;
+    case 18:
+        T("containerOverrides", UNORDERED | STAYS_EMPTY);
+        T("executionStoppedAt", TIME);
+        T("remainingResources", UNORDERED | STAYS_EMPTY | RESOURCES);
+        break;
+    case 19:
+        T("registeredResources", UNORDERED | STAYS_EMPTY | RESOURCES);
+        break;
+    default:
+        break;
     }
-    static const struct {
-        const char *name;
-        size_t len;
-        unsigned traits;
-    } table[] = {
-        /* by length: most names are short and end the search at once */
-        T("cpu", NUMBER),
-        T("tags", UNORDERED),
-        T("memory", NUMBER),
-        T("details", UNORDERED),
-        T("createdAt", TIME),
-        T("overrides", STAYS_EMPTY),
-        T("startedAt", TIME),
-        T("stoppedAt", TIME),
-        T("updatedAt", TIME),
-        T("attributes", UNORDERED | STAYS_EMPTY),
-        T("containers", UNORDERED | STAYS_EMPTY),
-        T("stoppingAt", TIME),
-        T("attachments", UNORDERED | STAYS_EMPTY),
-        T("environment", UNORDERED | ENVIRONMENT),
-        T("lastUpdated", TIME),
-        T("registeredAt", TIME),
-        T("lastStartedAt", TIME),
-        T("managedAgents", UNORDERED | AGENTS),
-        T("pullStartedAt", TIME),
-        T("pullStoppedAt", TIME),
-        T("connectivityAt", TIME),
-        T("stringSetValue", UNORDERED),
-        T("lastStatusChange", TIME),
-        T("memoryReservation", NUMBER),
-        T("containerOverrides", UNORDERED | STAYS_EMPTY),
-        T("executionStoppedAt", TIME),
-        T("remainingResources", UNORDERED | STAYS_EMPTY | RESOURCES),
-        T("registeredResources", UNORDERED | STAYS_EMPTY | RESOURCES),
-    };
 #undef T
-    for (size_t i = 0; i < sizeof table / sizeof table[0] && table[i].len <= len; i++) {
-        if (table[i].len == len && table[i].name[0] == name[0] &&
-            memcmp(table[i].name, name, len) == 0)
-            return table[i].traits;
-    }
     return 0;
 }
 
 /* ---- items ------------------------------------------------------------------------- */
+
+/* Shorter names end in zeros, which no name has: so they come before longer ones. */
+static uint64_t head_of(const char *name, size_t len)
+{
+    uint64_t head = 0;
+    if (len >= sizeof head)
+        memcpy(&head, name, sizeof head);
+    else
+        memcpy(&head, name, len);
+    return be64toh(head);
+}
 
 static struct item *push(struct canon *c, const char *name, size_t len, uint32_t value)
 {
@@ -103,7 +137,7 @@ static struct item *push(struct canon *c, const char *name, size_t len, uint32_t
         c->cap = cap;
     }
     struct item *item = &c->items[c->count++];
-    *item = (struct item){name, (uint32_t)len, TAPE_NONE, value};
+    *item = (struct item){name, head_of(name, len), (uint32_t)len, TAPE_NONE, value};
     return item;
 }
 
@@ -128,6 +162,7 @@ static struct item *push_named(struct canon *c, uint32_t name, uint32_t value)
         }
         item->name = buf_steal(&text, &len);
         item->len = (uint32_t)len;
+        item->head = head_of(item->name, len);
     }
     return item;
 }
@@ -146,32 +181,50 @@ static int by_name(const void *a, const void *b)
 {
     const struct item *x = a;
     const struct item *y = b;
+    if (x->head != y->head)
+        return x->head < y->head ? -1 : 1;
     int order = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
     if (order == 0)
         order = (x->len > y->len) - (x->len < y->len);
     return order != 0 ? order : (x->value > y->value) - (x->value < y->value);
 }
 
+/* Where item belongs among n sorted ones: mostly behind the last, for ECS writes runs in order. */
+static size_t place_of(const struct item *sorted, size_t n, const struct item *item)
+{
+    size_t low = 0;
+    size_t high = n;
+    if (n == 0 || by_name(&sorted[n - 1], item) < 0)
+        return n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (by_name(&sorted[middle], item) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void sort_from(struct canon *c, size_t first)
 {
     struct item *items = c->items + first;
     size_t n = c->count - first;
-    if (n > 12) {
+    if (n > INSERTED_MAX) {
         qsort(items, n, sizeof *items, by_name);
         return;
     }
     for (size_t i = 1; i < n; i++) {
         struct item item = items[i];
-        size_t k = i;
-        for (; k > 0 && by_name(&items[k - 1], &item) > 0; k--)
-            items[k] = items[k - 1];
-        items[k] = item;
+        size_t at = place_of(items, i, &item);
+        memmove(&items[at + 1], &items[at], (i - at) * sizeof item);
+        items[at] = item;
     }
 }
 
 static bool same_name(const struct item *a, const struct item *b)
 {
-    return a->len == b->len && memcmp(a->name, b->name, a->len) == 0;
+    return a->head == b->head && a->len == b->len && memcmp(a->name, b->name, a->len) == 0;
 }
 
 static bool is(const struct item *item, const char *name)

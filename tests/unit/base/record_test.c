@@ -160,6 +160,33 @@ Test(row, a_text_in_the_json_is_not_repeated)
     buf_fini(&b);
 }
 
+/* Wherever it stands, behind whatever looks like it at both ends; the first one counts. */
+Test(row, a_text_is_found_at_every_place_of_the_json)
+{
+    static const char text[] = "a-text-b";
+    const size_t n = sizeof text - 1;
+    for (size_t len = n; len < 60; len++) {
+        for (size_t at = 0; at + n <= len; at++) {
+            char json[64];
+            struct row row = {0};
+            struct row out;
+            struct buf b;
+            for (size_t i = 0; i < len; i++)
+                json[i] = "a-texx-b"[(i + 64 - at) % n];
+            memcpy(json + at, text, n);
+            if (at + 2 * n <= len)
+                memcpy(json + at + n, text, n);
+            row_set(&row, ROW_FAMILY, text);
+            row.json = (struct row_text){json, len};
+            buf_init(&b, 1000);
+            cr_assert_eq(row_encode(&row, &b), 0);
+            cr_assert_eq(row_decode(b.data, b.len, &out), 0);
+            cr_assert_eq(out.field[ROW_FAMILY].data, out.json.data + at, "%zu of %zu", at, len);
+            buf_fini(&b);
+        }
+    }
+}
+
 Test(row, spans_outside_the_json_are_malformed)
 {
     struct row out;
