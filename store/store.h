@@ -55,7 +55,8 @@ int store_open(struct store **ret, const struct store_options *options,
 void store_close(struct store *s);
 /* Loop thread: run the completions of finished writes. */
 void store_poll(struct store *s);
-/* 0, or ERR_FULL / ERR_IO while the disk refuses writes (cleared by the next success). */
+/* 0, or ERR_FULL / ERR_IO while the disk refuses writes; cleared by the next success, which is
+ * looked for every two seconds where nobody writes. */
 int store_health(const struct store *s);
 
 /* ---- rows ---------------------------------------------------------------- */

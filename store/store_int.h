@@ -223,6 +223,8 @@ struct store {
     unsigned crashes;
     uint64_t opened_ms;
     uint64_t repair_after_ms;
+    uint64_t probe_after_ms;
+    size_t refused_bytes; /* of the rows that were refused last */
     uint64_t reader_check_ms;
     uint64_t committed_ns; /* when rows were last written */
 

@@ -16,6 +16,7 @@
 
 #define REPAIR_AGAIN_MS 60000u
 #define CRASH_FREE_MS 60000u
+#define PROBE_MS 2000u /* while rows are refused: is there room again? */
 #define READER_CHECK_MS 60000u
 #define THICK_NS 4000000u  /* since the last rows: what comes within that is not the first */
 #define GATHER_NS 1500000u /* the moment */
@@ -162,6 +163,51 @@ static void set_health(_Atomic int *health, int err, const char *name)
         LOG(LOG_INFO, "store_recovered", "writes succeed again", LS("database", name));
 }
 
+static void rows_refused(struct store *s, int err, size_t bytes)
+{
+    set_health(&s->state_health, err, "state");
+    s->refused_bytes = bytes;
+    s->probe_after_ms = clock_mono_ms() + PROBE_MS;
+}
+
+static bool probe_due(struct store *s)
+{
+    return atomic_load(&s->state_health) != 0 && !s->state.suspect &&
+           clock_mono_ms() >= s->probe_after_ms;
+}
+
+/* Is there room for what was refused? Nothing of it is kept. */
+static int reserve_txn(struct store *s)
+{
+    MDB_txn *txn;
+    MDB_val key = {5, (void *)(uintptr_t) "probe"};
+    MDB_val val = {s->refused_bytes, NULL};
+    int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    rc = mdb_put(txn, s->meta, &key, &val, MDB_RESERVE);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* Where nothing changes no write would find out that the disk takes them again, and the agent
+ * would be called sick for ever. */
+static void probe(struct store *s)
+{
+    struct list none;
+    list_init(&none);
+    int err = ERR_FULL;
+    if (dir_free_bytes(s->dir) >= s->state_disk_min + s->refused_bytes) {
+        int rc = reserve_txn(s);
+        while (rc == MDB_MAP_FULL && store_map_grow(s) == 0)
+            rc = reserve_txn(s);
+        err = rc == 0 ? try_state(s, &none) : env_write_err(s->dir, rc);
+    }
+    if (err == 0)
+        set_health(&s->state_health, 0, "state");
+    s->probe_after_ms = clock_mono_ms() + PROBE_MS;
+}
+
 static bool is_disk_error(int err)
 {
     return err == ERR_FULL || err == ERR_IO || err == ERR_CORRUPT;
@@ -185,13 +231,16 @@ static void do_state(struct store *s, struct list *ops, struct list *done)
     int err = try_state(s, ops);
     if (err == 0 || ops->next->next == ops) {
         finish(s, ops, err);
-        if (err == 0 || is_disk_error(err))
-            set_health(&s->state_health, err, "state");
+        if (is_disk_error(err))
+            rows_refused(s, err, list_bytes(ops));
+        else if (err == 0)
+            set_health(&s->state_health, 0, "state");
         while (!list_is_empty(ops))
             list_push(done, list_pop(ops));
         return;
     }
     int last = 0;
+    size_t bytes = 0; /* of the last that was refused */
     for (struct list *node; (node = list_pop(ops)) != NULL;) {
         struct list one;
         list_init(&one);
@@ -200,10 +249,15 @@ static void do_state(struct store *s, struct list *ops, struct list *done)
         finish(s, &one, err);
         if (err == 0 || is_disk_error(err))
             last = err;
+        if (is_disk_error(err))
+            bytes = list_bytes(&one);
         list_remove(node);
         list_push(done, node);
     }
-    set_health(&s->state_health, last, "state");
+    if (last != 0)
+        rows_refused(s, last, bytes);
+    else
+        set_health(&s->state_health, 0, "state");
 }
 
 /* ---- log ---- */
@@ -290,8 +344,9 @@ static struct timespec mono_in(uint64_t ns)
 static void wait_for_work(struct store *s)
 {
     while (!s->stopping && list_is_empty(&s->log_queue.ops) && list_is_empty(&s->state_queue.ops) &&
-           !repair_due(s)) {
-        struct timespec until = mono_in(REPAIR_AGAIN_MS * 1000000ull);
+           !repair_due(s) && !probe_due(s)) {
+        bool refuses = atomic_load(&s->state_health) != 0;
+        struct timespec until = mono_in((refuses ? PROBE_MS : REPAIR_AGAIN_MS) * 1000000ull);
         pthread_cond_timedwait(&s->wake, &s->lock, &until);
     }
 }
@@ -329,6 +384,8 @@ static void round_of_work(struct store *s, struct list *log_ops, struct list *st
         pthread_mutex_unlock(&s->lock);
         s->notify(s->notify_arg);
     }
+    if (probe_due(s))
+        probe(s);
     if (repair_due(s)) {
         s->repair_after_ms = clock_mono_ms() + REPAIR_AGAIN_MS;
         int err = store_rows_repair(s);

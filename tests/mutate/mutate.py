@@ -39,6 +39,13 @@ KILLERS = {
     "intent": ("unit_intent_intent_test", []),
     "daemons": ("unit_daemons_daemons_test", []),
     "attack": ("unit_gossip_attack_test", []),
+    "commands": ("unit_agent_commands_test", []),
+    "crash": ("unit_store_crash_test", []),
+    "gather": ("unit_store_gather_test", []),
+    "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
+    "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),
+    "bound": ("agents_sim", ["--bound", "--seeds", "50", "--seconds", "40"]),
+    "hang": ("agents_sim", ["--hang", "--seeds", "50", "--seconds", "40"]),
     "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),
     "agents_sim": ("agents_sim", ["--seeds", "2000", "--seconds", "40"]),
 }

@@ -155,7 +155,7 @@ uint64_t store_epoch(const struct store *s)
 
 int store_health(const struct store *s)
 {
-    return s->disk->health;
+    return s->disk->full ? s->disk->health : 0; /* it looks for room by itself */
 }
 
 void store_stats(struct store *s, struct store_stats *ret)
