@@ -35,9 +35,9 @@ struct tally_run {
     uint64_t origin, run; /* origin 0: free */
     uint64_t used;        /* orders the runs: the oldest makes room */
     uint32_t count, have;
-    uint64_t done_us;  /* when the last one came; valid if have == count */
-    unsigned reports;  /* sent to the origin so far */
-    bool acknowledged; /* it heard one of them */
+    uint64_t done_us; /* when the last one came; valid if have == count */
+    uint64_t due_us;  /* of the next report to the origin */
+    unsigned reports; /* sent so far */
     uint8_t seen[(TALLY_COUNT_MAX + 7) / 8];
 };
 struct tally {

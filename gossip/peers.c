@@ -45,7 +45,7 @@ static void layout_init(struct layout *l, const struct peers *p, const struct tr
     *l = (struct layout){.peers = p, .tree = tree};
     l->others = present ? p->count - 1 : p->count;
     l->first = present ? at + 1 : at;
-    l->turn = l->others * tree->index / PEERS_TREES;
+    l->turn = l->others * tree->turn / PEERS_TURNS;
 }
 
 static size_t index_of(const struct layout *l, size_t position)
@@ -82,7 +82,7 @@ static size_t add_children(const struct layout *l, size_t position, bool deeper,
 size_t peers_children(const struct peers *p, const struct tree *tree,
                       uint64_t out[PEERS_CHILDREN_MAX])
 {
-    ENSURE(tree->index < PEERS_TREES);
+    ENSURE(tree->turn < PEERS_TURNS);
     ENSURE(tree->root_fanout >= 1);
     if (p->count < 2)
         return 0;
@@ -90,6 +90,17 @@ size_t peers_children(const struct peers *p, const struct tree *tree,
     layout_init(&l, p, tree);
     bool is_root = p->nums[p->self] == tree->origin;
     return add_children(&l, is_root ? 0 : position_of(&l, p->self), true, out, 0);
+}
+
+size_t peers_stride(const struct peers *p, uint8_t fanout)
+{
+    return p->count < 3 ? 1 : (p->count - 3) / fanout + 1;
+}
+
+uint16_t peers_turn(const struct peers *p, size_t places)
+{
+    size_t others = p->count < 2 ? 1 : p->count - 1;
+    return (uint16_t)((places % others * PEERS_TURNS + others - 1) / others % PEERS_TURNS);
 }
 
 uint64_t peers_at_step(const struct peers *p, uint64_t step)

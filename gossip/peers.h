@@ -22,20 +22,20 @@ bool peers_is_far(const struct peers *p, uint64_t num);
 bool peers_has(const struct peers *p, uint64_t num);
 
 /* Forwarding trees. All members but the origin stand on a ring in order of num, starting behind
- * the origin; tree t starts a share of the ring further on. Position 0 is the origin, positions
- * 1..root_fanout are its children, and position i has the next `fanout` positions each. With a
- * multiple of `fanout` trees every member is inner to `fanout` trees of that many, so everyone
- * sends about as much as it receives. The shape needs no messages: it follows from the member list.
- */
+ * the origin; a tree may start a part of the ring further on. Position 0 is the origin, positions
+ * 1..root_fanout are its children, and position i has the next `fanout` positions each. So those
+ * who send stand next to each other, one of `fanout` members: trees whose senders begin where those
+ * of the one before end burden everyone alike. The shape needs no messages: it follows from the
+ * member list. */
 struct tree {
     uint64_t origin;
-    uint8_t index;       /* < PEERS_TREES */
+    uint16_t turn;       /* where it starts, in PEERS_TURNS-ths of the ring; < PEERS_TURNS */
     uint8_t root_fanout; /* 1..PEERS_FANOUT_MAX */
     uint8_t fanout;
     bool burst; /* what goes down it is part of a burst (rumor.h) */
 };
 
-#define PEERS_TREES 32u
+#define PEERS_TURNS 32768u
 #define PEERS_FANOUT_MAX 16u
 #define PEERS_CHILDREN_MAX 32u
 
@@ -43,6 +43,12 @@ struct tree {
  * its branch does not wait for the failure detector. */
 size_t peers_children(const struct peers *p, const struct tree *tree,
                       uint64_t out[PEERS_CHILDREN_MAX]);
+
+/* Places from the start of one of the node's own trees of one root child to that of the next, which
+ * begins behind the senders of the first. */
+size_t peers_stride(const struct peers *p, uint8_t fanout);
+/* The turn that starts a tree so many places further on. */
+uint16_t peers_turn(const struct peers *p, size_t places);
 
 /* The member `step` places further round the ring; 0 if that is the node itself. Every member
  * is told by exactly one other for a given step. */

@@ -9,7 +9,6 @@
 #include "gossip/rumor_int.h"
 
 #define ROOM_FIRST 1300u /* until a datagram's room is known */
-#define TREE_STRIDE 13u  /* trees used one after the other lie far apart */
 
 void rumor_init(struct rumor *r, const struct rumor_options *options, const struct peers *peers,
                 void *memory, uint64_t now_ms)
@@ -52,22 +51,21 @@ void rumor_coming(struct rumor *r, size_t count)
     r->coming = (uint32_t)count;
 }
 
-/* Each tree in turn gets what fills a datagram; in a flood each of a few gets what a stream is
- * good for. */
-static uint32_t burst_tree(struct rumor *r, const struct record *rec, bool flood)
+/* Each tree gets what fills a datagram, in a flood what a stream is good for. The next one begins
+ * behind the senders of this one. */
+static uint16_t burst_turn(struct rumor *r, const struct record *rec, bool flood)
 {
     size_t size = record_run_size(&r->own_run, rec);
-    if (size > r->tree_left) {
+    if (size > r->tree_left || (!flood && r->tree_left > r->room)) {
         r->own_run = (struct record_run){0};
         size = record_run_size(&r->own_run, rec);
         r->tree_left = flood ? RUMOR_FLOOD_RUN : r->room - RUMOR_PUSH_HEAD;
-        r->tree_turn++;
-        r->tree_index = flood ? r->tree_turn % RUMOR_TREES * (PEERS_TREES / RUMOR_TREES)
-                              : r->tree_turn * TREE_STRIDE % PEERS_TREES;
+        r->tree_place += peers_stride(r->peers, RUMOR_FANOUT_BURST);
+        r->tree_place %= r->peers->count - 1;
     }
     r->tree_left -= size < r->tree_left ? size : r->tree_left;
     record_run_note(&r->own_run, rec);
-    return r->tree_index;
+    return peers_turn(r->peers, r->tree_place);
 }
 
 static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct record *rec,
@@ -77,14 +75,14 @@ static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct recor
     bool many = r->peers->count > RUMOR_FANOUT + 1;
     bool small = record_encoded_size(rec) <= r->room - RUMOR_PUSH_HEAD;
     struct tree tree = {.origin = r->options.self,
-                        .index = (uint8_t)(key_hash % RUMOR_TREES * (PEERS_TREES / RUMOR_TREES)),
+                        .turn = (uint16_t)(key_hash % RUMOR_TREES * (PEERS_TURNS / RUMOR_TREES)),
                         .root_fanout = RUMOR_FANOUT,
                         .fanout = RUMOR_FANOUT,
                         .burst = load > RUMOR_LOAD_BURST};
     if (load > RUMOR_LOAD_FEW && many)
         tree.root_fanout = RUMOR_ROOT_BUSY;
     if (tree.burst && many && small) {
-        tree.index = (uint8_t)burst_tree(r, rec, load > RUMOR_LOAD_FLOOD);
+        tree.turn = burst_turn(r, rec, load > RUMOR_LOAD_FLOOD);
         tree.fanout = RUMOR_FANOUT_BURST;
     }
     return tree;
@@ -132,7 +130,7 @@ void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, ui
     (void)rumor_load(r, now_ms);
     r->load++;
     r->coming -= r->coming > 0;
-    slot->told = false;
+    slot->passed_on = false;
     slot->burst = slot->tree.burst; /* what was missed for once and repaired is told of at once */
 }
 
@@ -200,8 +198,10 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
         r->stats.duplicates++;
         return;
     }
-    if (state == PENDING_REPAIRED)
+    if (state == PENDING_REPAIRED) {
         r->stats.repaired++;
+        r->trouble_until_ms = now_ms + RUMOR_TROUBLE_MS;
+    }
     if (p != NULL && state == PENDING_PUSHED)
         note_late(r, now_ms, p);
     if (p == NULL)
@@ -225,8 +225,11 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
 static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash,
                     struct record_version version)
 {
-    if (known_stored(r, key_hash, version))
+    struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    if (slot != NULL && record_version_cmp(slot->version, version) >= 0) {
+        slot->passed_on = slot->passed_on || record_version_cmp(slot->version, version) == 0;
         return;
+    }
     struct rumor_pending *p = rumor_pending_find(r, key_hash);
     if (p == NULL) {
         p = rumor_pending_add(r, key_hash);
@@ -237,8 +240,12 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holders = 1;
         p->told_ms = now_ms;
         uint32_t wait_ms = rumor_ask_wait(r, now_ms);
-        if (rumor_load(r, now_ms) > RUMOR_LOAD_BURST && wait_ms < RUMOR_ASK_BURST_MS)
-            wait_ms = RUMOR_ASK_BURST_MS;
+        uint32_t load = rumor_load(r, now_ms);
+        uint32_t least_ms = load > RUMOR_LOAD_FLOOD   ? RUMOR_ASK_FLOOD_MS
+                            : load > RUMOR_LOAD_BURST ? RUMOR_ASK_BURST_MS
+                                                      : 0;
+        if (wait_ms < least_ms)
+            wait_ms = least_ms;
         uint64_t spread = prng_below(&r->prng, 1 + wait_ms / 4);
         rumor_pending_state(r, p, PENDING_WANTED, now_ms + wait_ms + spread);
         return;
@@ -253,27 +260,29 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holder[p->holders++] = from;
 }
 
-bool rumor_is_handed(const struct rumor *r, const struct rumor_slot *slot)
-{
-    return slot->tree.origin == r->options.self && slot->tree.root_fanout == RUMOR_ROOT_BUSY;
-}
-
-/* The child lost what it is to pass on. */
+/* Somebody lacks what one child was handed for all: if the child lost it, it gets it again.
+ * True: the child was who asked. */
 static bool hand_again(struct rumor *r, uint64_t from, uint64_t key_hash)
 {
     struct rumor_slot *slot = rumor_slot_find(r, key_hash);
     uint64_t children[PEERS_CHILDREN_MAX];
-    if (slot == NULL || !rumor_is_handed(r, slot) ||
-        peers_children(r->peers, &slot->tree, children) == 0 || children[0] != from ||
-        !rumor_enqueue(r, slot, from))
+    bool handed = slot != NULL && slot->tree.origin == r->options.self &&
+                  slot->tree.root_fanout == RUMOR_ROOT_BUSY;
+    if (!handed || peers_children(r->peers, &slot->tree, children) == 0)
         return false;
+    if (slot->passed_on && children[0] != from)
+        return false;
+    if (!rumor_enqueue(r, slot, children[0]))
+        return false;
+    slot->passed_on = true;
     r->stats.again++;
-    return true;
+    return children[0] == from;
 }
 
-static void asked(struct rumor *r, uint64_t from, uint64_t key_hash)
+static void asked(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash)
 {
     r->stats.asked++;
+    r->trouble_until_ms = now_ms + RUMOR_TROUBLE_MS;
     if (hand_again(r, from, key_hash))
         return;
     uint32_t max = r->options.answer_max;
@@ -294,12 +303,12 @@ struct item {
 static int read_tree(struct rbuf *b, struct tree *tree)
 {
     tree->origin = rbuf_u64(b);
-    uint8_t index = rbuf_u8(b);
-    tree->index = index & (RUMOR_TREE_BURST - 1);
-    tree->burst = (index & RUMOR_TREE_BURST) != 0;
+    uint16_t turn = rbuf_u16(b);
+    tree->turn = turn & (RUMOR_TREE_BURST - 1);
+    tree->burst = (turn & RUMOR_TREE_BURST) != 0;
     tree->root_fanout = rbuf_u8(b);
     tree->fanout = rbuf_u8(b);
-    bool fits = tree->origin != 0 && tree->index < PEERS_TREES && tree->root_fanout >= 1 &&
+    bool fits = tree->origin != 0 && tree->root_fanout >= 1 &&
                 tree->root_fanout <= PEERS_FANOUT_MAX && tree->fanout >= 1 &&
                 tree->fanout <= PEERS_FANOUT_MAX;
     return b->bad || !fits ? ERR_MALFORMED : 0;
@@ -372,7 +381,7 @@ int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *d
         else if (type == RUMOR_DIGEST)
             hear_of(r, now_ms, from, item.key_hash, item.version);
         else
-            asked(r, from, item.key_hash);
+            asked(r, now_ms, from, item.key_hash);
     }
     at->pos = b.pos;
     return 0;

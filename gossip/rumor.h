@@ -10,8 +10,8 @@
  * the place of the older one, so overload sends fewer versions and never loses the newest.
  *
  * Messages (little endian, numbers of varying size as LEB128):
- *   1 PUSH    items: 0, origin u64, tree u8 (and 128: burst), root fan-out u8, fan-out u8, which
- *                    holds for what follows; or a record
+ *   1 PUSH    items: 0, origin u64, turn u16 (and 32768: burst), root fan-out u8, fan-out u8,
+ *                    which holds for what follows; or a record
  *   2 REPAIR  records
  *   3 DIGEST  entries: key_hash u64, version hi, lo: differences to the entry before, zigzag varint
  *   4 ASK     key hashes u64
@@ -32,29 +32,30 @@
 #define RUMOR_FANOUT 8u  /* depth 5 reaches 5,000 members, 6 reaches 100,000 */
 /* Load is the number of records stored lately, halved every 100 ms. Under load an origin hands
  * each record to one child, so that it sends as much as everybody else. Under more load, in a
- * burst, it gives each datagram's worth of records the next of all trees in turn, so that everyone
- * sends the same, and digests come later and to one, because what they would tell of is on its
- * way. In a flood each of a few trees gets 16 KiB, for streams. All hangs on that one child: the
- * origin tells it what it should have had, and hands it that again as a push. Outside of bursts few
- * of the trees, and so few of the links, will do. */
+ * burst, it gives each datagram's worth of records a tree whose senders stand behind those of the
+ * one before, so that everyone sends the same, and digests come later and to one, because what they
+ * would tell of is on its way. In a flood each tree gets 16 KiB, for streams. All hangs on that one
+ * child: it is handed again what anybody asks the origin for. Outside of bursts few of the trees,
+ * and so few of the links, will do. */
 #define RUMOR_LOAD_MS 100u
 #define RUMOR_LOAD_FEW 24u /* up to 150 a second take the short way */
 #define RUMOR_ROOT_BUSY 1u
-#define RUMOR_LOAD_BURST 64u
-#define RUMOR_LOAD_FLOOD                                                                           \
-    320u /* where many datagrams cost more of the processor than streams do                        \
-          */
+#define RUMOR_LOAD_BURST 48u /* less than one full transaction of the store */
+/* From here on many datagrams cost more of the processor than streams do. */
+#define RUMOR_LOAD_FLOOD 320u
 #define RUMOR_FLOOD_RUN (16u * 1024)
-#define RUMOR_FANOUT_BURST 4u /* finer shares for everyone, one step more */
-#define RUMOR_TREES 8u /* that are used outside of bursts, and for records that go by stream */
+#define RUMOR_FANOUT_BURST 3u /* finer shares for everyone, one step more */
+#define RUMOR_TREES 8u        /* that are used outside of bursts */
 #define RUMOR_DIGEST_BURST_MS 150u
 #define RUMOR_DIGEST_BURST_LATE_MS 500u
 #define RUMOR_ASK_BURST_MS 100u /* from a digest to asking in the middle of a burst, at least */
+#define RUMOR_ASK_FLOOD_MS 400u /* ... of a flood: a stream sends again by itself what it lost */
 #define RUMOR_DIGEST_MS 30u     /* age from which a record is told of to others */
 #define RUMOR_DIGEST_EVERY_MS 20u
 #define RUMOR_DIGEST_LATE_MS 250u /* once more to one peer: for those who joined or lost much */
 #define RUMOR_DIGEST_PEERS 3u
-#define RUMOR_ASK_WAIT_MS 10u /* from a digest to asking, at least; longer if pushes are late */
+#define RUMOR_TROUBLE_MS 2000u /* after a repair: told to all three in a burst, too, and late */
+#define RUMOR_ASK_WAIT_MS 10u  /* from a digest to asking, at least; longer if pushes are late */
 #define RUMOR_ASK_WAIT_MAX_MS 1000u
 #define RUMOR_ASK_CALM_MS 500u /* without a late push it is halved */
 #define RUMOR_ASK_RETRY_MS 40u /* twice; then twice doubled, and so on */
@@ -141,14 +142,14 @@ struct rumor {
     uint32_t answer_head, answer_count;
 
     uint64_t next_scan_ms, next_digest_ms;
+    uint64_t trouble_until_ms;
     uint32_t ask_wait_ms;
     uint64_t ask_late_ms; /* when it was made longer, or halved */
     uint64_t load_from_ms;
     uint32_t load;
     uint32_t coming;           /* of a batch that is being stored, beside the load */
     uint32_t digest_turn;      /* which third of the ring is told next in a burst */
-    uint32_t tree_turn;        /* burst: trees used */
-    uint32_t tree_index;       /* the last of them */
+    size_t tree_place;         /* burst: of the ring, where the tree begins */
     size_t tree_left;          /* bytes that still go down it */
     size_t room;               /* of a datagram, as last heard */
     struct record_run own_run; /* of what goes down it */

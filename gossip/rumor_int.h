@@ -9,8 +9,8 @@
 
 enum rumor_message { RUMOR_PUSH = 1, RUMOR_REPAIR = 2, RUMOR_DIGEST = 3, RUMOR_ASK = 4 };
 #define RUMOR_ITEM_TREE 0u /* a record's first byte is 128 or more */
-#define RUMOR_TREE_BURST 0x80u
-#define RUMOR_PUSH_HEAD 13u /* type and tree */
+#define RUMOR_TREE_BURST 0x8000u
+#define RUMOR_PUSH_HEAD 14u /* type and tree */
 
 /* A record that is durable here, the newest version of its key. */
 struct rumor_slot {
@@ -24,8 +24,8 @@ struct rumor_slot {
     uint32_t len; /* 0: not at hand, load it */
     uint32_t older, newer;
     uint32_t chain;
-    bool burst; /* one of many at once: told of later, and to fewer */
-    bool told;  /* handed, and its only child was told of it */
+    bool burst;     /* one of many at once: told of later, and to fewer */
+    bool passed_on; /* others have it, or its only child was handed it a second time */
 };
 
 enum rumor_state {
@@ -65,11 +65,9 @@ void rumor_slot_keep(struct rumor *r, struct rumor_slot *slot, const struct reco
 /* The slot's record out of the arena, until the next is kept; false if its bytes are gone. */
 bool rumor_slot_record(const struct rumor *r, const struct rumor_slot *slot, struct record *ret);
 
-/* Born here and handed to one child, which has all others to serve. */
-bool rumor_is_handed(const struct rumor *r, const struct rumor_slot *slot);
 static inline bool rumor_same_tree(const struct tree *a, const struct tree *b)
 {
-    return a->origin == b->origin && a->index == b->index && a->root_fanout == b->root_fanout &&
+    return a->origin == b->origin && a->turn == b->turn && a->root_fanout == b->root_fanout &&
            a->fanout == b->fanout && a->burst == b->burst;
 }
 

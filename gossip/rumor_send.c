@@ -77,7 +77,7 @@ static void put_tree(struct wbuf *w, const struct tree *tree)
 {
     wbuf_u8(w, RUMOR_ITEM_TREE);
     wbuf_u64(w, tree->origin);
-    wbuf_u8(w, (uint8_t)(tree->index | (tree->burst ? RUMOR_TREE_BURST : 0)));
+    wbuf_u16(w, (uint16_t)(tree->turn | (tree->burst ? RUMOR_TREE_BURST : 0)));
     wbuf_u8(w, tree->root_fanout);
     wbuf_u8(w, tree->fanout);
 }
@@ -211,17 +211,6 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
 
 /* ---- digests ------------------------------------------------------------------------ */
 
-/* Is a record told of with another? */
-static bool told_alike(const struct rumor *r, bool late, const struct rumor_slot *first,
-                       const struct rumor_slot *slot)
-{
-    if (late)
-        return first->burst == slot->burst;
-    if (rumor_is_handed(r, first))
-        return !slot->told && rumor_same_tree(&first->tree, &slot->tree);
-    return !rumor_is_handed(r, slot) && first->burst == slot->burst;
-}
-
 /* Old enough, and what still waits in the own queues would only be asked for before it comes. */
 static bool may_tell(const struct rumor_slot *slot, uint64_t now_ms, uint64_t age_ms,
                      uint64_t moving)
@@ -230,13 +219,12 @@ static bool may_tell(const struct rumor_slot *slot, uint64_t now_ms, uint64_t ag
     return age >= age_ms && ((slot->want & moving) == 0 || age >= STUCK_MS);
 }
 
-/* Entries from *cursor on that are told alike and may be told, in order of storing, into r->digest:
- * those for an only child from wherever they stand. False: there are none. */
-static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, bool late,
-                        uint32_t *cursor, size_t room)
+/* Entries from *cursor on that are alike and may be told, in order of storing, into r->digest.
+ * False: there are none. */
+static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, uint32_t *cursor,
+                        size_t room)
 {
-    const struct rumor_slot *first = *cursor == NONE ? NULL : &r->slots[*cursor];
-    bool handed = !late && first != NULL && rumor_is_handed(r, first);
+    bool burst = *cursor != NONE && r->slots[*cursor].burst;
     uint64_t moving = 0; /* queues that are being sent from: not those of peers that stand still */
     for (uint32_t q = 0; q < RUMOR_QUEUES; q++) {
         if (r->queues[q].paused_until_ms <= now_ms)
@@ -247,16 +235,10 @@ static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, bool 
     wbuf_init(&w, r->digest, cap);
     wbuf_u8(&w, RUMOR_DIGEST);
     struct record_version told = {0};
-    struct rumor_slot *slot;
-    for (uint32_t at = *cursor; at != NONE; at = slot->newer) {
-        slot = &r->slots[at];
-        if (!may_tell(slot, now_ms, age_ms, moving))
+    while (*cursor != NONE) {
+        const struct rumor_slot *slot = &r->slots[*cursor];
+        if (slot->burst != burst || !may_tell(slot, now_ms, age_ms, moving))
             break;
-        if (!told_alike(r, late, first, slot)) {
-            if (!handed)
-                break;
-            continue;
-        }
         size_t before = w.len;
         wbuf_u64(&w, slot->key_hash);
         wbuf_delta(&w, slot->version.hi, told.hi);
@@ -266,12 +248,8 @@ static bool fill_digest(struct rumor *r, uint64_t now_ms, uint64_t age_ms, bool 
             break;
         }
         told = slot->version;
-        slot->told = handed;
-        if (!handed)
-            *cursor = slot->newer;
+        *cursor = slot->newer;
     }
-    while (handed && *cursor != NONE && r->slots[*cursor].told)
-        *cursor = r->slots[*cursor].newer;
     r->digest_len = w.len > 1 ? w.len : 0;
     return r->digest_len > 0;
 }
@@ -300,24 +278,22 @@ static void add_thirds(struct rumor *r, uint64_t from, uint64_t n)
 static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
 {
     size_t count = r->peers->count;
+    bool troubled = now_ms < r->trouble_until_ms;
     r->digest_targets = 0;
-    const struct rumor_slot *at = r->digest_at == NONE ? NULL : &r->slots[r->digest_at];
-    bool handed = at != NULL && rumor_is_handed(r, at);
-    bool burst = at != NULL && at->burst && !handed;
-    if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, false,
-                    &r->digest_at, room)) {
-        if (handed)
-            r->digest_targets = peers_children(r->peers, &at->tree, r->digest_to);
-        else if (burst)
+    bool burst = r->digest_at != NONE && r->slots[r->digest_at].burst;
+    if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, &r->digest_at,
+                    room)) {
+        if (burst && !troubled)
             add_thirds(r, r->digest_turn++, 1);
         else
             add_thirds(r, 0, RUMOR_DIGEST_PEERS);
         return;
     }
-    at = r->digest_late_at == NONE ? NULL : &r->slots[r->digest_late_at];
-    burst = at != NULL && at->burst;
-    (void)fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_LATE_MS : RUMOR_DIGEST_LATE_MS, true,
+    burst = r->digest_late_at != NONE && r->slots[r->digest_late_at].burst;
+    (void)fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_LATE_MS : RUMOR_DIGEST_LATE_MS,
                       &r->digest_late_at, room);
+    if (r->digest_len > 0 && burst && troubled)
+        add_thirds(r, 0, RUMOR_DIGEST_PEERS);
     if (r->digest_len > 0 && count > 1)
         add_target(r, peers_at_step(r->peers, 1 + count / 6));
 }

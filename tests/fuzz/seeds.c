@@ -186,11 +186,11 @@ static void make_records(const struct buf *record)
     wbuf_u8(&w, 1); /* PUSH: tree, record */
     wbuf_u8(&w, 0);
     wbuf_u64(&w, 1);
-    wbuf_u8(&w, 0);
+    wbuf_u16(&w, 0);
     wbuf_u8(&w, 8);
     wbuf_u8(&w, 8);
     ENSURE(record_run_put(&run, &one, &w) == 0 && record_run_put(&run, &next, &w) == 0);
-    put("record", "run", bytes + 13, w.len - 13);
+    put("record", "run", bytes + 14, w.len - 14);
     put_step("rumor", "push", 1, bytes, w.len);
     wbuf_init(&w, bytes, sizeof bytes);
     wbuf_u8(&w, 2);

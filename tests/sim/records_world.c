@@ -12,6 +12,8 @@
 #define ROOM 1300u
 #define WIRE_OVERHEAD 58u /* of a datagram: IPv4, UDP, brief seal, channel */
 #define APPLY_US 300u     /* commit of a group of rows */
+#define COMMIT_ROWS 64u   /* of one transaction, as store/store_int.h */
+#define COMMIT_US 1000u   /* from one of them to the next */
 #define HEADERS 92u       /* seal, UDP and IPv4 */
 #define SEND_US 3u        /* sealing and the system call */
 #define UPLINK 1000u      /* bits in a microsecond: 1 Gbit/s */
@@ -350,16 +352,18 @@ void world_init(struct sim *s, const struct config *c)
         sync_soon(&s->nodes[c->nodes - 1].sync, 0, 1, 1);
         arm(s, c->nodes - 1);
     }
-    /* Without an interval all are committed at once, as by one transaction. */
+    /* Without an interval all come at once, and go into as few transactions as they can. */
     uint32_t total = c->records * c->versions;
     bool together = c->interval_us == 0 && c->origins == 1;
-    for (uint32_t i = 0; i < total; i += together ? total : 1)
+    uint32_t rows = together ? COMMIT_ROWS : 1;
+    for (uint32_t i = 0; i < total; i += rows)
         net_at(&s->net,
-               &(struct net_event){.at_us = 10000 + i * c->interval_us,
+               &(struct net_event){.at_us = 10000 +
+                                            (together ? i / rows * COMMIT_US : i * c->interval_us),
                                    .node = (uint32_t)prng_below(&s->prng, c->origins),
                                    .type = EVENT_PUBLISH,
                                    .a = i,
-                                   .b = together ? total : 1},
+                                   .b = total - i < rows ? total - i : rows},
                NULL);
     if (c->partition_us > 0)
         schedule(s, c->partition_us, EVENT_HEAL, 0, 0);

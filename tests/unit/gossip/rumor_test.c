@@ -133,7 +133,7 @@ static size_t push_message(uint8_t *out, uint64_t origin, const struct record *r
     wbuf_u8(&w, 1);
     wbuf_u8(&w, 0);
     wbuf_u64(&w, origin);
-    wbuf_bytes(&w, "\0\10\10", 3);
+    wbuf_bytes(&w, "\0\0\10\10", 4);
     struct record_run run = {0};
     cr_assert_eq(record_run_put(&run, rec, &w), 0);
     return w.len;
@@ -202,7 +202,7 @@ Test(rumor, waiting_versions_of_a_key_are_merged)
     struct rbuf b;
     struct record rec;
     rbuf_init(&b, f->out, len);
-    b.pos = 1 + 12;
+    b.pos = 1 + 13;
     struct record_run run = {0};
     cr_assert_eq(record_run_get(&run, &b, &rec), 0);
     cr_assert_eq(rec.version.hi, 10);
@@ -280,20 +280,20 @@ Test(rumor, a_busy_origin_has_fewer_children)
 #define BATCH 200u
 
 /* So many records that are committed together. */
-static void store_many(struct fixture *f, uint64_t now_ms, unsigned count)
+static void store_many(struct fixture *f, uint64_t now_ms, uint64_t version, unsigned count)
 {
     rumor_coming(&f->rumor, count);
     for (unsigned i = 0; i < count; i++) {
         char key[16];
         snprintf(key, sizeof key, "key/%06u", i);
-        store(f, now_ms, key, 1, 200, RUMOR_LOCAL);
+        store(f, now_ms, key, version, 200, RUMOR_LOCAL);
     }
     rumor_coming(&f->rumor, 0);
 }
 
 static void store_batch(struct fixture *f, uint64_t now_ms)
 {
-    store_many(f, now_ms, BATCH);
+    store_many(f, now_ms, 1, BATCH);
 }
 
 /* Where hundreds of datagrams would have to be sent and received, few streams do it. */
@@ -303,7 +303,7 @@ Test(rumor, a_flood_goes_in_large_messages)
     unsigned messages = 0;
     size_t bytes = 0, len;
     uint64_t to;
-    store_many(f, 1000, 400);
+    store_many(f, 1000, 1, 400);
     cr_assert_eq(rumor_queued(&f->rumor), 400);
     while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
         rumor_sent(&f->rumor, 1000, 0);
@@ -315,65 +315,123 @@ Test(rumor, a_flood_goes_in_large_messages)
     end(f);
 }
 
-Test(rumor, a_batch_goes_down_many_trees_once)
+/* As the store commits them: in transactions of 64 rows. */
+Test(rumor, a_burst_goes_down_a_tree_per_datagram)
 {
     struct fixture *f = make_sized(64, 256, 65536);
     unsigned messages = 0, to_each[64] = {0};
     size_t bytes = 0, len;
     uint64_t to;
-    store_batch(f, 1000);
-    cr_assert_eq(rumor_queued(&f->rumor), BATCH); /* each to one child, from the first on */
-    while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
-        rumor_sent(&f->rumor, 1000, 0);
-        cr_assert_leq(len, ROOM);
-        to_each[to - SELF]++;
-        messages++;
-        bytes += len;
+    for (unsigned version = 1; version <= 3; version++) {
+        store_many(f, 1000, version, 64);
+        cr_assert_eq(rumor_queued(&f->rumor), 64); /* each to one child, from the first on */
+        while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+            rumor_sent(&f->rumor, 1000, 0);
+            cr_assert_leq(len, ROOM);
+            to_each[to - SELF]++;
+            messages++;
+            bytes += len;
+        }
     }
-    cr_assert_leq(bytes, BATCH * 200 * 108 / 100, "%zu bytes", bytes);
-    cr_assert_leq(messages, 40, "%u datagrams, of six records each", messages);
+    cr_assert_leq(bytes, 3 * 64 * 200 * 109 / 100, "%zu bytes", bytes);
+    cr_assert_leq(messages, 36, "%u datagrams, of six records each", messages);
     for (unsigned i = 0; i < 64; i++)
-        cr_assert_leq(to_each[i], 2);
+        cr_assert_leq(to_each[i], messages / 3 + 2, "%u", to_each[i]);
     end(f);
 }
 
-/* What the one child lost all others would lack: it is told of it, and what it then asks for
- * comes as a push, to be passed on. */
-Test(rumor, the_only_child_is_told_and_handed_it_again)
+/* A message with the hashes that a digest to that member told of; returns the digest's receiver. */
+static uint64_t ask_for_told(struct fixture *f, uint64_t now_ms, uint8_t *ask, size_t *ret_len)
+{
+    uint64_t to = 0;
+    size_t len = rumor_poll(&f->rumor, now_ms, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+    cr_assert_gt(len, 0);
+    cr_assert_eq(f->out[0], 3);
+    rumor_sent(&f->rumor, now_ms, 0);
+    ask[0] = 4;
+    *ret_len = 1;
+    for (size_t at = 1; at + 10 <= len; at += 10, *ret_len += 8)
+        memcpy(ask + *ret_len, f->out + at, 8);
+    return to;
+}
+
+/* What the one child lost all others lack. So whoever asks for it gets it, and the child as well,
+ * as a push, to be passed on: once, and not if another member has told of it. */
+Test(rumor, an_only_child_is_handed_again_what_somebody_lacks)
 {
     struct fixture *f = make_sized(64, 256, 65536);
+    uint8_t ask[2048], digest[64];
+    size_t ask_len, len;
     uint64_t to, child = 0;
-    size_t len;
-    unsigned told = 0, digests = 0;
-    uint8_t ask[65536];
-    size_t ask_len = 0;
     store_batch(f, 1000);
-    drain(f, 1000, 1);
-    while ((len = rumor_poll(&f->rumor, 1000 + RUMOR_DIGEST_MS, ROOM, f->out, RUMOR_MESSAGE_MAX,
-                             &to)) > 0) {
-        rumor_sent(&f->rumor, 1000 + RUMOR_DIGEST_MS, 0);
-        cr_assert_eq(f->out[0], 3);
-        told += (unsigned)((len - 1) / 10);
-        digests++;
-        if (child != 0)
-            continue;
-        child = to;
-        ask[ask_len++] = 4;
-        for (size_t at = 1; at + 10 <= len; at += 10, ask_len += 8)
-            memcpy(ask + ask_len, f->out + at, 8);
+    while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        child = child == 0 ? to : child; /* of the first datagram's tree */
+        rumor_sent(&f->rumor, 1000, 0);
     }
-    cr_assert_eq(told, BATCH); /* each to one */
-    cr_assert_leq(digests, 32, "all for one child together");
-    cr_assert_eq(receive(f, 1100, child + 1, ask, ask_len), 0);
-    cr_assert_gt(drain(f, 1100, 2), 0); /* to anybody else: an answer */
-    cr_assert_eq(receive(f, 1100, child, ask, ask_len), 0);
-    len = rumor_poll(&f->rumor, 1100, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
-    cr_assert_eq(f->out[0], 1);
+    uint64_t told = ask_for_told(f, 1000 + RUMOR_DIGEST_BURST_MS, ask, &ask_len);
+    cr_assert_neq(told, child);
+    cr_assert_geq((ask_len - 1) / 8, 100, "one digest for many children's records");
+
+    ask_len = 1 + 8; /* the first of them */
+    cr_assert_eq(receive(f, 1200, told, ask, ask_len), 0);
+    cr_assert_eq(drain(f, 1200, 2), 1); /* drains the push to the child, too */
+    cr_assert_eq(f->rumor.stats.again, 1);
+    cr_assert_eq(receive(f, 1200, told, ask, ask_len), 0);
+    cr_assert_eq(drain(f, 1200, 2), 1);
+    cr_assert_eq(f->rumor.stats.again, 1, "once");
+
+    cr_assert_eq(receive(f, 1200, child, ask, ask_len), 0);
+    len = rumor_poll(&f->rumor, 1200, ROOM, f->out, RUMOR_MESSAGE_MAX, &to);
+    cr_assert_gt(len, 0);
+    cr_assert_eq(f->out[0], 1, "the child itself gets no answer but a push");
     cr_assert_eq(to, child);
-    cr_assert_neq(f->out[10] & 0x80, 0);
-    rumor_sent(&f->rumor, 1100, 0);
-    cr_assert_eq(f->rumor.stats.again, (ask_len - 1) / 8);
-    cr_assert_eq(drain(f, 1100, 2), 0);
+    cr_assert_neq(f->out[11] & 0x80, 0);
+    rumor_sent(&f->rumor, 1200, 0);
+    cr_assert_eq(f->rumor.stats.again, 2);
+
+    struct record rec = record_of("key/000001", 1, 200);
+    len = digest_message(digest, &rec);
+    cr_assert_eq(receive(f, 1200, SELF + 9, digest, len), 0);
+    uint64_t hash = hash_of(&rec);
+    memcpy(ask + 1, &hash, sizeof hash);
+    cr_assert_eq(receive(f, 1200, told, ask, ask_len), 0);
+    cr_assert_eq(drain(f, 1200, 2), 1);
+    cr_assert_eq(f->rumor.stats.again, 2, "others have it, so the child had");
+    end(f);
+}
+
+/* Where records had to be asked for, more members are told, as outside of bursts. */
+Test(rumor, of_a_burst_all_thirds_are_told_after_a_repair)
+{
+    struct fixture *f = make_sized(64, 256, 65536);
+    uint8_t ask[9] = {4};
+    struct record rec = record_of("key/000000", 1, 200);
+    uint64_t hash = hash_of(&rec);
+    memcpy(ask + 1, &hash, sizeof hash);
+    store_many(f, 1000, 1, 64);
+    drain(f, 1000, 1);
+    cr_assert_eq(receive(f, 1010, SELF + 20, ask, sizeof ask), 0);
+    drain(f, 1010, 2);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_MS, 3), RUMOR_DIGEST_PEERS);
+    cr_assert_eq(drain(f, 1000 + RUMOR_DIGEST_BURST_LATE_MS, 3), RUMOR_DIGEST_PEERS + 1);
+    store_many(f, 1010 + RUMOR_TROUBLE_MS, 2, 64);
+    drain(f, 1010 + RUMOR_TROUBLE_MS, 1);
+    cr_assert_eq(drain(f, 1010 + RUMOR_TROUBLE_MS + RUMOR_DIGEST_BURST_MS, 3), 1);
+    end(f);
+}
+
+/* A stream brings by itself what was lost on the way; an early ask would only double it. */
+Test(rumor, in_a_flood_asking_waits_for_the_streams)
+{
+    struct fixture *f = make_sized(64, 512, 131072);
+    uint8_t digest[64];
+    struct record rec = record_of("b", 7, 100);
+    size_t len = digest_message(digest, &rec);
+    store_many(f, 1000, 1, 400);
+    drain(f, 1000, 1);
+    cr_assert_eq(receive(f, 1001, SELF + 9, digest, len), 0);
+    cr_assert_eq(drain(f, 1000 + RUMOR_ASK_FLOOD_MS, 4), 0);
+    cr_assert_eq(drain(f, 1001 + RUMOR_ASK_FLOOD_MS * 5 / 4 + 10, 4), 1);
     end(f);
 }
 
@@ -386,7 +444,7 @@ Test(rumor, of_a_burst_one_other_is_told_later)
         snprintf(key, sizeof key, "k%u", i);
         struct record rec = record_of(key, 1, 10);
         size_t len = push_message(message, SELF + 63, &rec);
-        message[10] |= 0x80;
+        message[11] |= 0x80;
         cr_assert_eq(receive(f, 1000, SELF + 63, message, len), 0);
         rumor_stored(&f->rumor, 1000, &rec, hash_of(&rec), RUMOR_PEER);
     }
@@ -560,8 +618,8 @@ Test(rumor, odd_messages_are_refused_whole)
     const struct {
         size_t at;
         uint8_t value;
-    } changes[] = {{0, 0},   {0, 5},  {1, 2},  {10, 32},   {11, 0},
-                   {11, 17}, {12, 0}, {13, 9}, {13, 0xce}, {14, 0}};
+    } changes[] = {{0, 0},  {0, 5},  {1, 2},     {12, 0}, {12, 17},
+                   {13, 0}, {14, 9}, {14, 0xce}, {15, 0}};
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         uint8_t was = message[changes[i].at];
         message[changes[i].at] = changes[i].value;
@@ -569,7 +627,7 @@ Test(rumor, odd_messages_are_refused_whole)
         message[changes[i].at] = was;
     }
     for (size_t short_len = 0; short_len < len; short_len++) {
-        bool whole = short_len == 1 || short_len == 13; /* ends between items */
+        bool whole = short_len == 1 || short_len == 14; /* ends between items */
         cr_assert_eq(receive(f, 1000, SELF + 1, message, short_len), whole ? 0 : ERR_MALFORMED);
     }
     cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
