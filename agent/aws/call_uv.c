@@ -215,27 +215,27 @@ void call_send(struct aws_call *c)
 
 /* ---- answer ----------------------------------------------------------------------- */
 
-enum clock_verdict { CLOCK_FINE, CLOCK_WRONG, CLOCK_CORRECTED };
-
-/* Learns AWS's time from a refusal: whether the clock is what it was refused for, and whether the
- * next attempt can be signed with the right time. */
-static enum clock_verdict judge_clock(struct aws *a, int64_t date_unix_ms)
+/* Learns AWS's time from a refusal. True: the clock is what it was refused for, and the next
+ * attempt will be signed with the right time. */
+static bool correct_clock(struct aws *a, int64_t date_unix_ms)
 {
-    bool shifts = xfer_can_shift_clock();
     int64_t offset = date_unix_ms - clock_unix_ms();
-    int64_t change = offset - (shifts ? a->clock_offset_ms : 0);
+    int64_t change = offset - a->clock_offset_ms;
     if (date_unix_ms == 0 || (change < 0 ? -change : change) < SKEW_MIN_MS)
-        return CLOCK_FINE;
+        return false;
+    if (-SKEW_MIN_MS < offset && offset < SKEW_MIN_MS) { /* it was set meanwhile */
+        a->clock_offset_ms = 0;
+        a->clock_trouble.text[0] = '\0';
+        return true;
+    }
     a->clock_offset_ms = offset;
     errmsg_set(&a->clock_trouble, ERR_AUTH,
-               "this machine's clock is %lld s %s AWS's: set it (chrony, systemd-timesyncd)%s",
+               "this machine's clock is %lld s %s AWS's: set it (chrony, systemd-timesyncd); "
+               "requests are signed with AWS's time meanwhile",
                (long long)((offset < 0 ? -offset : offset) / 1000),
-               offset < 0 ? "ahead of" : "behind",
-               shifts ? "; requests are signed with AWS's time meanwhile"
-                      : "; AWS refuses requests until then, this libcurl cannot sign with another "
-                        "time (8.3.0 can)");
+               offset < 0 ? "ahead of" : "behind");
     LOG(LOG_WARN, "aws_clock_skew", a->clock_trouble.text, LI("offset_ms", offset));
-    return shifts ? CLOCK_CORRECTED : CLOCK_WRONG;
+    return true;
 }
 
 static void next_page(struct aws_call *c, const char *token)
@@ -285,12 +285,12 @@ static void retry_or_end(struct aws_call *c, enum retry_class class, int64_t dat
         pace_throttled(&a->pace, pace_bucket_of(c->operation), clock_mono_ms());
     /* A signature fails for a wrong clock or for wrong keys; the Date header tells which. */
     if (class == RETRY_CLOCK || class == RETRY_EXPIRED) {
-        enum clock_verdict verdict = judge_clock(a, date_unix_ms);
-        if (verdict == CLOCK_FINE && class == RETRY_CLOCK && c->access_key != NULL)
+        bool corrected = correct_clock(a, date_unix_ms);
+        if (!corrected && class == RETRY_CLOCK && c->access_key != NULL)
             (void)credman_refused(a->creds, c->access_key); /* tells it, looks for other keys */
-        if (verdict == CLOCK_CORRECTED)
+        if (corrected)
             class = RETRY_CLOCK;
-        else if (verdict == CLOCK_WRONG || class == RETRY_CLOCK)
+        else if (class == RETRY_CLOCK)
             class = RETRY_NEVER;
     }
     if (class == RETRY_EXPIRED && !c->retry.has_refreshed && c->access_key != NULL)
@@ -333,16 +333,6 @@ static void read_answer(struct aws_call *c, const struct xfer_result *r)
                  r->location);
     if (c->answer.broken || r->status >= 500)
         c->ambiguous = c->ambiguous || !retry_code_is_throttle(c->answer.code);
-}
-
-/* A signed request went through: neither the keys nor the clock are in the way. */
-static void accepted(struct aws *a)
-{
-    credman_accepted(a->creds);
-    if (a->clock_trouble.text[0] != '\0' && (a->clock_offset_ms == 0 || !xfer_can_shift_clock())) {
-        a->clock_trouble.text[0] = '\0';
-        a->clock_offset_ms = 0;
-    }
 }
 
 /* An emulator of SQS from before 2023 knows no JSON and says so in some other words; one of today
@@ -388,7 +378,7 @@ static void on_answer(void *arg, const struct xfer_result *r)
         return;
     }
     if (call_needs_credentials(c))
-        accepted(c->a);
+        credman_accepted(c->a->creds);
     on_success(c);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/aws/sign.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/list.h"
@@ -34,6 +35,7 @@ struct xfer {
     unsigned polls;      /* poll handles not yet closed */
     CURL *spare[SPARES_MAX];
     unsigned spares;
+    struct sign_key key;
     char local_url[256]; /* the URL last asked for, and whether it is local */
     bool local;
     bool timer_closed;
@@ -72,11 +74,6 @@ struct xfer_poll {
     bool wanted;        /* by a transfer */
     bool is_connection; /* else curl may close it without a word, once it is not wanted */
 };
-
-bool xfer_can_shift_clock(void)
-{
-    return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080300;
-}
 
 bool xfer_host_is_local(const char *host, size_t len)
 {
@@ -452,6 +449,7 @@ void xfer_destroy(struct xfer *x, void (*done)(void *arg), void *arg)
     ENSURE(list_is_empty(&x->ops));
     x->destroyed = done;
     x->destroyed_arg = arg;
+    explicit_bzero(&x->key, sizeof x->key);
     while (x->spares > 0)
         curl_easy_cleanup(x->spare[--x->spares]);
     curl_multi_cleanup(x->multi); /* closes kept connections; their polls with them */
@@ -482,31 +480,67 @@ static bool add_header(struct xfer_op *op, const char *line)
     return list != NULL;
 }
 
-static bool add_signature(struct xfer_op *op, const struct xfer_sign *sign)
+/* A header of up to some kilobytes, which may be secret. */
+static bool add_long_header(struct xfer_op *op, struct buf *line)
 {
-    char provider[128];
-    snprintf(provider, sizeof provider, "aws:amz:%s:%s", sign->region, sign->service);
-    bool ok = curl_easy_setopt(op->easy, CURLOPT_AWS_SIGV4, provider) == CURLE_OK &&
-              curl_easy_setopt(op->easy, CURLOPT_USERNAME, sign->access_key) == CURLE_OK &&
-              curl_easy_setopt(op->easy, CURLOPT_PASSWORD, sign->secret) == CURLE_OK;
-    if (ok && sign->session_token != NULL && sign->session_token[0] != '\0') {
-        struct buf line;
-        buf_init(&line, 64u * 1024);
-        buf_printf(&line, "X-Amz-Security-Token: %s", sign->session_token);
-        ok = line.err == 0 && add_header(op, line.data);
-        if (line.data != NULL)
-            explicit_bzero(line.data, line.cap);
-        buf_fini(&line);
-    }
-    if (ok && sign->offset_ms != 0 && xfer_can_shift_clock()) {
-        time_t t = (time_t)((clock_unix_ms() + sign->offset_ms) / 1000);
-        struct tm tm;
-        char line[64];
-        ok = gmtime_r(&t, &tm) != NULL &&
-             strftime(line, sizeof line, "X-Amz-Date: %Y%m%dT%H%M%SZ", &tm) > 0 &&
-             add_header(op, line);
-    }
+    bool ok = line->err == 0 && add_header(op, line->data);
+    if (line->data != NULL)
+        explicit_bzero(line->data, line->cap);
+    buf_fini(line);
     return ok;
+}
+
+static bool add_text_header(struct xfer_op *op, const char *name, const char *value, size_t len)
+{
+    struct buf line;
+    buf_init(&line, 64u * 1024);
+    buf_printf(&line, "%s: %.*s", name, (int)len, value);
+    return add_long_header(op, &line);
+}
+
+/* Host and path are the URL's, as curl sends them. */
+static bool add_signature(struct xfer_op *op, const struct xfer_spec *spec)
+{
+    const struct xfer_sign *sign = spec->sign;
+    const char *scheme = strstr(spec->url, "://");
+    const char *host = scheme == NULL ? spec->url : scheme + 3;
+    const char *path = host + strcspn(host, "/?");
+    const char *query = strchr(path, '?');
+    const char *headers[SIGN_HEADERS_MAX + 1];
+    char date[SIGN_DATE_MAX], only_path[512];
+    size_t count = 0;
+    sign_date(clock_unix_ms() + sign->offset_ms, date);
+    if (!add_text_header(op, "Host", host, (size_t)(path - host)) ||
+        !add_text_header(op, "X-Amz-Date", date, strlen(date)) ||
+        (sign->session_token != NULL && sign->session_token[0] != '\0' &&
+         !add_text_header(op, "X-Amz-Security-Token", sign->session_token,
+                          strlen(sign->session_token))))
+        return false;
+    for (const struct curl_slist *h = op->headers; h != NULL; h = h->next) {
+        if (count == SIGN_HEADERS_MAX)
+            return false;
+        headers[count++] = h->data;
+    }
+    headers[count] = NULL;
+    size_t path_len = query == NULL ? strlen(path) : (size_t)(query - path);
+    if (path_len >= sizeof only_path)
+        return false;
+    memcpy(only_path, path, path_len);
+    only_path[path_len] = '\0';
+    struct sign_request r = {.method = spec->method,
+                             .path = only_path,
+                             .query = query == NULL ? "" : query + 1,
+                             .headers = headers,
+                             .body = spec->body == NULL ? "" : spec->body,
+                             .body_len = spec->body == NULL ? 0 : spec->body_len,
+                             .date = date,
+                             .access_key = sign->access_key,
+                             .secret = sign->secret,
+                             .region = sign->region,
+                             .service = sign->service};
+    struct buf line;
+    buf_init(&line, 4096);
+    return sign_request(&r, &op->x->key, &line) == 0 && add_long_header(op, &line);
 }
 
 static bool url_is_local(struct xfer *x, const char *url)
@@ -598,12 +632,12 @@ struct xfer_op *xfer_start(struct xfer *x, const struct xfer_spec *spec, xfer_do
     if (curl_easy_setopt(op->easy, CURLOPT_URL, spec->url) != CURLE_OK ||
         !set_method(op->easy, spec))
         goto fail;
-    /* Every header in this list gets signed, so one that only takes a header of libcurl's away
-     * ("Expect:") would be signed and not sent. */
+    /* Those in this list are signed, so one that only takes a header of libcurl's away ("Expect:")
+     * would be signed and not sent. */
     for (const char *const *h = spec->headers; h != NULL && *h != NULL; h++)
         if (!add_header(op, *h))
             goto fail;
-    if (spec->sign != NULL && !add_signature(op, spec->sign))
+    if (spec->sign != NULL && !add_signature(op, spec))
         goto fail;
     curl_easy_setopt(op->easy, CURLOPT_HTTPHEADER, op->headers);
     if (curl_multi_add_handle(x->multi, op->easy) != CURLM_OK)

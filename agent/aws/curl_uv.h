@@ -21,14 +21,14 @@ void xfer_destroy(struct xfer *x, void (*done)(void *arg), void *arg);
 /* CA bundle for TLS instead of the system's (AWS_CA_BUNDLE); NULL: the system's. */
 int xfer_set_ca_bundle(struct xfer *x, const char *path) MUST_CHECK;
 
-/* SigV4. All strings are copied by libcurl. */
+/* SigV4 (sign.h). All strings are copied. */
 struct xfer_sign {
     const char *access_key;
     const char *secret;
     const char *session_token; /* NULL or "": none */
     const char *region;
     const char *service;
-    int64_t offset_ms; /* added to this machine's clock, where libcurl can (xfer_can_shift_clock) */
+    int64_t offset_ms; /* added to this machine's clock */
 };
 
 struct xfer_spec {
@@ -63,8 +63,6 @@ struct xfer_op *xfer_start(struct xfer *x, const struct xfer_spec *spec, xfer_do
                            void *arg);
 void xfer_cancel(struct xfer_op *op); /* done will not run; op is gone */
 
-/* Whether this libcurl sends a caller's X-Amz-Date once (8.3.0 and later). */
-bool xfer_can_shift_clock(void);
 /* Loopback, link-local and the fixed addresses of EC2's and ECS's metadata services: hosts that a
  * proxy cannot reach. host without port; IPv6 with or without brackets. */
 bool xfer_host_is_local(const char *host, size_t len);

@@ -47,7 +47,8 @@ LIBRARIES = {
     or f in ("agent/main.c", "agent/flow.c", "agent/commands.c", "agent/publish.c"),
     "lmdb.h": lambda f: f.startswith("store/"),
     "curl/curl.h": lambda f: f.startswith(("agent/aws/", "agent/cli/")),
-    "sodium.h": lambda f: f in ("gossip/seal.c", "gossip/nodekey.c") or f.startswith("agent/devcloud/"),
+    "sodium.h": lambda f: f in ("gossip/seal.c", "gossip/nodekey.c", "agent/aws/sign.c")
+    or f.startswith("agent/devcloud/"),
     "microhttpd.h": lambda f: f.startswith(("agent/api/", "agent/devcloud/")),
     "zlib.h": lambda f: f == "agent/api/gzip.c" or f.startswith("tests/"),
     "jansson.h": lambda f: f.startswith("agent/"),
