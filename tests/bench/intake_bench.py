@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the queue into the rows of all agents, through the local cloud, which shares the machine:
 events per second by what is added to each AWS request; one event's way to five agents; a full
-resync of 5,000 instances and as many tasks, with an agent's memory. BLOX_INTAKE=rate,way,resync
-chooses."""
+resync of 5,000 instances and as many tasks, with an agent's memory; and a follower's answers while
+events storm and all is compared with ECS. BLOX_INTAKE=rate,way,resync,follower chooses."""
 import http.client
 import json
 import multiprocessing
@@ -29,14 +29,22 @@ def left(c):
     return s["queue_ready"] + s["queue_in_flight"] + s["queue_delayed"]
 
 
+def keep_to(pid, cores):
+    """All threads of a process; those that it makes later, too."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
 class Reader:
     """Asks a follower for one instance, over and over, in a process of its own that asks for short
     turns, so that what it waits for is the agent and not its own turn; times in ms."""
 
-    def __init__(self, agent, arn):
+    def __init__(self, agent, arn, cores=None):
         self.end, self.times = multiprocessing.Event(), multiprocessing.SimpleQueue()
         self.process = multiprocessing.Process(target=self.run, args=(agent.api, arn))
         self.process.start()
+        if cores:
+            keep_to(self.process.pid, cores)
 
     def run(self, port, arn):
         short_turns()
@@ -101,6 +109,60 @@ def bench_rate():
         for added_ms in ADDED_MS:
             rate(c, added_ms)
         put("intake", "suspicions", suspicions(c) - before, "in all storms")
+
+
+def reconciled_ms(agent):
+    return agent.get("/v2/agent")["intake"]["reconcile"]["last_ok_unix_ms"]
+
+
+def health(agent):
+    """blox_gossip_local_health: above 0 once a probe of its own was answered late or not."""
+    conn = http.client.HTTPConnection("127.0.0.1", agent.api)
+    conn.request("GET", "/metrics")
+    text = conn.getresponse().read().decode()
+    conn.close()
+    return max(int(line.split()[-1]) for line in text.splitlines()
+               if line.startswith("blox_gossip_local_health"))
+
+
+def bench_follower():
+    """A follower's answers at rest, and while storms and full reconciles go on together: first with
+    all on all cores; then with the follower and its reader on a core of their own, as on a host of
+    its own, so that what is left is the follower's own doing."""
+    settings = {"intake.reconcile_interval": "10s"}
+    with Cluster(agents=3, instances=RESYNC, cloud_args=QUICK) as c:
+        for agent in c.agents:
+            agent.settings = settings
+        c.start().wait_ready(120)
+        leader = c.wait_leader()
+        follower = next(a for a in c.agents if a is not leader)
+        wait_for("the rows", 60, lambda: len(follower.items("instances")) == RESYNC, 1)
+        arn = c.cloud.truth()["instances"][0]["containerInstanceArn"]
+        before, greatest = suspicions(c), 0
+        cores = sorted(os.sched_getaffinity(0))
+        for where in (None, {cores[-1]}):
+            if where:
+                rest = set(cores[:-1])
+                for pid in [os.getpid(), c.cloud.p.pid] + [a.process.p.pid for a in c.agents]:
+                    keep_to(pid, rest)
+                keep_to(follower.process.p.pid, where)
+            facts = {"cores": "one of its own" if where else "shared"}
+            last = reconciled_ms(leader)
+            wait_for("a reconcile", 60, lambda: reconciled_ms(leader) > last, 0.2)
+            reader = Reader(follower, arn, where)
+            time.sleep(4)
+            put_spread("intake", "follower_get_idle", reader.stop(), "ms", **facts)
+            reader, last, events = Reader(follower, arn, where), reconciled_ms(leader), 0
+            while reconciled_ms(leader) == last:
+                c.cloud.control("storm", count=EVENTS // 4)
+                events += EVENTS // 4
+                while left(c) > 0:
+                    greatest = max([greatest] + [health(a) for a in c.agents])
+                    time.sleep(0.1)
+            put_spread("intake", "follower_get_storm_and_reconcile", reader.stop(), "ms",
+                       events=events, **facts)
+        put("intake", "suspicions", suspicions(c) - before, "in all storms")
+        put("intake", "local_health", greatest, "at its worst")
 
 
 def watch(agent):
@@ -239,8 +301,9 @@ def bench_resync():
 
 
 def main():
-    parts = {"rate": bench_rate, "way": bench_way, "resync": bench_resync}
-    for name in os.environ.get("BLOX_INTAKE", "rate,way,resync").split(","):
+    parts = {"rate": bench_rate, "way": bench_way, "resync": bench_resync,
+             "follower": bench_follower}
+    for name in os.environ.get("BLOX_INTAKE", ",".join(parts)).split(","):
         parts[name]()
     return 0
 
