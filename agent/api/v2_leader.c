@@ -137,6 +137,14 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
             *ret = strong(r, name);
         else if (strcmp(consistency, "leader") == 0 && relay_is_read(name))
             *ret = relay_ask(r);
+        else if (strcmp(consistency, "strong") == 0 && relay_is_read(name))
+            *ret = problem_reply(
+                r,
+                &(struct problem){.slug = "bad-parameter",
+                                  .detail = "\"strong\" is for /v2/environments and what is below "
+                                            "it: other rows follow ECS by its events, and the "
+                                            "newest there are come with consistency=leader",
+                                  .pointer = "?consistency"});
         else
             *ret = problem_reply(
                 r,

@@ -123,6 +123,8 @@ Test(relay, what_is_of_one_agent_is_not_asked_of_another)
         struct http h = http_get(&f, refused[i]);
         cr_assert_eq(h.status, 400, "%s: %ld", refused[i], h.status);
         cr_assert_str_eq(f.last_command, "", "%s", refused[i]);
+        if (strstr(refused[i], "strong") != NULL)
+            cr_assert_not_null(strstr(h.body, "come with consistency=leader"), "%s", h.body);
         http_free(&h);
     }
     fixture_stop(&f);
