@@ -299,7 +299,7 @@ static int begin(struct request *r, struct list_stream *s)
     s->txn_began_ms = clock_mono_ms();
     /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
     if (s->spec.with_token)
-        v2_index(r, store_txn_index(s->txn, s->spec.kind), s->index);
+        v2_index(r->api, store_txn_index(s->txn, s->spec.kind), s->index);
     err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
     if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family))
         err = sort_rows(s);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/api/server.h"
 #include "agent/base/clock.h"
@@ -16,8 +17,9 @@ static struct metric requests_4xx =
     METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"4xx\"", NULL);
 static struct metric requests_5xx =
     METRIC_COUNTER_INIT("blox_api_requests_total", "class=\"5xx\"", NULL);
-static struct metric request_time = METRIC_HISTOGRAM_INIT(
-    "blox_api_request_seconds", NULL, "Time from a request's header to its answer (not streams).");
+static struct metric request_time =
+    METRIC_HISTOGRAM_INIT("blox_api_request_seconds", NULL,
+                          "Time from a request's header to its answer (not long polls).");
 
 void reply_register_metrics(void);
 
@@ -37,7 +39,7 @@ static void count(const struct request *r, unsigned status)
                : status < 500 ? &requests_4xx
                               : &requests_5xx,
                1);
-    if (r->waiter.deadline_ms == 0)
+    if (r->waiter.deadline_ms == 0) /* else it waited because it was asked to */
         metric_observe_us(&request_time, clock_mono_ns() / 1000 - r->start_us);
 }
 
@@ -98,6 +100,13 @@ static struct MHD_Response *make_response(const struct answer *a)
     return MHD_create_response_from_buffer(len, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
 }
 
+static void add_common(struct MHD_Response *response, const char *type)
+{
+    header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    header(response, "X-Content-Type-Options", "nosniff");
+    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+}
+
 enum MHD_Result reply(struct request *r, const struct answer *a)
 {
     if (r->reading != NULL)
@@ -109,9 +118,7 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
         buf_fini(a->body);
     if (response == NULL)
         return MHD_NO;
-    header(response, MHD_HTTP_HEADER_CONTENT_TYPE, failed ? "text/plain; charset=utf-8" : a->type);
-    header(response, "X-Content-Type-Options", "nosniff");
-    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    add_common(response, failed ? "text/plain; charset=utf-8" : a->type);
     header(response, "Blox-Index", a->index);
     header(response, MHD_HTTP_HEADER_LOCATION, a->location);
     header(response, MHD_HTTP_HEADER_ETAG, a->etag);
@@ -144,4 +151,51 @@ enum MHD_Result reply_json(struct request *r, unsigned status, struct buf *body,
     return reply(r,
                  &(struct answer){
                      .status = status, .type = "application/json", .body = body, .index = index});
+}
+
+static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    (void)kind;
+    buf_printf(arg, "%s: %s\r\n", name, value);
+    return MHD_YES;
+}
+
+/* As libmicrohttpd writes the heads of other answers. */
+static int put_head(struct request *r, const char *type, struct buf *head)
+{
+    char date[40];
+    struct tm tm = {0};
+    time_t now = (time_t)(clock_unix_ms() / 1000);
+    struct MHD_Response *response = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return ERR_NOMEM;
+    (void)gmtime_r(&now, &tm);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    add_common(response, type);
+    add_facts(r, response);
+    buf_printf(head, "HTTP/1.1 200 OK\r\nDate: %s\r\nConnection: close\r\n", date);
+    (void)MHD_get_response_headers(response, on_header, head);
+    buf_puts(head, r->is_http_1_0 ? "\r\n" : "Transfer-Encoding: chunked\r\n\r\n");
+    MHD_destroy_response(response);
+    return head->err;
+}
+
+int reply_stream(struct request *r, const char *type, const struct stream_source *source)
+{
+    struct buf head;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL)
+        return ERR_INTERNAL;
+    buf_init(&head, 4096);
+    int err = put_head(r, type, &head);
+    if (err == 0)
+        err = streams_add(&r->api->streams, info->connect_fd, !r->is_http_1_0, &head, source);
+    buf_fini(&head);
+    if (err == 0) {
+        count(r, 200);
+        r->phase = PHASE_ANSWERED;
+    }
+    return err;
 }

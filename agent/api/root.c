@@ -71,7 +71,7 @@ static enum MHD_Result metrics(struct request *r)
     gauge(&b, "blox_store_poison", "Messages kept that could not be understood.", "gauge",
           s.poison);
     gauge(&b, "blox_api_streams", "Open streams.", "gauge",
-          (uint64_t)atomic_load(&r->api->waiters.streams));
+          (uint64_t)atomic_load(&r->api->streams.count));
     return reply(r,
                  &(struct answer){.status = 200, .type = "text/plain; version=0.0.4", .body = &b});
 }

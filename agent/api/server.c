@@ -18,8 +18,7 @@
 
 #define IDLE_TIMEOUT_S 75 /* connections without a request; suspended ones do not count */
 #define STOP_DRAIN_MS 300
-/* Headers, and the pieces of chunked answers. libmicrohttpd touches all of it, so this is what an
- * idle watcher costs; larger pieces did not make lists faster. */
+/* Headers, and the pieces of lists; larger ones did not make lists faster. */
 #define CONNECTION_MEMORY (64u * 1024)
 
 void reply_register_metrics(void);
@@ -79,8 +78,6 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
         return;
     if (r->call != NULL)
         writes_release(&r->api->writes, r->call);
-    if (r->is_stream)
-        atomic_fetch_sub(&r->api->waiters.streams, 1);
     if (r->phase >= PHASE_READY)
         atomic_fetch_sub(&r->api->in_flight, 1);
     request_free(r);
@@ -242,11 +239,12 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const 
                                   size_t *data_len, void **con_cls)
 {
     struct request *r = *con_cls;
-    (void)arg, (void)conn, (void)url, (void)version;
+    (void)arg, (void)conn, (void)url;
     if (r == NULL)
         return MHD_NO; /* no memory for the request */
     if (r->phase == PHASE_HEADERS) {
         r->method = parse_method(method);
+        r->is_http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
         r->phase = PHASE_BODY;
         return MHD_YES;
     }
@@ -282,7 +280,10 @@ static int start_daemon(struct api *a, int fd, bool is_unix, unsigned threads, s
     l->fd = fd;
     l->is_unix = is_unix;
     a->listener_count++;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    /* "Turbo" is to leave out shutdown() before close(): the sockets of streams have other owners
+     * by then. */
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     MHD_USE_TURBO;
     struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, threads, NULL},
         {MHD_OPTION_END, 0, NULL}};
@@ -368,6 +369,7 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
         free(a);
         return err;
     }
+    err = streams_start(&a->streams, a->store, e);
     if (publish_init(&a->publish, options->want, options->arg) != 0 ||
         writes_init(&a->writes) != 0 || pages_init(&a->pages, a->store) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
@@ -390,6 +392,7 @@ void api_stop(struct api *a)
     atomic_store(&a->stopping, true);
     writes_stop(&a->writes);
     waiters_stop(&a->waiters);
+    streams_stop(&a->streams);
     /* Those just woken get their answer out before their connections are closed. */
     for (unsigned i = 0; i < STOP_DRAIN_MS && atomic_load(&a->in_flight) > 0; i++)
         (void)usleep(1000);
@@ -402,6 +405,7 @@ void api_stop(struct api *a)
     if (a->socket_path[0] != '\0')
         (void)unlink(a->socket_path);
     waiters_fini(&a->waiters);
+    streams_fini(&a->streams);
     pages_fini(&a->pages);
     writes_fini(&a->writes);
     publish_fini(&a->publish);

@@ -18,6 +18,7 @@
 #include "agent/api/auth.h"
 #include "agent/api/pages.h"
 #include "agent/api/publish.h"
+#include "agent/api/stream.h"
 #include "agent/api/wait.h"
 #include "agent/api/writes.h"
 #include "agent/base/buf.h"
@@ -48,6 +49,7 @@ struct api {
     struct auth auth;
     struct publish publish;
     struct waiters waiters;
+    struct streams streams;
     struct pages pages;
     struct writes writes;
     uint64_t request_prefix;
@@ -77,10 +79,10 @@ struct request {
     bool uri_bad; /* bad %-escape, NUL or too many parameters */
     bool uri_long;
     bool is_strong; /* the leader answered, while it led */
-    bool is_stream; /* counted in waiters.streams */
-    char *raw;      /* the request target as sent */
-    char *path;     /* decoded, without the query */
-    char *query;    /* storage of params */
+    bool is_http_1_0;
+    char *raw;   /* the request target as sent */
+    char *path;  /* decoded, without the query */
+    char *query; /* storage of params */
     struct param params[API_PARAMS_MAX];
     size_t param_count;
     struct buf body;
@@ -125,9 +127,14 @@ struct answer {
     bool streams;               /* it is of unknown length */
 };
 /* Chunked answers are written straight into the connection's memory; the response's own block
- * serves HTTP/1.0 clients only, and every idle stream pays for it. */
+ * serves HTTP/1.0 clients only. */
 #define REPLY_BLOCK 512
 enum MHD_Result reply(struct request *r, const struct answer *answer);
+/* 200 without end. 0: the connection is a stream now, the handler returns REPLY_TAKEN, upon which
+ * libmicrohttpd closes its copy of the socket. Else streams_add()'s error: nothing was answered. */
+#define REPLY_TAKEN MHD_NO
+int reply_stream(struct request *r, const char *type,
+                 const struct stream_source *source) MUST_CHECK;
 /* relay.c: keeps the answer instead of sending it. */
 enum MHD_Result reading_take(struct request *r, const struct answer *answer);
 enum MHD_Result reply_json(struct request *r, unsigned status, struct buf *body, const char *index);

@@ -8,11 +8,6 @@
 
 #include "agent/api/list.h"
 #include "agent/api/v1.h"
-#include "agent/base/clock.h"
-
-/* A stream without changes says nothing; it looks for a stopping server and a gone client. */
-#define STREAM_WAIT_MS 60000u
-#define STREAM_PIECE (32u * 1024)
 
 /* Upper-case status if it is one of the list, else NULL. */
 static const char *find_status(const char *text, const char *const *known)
@@ -107,11 +102,10 @@ enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
 /* -- streams ----------------------------------------------------------------------- */
 
 struct v1_stream {
-    struct request *r;
+    struct store *store;
     uint8_t kind;
-    uint64_t next; /* first change not sent */
-    struct buf out;
-    size_t out_pos;
+    uint64_t next;   /* first change not sent */
+    struct buf *out; /* the piece, while one is read */
 };
 
 static int on_change(void *arg, const struct store_row *row)
@@ -119,67 +113,37 @@ static int on_change(void *arg, const struct store_row *row)
     struct v1_stream *s = arg;
     struct row fields;
     s->next = row->index + 1;
-    size_t before = s->out.len;
+    size_t before = s->out->len;
     /* Blox's stream knows no deletions, and a client that reads it would not either. */
     if (row->record.deleted || row_decode(row->record.value, row->record.value_len, &fields) != 0)
         return 0;
-    int err = (s->kind == RECORD_TASK ? v1_put_task : v1_put_instance)(&s->out, row, &fields);
-    if (err == ERR_MALFORMED && s->out.err == 0) {
-        s->out.len = before;
+    int err = (s->kind == RECORD_TASK ? v1_put_task : v1_put_instance)(s->out, row, &fields);
+    if (err == ERR_MALFORMED && s->out->err == 0) {
+        s->out->len = before;
         return 0;
     }
     if (err == 0)
-        err = buf_putc(&s->out, '\n');
-    return err != 0 ? err : s->out.len >= STREAM_PIECE;
+        err = buf_putc(s->out, '\n');
+    return err != 0 ? err : s->out->len >= STREAM_PIECE;
 }
 
-/* Fills out with changes; 0 also if there are none. */
-static int read_changes(struct v1_stream *s)
+/* A stream without changes says nothing. */
+static enum stream_says stream_read(void *arg, struct buf *out, bool beat)
 {
+    struct v1_stream *s = arg;
     struct store_txn *txn;
-    int err = store_read_begin(s->r->api->store, &txn);
-    if (err != 0)
-        return err;
+    (void)beat;
+    if (store_read_begin(s->store, &txn) != 0)
+        return STREAM_OVER;
     uint64_t seen = store_txn_index(txn, s->kind);
-    buf_clear(&s->out);
-    s->out_pos = 0;
-    err = store_changes(txn, s->kind, s->next, on_change, s);
-    if (err == 0 && s->out.len < STREAM_PIECE && s->next <= seen)
+    s->out = out;
+    int err = store_changes(txn, s->kind, s->next, on_change, s);
+    s->out = NULL;
+    bool more = out->len >= STREAM_PIECE;
+    if (err == 0 && !more && s->next <= seen)
         s->next = seen + 1;
     store_read_end(txn);
-    return err;
-}
-
-static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
-{
-    struct v1_stream *s = arg;
-    struct waiter *wt = &s->r->waiter;
-    (void)pos;
-    if (wt->why == WOKEN_GONE || wt->why == WOKEN_STOP)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    if (s->out_pos == s->out.len && read_changes(s) != 0)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    size_t n = s->out.len - s->out_pos < max ? s->out.len - s->out_pos : max;
-    if (n > 0) {
-        memcpy(data, s->out.data + s->out_pos, n);
-        s->out_pos += n;
-        return (ssize_t)n;
-    }
-    wt->seen = s->next - 1;
-    wt->deadline_ms = clock_mono_ms() + STREAM_WAIT_MS;
-    buf_fini(&s->out);
-    s->out_pos = 0;
-    waiters_give_back(data, max);
-    if (waiters_wait(&s->r->api->waiters, wt) != 0)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    return 0;
-}
-
-static void stream_free(void *arg)
-{
-    struct v1_stream *s = arg;
-    buf_fini(&s->out);
-    free(s);
+    return err != 0 ? STREAM_OVER : more ? STREAM_MORE : STREAM_QUIET;
 }
 
 /* A version that can be streamed from; 0: from now on. */
@@ -209,26 +173,19 @@ enum MHD_Result v1_stream(struct request *r, uint8_t kind)
     store_read_end(txn);
     if (wrong != NULL)
         return v1_error(r, 400, wrong);
-    if (atomic_fetch_add(&r->api->waiters.streams, 1) >= API_STREAMS_MAX) {
-        atomic_fetch_sub(&r->api->waiters.streams, 1);
-        return v1_error(r, 429, "Too many streams are open");
-    }
-    r->is_stream = true;
     struct v1_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
         return MHD_NO;
-    s->r = r;
+    s->store = r->api->store;
     s->kind = kind;
     s->next = from > 0 ? from : now + 1;
-    buf_init(&s->out, STREAM_PIECE + 2 * RECORD_VALUE_MAX);
-    r->waiter.conn = r->conn;
-    r->waiter.kinds = 1u << kind;
-    struct answer a = {.status = 200, .type = "application/octet-stream"};
-    a.ready =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, REPLY_BLOCK, on_read, s, stream_free);
-    if (a.ready == NULL) {
-        stream_free(s);
-        return MHD_NO;
-    }
-    return reply(r, &a);
+    int err =
+        reply_stream(r, "application/octet-stream",
+                     &(struct stream_source){
+                         .kinds = 1u << kind, .read = stream_read, .release = free, .arg = s});
+    if (err == 0)
+        return REPLY_TAKEN;
+    free(s);
+    return err == ERR_BUSY ? v1_error(r, 429, "Too many streams are open")
+                           : v1_error(r, 500, V1_INTERNAL);
 }

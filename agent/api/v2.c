@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *v2_index(const struct request *r, uint64_t index, char out[V2_INDEX_MAX])
+const char *v2_index(const struct api *a, uint64_t index, char out[V2_INDEX_MAX])
 {
-    snprintf(out, V2_INDEX_MAX, "%s.%" PRIu64, r->api->epoch, index);
+    snprintf(out, V2_INDEX_MAX, "%s.%" PRIu64, a->epoch, index);
     return out;
 }
 

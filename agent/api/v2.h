@@ -9,7 +9,7 @@
 
 /* "E.N" of the highest change of the kinds. */
 #define V2_INDEX_MAX 48
-const char *v2_index(const struct request *r, uint64_t index, char out[V2_INDEX_MAX]);
+const char *v2_index(const struct api *a, uint64_t index, char out[V2_INDEX_MAX]);
 /* Reads "E.N"; *ret_same is false if it is of another epoch. ERR_BADPARAM. */
 int v2_parse_index(const struct request *r, const char *text, uint64_t *ret,
                    bool *ret_same) MUST_CHECK;

@@ -73,7 +73,6 @@ static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen
     r->waiter.seen = seen;
     if (r->waiter.deadline_ms == 0)
         r->waiter.deadline_ms = clock_mono_ms() + wait_ms + spread_ms;
-    r->waiter.is_poll = true;
     int err = waiters_wait(&r->api->waiters, &r->waiter);
     if (err == 0)
         return MHD_YES;
@@ -105,7 +104,7 @@ static bool long_poll(struct request *r, uint8_t kind, const struct filter *filt
         return true;
     }
     if (r->waiter.why == WOKEN_TIME) {
-        *ret = reply(r, &(struct answer){.status = 304, .index = v2_index(r, seen, index)});
+        *ret = reply(r, &(struct answer){.status = 304, .index = v2_index(r->api, seen, index)});
         return true;
     }
     if (r->waiter.why == WOKEN_CHANGE)
@@ -369,7 +368,7 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
             return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
         err = find_key(txn, kind, id, key);
     }
-    v2_index(r, store_txn_index(txn, kind), index);
+    v2_index(r->api, store_txn_index(txn, kind), index);
     buf_init(&b, 2 * RECORD_VALUE_MAX);
     if (err == 0)
         err = put_row(r, txn, kind, key, &chosen, &b, etag);

@@ -185,7 +185,7 @@ enum MHD_Result v2_summary(struct request *r)
                                                   .pointer = "?by_instance"});
     if (store_read_begin(r->api->store, &txn) != 0)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
-    v2_index(r, store_txn_index(txn, 0), index);
+    v2_index(r->api, store_txn_index(txn, 0), index);
     buf_init(&b, SUMMARY_BYTES);
     buf_putc(&b, '{');
     int err = put_tasks(&b, txn, by_instance != NULL && by_instance[0] == 't');

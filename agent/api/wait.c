@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,8 +31,7 @@ static void wake(struct waiters *w, struct waiter *wt, enum waiter_why why)
 {
     wt->why = why;
     list_remove(&wt->node);
-    if (wt->is_poll)
-        w->polls--;
+    w->polls--;
     MHD_resume_connection(wt->conn);
 }
 
@@ -157,15 +155,6 @@ void waiters_fini(struct waiters *w)
     pthread_mutex_destroy(&w->lock);
 }
 
-void waiters_give_back(char *memory, size_t len)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)memory + page - 1) / page * page;
-    uintptr_t to = ((uintptr_t)memory + len) / page * page;
-    if (to > from)
-        (void)madvise((void *)from, to - from, MADV_DONTNEED);
-}
-
 int waiters_wait(struct waiters *w, struct waiter *wt)
 {
     int err = 0;
@@ -176,12 +165,12 @@ int waiters_wait(struct waiters *w, struct waiter *wt)
     pthread_mutex_lock(&w->lock);
     if (w->stop)
         err = ERR_CLOSED;
-    else if (wt->is_poll && w->polls >= API_WAITERS_MAX)
+    else if (w->polls >= API_WAITERS_MAX)
         err = ERR_BUSY;
     if (err == 0) {
         MHD_suspend_connection(wt->conn);
         list_push(&w->waiting, &wt->node);
-        w->polls += wt->is_poll;
+        w->polls++;
         /* A change between the caller's read and here has been signalled already. */
         if (waiters_index(w->store, wt->kinds) > wt->seen)
             wake(w, wt, WOKEN_CHANGE);

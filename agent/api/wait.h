@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Requests that wait for a change: long polls and streams. A waiting request costs no thread: its
- * connection is suspended, and the timekeeper thread resumes it when the store changed, its time
- * is up, its client is gone or the server stops. */
+ * Long polls: requests that wait for a change. A waiting request costs no thread: its connection is
+ * suspended, and the timekeeper thread resumes it when the store changed, its time is up, its
+ * client is gone or the server stops. */
 #ifndef BLOX_AGENT_API_WAIT_H
 #define BLOX_AGENT_API_WAIT_H
 
@@ -25,7 +25,6 @@ struct waiter {
     uint32_t kinds;       /* bits 1 << kind */
     uint64_t seen;        /* store index (of a single kind: that kind's) already answered */
     uint64_t deadline_ms; /* clock_mono_ms */
-    bool is_poll;         /* counts as a long poll, not as a stream */
     enum waiter_why why;
 };
 
@@ -39,8 +38,7 @@ struct waiters {
     int watch; /* store_watch handle, -1 */
     _Atomic uint32_t changed;
     struct list waiting;
-    size_t polls;            /* long polls under way */
-    _Atomic int streams;     /* open streams, waiting or not */
+    size_t polls;            /* in waiting */
     void (*tick)(void *arg); /* every few seconds on the thread */
     void *tick_arg;
     bool tick_at_rest; /* also while nothing changes and nobody waits */
@@ -56,9 +54,6 @@ void waiters_fini(struct waiters *w);
  * too many long polls. ERR_CLOSED: the server stops. 0: suspended, wt->why says why it came back.
  */
 int waiters_wait(struct waiters *w, struct waiter *wt) MUST_CHECK;
-/* Of a stream that is about to wait: the connection's memory that it was given to write to, whose
- * bytes nobody needs, goes back to the kernel until the next change. */
-void waiters_give_back(char *memory, size_t len);
 /* Highest change of any of the kinds. */
 uint64_t waiters_index(struct store *store, uint32_t kinds);
 

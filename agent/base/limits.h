@@ -23,7 +23,7 @@
 
 /* API. */
 #define API_BODY_MAX (256u * 1024)
-#define API_CONNECTIONS_MAX 1200 /* a thousand idle watchers and room for work */
+#define API_CONNECTIONS_MAX 1200 /* of each listener; streams do not count */
 #define API_WAITERS_MAX 256
 #define API_STREAMS_MAX 1024
 

@@ -5,6 +5,8 @@ a build with sanitizers, touches no memory that is not its own. Usage: hostile_c
 import http.client
 import json
 import os
+import random
+import re
 import socket
 import subprocess
 import sys
@@ -168,6 +170,66 @@ def slow_readers(server):
         s.close()
 
 
+def streams_under_attack(server):
+    """A hundred watches that are read a byte at a time or not at all, then thousands that come and go as
+    they like, while rows change: a good watch misses nothing, and what was held is given back."""
+    rng, slow, held = random.Random(11), [], []
+    good = server.send(head("/v2/watch?kinds=task&index=" + index_of(server)))
+    for i in range(100):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        s.connect(("127.0.0.1", server.port))
+        s.sendall(head(("/v2/watch", "/v1/stream/tasks?entityVersion=1")[i % 2]))
+        slow.append(s)
+    for n in range(10_000):
+        s = server.send(head(rng.choice(("/v2/watch?kinds=task", "/v1/stream/tasks", "/v2/watch"))))
+        if n % 5 == 0:
+            s.sendall(rng.randbytes(rng.randrange(1, 100)))
+        held.append(s)
+        while len(held) > 300 or (held and rng.random() < 0.4):
+            leave(rng, held.pop(rng.randrange(len(held))))
+        if n % 50 == 0:
+            for s in slow:
+                s.recv(1)
+    for s in held + slow:
+        leave(rng, s)
+    text, end = b"", time.monotonic() + 20
+    last = int(index_of(server).partition(".")[2])
+    while ('.%d"' % last).encode() not in text and time.monotonic() < end:
+        text += good.recv(1 << 20)
+    seen = [int(n) for n in re.findall(rb'"kind":"task","index":"[0-9a-f]+\.(\d+)"', unchunked(text))]
+    check(seen and seen == list(range(seen[0], seen[0] + len(seen))) and seen[-1] >= last,
+          f"a good watch has every change: {len(seen)} up to {seen[-1:]}, {last}")
+    good.close()
+    open_now = 1
+    while open_now and time.monotonic() < end + 20:
+        time.sleep(0.1)
+        open_now = int(re.search(rb"\nblox_api_streams (\d+)", server.get("/metrics")[1])[1])
+    check(open_now == 0, f"{open_now} streams are left")
+
+
+def leave(rng, s):
+    """Politely, by a reset, or by half."""
+    how = rng.randrange(3)
+    if how == 0:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    elif how == 1:
+        try:
+            s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+    s.close()
+
+
+def unchunked(text):
+    """The body of the whole chunks."""
+    body, rest = b"", text.partition(b"\r\n\r\n")[2]
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[:int(size, 16)], rest[int(size, 16) + 2:]
+    return body
+
+
 def many_connections(server):
     held = []
     for _ in range(2000):
@@ -185,7 +247,7 @@ def many_connections(server):
 def main():
     server = Server(sys.argv[1])
     for attack in (large_heads, odd_bytes, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
-                   many_connections):
+                   streams_under_attack, many_connections):
         attack(server)
         still_answers(server, attack.__name__)
         print(attack.__name__, "survived", flush=True)
