@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -13,6 +14,10 @@
 #include "agent/config.h"
 
 #define EXIT_CONFIG 78 /* systemd's RestartPreventExitStatus: a restart would not help */
+
+/* What the API's connections and streams may take, and the rest. A process usually gets 1,024, of
+ * which it may make more itself: the low default protects programs that call select(). */
+#define FILES_WANTED 16384u
 
 extern char **environ;
 
@@ -152,6 +157,15 @@ static int run(const struct config *c, struct errmsg *e)
     return 0;
 }
 
+static void allow_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= FILES_WANTED)
+        return;
+    files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
     struct config c;
@@ -168,6 +182,7 @@ int main(int argc, char **argv)
         }
     }
     signal(SIGPIPE, SIG_IGN);
+    allow_files();
     sched_wake_soon(); /* the loop answers probes, the API's threads answer users */
     int err = load_config(&c, argc, argv, &check, &e);
     if (err != 0) {
