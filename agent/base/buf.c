@@ -225,7 +225,8 @@ static uint64_t get_le(struct rbuf *r, size_t n)
 
 uint8_t rbuf_u8(struct rbuf *r)
 {
-    return (uint8_t)get_le(r, 1);
+    const uint8_t *byte = rbuf_bytes(r, 1);
+    return byte == NULL ? 0 : *byte;
 }
 
 uint16_t rbuf_u16(struct rbuf *r)
@@ -245,16 +246,17 @@ uint64_t rbuf_u64(struct rbuf *r)
 
 uint64_t rbuf_varint(struct rbuf *r)
 {
+    size_t left = rbuf_left(r);
     uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        uint8_t byte = rbuf_u8(r);
-        if (r->bad)
-            return 0;
-        if (shift == 63 && byte > 1)
+    for (unsigned i = 0; i < left && i < 10; i++) {
+        uint8_t byte = r->data[r->pos + i];
+        if (i == 9 && byte > 1)
             break;
-        v |= (uint64_t)(byte & 0x7f) << shift;
-        if ((byte & 0x80) == 0)
+        v |= (uint64_t)(byte & 0x7f) << 7 * i;
+        if ((byte & 0x80) == 0) {
+            r->pos += i + 1;
             return v;
+        }
     }
     r->bad = 1;
     return 0;

@@ -122,6 +122,11 @@ Test(wire, refuses_what_does_not_fit)
     rbuf_init(&r, endless, sizeof endless);
     cr_assert_eq(rbuf_varint(&r), 0u);
     cr_assert(r.bad);
+    rbuf_init(&r, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10);
+    cr_assert_eq(rbuf_varint(&r), UINT64_MAX);
+    rbuf_init(&r, "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02", 10);
+    cr_assert_eq(rbuf_varint(&r), 0u);
+    cr_assert(r.bad, "of 65 bits");
     rbuf_init(&r, "abc", 3);
     cr_assert_null(rbuf_bytes(&r, 4));
     cr_assert_eq(rbuf_u8(&r), 0, "nothing after a failure");
