@@ -323,9 +323,11 @@ static enum MHD_Result read_whole(struct request *r, struct list_stream *s, stru
     if (!ok) {
         stream_free(s);
         buf_fini(&whole);
-        return problem_replyf(r, "bad-parameter",
-                              "the list is too long to come from the leader: ask with a smaller "
-                              "\"limit\", or for fewer \"fields\"");
+        return problem_reply(
+            r, &(struct problem){.slug = "bad-parameter",
+                                 .detail = "the list is too long to come from the leader: ask with "
+                                           "a smaller \"limit\", or for fewer \"fields\"",
+                                 .pointer = "?limit"});
     }
     a->body = &whole;
     enum MHD_Result ret = reply(r, a);

@@ -12,7 +12,8 @@ struct problem {
     int err;             /* negative enum err, or 0 */
     const char *detail;  /* a sentence for a human; NULL: the title */
     const char *hint;    /* one thing to try; NULL: the type's own */
-    const char *pointer; /* offending member ("/taskDefinition") or parameter ("?limit"), or NULL */
+    const char *pointer; /* offending member ("/taskDefinition"), parameter ("?limit") or header
+                            ("If-Match"), or NULL */
     const char *allow;   /* for 405 */
     const char *forwarded_to;
 };

@@ -57,8 +57,15 @@ json_t *v2_read_body(struct request *r, const char *const *known, bool may_be_em
 }
 
 /* Idempotency-Key into the command. false: answered. */
+static enum MHD_Result bad_header(struct request *r, const char *name, const char *detail)
+{
+    return problem_reply(
+        r, &(struct problem){.slug = "bad-parameter", .detail = detail, .pointer = name});
+}
+
 static bool add_key(struct request *r, json_t *command, enum MHD_Result *ret)
 {
+    char detail[80];
     const char *key = request_header(r, "Idempotency-Key");
     if (key == NULL)
         return true;
@@ -67,9 +74,9 @@ static bool add_key(struct request *r, json_t *command, enum MHD_Result *ret)
     for (size_t i = 0; ok && i < len; i++)
         ok = key[i] > 0x20 && key[i] < 0x7f;
     if (!ok) {
-        *ret = problem_replyf(r, "bad-parameter",
-                              "Idempotency-Key must be 1 to %d printable characters",
-                              IDEMPOTENCY_KEY_MAX);
+        snprintf(detail, sizeof detail, "Idempotency-Key must be 1 to %d printable characters",
+                 IDEMPOTENCY_KEY_MAX);
+        *ret = bad_header(r, "Idempotency-Key", detail);
         return false;
     }
     json_set_str(command, "key", key);
@@ -88,8 +95,8 @@ static bool add_version(struct request *r, json_t *command, enum MHD_Result *ret
     long long version = strtoll(match + quoted, &end, 10);
     if (match[quoted] < '0' || match[quoted] > '9' || errno != 0 ||
         strcmp(end, quoted ? "\"" : "") != 0) {
-        *ret = problem_replyf(r, "bad-parameter",
-                              "If-Match must be the \"revision\" of the environment, in quotes");
+        *ret = bad_header(r, MHD_HTTP_HEADER_IF_MATCH,
+                          "If-Match must be the \"revision\" of the environment, in quotes");
         return false;
     }
     json_set_int(command, "version", version);

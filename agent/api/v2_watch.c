@@ -13,6 +13,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 
+#define LAST_EVENT_ID "Last-Event-ID"
+
 enum watch_phase { WATCH_RESET, WATCH_SNAPSHOT, WATCH_SYNCED, WATCH_LIVE, WATCH_OVER };
 
 /* Where a snapshot under way is. */
@@ -224,7 +226,7 @@ static int parse_kinds(const char *text, uint32_t *ret)
 static int set_start(struct watch *w, const struct request *r)
 {
     struct store_txn *txn;
-    const char *last = request_header(r, "Last-Event-ID");
+    const char *last = request_header(r, LAST_EVENT_ID);
     uint64_t seen;
     bool same;
     if (last == NULL)
@@ -284,13 +286,18 @@ enum MHD_Result v2_watch(struct request *r)
     if (w == NULL)
         return MHD_NO;
     const char *type = w->sse ? "text/event-stream" : "application/x-ndjson";
-    const char *bad = NULL;
+    struct problem bad = {.slug = "bad-parameter"};
     int err = 0;
-    if (parse_kinds(kinds == NULL ? "instance,task,environment,deployment" : kinds, &w->kinds) != 0)
-        bad = "\"kinds\" is a list like instance,task,environment,deployment";
-    else if ((err = set_start(w, r)) == ERR_BADPARAM)
-        bad = "\"index\" must be a Blox-Index or an event's id that this agent gave";
-    bool begins = bad == NULL && err == 0 && r->method != METHOD_HEAD;
+    if (parse_kinds(kinds == NULL ? "instance,task,environment,deployment" : kinds, &w->kinds) !=
+        0) {
+        bad.pointer = "?kinds";
+        bad.detail = "\"kinds\" is a list like instance,task,environment,deployment";
+    } else if ((err = set_start(w, r)) == ERR_BADPARAM) {
+        bad.pointer = request_header(r, LAST_EVENT_ID) != NULL ? LAST_EVENT_ID : "?index";
+        bad.detail = "\"index\" or Last-Event-ID must be a Blox-Index or an event's id that this "
+                     "agent gave";
+    }
+    bool begins = bad.pointer == NULL && err == 0 && r->method != METHOD_HEAD;
     if (begins)
         err = reply_stream(
             r, type,
@@ -299,8 +306,8 @@ enum MHD_Result v2_watch(struct request *r)
     if (begins && err == 0)
         return REPLY_TAKEN;
     watch_free(w);
-    if (bad != NULL)
-        return problem_replyf(r, "bad-parameter", "%s", bad);
+    if (bad.pointer != NULL)
+        return problem_reply(r, &bad);
     if (err == ERR_BUSY)
         return problem_replyf(r, "too-many-requests",
                               "no more watches here: %d are the most, fewer if file descriptors "

@@ -225,6 +225,9 @@ Test(v2, problems_name_what_is_wrong)
             cr_assert_str_eq(http_header(&h, "Content-Type", value), "application/problem+json");
             json_t *doc = json_parse(h.body, h.len, NULL);
             cr_assert_eq(json_int_or(doc, "status", 0), h.status);
+            json_t *first = json_array_get(json_arr(doc, "errors"), 0);
+            if (strcmp(cases[i].slug, "bad-parameter") == 0) /* which one, as the hint promises */
+                cr_assert_eq(json_str_or(first, "pointer", "-")[0], '?', "%s", h.body);
             cr_assert_str_eq(json_str_or(doc, "instance", "-"),
                              http_header(&h, "Blox-Request-Id", value));
             json_decref(doc);
@@ -233,6 +236,10 @@ Test(v2, problems_name_what_is_wrong)
         }
         http_free(&h);
     }
+    struct http h = http_do(&f, "GET", "/v2/watch", "Last-Event-ID: zz", NULL);
+    cr_assert_eq(h.status, 400);
+    cr_assert_not_null(strstr(h.body, "\"pointer\":\"Last-Event-ID\""));
+    http_free(&h);
     /* Every listed problem type explains itself. */
     json_t *list = get_json(&f, "/v2/problems", 200);
     size_t i;
