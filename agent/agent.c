@@ -210,6 +210,7 @@ static int start_intake(struct agent *a, struct errmsg *e)
         .arg = a,
         .on_reconciled = flow_on_reconciled,
         .on_hint = flow_on_hint,
+        .on_shown = flow_on_shown,
     };
     return intake_create(&a->intake, &options, e);
 }

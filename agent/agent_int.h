@@ -164,6 +164,7 @@ int flow_get_record(void *arg, uint64_t key_hash,
                     void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg);
 void flow_on_reconciled(void *arg, int err);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
+void flow_on_shown(void *arg, const struct record *rec);
 void flow_on_census(void *arg, unsigned agents);
 /* Is the own instance's row there? Otherwise the leader gets a hint. */
 bool flow_own_instance(struct agent *a);

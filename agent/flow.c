@@ -167,6 +167,13 @@ void flow_on_reconciled(void *arg, int err)
         daemons_reconciled(a->daemons);
 }
 
+void flow_on_shown(void *arg, const struct record *rec)
+{
+    struct agent *a = arg;
+    if (a->daemons != NULL)
+        daemons_shown(a->daemons, rec);
+}
+
 static void hint_answered(void *arg, int err, const uint8_t *data, size_t len)
 {
     (void)arg;

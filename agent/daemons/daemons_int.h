@@ -27,7 +27,8 @@
 #define DAEMONS_LOAD_SLICE 400     /* rows read per turn of the loop */
 #define DAEMONS_FRESH_MS 60000     /* a row younger than this needs no look before acting */
 #define DAEMONS_CONFIRM_WAIT_MS 5000
-#define DAEMONS_AHEAD_MS 20000 /* by then the intake has corrected what ECS never said */
+#define DAEMONS_AHEAD_MS 20000    /* by then the intake has corrected what ECS never said */
+#define DAEMONS_DOUBTED_MAX 20000 /* as many as intake looks at again */
 #define DAEMONS_SETTLE_FIRST_MS 1000
 #define DAEMONS_SETTLE_WINDOW_MS 10000 /* ECS's lists lag; after that "not there" counts */
 #define DAEMONS_FORGET_AGAIN_MS 1000   /* the store refused the end of an attempt */
@@ -113,6 +114,7 @@ struct daemons {
     uint64_t attempts; /* counter: lo of attempt rows' versions */
     struct model model;
     struct map envs;
+    struct map doubted;   /* ARNs of rows that a peer brought and ECS is asked about */
     struct list env_list; /* by name, so that work is done in a fixed order */
     struct list ops;
     /* loading */

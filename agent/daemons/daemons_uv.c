@@ -189,6 +189,7 @@ int daemons_create(struct daemons **ret, const struct daemons_options *options, 
     d->settle_first_ms = DAEMONS_SETTLE_FIRST_MS;
     d->settle_window_ms = DAEMONS_SETTLE_WINDOW_MS;
     map_init(&d->envs);
+    map_init(&d->doubted);
     list_init(&d->env_list);
     list_init(&d->ops);
     model_init(&d->model, DAEMONS_INSTANCES_MAX, DAEMONS_TASKS_MAX, world_resize, NULL);
@@ -204,6 +205,7 @@ static void closed(uv_handle_t *handle)
     for (size_t i = 0; i < DAEMONS_RESULTS; i++)
         json_decref(d->results[i].body);
     map_fini(&d->envs);
+    map_fini(&d->doubted);
     free(d);
     if (done)
         done(arg);
@@ -230,6 +232,7 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
     orphan_ops(d);
     envs_clear(d);
     model_clear(&d->model);
+    map_fini(&d->doubted);
     uv_timer_stop(&d->timer);
     if (!leading) {
         LOG(LOG_INFO, "daemons_stopped", "no longer leading: nothing is started or stopped here",

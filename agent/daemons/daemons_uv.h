@@ -40,6 +40,8 @@ void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
  * which something is to be started. */
 void daemons_lead(struct daemons *d, bool leading, uint64_t term);
 void daemons_reconciled(struct daemons *d); /* from intake's on_reconciled */
+/* From intake's on_shown: a row that a peer had brought, and that was not believed, may be true. */
+void daemons_shown(struct daemons *d, const struct record *rec);
 /* Intent changed (after intent_apply). */
 void daemons_intent_changed(struct daemons *d);
 

@@ -250,6 +250,8 @@ static void take_record(struct daemons *d, const struct record *rec, bool is_loa
         return;
     memcpy(arn, rec->key, rec->key_len);
     arn[rec->key_len] = '\0';
+    if (!from_peers && d->doubted.count > 0)
+        (void)map_del(&d->doubted, arn);
     if (rec->deleted) {
         if (rec->kind == RECORD_INSTANCE)
             model_del_instance(&d->model, arn);
@@ -272,6 +274,43 @@ static void take_record(struct daemons *d, const struct record *rec, bool is_loa
         inst->seen_ms = 0; /* nothing is done because of it before ECS was asked */
     if (!is_load && inst)
         world_dirty_all(d);
+}
+
+/* Any member can push rows. What a peer says of a task, or that something is gone, is not taken
+ * before ECS has shown it: as news from intake, or by daemons_shown. */
+static void ask_ecs(struct daemons *d, const struct record *rec)
+{
+    char arn[RECORD_KEY_MAX + 1];
+    struct texts texts;
+    struct row row;
+    const char *cluster = NULL; /* the own */
+    if (rec->key_len > RECORD_KEY_MAX)
+        return;
+    memcpy(arn, rec->key, rec->key_len);
+    arn[rec->key_len] = '\0';
+    if (d->doubted.count == DAEMONS_DOUBTED_MAX || map_put(&d->doubted, arn, d, NULL) != 0)
+        return; /* until ECS has news of it */
+    const struct model_task *task = model_find_task(&d->model, arn);
+    const struct model_instance *inst = task ? task->instance : model_find_instance(&d->model, arn);
+    if (inst && inst->cluster) /* rather than what the row says */
+        cluster = inst->cluster->text;
+    else if (!rec->deleted && row_decode(rec->value, rec->value_len, &row) == 0)
+        cluster = text_of(&texts, &row, ROW_CLUSTER);
+    if (rec->kind == RECORD_TASK)
+        intake_refresh_task(d->options.intake, cluster, arn);
+    else
+        intake_refresh_instance(d->options.intake, cluster, arn);
+}
+
+void daemons_shown(struct daemons *d, const struct record *rec)
+{
+    char arn[RECORD_KEY_MAX + 1];
+    if (!d->leading || d->doubted.count == 0 || rec->key_len > RECORD_KEY_MAX)
+        return;
+    memcpy(arn, rec->key, rec->key_len);
+    arn[rec->key_len] = '\0';
+    if (map_has(&d->doubted, arn))
+        take_record(d, rec, false, false);
 }
 
 /* The same version came again: the row is confirmed. */
@@ -315,9 +354,14 @@ static void listen_rows(void *arg, const struct record *records, const struct st
         }
         if (records[i].kind != RECORD_INSTANCE && records[i].kind != RECORD_TASK)
             continue;
-        if (changes[i].applied)
+        bool doubtful = from_peers && (records[i].kind == RECORD_TASK || records[i].deleted);
+        if (changes[i].applied && doubtful)
+            ask_ecs(d, &records[i]);
+        else if (changes[i].applied)
             take_record(d, &records[i], false, from_peers);
-        else
+        else if (!from_peers && records[i].kind == RECORD_TASK && !records[i].deleted)
+            daemons_shown(d, &records[i]); /* a peer's word was faster than ECS's */
+        else if (!from_peers)
             confirm(d, &records[i]);
     }
 }

@@ -33,6 +33,9 @@ struct intake_options {
     /* The local ECS agent shows another status of this task (or instance) than the store has: the
      * leader should look at it again. */
     void (*on_hint)(void *arg, const char *cluster, const char *arn);
+    /* ECS was asked on the leader, and what it shows (or, deleted: does not have) is no news for
+     * the store. The record is valid during the call; NULL: nobody asks. */
+    void (*on_shown)(void *arg, const struct record *rec);
 };
 
 int intake_create(struct intake **ret, const struct intake_options *options,

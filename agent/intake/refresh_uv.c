@@ -186,6 +186,12 @@ static bool is_news(struct intake *in, const char *cluster, struct record *rec)
     return news;
 }
 
+static void tell_shown(const struct intake *in, const struct record *rec)
+{
+    if (in->options.on_shown != NULL)
+        in->options.on_shown(in->options.arg, rec);
+}
+
 static void take_row(struct taking *k, const char *cluster, struct events_row *row)
 {
     if (row->outcome == EVENTS_POISON)
@@ -198,6 +204,8 @@ static void take_row(struct taking *k, const char *cluster, struct events_row *r
     rec.term = k->intake->term;
     if (is_news(k->intake, cluster, &rec))
         k->records[k->count++] = rec;
+    else
+        tell_shown(k->intake, &rec);
 }
 
 static void take_missing(struct taking *k, const char *cluster, const char *arn)
@@ -205,19 +213,23 @@ static void take_missing(struct taking *k, const char *cluster, const char *arn)
     struct intake *in = k->intake;
     struct stored stored;
     uint8_t kind = is_task(arn) ? RECORD_TASK : RECORD_INSTANCE;
-    if (strlen(arn) > RECORD_KEY_MAX || intake_stored(in, kind, arn, &stored) != 0 ||
-        stored.header.deleted || stored.over) /* what is over is kept for its time (reap) */
+    if (strlen(arn) > RECORD_KEY_MAX || intake_stored(in, kind, arn, &stored) != 0)
         return;
+    struct record rec = stored.header;
+    rec.key = arn; /* lives in the question, which store_apply outlives by copying */
+    rec.key_len = (uint16_t)strlen(arn);
+    rec.value_len = 0;
+    if (rec.deleted || stored.over) { /* what is over is kept for its time (reap) */
+        rec.deleted = true;
+        tell_shown(in, &rec);
+        return;
+    }
     /* By the own clock: the origin's may be ahead by hours. */
     int64_t lag_ms = lag_left_ms(in, stored.stored_unix_ms);
     if (lag_ms > 0) {
         want(in, cluster, arn, (uint64_t)lag_ms);
         return;
     }
-    struct record rec = stored.header;
-    rec.key = arn; /* lives in the question, which store_apply outlives by copying */
-    rec.key_len = (uint16_t)strlen(arn);
-    rec.value_len = 0;
     rec.deleted = true;
     rec.version.lo |= 1;
     rec.source = SOURCE_RECONCILE;

@@ -38,6 +38,7 @@ KILLERS = {
     "poll": ("unit_intake_poll_test", ["--filter", "poll/@(nothing|a_batch)*"]),
     "intent": ("unit_intent_intent_test", []),
     "daemons": ("unit_daemons_daemons_test", []),
+    "peers_rows": ("unit_daemons_peers_rows_test", []),
     "attack": ("unit_gossip_attack_test", []),
     "commands": ("unit_agent_commands_test", []),
     "crash": ("unit_store_crash_test", []),

@@ -485,33 +485,6 @@ Test(daemons, looks_at_old_rows_before_it_acts)
     fake_fini();
 }
 
-/* Any member can push rows. One says that an instance drains, one that there is another: neither
- * stops or starts anything as long as ECS does not say so. */
-Test(daemons, does_nothing_because_of_a_row_that_only_gossip_brought)
-{
-    fake_init();
-    instances(1);
-    lead(5);
-    fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
-    FAKE_UNTIL(fake_live(0) == 1);
-    fake_run(50, true);
-    fake.from_peers = true;
-    fake.shown_version = 1;
-    fake_instance(0, "DRAINING", true, 1000);
-    fake_instance(1, "ACTIVE", true, 1000);
-    fake_run(300, true);
-    cr_expect_gt(fake.describe_calls, 0);
-    cr_expect_eq(fake.stop_calls, 0);
-    cr_expect_eq(fake.start_calls, 1);
-    /* ECS says so, after all. */
-    fake.from_peers = false;
-    fake_instance(1, "ACTIVE", true, 1001);
-    FAKE_UNTIL(fake_live(1) == 1);
-    cr_expect_eq(fake_live(1), 1);
-    fake_fini();
-}
-
 /* ---- commands --------------------------------------------------------------------------- */
 
 static struct intent_result answered;

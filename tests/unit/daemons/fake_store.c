@@ -132,7 +132,8 @@ int rows_apply(struct rows *r, const struct record *records, size_t count, store
     post->count = count;
     post->done = done;
     post->arg = arg;
-    post->from_peers = fake.from_peers && records[0].kind == RECORD_INSTANCE;
+    post->from_peers =
+        fake.from_peers && (records[0].kind == RECORD_INSTANCE || records[0].kind == RECORD_TASK);
     post->err = fake.store_fails ? ERR_FULL : 0;
     if (fake.attempt_costs_lease && records[0].kind == RECORD_ATTEMPT)
         fake.lease = false;
@@ -210,7 +211,7 @@ void fake_put_row(uint8_t kind, const char *key, uint64_t version, const struct 
     buf_init(&value, RECORD_VALUE_MAX);
     ENSURE(row_encode(row, &value) == 0);
     struct record rec = {.kind = kind,
-                         .source = SOURCE_EVENT,
+                         .source = fake.source == 0 ? SOURCE_EVENT : fake.source,
                          .key_len = (uint16_t)strlen(key),
                          .key = key,
                          .value_len = (uint32_t)value.len,

@@ -47,7 +47,8 @@ struct fake {
     bool attempt_costs_lease; /* it is lost while an attempt is being stored */
     bool store_fails;
     bool start_fills_disk; /* store_fails from the next StartTask on */
-    bool from_peers;       /* instances' rows are told as by gossip */
+    bool from_peers;       /* rows are told as by gossip */
+    uint8_t source;        /* of instances' rows; 0: SOURCE_EVENT */
     int shown_version;     /* of instance 0, by DescribeContainerInstances; 0: nothing */
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */

@@ -426,6 +426,33 @@ Test(refresh, describes_what_it_is_asked_for_and_survives_nonsense)
     world_close(&w);
 }
 
+/* Whoever did not believe a peer's row wants to know that ECS shows the same. */
+Test(refresh, tells_of_what_is_no_news)
+{
+    static const char nowhere[] = "arn:aws:ecs:us-east-1:111122223333:task/other/nowhere";
+    struct world w;
+    char arn[400];
+    world_open(&w, 1, 1);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.reconciled > 0);
+    world_start_task(&w, 0, arn);
+    while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
+        reconcile(&w);
+    w.shown = 0;
+    intake_refresh_task(w.intake, NULL, arn);
+    UNTIL(&w, w.shown > 0);
+    cr_assert_str_eq(w.shown_key, arn);
+    forge(&w, RECORD_TASK, nowhere, (struct record_version){1000, 0}, "RUNNING");
+    while (!world_is(&w, RECORD_TASK, nowhere, "gone"))
+        reconcile(&w);
+    w.shown_gone = 0;
+    intake_refresh_task(w.intake, NULL, nowhere);
+    UNTIL(&w, w.shown_gone > 0);
+    cr_assert_str_eq(w.shown_key, nowhere);
+    world_close(&w);
+}
+
 /* Before the reconcile has resolved the cluster's name, a hint comes with it. */
 Test(refresh, rows_carry_the_clusters_arn)
 {

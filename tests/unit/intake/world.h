@@ -36,6 +36,8 @@ struct world {
     struct intake_options options; /* may be changed before world_lead */
     uint64_t term;
     unsigned reconciled, failed; /* on_reconciled so far */
+    unsigned shown, shown_gone;  /* on_shown */
+    char shown_key[RECORD_KEY_MAX + 1];
     uint64_t rows_when_reconciled;
     unsigned hints;
     char hint[400];
@@ -100,6 +102,13 @@ static inline void world_on_hint(void *arg, const char *cluster, const char *arn
     (void)cluster;
     w->hints++;
     snprintf(w->hint, sizeof w->hint, "%s", arn);
+}
+
+static inline void world_on_shown(void *arg, const struct record *rec)
+{
+    struct world *w = arg;
+    *(rec->deleted ? &w->shown_gone : &w->shown) += 1;
+    snprintf(w->shown_key, sizeof w->shown_key, "%.*s", (int)rec->key_len, rec->key);
 }
 
 static inline void world_on_rows(void *arg, const struct record *records,
@@ -242,6 +251,7 @@ static inline void world_open(struct world *w, unsigned instances, uint64_t disk
         .seed = 3,
         .arg = w,
         .on_reconciled = world_on_reconciled,
+        .on_shown = world_on_shown,
         .on_hint = world_on_hint,
     };
 }
