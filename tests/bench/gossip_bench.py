@@ -6,7 +6,8 @@ same. Prints a JSON line a figure and, at the end, the table of bars with both b
 
     python3 tests/bench/gossip_bench.py           64 hosts, every phase
     BLOX_SHORT=1 BLOX_HOSTS=16 python3 ...        a few minutes less, to see whether it runs
-    BLOX_PHASES=rest,bursts python3 ...           some phases only (they follow a mass start)"""
+    BLOX_PHASES=rest,bursts python3 ...           some phases only (they follow a mass start)
+    BLOX_LOSS_SECONDS=3600 ...                    row 3 for an hour instead of ten minutes"""
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import time
 
 from figures import cpu_ns, percentile, pss_mib, put  # makes the harness known to the next ones
 import serf_hosts
-from gossip_hosts import Hosts, members_failed, name_of
+from gossip_hosts import Hosts, events, members_failed, name_of
 from netns import Net, skip_unless_possible
 
 HOSTS = int(os.environ.get("BLOX_HOSTS", "64"))
@@ -23,6 +24,9 @@ SHORT = os.environ.get("BLOX_SHORT", "") != ""
 REST = 20 if SHORT else 60
 TIMES = 3 if SHORT else 8  # each host's end is another sample of HOSTS - 1
 PARTED = 15 if SHORT else 45
+LOSSY = int(os.environ.get("BLOX_LOSS_SECONDS", "10" if SHORT else "600"))
+STARVED = 20 if SHORT else 60
+SUSTAINED = 5 if SHORT else 20
 
 table = []  # (row, what, bloxd, serf, bar)
 
@@ -74,6 +78,15 @@ def bursts(h):
              f"greatest {max(sent):.2f} x the payload", "1.3 x", h.who)
 
 
+def sustained(h):
+    """Row 9 at this size: 1,000 records of 250 B a second."""
+    took, sent, waiting = h.sustained(1000, 250, SUSTAINED)
+    note(9, f"1,000 x 250 B a second for {SUSTAINED} s, to all", spread(took), "p99 1 s at 5,000")
+    note(9, "the same: sent, mean / greatest; most records waiting",
+         f"{sum(sent) / len(sent) * 8e-6:.2f} / {max(sent) * 8e-6:.2f} Mbit/s; {waiting}",
+         "5 Mbit/s")
+
+
 def vanish(h):
     took = [ms for i in range(TIMES) for ms in h.vanish(3 + i)]
     note(1, "host vanishes: all others know", spread(took), "p50 1, p99 1.5 s", h.who)
@@ -117,15 +130,31 @@ def pauses(h):
          "a tenth of serf's 3,707")
 
 
+def starved(h):
+    """Rows 4 and 5: a quarter of the hosts has 5 ms of a processor a second."""
+    at, group = time.time(), h.agents[::4]
+    names = {name_of(a) for a in group}
+    h.starve(group, STARVED)
+    end = time.time()
+    h.wait_whole()
+    failed = members_failed(h.agents, at)
+    degraded = {m for a in h.agents for t, _, m in events(a, {"member_degraded"}, at) if t < end}
+    note(4, f"N/4 with 5 ms a second for {STARVED} s: healthy ones failed",
+         str(sum(m not in names for m in failed)), "0")
+    note(5, "the same: events of failure about the starved; shown as degraded",
+         f"{sum(m in names for m in failed)}; {len(names & degraded)} of {len(names)}",
+         "a tenth of serf's 3,707")
+
+
 def loss(h):
     """Rows 7 and 3, as far as minutes show: 5 % of what arrives at each host is lost."""
     at = time.time()
     ways = {h.net.lose(host, 5) for host in h.hosts()}
     took = h.spread(3 if SHORT else 20)
-    time.sleep(10 if SHORT else 120)
+    time.sleep(LOSSY)
     note(7, f"one record to all, 5 % loss ({'/'.join(sorted(ways)) or 'none'})", spread(took),
          "last 500 ms at 5,000")
-    note(3, "5 % loss: members held to be failed", str(len(members_failed(h.agents, at))), "0")
+    note(3, f"5 % loss for {LOSSY} s: members held to be failed", str(len(members_failed(h.agents, at))), "0")
     for host in h.hosts():
         h.net.lose(host, 0)
 
@@ -148,7 +177,8 @@ def restart(h):
 
 
 BOTH = (rest, record, newcomer, partition, kill, vanish)
-PHASES = (rest, record, bursts, newcomer, rotate, pauses, loss, partition, kill, vanish, restart)
+PHASES = (rest, record, bursts, sustained, newcomer, rotate, pauses, starved, loss, partition, kill,
+          vanish, restart)
 
 
 def run(h, phases):

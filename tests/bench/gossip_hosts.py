@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """bloxd on hosts of their own, and what the gossip bench does to them. Times are of the agents' own
 log lines (one machine, one clock)."""
+import concurrent.futures
 import datetime
 import json
 import os
+import signal
 import time
 
 from harness import Cluster, wait_for
@@ -100,6 +102,43 @@ class Hosts(Cluster):
         sent = [(b - a) / (count * size) for a, b in zip(before, self.sent())]
         time.sleep(2)
         return out["last_ms"] if out["all"] else 1e5, sent
+
+    def sustained(self, rate, size, seconds):
+        """So many test records a second, a tenth of a second's at a time, from one agent after the
+        other: when each member had each of those, bytes sent per host and second, and the most
+        records that waited at any host meanwhile."""
+        def tenth(i):
+            return self.agents[i % len(self.agents)].write("POST", "/v2/agent/propagate", {
+                "count": rate // 10, "bytes": size, "timeout_ms": 30000})
+
+        before, start, waiting = self.sent(), time.monotonic(), 0
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            runs = []
+            for i in range(seconds * 10):
+                time.sleep(max(0.0, start + i / 10 - time.monotonic()))
+                runs.append(pool.submit(tenth, i))
+                if i % 10 == 5:
+                    agent = self.agents[i // 10 % len(self.agents)]
+                    waiting = max(waiting, agent.get("/v2/agent")["gossip"]["records_queued"])
+            took = [m["ms"] if m["ms"] is not None else 1e5
+                    for r in runs for m in r.result()["members"]]
+        over = time.monotonic() - start
+        return took, [(b - a) / over for a, b in zip(before, self.sent())], waiting
+
+    def starve(self, agents, seconds):
+        """Each of them runs for 5 ms of every second."""
+        for a in agents:
+            a.process.send(signal.SIGSTOP)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            turn = time.monotonic()
+            for a in agents:
+                a.process.send(signal.SIGCONT)
+                time.sleep(0.005)
+                a.process.send(signal.SIGSTOP)
+            time.sleep(max(0.0, turn + 1 - time.monotonic()))
+        for a in agents:
+            a.process.send(signal.SIGCONT)
 
     def known(self, victim, at, others):
         name = name_of(victim)
