@@ -240,7 +240,8 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holders = 1;
         p->told_ms = now_ms;
         uint32_t wait_ms = rumor_ask_wait(r, now_ms);
-        uint32_t load = rumor_load(r, now_ms);
+        /* Much that is missing at once is not lost but on its way. */
+        uint32_t load = rumor_load(r, now_ms) + r->wanted_count;
         uint32_t least_ms = load > RUMOR_LOAD_FLOOD   ? RUMOR_ASK_FLOOD_MS
                             : load > RUMOR_LOAD_BURST ? RUMOR_ASK_BURST_MS
                                                       : 0;

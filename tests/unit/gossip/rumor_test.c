@@ -277,8 +277,6 @@ Test(rumor, a_busy_origin_has_fewer_children)
     end(f);
 }
 
-#define BATCH 200u
-
 /* So many records that are committed together. */
 static void store_many(struct fixture *f, uint64_t now_ms, uint64_t version, unsigned count)
 {
@@ -289,11 +287,6 @@ static void store_many(struct fixture *f, uint64_t now_ms, uint64_t version, uns
         store(f, now_ms, key, version, 200, RUMOR_LOCAL);
     }
     rumor_coming(&f->rumor, 0);
-}
-
-static void store_batch(struct fixture *f, uint64_t now_ms)
-{
-    store_many(f, now_ms, 1, BATCH);
 }
 
 /* Where hundreds of datagrams would have to be sent and received, few streams do it. */
@@ -363,7 +356,7 @@ Test(rumor, an_only_child_is_handed_again_what_somebody_lacks)
     uint8_t ask[2048], digest[64];
     size_t ask_len, len;
     uint64_t to, child = 0;
-    store_batch(f, 1000);
+    store_many(f, 1000, 1, 200);
     while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
         child = child == 0 ? to : child; /* of the first datagram's tree */
         rumor_sent(&f->rumor, 1000, 0);
@@ -432,6 +425,34 @@ Test(rumor, in_a_flood_asking_waits_for_the_streams)
     cr_assert_eq(receive(f, 1001, SELF + 9, digest, len), 0);
     cr_assert_eq(drain(f, 1000 + RUMOR_ASK_FLOOD_MS, 4), 0);
     cr_assert_eq(drain(f, 1001 + RUMOR_ASK_FLOOD_MS * 5 / 4 + 10, 4), 1);
+    end(f);
+}
+
+/* Records asked for in all that is sent now. */
+static size_t asked_for(struct fixture *f, uint64_t now_ms)
+{
+    size_t n = 0, len;
+    uint64_t to;
+    while ((len = rumor_poll(&f->rumor, now_ms, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        n += f->out[0] == 4 ? (len - 1) / 8 : 0;
+        rumor_sent(&f->rumor, now_ms, 0);
+    }
+    return n;
+}
+
+/* A member that lacks very much is one that a burst has not reached yet. */
+Test(rumor, what_is_missing_in_great_numbers_is_on_its_way)
+{
+    struct fixture *f = make(64);
+    for (unsigned i = 0; i < 60; i++) {
+        char key[16];
+        uint8_t digest[64];
+        snprintf(key, sizeof key, "k%u", i);
+        struct record rec = record_of(key, 1, 10);
+        size_t len = digest_message(digest, &rec);
+        cr_assert_eq(receive(f, 1000, SELF + 9, digest, len), 0);
+    }
+    cr_assert_eq(asked_for(f, 1000 + 2 * RUMOR_ASK_WAIT_MS), RUMOR_LOAD_BURST + 1);
     end(f);
 }
 
