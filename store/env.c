@@ -147,7 +147,7 @@ uint64_t env_file_bytes(const struct env *env)
 
 void env_remove(const char *dir, const char *name)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "life"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "life", "journal"};
     char path[STORE_PATH_MAX + 320];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(path, sizeof path, "%s/%s/%s", dir, name, files[i]);

@@ -23,7 +23,9 @@ int store_fact_get(struct store *s, const char *name, void *out, size_t cap, siz
     *ret_len = 0;
     if (key.mv_size == 0 || key.mv_size > STORE_FACT_NAME_MAX)
         return ERR_NOTFOUND;
-    int err = log_read_begin(s, &txn);
+    int err = log_settle(s, UINT64_MAX);
+    if (err == 0)
+        err = log_read_begin(s, &txn);
     if (err != 0)
         return err;
     err = store_err(mdb_get(txn, s->log_facts, &key, &val));

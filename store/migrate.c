@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Databases of earlier formats. log/ is small and precious: its checksums are written anew in one
- * synced transaction. state/ is copied row by row into a new environment, which then takes the
- * old one's place in one step; of format 3, only what it did not index is added, in one
- * transaction. Whatever does not check out is damage, as it always was. */
+ * Databases of earlier formats. log/ is small and precious: its checksums (of format 1) and
+ * its head are written anew in one synced transaction. state/ is copied row by row into a new
+ * environment, which then takes the old one's place in one step; of format 3, only what it did not
+ * index is added, in one transaction. Whatever does not check out is damage, as it always was. */
 #include "store/store_int.h"
 
 #include <endian.h>
@@ -15,6 +15,7 @@
 #define BATCH_ROWS 1000u
 #define OLD_ROW_HEADER 64u
 #define OLD_HEAD_NUMBERS (1u + RECORD_KIND_END + 2u)
+#define OLD_LOG_HEAD_NUMBERS 13u /* none of a journal */
 
 static uint64_t get64(const uint8_t *p)
 {
@@ -106,26 +107,26 @@ static int resum_config(struct store *s, MDB_txn *txn)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-int log_migrate(struct store *s, MDB_txn *txn)
+int log_migrate(struct store *s, MDB_txn *txn, uint64_t format)
 {
-    struct log_head h;
-    uint64_t numbers[sizeof h / 8];
+    struct log_head h = {0};
+    uint64_t numbers[OLD_LOG_HEAD_NUMBERS];
     MDB_val key = {4, (void *)(uintptr_t) "head"};
     MDB_val val;
     int rc = mdb_get(txn, s->log_meta, &key, &val);
     if (rc != 0)
         return rc;
-    if (val.mv_size != LOG_HEAD_BYTES || !old_sound(1, &key, &val, LOG_HEAD_BYTES))
+    if (val.mv_size != 8 + sizeof numbers || !old_sound(format, &key, &val, 8 + sizeof numbers))
         return MDB_CORRUPTED;
-    for (size_t i = 0; i < sizeof h / 8; i++)
+    for (size_t i = 0; i < OLD_LOG_HEAD_NUMBERS; i++)
         numbers[i] = get64((const uint8_t *)val.mv_data + 8 * (i + 1));
-    memcpy(&h, numbers, sizeof h);
+    memcpy(&h, numbers, sizeof numbers);
     s->log_head = h;
     struct log_head *n = &s->log_head;
-    if ((rc = resum(s, txn, s->log_entries, h.entry_sum, &n->entry_sum)) != 0 ||
-        (rc = resum(s, txn, s->log_intent, h.intent_sum, &n->intent_sum)) != 0 ||
-        (rc = resum(s, txn, s->log_facts, h.fact_sum, &n->fact_sum)) != 0 ||
-        (rc = resum_config(s, txn)) != 0)
+    if (format == 1 && ((rc = resum(s, txn, s->log_entries, h.entry_sum, &n->entry_sum)) != 0 ||
+                        (rc = resum(s, txn, s->log_intent, h.intent_sum, &n->intent_sum)) != 0 ||
+                        (rc = resum(s, txn, s->log_facts, h.fact_sum, &n->fact_sum)) != 0 ||
+                        (rc = resum_config(s, txn)) != 0))
         return rc;
     rc = log_save_head(s, txn);
     return rc != 0 ? rc : format_write(txn, s->log_meta, LOG_FORMAT);

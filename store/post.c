@@ -57,6 +57,7 @@ static struct op *op_new(enum op_type type, size_t room, struct carve *ret)
 
 static int post(struct store *s, struct queue *q, struct op *op)
 {
+    bool wakes = false;
     pthread_mutex_lock(&s->lock);
     bool fits = !s->stopping && q->count < STORE_QUEUE_OPS &&
                 (q->count == 0 || q->bytes + op->bytes <= STORE_QUEUE_BYTES);
@@ -66,10 +67,11 @@ static int post(struct store *s, struct queue *q, struct op *op)
         q->bytes += op->bytes;
         q->records += op_records(op);
         atomic_store(&s->queue_depth, s->log_queue.count + s->state_queue.count);
-        if (!s->gathering || q == &s->log_queue || q->records >= STORE_BATCH_RECORDS)
-            pthread_cond_signal(&s->wake);
+        wakes = q == &s->log_queue || !s->gathering || q->records >= STORE_BATCH_RECORDS;
     }
     pthread_mutex_unlock(&s->lock);
+    if (wakes) /* after the unlocking, which is the first that the thread would wait for */
+        pthread_cond_signal(q == &s->log_queue ? &s->log_wake : &s->wake);
     if (!fits)
         free(op);
     return fits ? 0 : ERR_BUSY;

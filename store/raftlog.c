@@ -7,6 +7,8 @@
 #include "store/store_int.h"
 
 #include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "agent/base/ensure.h"
@@ -67,7 +69,7 @@ int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *the_key, const void *h
     return 0;
 }
 
-/* ---- writing (writer thread) ---- */
+/* ---- writing (log thread) ---- */
 
 static int del_entries(struct store *s, MDB_txn *txn, uint64_t first, uint64_t last)
 {
@@ -83,6 +85,19 @@ static int del_entries(struct store *s, MDB_txn *txn, uint64_t first, uint64_t l
     return 0;
 }
 
+bool log_follows(const struct log_head *h, const struct store_log_write *w, uint64_t *last)
+{
+    if (w->truncate_from != 0 && w->truncate_from <= *last)
+        *last = (w->truncate_from > h->base_index ? w->truncate_from : h->base_index + 1) - 1;
+    for (size_t i = 0; i < w->entry_count; i++) {
+        uint64_t index = w->entries[i].index;
+        if (index <= h->base_index || index > *last + 1)
+            return false;
+        *last = index > *last ? index : *last;
+    }
+    return true;
+}
+
 static int put_entries(struct store *s, MDB_txn *txn, const struct store_log_write *w)
 {
     struct log_head *h = &s->log_head;
@@ -91,11 +106,6 @@ static int put_entries(struct store *s, MDB_txn *txn, const struct store_log_wri
     MDB_val key = {sizeof bytes, bytes};
     for (size_t i = 0; i < w->entry_count; i++) {
         const struct store_log_entry *entry = &w->entries[i];
-        if (entry->index <= h->base_index || entry->index > h->last_index + 1) {
-            LOG(LOG_ERROR, "store_log_gap", "an entry does not follow the log; refused",
-                LU("index", entry->index), LU("last", h->last_index), LU("base", h->base_index));
-            return ERR_BADPARAM;
-        }
         put_be64(bytes, entry->index);
         put_be64(head, entry->term);
         head[8] = entry->type;
@@ -103,8 +113,6 @@ static int put_entries(struct store *s, MDB_txn *txn, const struct store_log_wri
                              &h->entry_sum, &h->entry_count);
         if (rc != 0)
             return rc;
-        if (entry->index > h->last_index)
-            h->last_index = entry->index;
     }
     return 0;
 }
@@ -157,22 +165,27 @@ static int put_config(struct store *s, MDB_txn *txn, const struct store_log_writ
     return log_sum_put(txn, s->log_meta, &key, NULL, 0, w->config, w->config_len, &sum, &count);
 }
 
-int log_perform(struct store *s, MDB_txn *txn, const struct op *op)
+int log_perform(struct store *s, MDB_txn *txn, const struct store_log_write *w)
 {
-    const struct store_log_write *w = &op->log;
     struct log_head *h = &s->log_head;
+    uint64_t last = h->last_index;
     int rc = 0;
+    if (!log_follows(h, w, &last)) {
+        LOG(LOG_ERROR, "store_log_gap", "an entry does not follow the log; refused",
+            LU("index", w->entries[0].index), LU("last", h->last_index), LU("base", h->base_index));
+        return ERR_BADPARAM;
+    }
     if (w->set_hard_state) {
         h->term = w->term;
         h->vote = w->vote;
     }
-    if (w->truncate_from != 0 && w->truncate_from <= h->last_index) {
-        uint64_t from = w->truncate_from > h->base_index ? w->truncate_from : h->base_index + 1;
-        rc = del_entries(s, txn, from, h->last_index);
-        h->last_index = from - 1;
-    }
+    if (w->truncate_from != 0)
+        rc = del_entries(s, txn,
+                         w->truncate_from > h->base_index ? w->truncate_from : h->base_index + 1,
+                         h->last_index);
     if (rc == 0)
         rc = put_entries(s, txn, w);
+    h->last_index = last;
     if (rc == 0)
         rc = put_intent(s, txn, w);
     if (w->applied_index != 0) {
@@ -186,6 +199,24 @@ int log_perform(struct store *s, MDB_txn *txn, const struct op *op)
     if (rc == 0)
         rc = facts_perform(s, txn, w->facts, w->fact_count);
     return rc;
+}
+
+struct journal_perform {
+    struct store *s;
+    MDB_txn *txn;
+};
+
+static int perform_one(void *arg, const struct store_log_write *w)
+{
+    struct journal_perform *p = arg;
+    return log_perform(p->s, p->txn, w);
+}
+
+int log_perform_journal(struct store *s, MDB_txn *txn)
+{
+    struct journal_perform p = {s, txn};
+    s->log_head.journalled = s->journal.seq;
+    return journal_each(&s->journal, perform_one, &p);
 }
 
 int log_save_head(struct store *s, MDB_txn *txn)
@@ -270,6 +301,37 @@ static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
     return rc;
 }
 
+/* Takes over what the journal of the last process has that is not here. A database without one gets
+ * one; or goes on without, as where the disk has no room. */
+static int open_journal(struct store *s, MDB_txn *txn, struct errmsg *e)
+{
+    struct log_head *h = &s->log_head;
+    struct errmsg why = {""};
+    int rc;
+    if (h->journal == 0) {
+        if (journal_make(&s->journal, s->log.path, &why) != 0) {
+            LOG(LOG_WARN, "store_journal", "raft's log goes on without a journal",
+                LS("why", why.text));
+            journal_close(&s->journal);
+            return 0;
+        }
+        h->journal = s->journal.id;
+        rc = log_save_head(s, txn);
+        return rc == 0 ? 0 : errmsg_set(e, store_err(rc), "%s: %s", s->log.path, mdb_strerror(rc));
+    }
+    int err = journal_open(&s->journal, s->log.path, h->journal, h->journalled, e);
+    if (err != 0 || s->journal.used == 0)
+        return err;
+    rc = log_perform_journal(s, txn);
+    if (rc == 0)
+        rc = log_save_head(s, txn);
+    if (rc == ERR_BADPARAM)
+        return errmsg_set(e, ERR_CORRUPT, "the journal does not follow raft's log");
+    return rc == 0
+               ? 0
+               : errmsg_set(e, env_write_err(s->dir, rc), "%s: %s", s->log.path, mdb_strerror(rc));
+}
+
 int log_open(struct store *s, struct errmsg *e)
 {
     MDB_txn *txn;
@@ -289,12 +351,14 @@ int log_open(struct store *s, struct errmsg *e)
         err = format_read(txn, s->log_meta, LOG_FORMAT, &format, e);
         if (err == 0 && (rc = open_tables(s, txn, 0)) != 0)
             err = env_lookup_err(rc, "a table is missing", e);
-        if (err == 0 && format < LOG_FORMAT && (rc = log_migrate(s, txn)) != 0)
+        if (err == 0 && format < LOG_FORMAT && (rc = log_migrate(s, txn, format)) != 0)
             err = errmsg_set(e, store_err(rc), "migration of format %llu: %s",
                              (unsigned long long)format, mdb_strerror(rc));
         if (err == 0)
             err = verify(s, txn, e);
     }
+    if (err == 0 && rc == 0)
+        err = open_journal(s, txn, e);
     if (err != 0) {
         mdb_txn_abort(txn);
         return err;
@@ -305,6 +369,9 @@ int log_open(struct store *s, struct errmsg *e)
         rc = mdb_txn_commit(txn);
     if (rc != 0)
         return errmsg_set(e, env_write_err(s->dir, rc), "%s: %s", s->log.path, mdb_strerror(rc));
+    journal_contained(&s->journal);
+    s->log_last = s->log_head.last_index;
+    log_reserve(s);
     return 0;
 }
 
@@ -343,13 +410,35 @@ int log_map_grow(struct store *s)
     return store_err(rc);
 }
 
+/* Entries take twice their bytes at most (one of half a page has its own); the rest is for the
+ * pages above them. */
+#define ROOM_BYTES (2u * JOURNAL_BYTES + (256u << 10))
+
+void log_reserve(struct store *s)
+{
+    MDB_envinfo info = {0};
+    MDB_stat stat = {0};
+    mdb_filehandle_t fd;
+    s->log_has_room = false;
+    if (mdb_env_info(s->log.env, &info) != 0 || mdb_env_stat(s->log.env, &stat) != 0 ||
+        mdb_env_get_fd(s->log.env, &fd) != 0)
+        return;
+    uint64_t want = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize + ROOM_BYTES;
+    /* Behind the file's end, which stays where it is. */
+    if (want > s->log_room && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want) == 0)
+        s->log_room = want;
+    s->log_has_room = want <= s->log_room || errno == EOPNOTSUPP;
+}
+
 int store_log_load(struct store *s, struct store_log_state *ret)
 {
     MDB_txn *txn;
     struct log_head h;
     MDB_val key = {4, (void *)(uintptr_t) "head"};
     MDB_val val;
-    int err = log_read_begin(s, &txn);
+    int err = log_settle(s, UINT64_MAX);
+    if (err == 0)
+        err = log_read_begin(s, &txn);
     if (err != 0)
         return err;
     err = store_err(mdb_get(txn, s->log_meta, &key, &val));
@@ -390,7 +479,9 @@ int store_log_read(struct store *s, uint64_t first, uint64_t last,
     MDB_cursor *cursor;
     MDB_val key = {sizeof bytes, bytes};
     MDB_val val;
-    int err = log_read_begin(s, &txn);
+    int err = log_settle(s, last);
+    if (err == 0)
+        err = log_read_begin(s, &txn);
     if (err != 0 || first > last)
         goto out;
     err = store_err(mdb_cursor_open(txn, s->log_entries, &cursor));

@@ -26,6 +26,7 @@
 #define STATE_MAP_DEFAULT ((size_t)4 << 30)
 #define STATE_MAP_MAX ((size_t)1 << 40)
 #define LOG_MAP_DEFAULT ((size_t)256 << 20)
+#define LOG_FLUSH_MS 200u
 #define STATE_DISK_MIN_DEFAULT (64u << 20)
 #define CRASHES_BEFORE_FULL_CHECK 3u
 
@@ -126,8 +127,11 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
         err = state_index(s, e);
     if (err == 0 && !begun)
         err = begin_life(env, 0, e);
-    if (err != 0)
+    if (err != 0) {
         env_close(env);
+        if (!rebuildable)
+            journal_close(&s->journal);
+    }
     return err;
 }
 
@@ -177,6 +181,7 @@ static void destroy(struct store *s)
             free(LIST_OF(node, struct op, link));
     env_close(&s->state);
     env_close(&s->log);
+    journal_close(&s->journal);
     if (s->dir_fd >= 0)
         close(s->dir_fd);
     buf_fini(&s->scratch);
@@ -208,6 +213,7 @@ static struct store *allocate(const struct store_options *options)
     s->dir_fd = -1;
     s->state.name = "state";
     s->log.name = "log";
+    s->journal.fd = -1;
     list_init(&s->done);
     list_init(&s->log_queue.ops);
     list_init(&s->state_queue.ops);
@@ -226,6 +232,8 @@ static struct store *allocate(const struct store_options *options)
     s->state_map_max = options->state_map_max == 0 ? STATE_MAP_MAX : options->state_map_max;
     s->past_ms = options->past_ms;
     s->past_bytes_max = options->past_bytes;
+    s->log_flush_ns =
+        (options->log_flush_ms == 0 ? LOG_FLUSH_MS : options->log_flush_ms) * UINT64_C(1000000);
     s->state_disk_min =
         options->state_disk_min == 0 ? STATE_DISK_MIN_DEFAULT : options->state_disk_min;
     s->deltas = calloc(DELTA_SLOTS, sizeof *s->deltas);
@@ -336,6 +344,7 @@ void store_stats(struct store *s, struct store_stats *ret)
         .log_bytes = env_file_bytes(&s->log),
         .commits = atomic_load(&s->commits),
         .writes = atomic_load(&s->writes),
+        .journalled = atomic_load(&s->journalled),
         .duplicates = atomic_load(&s->duplicates),
         .queue_depth = atomic_load(&s->queue_depth),
     };

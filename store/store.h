@@ -5,10 +5,11 @@
  *   state/  rows by (kind, key), their indexes, the fingerprint index and the change
  *           log. Rebuildable from peers and ECS, so commits do not wait for the disk.
  *   log/    raft term, vote, entries, applied intent, and small facts that must survive
- *           (incarnation, cluster id, replay marks). Every commit is synced.
+ *           (incarnation, cluster id, replay marks). Every write is durable before it is
+ *           acknowledged: in LMDB, or in a journal that LMDB takes over from.
  *
- * Threads: all writes run on one writer thread with group commit; any thread reads
- * its own snapshot. A write is posted from the loop thread and its completion runs
+ * Threads: each environment has one that does all its writes, with group commit; any thread
+ * reads its own snapshot. A write is posted from the loop thread and its completion runs
  * there too, from store_poll(), after options.notify was called. Pointers handed out
  * by *_ref functions live until the read transaction ends. */
 #ifndef BLOX_STORE_STORE_H
@@ -33,6 +34,7 @@ struct store_options {
     uint64_t state_disk_min;   /* free bytes below which rows are refused; 0: 64 MiB */
     uint64_t past_ms;          /* how long replaced rows are kept for store_rewind(); 0: not */
     uint64_t past_bytes;       /* and at most so many bytes of them */
+    unsigned log_flush_ms;     /* so long LMDB may lag behind the log's journal; 0: 200 */
     void (*notify)(void *arg); /* any thread: completions wait for store_poll() */
     void *notify_arg;
 };
@@ -253,6 +255,7 @@ int store_fact_get(struct store *s, const char *name, void *out, size_t cap,
 struct store_stats {
     uint64_t rows, tombstones, state_bytes, state_map_bytes, log_bytes;
     uint64_t commits, writes, duplicates, queue_depth, poison;
+    uint64_t journalled;            /* of the log's writes: those that the journal took */
     uint64_t past_rows, past_bytes; /* replaced rows that are kept */
 };
 void store_stats(struct store *s, struct store_stats *ret);

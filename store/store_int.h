@@ -14,7 +14,8 @@
  * A row key is short, for it stands in all of these and ARNs are long: the kind, a hash of what
  * is before the key's last '/', and what is behind it. The key itself is a part of the row's
  * JSON, as taskArn is; if not, it is put behind the value.
- * Tables of log/: meta ("format", "head", "config"), entries, intent, facts.
+ * Tables of log/: meta ("format", "head", "config"), entries, intent, facts; what it lacks of them
+ * yet is in log/journal (journal.c).
  * Every value but index's, changes' and poison's starts with a checksum over key and value: LMDB
  * has none, and what a disk flipped must not be believed. */
 #ifndef BLOX_STORE_INT_H
@@ -27,16 +28,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/base/buf.h"
 #include "agent/base/list.h"
 #include "store/store.h"
 
-/* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables; 3
- * did not index ROW_DESIRED and ROW_CONNECTED. */
+/* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables, and no
+ * journal before log/; 3 (state/) did not index ROW_DESIRED and ROW_CONNECTED. */
 #define STATE_FORMAT 4u
 #define STATE_FORMAT_PLAIN 3u
-#define LOG_FORMAT 2u
+#define LOG_FORMAT 3u
 #define CHECKSUM_SEED 2u
 #define STORE_PATH_MAX 200
 
@@ -44,9 +46,9 @@
  * cannot make raft wait for room. */
 #define STORE_QUEUE_OPS 8192u
 #define STORE_QUEUE_BYTES (64u << 20)
-/* One transaction of rows: a synced log write waits behind at most this much, and the file has
- * room for what two of them change beside what it holds. LMDB never gives back the memory of the
- * largest one: 128 rows, each new in nine indexes, took 3.5 MiB more. */
+/* One transaction of rows: the file has room for what two of them change beside what it holds. LMDB
+ * never gives back the memory of the largest one: 128 rows, each new in nine indexes, took 3.5 MiB
+ * more. */
 #define STORE_BATCH_RECORDS 64u
 #define STORE_BATCH_BYTES (8u << 20)
 #define STORE_CHANGES_KEPT 100000u
@@ -128,7 +130,42 @@ struct log_head {
     uint64_t applied_index, applied_term;
     uint64_t entry_sum, intent_sum, fact_sum; /* sums of the checksums: a lost row is noticed */
     uint64_t entry_count, intent_count, fact_count;
+    uint64_t journal;    /* id of the one that goes before this database; 0: none does */
+    uint64_t journalled; /* what it has up to this sequence is contained here */
 };
+
+/* ---- journal.c ---- */
+
+#define JOURNAL_BYTES (512u << 10)
+#define JOURNAL_RECORD_MAX (128u << 10) /* for more the second wait of LMDB does not count */
+
+struct journal {
+    int fd;           /* -1: there is none */
+    bool broken;      /* a write failed: what is on the disk there is not known, it stays unused */
+    uint8_t *image;   /* of the file */
+    size_t used;      /* up to there are records that log/ does not contain */
+    size_t added;     /* bytes of the record that is being made behind them */
+    uint64_t id, seq; /* of the last record, tried or done */
+};
+/* A new one in that directory, all zeros and on disk. */
+int journal_make(struct journal *j, const char *dir, struct errmsg *e) MUST_CHECK;
+/* The one with that id, and in it the records behind that sequence. ERR_CORRUPT: it is missing, or
+ * something is that was durable. Whatever comes back, close it. */
+int journal_open(struct journal *j, const char *dir, uint64_t id, uint64_t seq,
+                 struct errmsg *e) MUST_CHECK;
+void journal_close(struct journal *j);
+/* Bytes that the write takes; 0: it is not one for the journal, which has no intent, no
+ * configuration and no compaction. */
+size_t journal_size(const struct store_log_write *w);
+bool journal_has_room(const struct journal *j, size_t size); /* for all writes of one record */
+void journal_add(struct journal *j, const struct store_log_write *w);
+/* What was added is one record, and durable. ERR_FULL, ERR_IO: it may or may not be found at the
+ * next start, unless log/ says by then that it contains it. */
+int journal_commit(struct journal *j) MUST_CHECK;
+/* The writes of all records, the oldest first. Ends with fn's first error. */
+int journal_each(const struct journal *j, int (*fn)(void *arg, const struct store_log_write *w),
+                 void *arg) MUST_CHECK;
+void journal_contained(struct journal *j); /* log/ has them all, and says so on disk */
 
 /* ---- the store ---- */
 
@@ -186,20 +223,26 @@ struct store {
     uint64_t state_disk_min;
     size_t state_map_max;
     uint64_t past_ms, past_bytes_max; /* what is kept of replaced rows; 0: nothing */
+    uint64_t log_flush_ns;
     void (*notify)(void *arg);
     void *notify_arg;
     struct env state, log;
     MDB_dbi meta, rows, index, counts, changes, prints, past, poison;
     MDB_dbi log_meta, log_entries, log_intent, log_facts;
 
-    pthread_t writer;
-    bool writer_running;
-    pthread_mutex_t lock; /* queues, done, stopping */
-    pthread_cond_t wake;
+    pthread_t writer, logger;
+    bool writer_running, logger_running;
+    pthread_mutex_t lock; /* from here to flush_err */
+    pthread_cond_t wake, log_wake, flushed;
     struct queue state_queue, log_queue;
     struct list done;
     bool stopping;
-    bool gathering; /* the writer waits for more rows and need not be told of each */
+    bool gathering;     /* the writer waits for more rows and need not be told of each */
+    bool lags;          /* log/ lacks something that is in the journal */
+    uint64_t lags_from; /* no entry before that index is touched by it */
+    bool flush_wanted;  /* somebody waits for log/ to have it all */
+    uint64_t flushes;   /* attempts at that */
+    int flush_err;      /* of the last one */
 
     pthread_mutex_t watch_lock;
     struct watch watches[STORE_WATCHES];
@@ -212,9 +255,16 @@ struct store {
     unsigned readers; /* snapshots in use */
     bool growing;     /* new readers wait */
 
+    /* Log thread only. */
+    struct log_head log_head;
+    struct journal journal;
+    uint64_t log_last; /* index of the last entry, in the journal or in log/ */
+    uint64_t log_room; /* bytes of log/'s file that the disk has given, used or not */
+    bool log_has_room; /* for all that the journal can hold */
+    uint64_t flush_ns; /* the journal is emptied by then */
+
     /* Writer thread only. */
     struct head head;
-    struct log_head log_head;
     struct delta *deltas;
     unsigned delta_count;
     struct buf scratch; /* copy of the row being replaced */
@@ -232,7 +282,7 @@ struct store {
     _Atomic uint64_t epoch;
     _Atomic int state_health, log_health;
     _Atomic bool repair_wanted;
-    _Atomic uint64_t damaged, commits, writes, duplicates, queue_depth;
+    _Atomic uint64_t damaged, commits, writes, journalled, duplicates, queue_depth;
 };
 
 static inline size_t op_records(const struct op *op)
@@ -249,7 +299,7 @@ int head_decode(const MDB_val *val, struct head *ret);
 void log_head_encode(const struct log_head *h, uint8_t *out); /* LOG_HEAD_BYTES */
 int log_head_decode(const MDB_val *val, struct log_head *ret);
 #define HEAD_BYTES (8u * (1u + 1u + RECORD_KIND_END + 4u))
-#define LOG_HEAD_BYTES (8u * 14u)
+#define LOG_HEAD_BYTES (8u * 16u)
 /* Kind and key as they are (log/). */
 size_t plain_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[PLAIN_KEY_MAX]);
 size_t row_key(uint8_t kind, const char *key, size_t key_len, uint8_t out[ROW_KEY_MAX]);
@@ -343,9 +393,12 @@ int store_rows_repair(struct store *s);
 int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row,
                       const MDB_val *key);
 
-/* raftlog.c, facts.c (writer) */
+/* raftlog.c, facts.c (log thread) */
 int log_open(struct store *s, struct errmsg *e);
-int log_perform(struct store *s, MDB_txn *txn, const struct op *op);
+int log_perform(struct store *s, MDB_txn *txn, const struct store_log_write *w);
+int log_perform_journal(struct store *s, MDB_txn *txn); /* and the head says that it is contained */
+/* Would its entries follow the log that ends with *last? Moves that. */
+bool log_follows(const struct log_head *h, const struct store_log_write *w, uint64_t *last);
 int log_save_head(struct store *s, MDB_txn *txn);
 int facts_perform(struct store *s, MDB_txn *txn, const struct store_fact *facts, size_t count);
 int log_sum_del(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, uint64_t *sum, uint64_t *count);
@@ -353,14 +406,18 @@ int log_sum_put(MDB_txn *txn, MDB_dbi dbi, const MDB_val *key, const void *head,
                 const void *data, size_t len, uint64_t *sum, uint64_t *count);
 /* The value has at least `least` bytes and its checksum is right. */
 bool log_value_sound(const MDB_val *key, const MDB_val *val, size_t least);
-/* Start of a read on log/. */
+/* Start of a read on log/. Unless it is of intent or the configuration, log_settle() comes before.
+ */
 int log_read_begin(struct store *s, MDB_txn **ret);
 void log_read_end(struct store *s, MDB_txn *txn);
 #define LOG_MAP_MAX ((size_t)16 << 30) /* address space */
-int log_map_grow(struct store *s);     /* writer thread, no transaction open; ERR_FULL */
+int log_map_grow(struct store *s);     /* log thread, no transaction open; ERR_FULL */
+/* Has the disk set room aside, so that a full one cannot keep log/ from taking what the journal
+ * has; only then may it have any. */
+void log_reserve(struct store *s);
 
 /* migrate.c: at opening */
-int log_migrate(struct store *s, MDB_txn *txn); /* from format 1; LMDB codes */
+int log_migrate(struct store *s, MDB_txn *txn, uint64_t format); /* LMDB codes */
 /* s->state is open and of that format; afterwards it is closed, and to be opened again. */
 int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct errmsg *e);
 int state_index(struct store *s, struct errmsg *e); /* of format 3, opened: in place */
@@ -369,8 +426,20 @@ int state_index(struct store *s, struct errmsg *e); /* of format 3, opened: in p
 bool state_compact(struct store *s);
 
 /* writer.c */
-int writer_start(struct store *s);
+int writer_start(struct store *s); /* both threads */
 void writer_stop(struct store *s);
 void state_damage(struct store *s, const char *what, int rc);
+void ops_take(struct queue *from, struct list *to, size_t max_records, size_t max_bytes);
+void ops_finish(struct store *s, struct list *ops, int err);
+void ops_return(struct store *s, struct list *ops); /* to the loop thread */
+void set_health(_Atomic int *health, int err, const char *name);
+bool is_disk_error(int err);
+struct timespec mono_in(uint64_t ns);
+
+/* logger.c */
+void *logger_main(void *store);
+/* Any thread but the log thread: waits until log/ has what the journal has of entries up to `last`
+ * (UINT64_MAX: whatever it has). Error of LMDB, if it does not take it. */
+int log_settle(struct store *s, uint64_t last);
 
 #endif

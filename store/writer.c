@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The writer thread. All that was posted while the last commit ran goes into the next
- * transaction, and while rows come thick it waits a moment for more: a transaction writes
- * a dozen pages beside its rows. A round is: every posted log write in one synced
- * transaction, then one bounded batch of rows; so a log write waits behind at most one batch
- * of rows, and completions keep their order within log and within rows (not between the two). */
+ * The writer thread, for state/: all that was posted while the last commit ran goes into the next
+ * transaction, up to a bound, and while rows come thick it waits a moment for more: a transaction
+ * writes a dozen pages beside its rows. Also what it shares with the log thread (logger.c).
+ * Completions keep their order within log and within rows, not between the two. */
 #include "store/store_int.h"
 
 #include <stdlib.h>
@@ -21,7 +20,7 @@
 #define THICK_NS 4000000u  /* since the last rows: what comes within that is not the first */
 #define GATHER_NS 1500000u /* the moment */
 
-static void queue_take(struct queue *from, struct list *to, size_t max_records, size_t max_bytes)
+void ops_take(struct queue *from, struct list *to, size_t max_records, size_t max_bytes)
 {
     size_t records = 0;
     size_t bytes = 0;
@@ -150,7 +149,7 @@ static int try_state(struct store *s, struct list *ops)
     return 0;
 }
 
-static void set_health(_Atomic int *health, int err, const char *name)
+void set_health(_Atomic int *health, int err, const char *name)
 {
     int now = err == ERR_CORRUPT ? ERR_IO : err;
     int before = atomic_exchange(health, now);
@@ -208,12 +207,12 @@ static void probe(struct store *s)
     s->probe_after_ms = clock_mono_ms() + PROBE_MS;
 }
 
-static bool is_disk_error(int err)
+bool is_disk_error(int err)
 {
     return err == ERR_FULL || err == ERR_IO || err == ERR_CORRUPT;
 }
 
-static void finish(struct store *s, struct list *ops, int err)
+void ops_finish(struct store *s, struct list *ops, int err)
 {
     for (struct list *at = ops->next; at != ops; at = at->next) {
         struct op *op = LIST_OF(at, struct op, link);
@@ -230,7 +229,7 @@ static void do_state(struct store *s, struct list *ops, struct list *done)
 {
     int err = try_state(s, ops);
     if (err == 0 || ops->next->next == ops) {
-        finish(s, ops, err);
+        ops_finish(s, ops, err);
         if (is_disk_error(err))
             rows_refused(s, err, list_bytes(ops));
         else if (err == 0)
@@ -246,7 +245,7 @@ static void do_state(struct store *s, struct list *ops, struct list *done)
         list_init(&one);
         list_push(&one, node);
         err = try_state(s, &one);
-        finish(s, &one, err);
+        ops_finish(s, &one, err);
         if (err == 0 || is_disk_error(err))
             last = err;
         if (is_disk_error(err))
@@ -260,69 +259,6 @@ static void do_state(struct store *s, struct list *ops, struct list *done)
         set_health(&s->state_health, 0, "state");
 }
 
-/* ---- log ---- */
-
-static int log_txn(struct store *s, struct list *ops)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(s->log.env, NULL, 0, &txn);
-    if (rc != 0)
-        return rc;
-    for (struct list *at = ops->next; at != ops && rc == 0; at = at->next) {
-        const struct op *op = LIST_OF(at, struct op, link);
-        rc = log_perform(s, txn, op);
-    }
-    if (rc == 0)
-        rc = log_save_head(s, txn);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    return mdb_txn_commit(txn);
-}
-
-static int try_log(struct store *s, struct list *ops)
-{
-    struct log_head saved = s->log_head;
-    int rc = log_txn(s, ops);
-    while (rc == MDB_MAP_FULL && log_map_grow(s) == 0) {
-        s->log_head = saved;
-        rc = log_txn(s, ops);
-    }
-    if (rc == 0) {
-        atomic_fetch_add(&s->commits, 1);
-        finish(s, ops, 0);
-        return 0;
-    }
-    s->log_head = saved;
-    return env_write_err(s->dir, rc);
-}
-
-/* Raft relies on order: once a write failed, those posted after it in this round fail too. */
-static void do_log(struct store *s, struct list *ops, struct list *done)
-{
-    int err = try_log(s, ops);
-    bool alone = ops->next->next == ops;
-    if (err != 0)
-        err = alone ? err : 0;
-    else
-        while (!list_is_empty(ops))
-            list_push(done, list_pop(ops));
-    for (struct list *node; (node = list_pop(ops)) != NULL;) {
-        struct list one;
-        list_init(&one);
-        list_push(&one, node);
-        if (err == 0)
-            err = try_log(s, &one);
-        if (err != 0)
-            finish(s, &one, err);
-        list_remove(node);
-        list_push(done, node);
-    }
-    if (err == 0 || is_disk_error(err))
-        set_health(&s->log_health, err, "log");
-}
-
 /* ---- the thread ---- */
 
 static bool repair_due(struct store *s)
@@ -331,7 +267,7 @@ static bool repair_due(struct store *s)
            clock_mono_ms() >= s->repair_after_ms;
 }
 
-static struct timespec mono_in(uint64_t ns)
+struct timespec mono_in(uint64_t ns)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -343,8 +279,7 @@ static struct timespec mono_in(uint64_t ns)
 
 static void wait_for_work(struct store *s)
 {
-    while (!s->stopping && list_is_empty(&s->log_queue.ops) && list_is_empty(&s->state_queue.ops) &&
-           !repair_due(s) && !probe_due(s)) {
+    while (!s->stopping && list_is_empty(&s->state_queue.ops) && !repair_due(s) && !probe_due(s)) {
         bool refuses = atomic_load(&s->state_health) != 0;
         struct timespec until = mono_in((refuses ? PROBE_MS : REPAIR_AGAIN_MS) * 1000000ull);
         pthread_cond_timedwait(&s->wake, &s->lock, &until);
@@ -358,31 +293,27 @@ static void gather_rows(struct store *s)
     struct timespec until = mono_in(GATHER_NS);
     int rc = 0;
     s->gathering = true;
-    while (rc == 0 && !s->stopping && list_is_empty(&s->log_queue.ops) &&
-           s->state_queue.records < STORE_BATCH_RECORDS)
+    while (rc == 0 && !s->stopping && s->state_queue.records < STORE_BATCH_RECORDS)
         rc = pthread_cond_timedwait(&s->wake, &s->lock, &until);
     s->gathering = false;
 }
 
-static void round_of_work(struct store *s, struct list *log_ops, struct list *state_ops)
+void ops_return(struct store *s, struct list *ops)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!list_is_empty(ops))
+        list_push(&s->done, list_pop(ops));
+    pthread_mutex_unlock(&s->lock);
+    s->notify(s->notify_arg);
+}
+
+static void round_of_work(struct store *s, struct list *ops)
 {
     struct list done;
     list_init(&done);
-    if (!list_is_empty(log_ops)) {
-        do_log(s, log_ops, &done);
-        pthread_mutex_lock(&s->lock);
-        while (!list_is_empty(&done))
-            list_push(&s->done, list_pop(&done));
-        pthread_mutex_unlock(&s->lock);
-        s->notify(s->notify_arg);
-    }
-    if (!list_is_empty(state_ops)) {
-        do_state(s, state_ops, &done);
-        pthread_mutex_lock(&s->lock);
-        while (!list_is_empty(&done))
-            list_push(&s->done, list_pop(&done));
-        pthread_mutex_unlock(&s->lock);
-        s->notify(s->notify_arg);
+    if (!list_is_empty(ops)) {
+        do_state(s, ops, &done);
+        ops_return(s, &done);
     }
     if (probe_due(s))
         probe(s);
@@ -410,21 +341,18 @@ static void *writer_main(void *arg)
     struct store *s = arg;
     sched_run_long();
     for (;;) {
-        struct list log_ops;
-        struct list state_ops;
-        list_init(&log_ops);
-        list_init(&state_ops);
+        struct list ops;
+        list_init(&ops);
         pthread_mutex_lock(&s->lock);
         wait_for_work(s);
         gather_rows(s);
-        queue_take(&s->log_queue, &log_ops, SIZE_MAX, SIZE_MAX);
-        queue_take(&s->state_queue, &state_ops, STORE_BATCH_RECORDS, STORE_BATCH_BYTES);
+        ops_take(&s->state_queue, &ops, STORE_BATCH_RECORDS, STORE_BATCH_BYTES);
         atomic_store(&s->queue_depth, s->log_queue.count + s->state_queue.count);
-        bool stop = s->stopping && list_is_empty(&log_ops) && list_is_empty(&state_ops);
+        bool stop = s->stopping && list_is_empty(&ops);
         pthread_mutex_unlock(&s->lock);
         if (stop)
             return NULL;
-        round_of_work(s, &log_ops, &state_ops);
+        round_of_work(s, &ops);
     }
 }
 
@@ -434,24 +362,32 @@ int writer_start(struct store *s)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->wake, &attr);
+    pthread_cond_init(&s->log_wake, &attr);
+    pthread_cond_init(&s->flushed, &attr);
     pthread_condattr_destroy(&attr);
     s->opened_ms = clock_mono_ms();
-    if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
-        return ERR_NOMEM;
-    s->writer_running = true;
-    return 0;
+    s->writer_running = pthread_create(&s->writer, NULL, writer_main, s) == 0;
+    s->logger_running = pthread_create(&s->logger, NULL, logger_main, s) == 0;
+    if (s->writer_running && s->logger_running)
+        return 0;
+    writer_stop(s);
+    return ERR_NOMEM;
 }
 
 void writer_stop(struct store *s)
 {
-    if (!s->writer_running)
-        return;
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
-    pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    pthread_join(s->writer, NULL);
-    s->writer_running = false;
+    if (s->writer_running) {
+        pthread_cond_signal(&s->wake);
+        pthread_join(s->writer, NULL);
+    }
+    if (s->logger_running) {
+        pthread_cond_signal(&s->log_wake);
+        pthread_join(s->logger, NULL);
+    }
+    s->writer_running = s->logger_running = false;
 }
 
 /* ---- completions (loop thread) ---- */

@@ -66,6 +66,8 @@ static enum MHD_Result metrics(struct request *r)
     gauge(&b, "blox_store_log_bytes", "Bytes used in log/.", "gauge", s.log_bytes);
     gauge(&b, "blox_store_commits_total", "Transactions written.", "counter", s.commits);
     gauge(&b, "blox_store_writes_total", "Rows written.", "counter", s.writes);
+    gauge(&b, "blox_store_journalled_total", "Writes of raft's log that its journal took.",
+          "counter", s.journalled);
     gauge(&b, "blox_store_duplicates_total", "Rows that were not newer.", "counter", s.duplicates);
     gauge(&b, "blox_store_queue_depth", "Writes waiting.", "gauge", s.queue_depth);
     gauge(&b, "blox_store_poison", "Messages kept that could not be understood.", "gauge",

@@ -164,6 +164,8 @@ Test(migrate, every_earlier_format_opens_with_all_it_held)
         cr_assert_eq(fix_apply(&f, &rec, 1), 0);
         cr_assert_eq(f.changes[0].index, 63u);
         cr_assert_eq(fix_purge(&f, &rec), 0);
+        snprintf(path, sizeof path, "%s/log/journal", f.dir);
+        cr_assert(stat(path, &st) == 0 && st.st_size == JOURNAL_BYTES);
         fix_close(&f);
         fix_reopen(&f); /* of the current format now */
         cr_assert_eq(store_epoch(f.s), epoch);
