@@ -99,15 +99,18 @@ static void *timekeeper(void *arg)
     return NULL;
 }
 
-/* Writer thread of the store: leave a mark and go. */
+/* Writer thread of the store: leave a mark and go. Who begins to wait looks for itself. */
 static void on_change(void *arg, uint32_t kinds, uint64_t index)
 {
     struct waiters *w = arg;
     (void)index;
     pthread_mutex_lock(&w->lock);
-    atomic_fetch_or(&w->changed, kinds);
-    pthread_cond_signal(&w->wake);
+    bool anybody = !list_is_empty(&w->waiting);
+    if (anybody)
+        atomic_fetch_or(&w->changed, kinds);
     pthread_mutex_unlock(&w->lock);
+    if (anybody)
+        pthread_cond_signal(&w->wake);
 }
 
 int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,

@@ -22,6 +22,7 @@
 #define LEADER_STALE_MS 90000u /* a non-voter asks again before that */
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */
 #define RETRY_MS 250u          /* after the disk refused a write */
+#define ANSWER_SOON_MS 10u     /* so long an answer waits for the write under way */
 
 /* While not QUIET_NO nothing is stepped; what is asked for begins when no write is under way. */
 enum quiet { QUIET_NO, QUIET_RECOVER, QUIET_REJOIN, QUIET_WRITING };

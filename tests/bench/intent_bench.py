@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes of intent at the leader, three voters on loopback (BLOX_AGENTS=5: two spares too): how long one
-takes when nothing else goes on, beside one fdatasync of the same disk, and how many a second 64
-clients get acknowledged. What is timed is the whole of it: HTTP, log, majority, apply."""
+takes when nothing else goes on, in turns with local syncs in the same directory, and how many a
+second 64 clients get acknowledged. What is timed is the whole of it: HTTP, log, majority, apply."""
 import http.client
 import json
 import multiprocessing
@@ -16,22 +16,40 @@ from figures import percentile, put
 from harness import Cluster
 
 AGENTS = int(os.environ.get("BLOX_AGENTS", "3"))
+TURNS = 10
 SECONDS = 5
 CLIENTS = 64
 PROCESSES = 4
 
 
-def sync_ms(directory):
-    path = os.path.join(directory, "sync")
-    took = []
-    with open(path, "wb", buffering=0) as f:
-        for _ in range(300):
-            f.write(bytes(4096))
-            start = time.monotonic()
-            os.fdatasync(f.fileno())
-            took.append((time.monotonic() - start) * 1000)
-    os.remove(path)
-    return percentile(took, 50)
+class Syncs:
+    """What a program that keeps a record by itself would wait for: 1 KiB appended, or written over
+    zeros, then fsync or fdatasync."""
+    KINDS = {"fsync_append": (os.fsync, True), "fsync_overwrite": (os.fsync, False),
+             "fdatasync_append": (os.fdatasync, True), "fdatasync_overwrite": (os.fdatasync, False)}
+
+    def __init__(self, directory):
+        self.took = {kind: [] for kind in self.KINDS}
+        self.files = {}
+        for kind, (_, appends) in self.KINDS.items():
+            self.files[kind] = open(os.path.join(directory, kind), "wb", buffering=0)
+            if not appends:
+                self.files[kind].write(bytes(1 << 20))
+                os.fsync(self.files[kind].fileno())
+
+    def run(self, count):
+        for kind, (sync, appends) in self.KINDS.items():
+            f = self.files[kind]
+            for n in range(count):
+                start = time.monotonic()
+                if not appends:
+                    f.seek(n * 4096)
+                f.write(b"x" * 1024)
+                sync(f.fileno())
+                self.took[kind].append((time.monotonic() - start) * 1000)
+
+    def p50(self, kind):
+        return percentile(self.took[kind], 50)
 
 
 def write(conn, name, value):
@@ -80,16 +98,21 @@ def main():
                 "name": f"e{k}", "cluster": c.name, "taskDefinition": "daemon:1"})
         conn = socket.create_connection(("127.0.0.1", leader.api), timeout=20)
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        took, before = [], sync_ms(c.dir)
-        for n in range(500):
+        took, syncs = [], Syncs(c.dir)
+        for n in range(TURNS * 100):
+            if n % 100 == 0:
+                syncs.run(50)
             start = time.monotonic()
             if write(conn, "e0", f"x{n}") != 200:
                 raise SystemExit("a write was refused")
             took.append((time.monotonic() - start) * 1000)
-        sync = (before + sync_ms(c.dir)) / 2
-        put("intent", "fdatasync_p50", round(sync, 3), "ms", agents=AGENTS)
-        put("intent", "one_write_p50", round(percentile(took, 50), 3), "ms", agents=AGENTS)
-        put("intent", "one_write_p99", round(percentile(took, 99), 3), "ms", agents=AGENTS)
+        one = percentile(took, 50)
+        for kind in Syncs.KINDS:
+            put("intent", f"{kind}_p50", syncs.p50(kind), "ms", agents=AGENTS)
+        put("intent", "one_write_p50", one, "ms", agents=AGENTS)
+        put("intent", "one_write_p99", percentile(took, 99), "ms", agents=AGENTS)
+        for kind in Syncs.KINDS:
+            put("intent", f"one_write_per_{kind}", one / syncs.p50(kind), "1", agents=AGENTS)
         queue = multiprocessing.Queue()
         share = CLIENTS // PROCESSES
         running = [multiprocessing.Process(target=clients,
