@@ -110,6 +110,49 @@ def odd_bytes(server):
         s.close()
 
 
+SEEDS = [head("/v2/tasks?limit=3&sort=-index&status=RUNNING"), head("/v1/tasks?cluster=prod"),
+         head("/v2/watch?kinds=task", "Accept: text/event-stream\r\n"), head("/v2/tasks?filter=a==b"),
+         head("/v1/stream/tasks?entityVersion=1", "Authorization: Bearer read-token\r\n"),
+         head("/v2/tasks?at=2026-01-01T00:00:00Z", "Accept-Encoding: gzip;q=0\r\n"),
+         b"POST /v2/environments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+         b"Idempotency-Key: k\r\nContent-Length: 14\r\n\r\n{\"name\":\"webs\"}",
+         b"PUT /v2/environments/web HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+         b"If-Match: *\r\nExpect: 100-continue\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+PARTS = [b"\r\n", b"\r\n\r\n", b"\0", b"%", b"%00", b"%2e%2e", b"?", b"&=", b" ", b":", b"/../", b"//",
+         b"\xff", b"Host: evil\r\n", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"]
+
+
+def mutated(rng):
+    data = bytearray(rng.choice(SEEDS))
+    for _ in range(rng.randrange(1, 6)):
+        at, end = rng.randrange(len(data)), rng.randrange(len(data))
+        how = rng.randrange(4)
+        if how == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            data[at:at] = rng.choice(PARTS)
+        elif how == 2:
+            data[at:at] = data[end:end + 100]
+        else:
+            del data[at:min(at + 20, len(data) - 1)]
+    return bytes(data)
+
+
+def mutated_requests(server):
+    """What is answered is HTTP, and never that something went wrong here."""
+    rng = random.Random(5)
+    for _ in range(2000):
+        s = server.connect()
+        try:
+            s.sendall(b"".join(mutated(rng) for _ in range(rng.randrange(1, 4))))
+            s.settimeout(0.002)
+            text = s.recv(65536)
+        except OSError:
+            text = b""
+        check(not text or (text.startswith(b"HTTP/1.1 ") and b" 500 " not in text[:14]), text[:400])
+        s.close()
+
+
 def pipelined(server):
     s = server.send(head("/v2/tasks?limit=1") * 50 + head("/v2/tasks/none", "Connection: close\r\n"))
     text = read_all(s)
@@ -246,7 +289,7 @@ def many_connections(server):
 
 def main():
     server = Server(sys.argv[1])
-    for attack in (large_heads, odd_bytes, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
+    for attack in (large_heads, odd_bytes, mutated_requests, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
                    streams_under_attack, many_connections):
         attack(server)
         still_answers(server, attack.__name__)
