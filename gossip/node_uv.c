@@ -132,8 +132,10 @@ static void arm(struct gossip_node *g)
     uint64_t now = node_now(g), due = swim_deadline(g->swim);
     if (g->look_at != 0)
         due = now;
-    if (!g->closing)
-        uv_timer_start(&g->timer, on_timer, due > now ? due - now : 0, 0);
+    if (g->closing)
+        return;
+    uv_update_time(g->timer.loop); /* else it ends early, and the agent wakes twice */
+    uv_timer_start(&g->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
 /* Not at once: the caller may be inside the core's own sends. */

@@ -292,7 +292,8 @@ static void on_tick(struct raft *r, struct raft_out *out)
     } else if (may_campaign(r)) {
         campaign(r, RAFT_PRECANDIDATE, false, out);
     } else {
-        raft_follow(r, r->term, 0); /* the leader was not heard of for so long */
+        raft_follow(r, r->term, 0);           /* the leader was not heard of for so long */
+        r->due_ms = r->now_ms + RAFT_REST_MS; /* whoever gives it a vote is heard of first */
     }
 }
 

@@ -32,7 +32,8 @@
 #define RAFT_OUT_MSGS 24u              /* an append and one more message per server */
 #define RAFT_OUT_ENTRIES (RAFT_BATCH * RAFT_SERVERS_MAX)
 #define RAFT_ENTRY_MAX (RAFT_COMMAND_MAX + 1024u)
-#define RAFT_HEAD_MAX 96u /* bytes of a message beside its entries or snapshot */
+#define RAFT_REST_MS 3600000u /* without a leader, of who cannot become one */
+#define RAFT_HEAD_MAX 96u     /* bytes of a message beside its entries or snapshot */
 
 enum raft_entry_type { RAFT_NOOP = 1, RAFT_COMMAND = 2, RAFT_CONFIG = 3 };
 struct raft_entry {

@@ -273,6 +273,7 @@ static void arm_timer(struct records *r, uint64_t now_ms)
         due = sync_due;
     if (r->stalled_count > 0 && now_ms + STALLED_RETRY_MS < due)
         due = now_ms + STALLED_RETRY_MS;
+    uv_update_time(r->timer.loop);
     uv_timer_start(&r->timer, on_timer, due > now_ms ? due - now_ms : 1, 0);
 }
 

@@ -526,6 +526,23 @@ Test(raft_core, every_small_vote)
     cr_assert_gt(granted, 100);
 }
 
+/* Who has no vote has nothing to wake for once it knows of no leader. */
+Test(raft_core, without_a_vote_it_rests_until_it_hears_of_a_leader)
+{
+    make(&core, 3, 0, 0, 1);
+    core.config.server[0].voter = false;
+    uint64_t due = core.due_ms;
+    raft_step(&core, due, &(struct raft_input){.type = RAFT_TICK}, &out);
+    cr_assert_eq(core.role, RAFT_FOLLOWER);
+    cr_assert_geq(core.due_ms, due + 60000);
+    struct raft_msg m = {
+        .type = RAFT_APPEND, .from = 2, .from_disk = 12, .to = 1, .to_disk = 11, .term = 3};
+    m.index = m.log_term = 1;
+    raft_step(&core, due + 10, &(struct raft_input){.type = RAFT_RECV, .msg = &m}, &out);
+    cr_assert_eq(core.leader, 2);
+    cr_assert_lt(core.due_ms, due + 5000);
+}
+
 /* Its own vote is like any other: given once it is on disk. */
 Test(raft_core, own_vote_waits_for_the_disk)
 {
