@@ -341,6 +341,22 @@ Test(plan, a_change_before_the_answer_counts)
     model_fini(&b.model);
 }
 
+/* Nothing has changed since ECS was asked, though much had before: it would refuse again. */
+Test(plan, a_change_before_the_question_does_not_count)
+{
+    struct bench b;
+    bench_init(&b);
+    (void)active(&b, "i", 1);
+    struct model_instance *inst = active(&b, "i", 2);
+    plan_pair_asked(&b.pairs[0], inst, "new", b.now_ms);
+    plan_pair_failed(&b.pairs[0], inst, PLAN_AGENT, b.now_ms, &b.prng);
+    b.now_ms += PLAN_BACKOFF_FIRST_MS;
+    EXPECT_PLAN(&b, 0);
+    (void)active(&b, "i", 3);
+    EXPECT_PLAN(&b, 1);
+    model_fini(&b.model);
+}
+
 Test(plan, a_task_that_ran_well_is_replaced_at_once)
 {
     struct bench b;
