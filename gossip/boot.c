@@ -113,12 +113,13 @@ static void tick_blank(struct boot *b, uint64_t now_ms, unsigned expect, bool ma
                        const struct boot_peer *peers, size_t count)
 {
     size_t blank = 0;
-    bool lowest = true;
+    bool lowest = true, here = false; /* not among them is one that is leaving */
     for (size_t i = 0; i < count; i++) {
         blank += peers[i].blank;
+        here = here || peers[i].num == b->self.num;
         lowest = lowest && strcmp(b->self.id, peers[i].id) <= 0;
     }
-    if (!may || expect == 0 || blank < expect || b->steady_ms == 0) {
+    if (!may || !here || expect == 0 || blank < expect || b->steady_ms == 0) {
         b->steady_ms = now_ms > 0 ? now_ms : 1;
         return;
     }

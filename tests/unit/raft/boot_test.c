@@ -198,3 +198,23 @@ Test(boot, a_blank_server_that_knows_a_cluster_refuses)
     boot_recv(&boot, 100, true, 1, &m, &out);
     cr_assert_eq(boot.state, BOOT_BOUND);
 }
+
+/* An agent that is stopping has left: its shell lists the others only, none of which comes before
+ * it. It proposes nothing, least of all a configuration without itself. */
+Test(boot, one_that_leaves_proposes_nothing)
+{
+    static const char *const ids[] = {"i-1", "i-2", "i-3", "i-4"};
+    for (size_t first = 0; first < 2; first++) {
+        struct raft_server self = {.num = 1, .disk = 11, .id = "i-1"};
+        struct boot_peer peers[4];
+        struct boot boot;
+        struct boot_out out;
+        for (size_t i = 0; i < 4; i++)
+            peers[i] =
+                (struct boot_peer){.num = i + 1, .disk = i + 11, .id = ids[i], .blank = true};
+        boot_init(&boot, &self, 7, 500, 3);
+        for (uint64_t now = 1; now < 2000; now += 100)
+            boot_tick(&boot, now, 3, true, peers + first, 4 - first, &out);
+        cr_assert_eq(boot.state, first == 0 ? BOOT_BOUND : BOOT_BLANK);
+    }
+}
