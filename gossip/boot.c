@@ -178,8 +178,11 @@ void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const s
     out->count = 0;
     out->start = false;
     if (m->refused) {
-        if (b->state == BOOT_BOUND && m->cluster_id == b->cluster_id &&
-            place(&b->config, from) >= 0)
+        /* One that was bound and refuses has lost its disk since, or heard of another's refusal:
+         * the rest may have started. */
+        int at = place(&b->config, from);
+        if (b->state == BOOT_BOUND && m->cluster_id == b->cluster_id && at >= 0 &&
+            (b->mask >> at & 1) == 0)
             let_go(b, now_ms);
         return;
     }

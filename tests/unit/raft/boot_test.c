@@ -218,3 +218,24 @@ Test(boot, one_that_leaves_proposes_nothing)
         cr_assert_eq(boot.state, first == 0 ? BOOT_BOUND : BOOT_BLANK);
     }
 }
+
+/* All three were bound, two of them started, one lost its disk and refuses now: the third is a
+ * voter of theirs all the same, and their majority depends on it. */
+Test(boot, a_refusal_by_one_that_was_bound_comes_too_late)
+{
+    for (uint64_t bound = 0; bound < 2; bound++) {
+        struct raft_server self = {.num = 2, .disk = 22};
+        struct boot boot;
+        struct boot_out out;
+        struct boot_msg m = {.cluster_id = 77, .mask = 1 | bound << 2, .config = {.count = 3}};
+        for (uint64_t i = 0; i < 3; i++)
+            m.config.server[i] =
+                (struct raft_server){.num = i + 1, .disk = (i + 1) * 11, .voter = true};
+        boot_init(&boot, &self, 7, 500, 1);
+        boot_recv(&boot, 100, true, 1, &m, &out);
+        boot_stored(&boot, boot.version);
+        m = (struct boot_msg){.refused = true, .cluster_id = 77};
+        boot_recv(&boot, 200, true, 3, &m, &out);
+        cr_assert_eq(boot.state, bound ? BOOT_BOUND : BOOT_BLANK);
+    }
+}
