@@ -306,17 +306,12 @@ static int index_rows(struct store *s, MDB_txn *txn, uint64_t *ret_rows)
         return rc;
     while ((rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) == 0) {
         uint8_t bytes[ROW_KEY_MAX];
-        MDB_val copied = {key.mv_size, bytes};
+        MDB_val held;
         struct store_row row;
         ++*ret_rows;
         if (row_read(&key, &val, &row) != 0)
             continue; /* who reads it repairs it */
-        memcpy(bytes, key.mv_data, key.mv_size);
-        buf_clear(&s->scratch);
-        if ((rc = buf_put(&s->scratch, val.mv_data, val.mv_size)) != 0)
-            break;
-        val.mv_data = s->scratch.data;
-        if ((rc = row_read(&copied, &val, &row)) != 0 ||
+        if ((rc = row_hold(s, &key, &val, bytes, &held, &row)) != 0 ||
             (rc = index_add_partial(s, txn, &row.record)) != 0)
             break;
     }

@@ -33,6 +33,17 @@ int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row
     return rc != 0 ? rc : prints_put(s, txn, &row->record);
 }
 
+int row_hold(struct store *s, const MDB_val *key, const MDB_val *val, uint8_t bytes[ROW_KEY_MAX],
+             MDB_val *ret_key, struct store_row *ret)
+{
+    memcpy(bytes, key->mv_data, key->mv_size);
+    *ret_key = (MDB_val){key->mv_size, bytes};
+    buf_clear(&s->scratch);
+    int err = buf_put(&s->scratch, val->mv_data, val->mv_size);
+    MDB_val held = {val->mv_size, s->scratch.data};
+    return err != 0 ? err : row_read(ret_key, &held, ret);
+}
+
 static int rebuild(struct store *s, MDB_txn *txn, uint64_t *ret_dropped)
 {
     MDB_cursor *cursor;
@@ -43,18 +54,12 @@ static int rebuild(struct store *s, MDB_txn *txn, uint64_t *ret_dropped)
         return rc;
     for (rc = mdb_cursor_get(cursor, &key, &val, MDB_FIRST); rc == 0;
          rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) {
+        uint8_t bytes[ROW_KEY_MAX];
+        MDB_val held;
         struct store_row row;
         if (row_read(&key, &val, &row) == 0 && row.index <= s->head.index[0]) {
-            /* A copy: the row's page may move while other tables are written. */
-            uint8_t bytes[ROW_KEY_MAX];
-            MDB_val copied = {key.mv_size, bytes};
-            memcpy(bytes, key.mv_data, key.mv_size);
-            buf_clear(&s->scratch);
-            if ((rc = buf_put(&s->scratch, val.mv_data, val.mv_size)) != 0)
-                break;
-            val.mv_data = s->scratch.data;
-            if ((rc = row_read(&copied, &val, &row)) != 0 ||
-                (rc = store_rows_derive(s, txn, &row, &copied)) != 0)
+            if ((rc = row_hold(s, &key, &val, bytes, &held, &row)) != 0 ||
+                (rc = store_rows_derive(s, txn, &row, &held)) != 0)
                 break;
         } else {
             ++*ret_dropped;

@@ -389,6 +389,10 @@ void past_free(struct store_txn *txn);
 /* repair.c (writer) */
 void store_want_repair(struct store *s, const char *what);
 int store_rows_repair(struct store *s);
+/* A row read from a copy of itself, as its page may move while other tables are written: the key is
+ * copied to bytes, the value to s->scratch. */
+int row_hold(struct store *s, const MDB_val *key, const MDB_val *val, uint8_t bytes[ROW_KEY_MAX],
+             MDB_val *ret_key, struct store_row *ret) MUST_CHECK;
 /* Puts what one row means into the tables that are made of rows. */
 int store_rows_derive(struct store *s, MDB_txn *txn, const struct store_row *row,
                       const MDB_val *key);
