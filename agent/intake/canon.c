@@ -208,8 +208,10 @@ static size_t place_of(const struct item *sorted, size_t n, const struct item *i
 
 static void sort_from(struct canon *c, size_t first)
 {
-    struct item *items = c->items + first;
     size_t n = c->count - first;
+    if (n < 2)
+        return; /* of an empty object there may be no items at all */
+    struct item *items = c->items + first;
     if (n > INSERTED_MAX) {
         qsort(items, n, sizeof *items, by_name);
         return;
