@@ -291,6 +291,23 @@ struct reading {
     int err;
 };
 
+/* A note behind a value, "value # note", goes as inih lets go of "value ; note"; not within quotes.
+ */
+static void drop_note(char *value)
+{
+    char *at = value;
+    if (value[0] == '"' && strchr(value + 1, '"') != NULL)
+        at = strchr(value + 1, '"') + 1;
+    for (; *at != '\0'; at++) {
+        if (*at != '#' || (at != value && at[-1] != ' ' && at[-1] != '\t'))
+            continue;
+        while (at > value && (at[-1] == ' ' || at[-1] == '\t'))
+            at--;
+        *at = '\0';
+        return;
+    }
+}
+
 /* inih's handler: 0 stops with an error at this line. */
 static int on_pair(void *user, const char *section, const char *name, const char *value)
 {
@@ -302,6 +319,7 @@ static int on_pair(void *user, const char *section, const char *name, const char
         r->err = ERR_NOMEM;
         return 0;
     }
+    drop_note(clean);
     size_t n = strlen(clean);
     bool quoted = n >= 2 && clean[0] == '"' && clean[n - 1] == '"';
     if (quoted)

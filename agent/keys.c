@@ -94,6 +94,10 @@ int keys_read(struct keys *ret, const char *path, struct errmsg *e)
     struct stat st;
     *ret = (struct keys){0};
     FILE *f = fopen(path, "re");
+    if (f == NULL && errno != ENOENT)
+        return errmsg_set(e, ERR_CONFIG,
+                          "no gossip key: cannot read %s: %s. Who runs bloxd must be able to", path,
+                          strerror(errno));
     if (f == NULL)
         return errmsg_set(
             e, ERR_CONFIG,

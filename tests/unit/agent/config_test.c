@@ -60,6 +60,31 @@ Test(config, later_sources_win, .init = make_dir)
     config_fini(&c);
 }
 
+Test(config, a_note_may_follow_a_value, .init = make_dir)
+{
+    static const struct {
+        const char *text, *queue;
+    } rows[] = {
+        {"queue = blox-events      # an SQS queue\n", "blox-events"},
+        {"queue = blox-events\t#note\n", "blox-events"},
+        {"queue = blox-events ; note\n", "blox-events"},
+        {"queue = \"a # b\" # note\n", "a # b"},
+        {"queue = https://sqs/1/a#b\n", "https://sqs/1/a#b"},
+        {"queue = # none\n", ""},
+        {"queue = \"a # b\n", "\"a"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct errmsg e = {{0}};
+        char text[200];
+        snprintf(text, sizeof text, "[intake]\n%s", rows[i].text);
+        cr_assert_eq(config_init(&c), 0);
+        cr_assert_eq(config_read_file(&c, write_file("n.conf", text), true, &e), 0, "%s", e.text);
+        cr_assert_str_eq(c.queue, rows[i].queue);
+        config_fini(&c);
+    }
+}
+
 Test(config, refusals_say_where_and_what, .init = make_dir)
 {
     static const struct {
@@ -127,4 +152,6 @@ Test(keys, both_forms_and_refusals, .init = make_dir)
     cr_assert_not_null(strstr(e.text, "chmod 600"));
     cr_assert_eq(keys_read(&k, "/nonexistent/key", &e), ERR_CONFIG);
     cr_assert_not_null(strstr(e.text, "blox keygen"), "%s", e.text);
+    cr_assert_eq(keys_read(&k, "/dev/null/key", &e), ERR_CONFIG, "there, but not to be read");
+    cr_assert_null(strstr(e.text, "blox keygen"), "%s", e.text);
 }
