@@ -90,6 +90,20 @@ static bool is_served(const struct sockaddr_un *address)
     return served;
 }
 
+/* /run is empty after each start of the machine: the socket's own directory is made, if only that
+ * is missing. If it cannot be, bind says so. */
+static void make_directory(const char *path)
+{
+    char dir[sizeof((struct sockaddr_un *)0)->sun_path];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash == NULL || slash == dir)
+        return;
+    *slash = '\0';
+    if (mkdir(dir, 0755) == 0)
+        (void)chmod(dir, 0755); /* whatever the umask: groups may use the socket */
+}
+
 int listen_unix(const char *path, bool has_group, gid_t group, struct errmsg *e)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -98,6 +112,7 @@ int listen_unix(const char *path, bool has_group, gid_t group, struct errmsg *e)
                           sizeof address.sun_path - 1);
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     struct stat st;
+    make_directory(path);
     if (lstat(path, &st) == 0) {
         if (!S_ISSOCK(st.st_mode))
             return errmsg_set(e, ERR_CONFIG, "%s exists and is not a socket; it is left alone",

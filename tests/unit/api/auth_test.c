@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/api/listen.h"
 #include "agent/base/sha256.h"
 #include "tests/unit/api/fixture.h"
 
@@ -154,6 +155,27 @@ Test(auth, token_file_is_read_again)
     struct http h = http_do(&f, "GET", "/v2/tasks", "Authorization: Bearer read-token", NULL);
     cr_assert_eq(h.status, 401, "a token that is gone is void");
     http_free(&h);
+    fixture_stop(&f);
+}
+
+/* /run is empty after each start of the machine. */
+Test(auth, the_directory_of_the_socket_is_made)
+{
+    char dir[128], path[160];
+    struct errmsg e = {""};
+    struct stat st;
+    fixture_start(&f, NULL);
+    snprintf(dir, sizeof dir, "%s/run", f.dir);
+    snprintf(path, sizeof path, "%s/blox.sock", dir);
+    mode_t before = umask(077);
+    int fd = listen_unix(path, false, 0, &e);
+    umask(before);
+    cr_assert_geq(fd, 0, "%s", e.text);
+    close(fd);
+    cr_assert_eq(stat(dir, &st), 0);
+    cr_assert_eq(st.st_mode & 0777, 0755);
+    snprintf(path, sizeof path, "%s/no/such/blox.sock", f.dir);
+    cr_assert_eq(listen_unix(path, false, 0, &e), ERR_IO);
     fixture_stop(&f);
 }
 
