@@ -55,7 +55,7 @@ static void explain_unreachable(const struct cli *cli, CURLcode rc)
 {
     fprintf(stderr,
             "blox: no agent answers at %s: %s\n"
-            "Is bloxd running (systemctl status blox)? Another address: --address or BLOX_ADDR.\n",
+            "Is bloxd running? Another address: --address or BLOX_ADDR.\n",
             cli->address, curl_easy_strerror(rc));
 }
 

@@ -19,7 +19,7 @@ static const struct {
     {"members", cli_members, "members [why ID]", "the agents and their state; why it is so"},
     {"propagate", cli_propagate, "propagate [--count K] [--bytes N]",
      "how fast records reach every agent"},
-    {"get", cli_get, "get instances|tasks|environments|deployments [ID]", "what the cluster holds"},
+    {"get", cli_get, "get KIND [ID]", "instances, tasks, environments, deployments or decisions"},
     {"environment", cli_environment, "environment create|update|delete NAME ...",
      "daemons: what is to run where"},
     {"deploy", cli_deploy, "deploy NAME [--task-definition T] [--wait]",
