@@ -13,7 +13,10 @@
 
 static void check_target(const char *text, size_t len)
 {
-    /* As server.c makes room: the target, then path and query, each with its NUL. */
+    /* As server.c makes room: the target, then path and query, each with its NUL; longer ones are
+     * refused there. */
+    if (len > API_URI_MAX)
+        return;
     struct request *r = calloc(1, sizeof *r);
     r->raw = calloc(1, len + 1);
     r->path = calloc(1, len + 3);
