@@ -40,10 +40,17 @@ struct list_stream {
 
 /* -- items --------------------------------------------------------------------- */
 
+/* What is asked for without looking at columns is written from the JSON alone. */
 static bool is_asked_for(struct list_stream *s, const struct store_row *row, struct row *fields)
 {
-    return row->record.key_len <= RECORD_KEY_MAX &&
-           row_decode(row->record.value, row->record.value_len, fields) == 0 &&
+    const struct record *rec = &row->record;
+    if (rec->key_len > RECORD_KEY_MAX)
+        return false;
+    if (s->spec.filter.count == 0 && s->spec.query == NULL) {
+        *fields = (struct row){.json = {NULL, 0}};
+        return row_find_json(rec->value, rec->value_len, &fields->json) == 0;
+    }
+    return row_decode(rec->value, rec->value_len, fields) == 0 &&
            filter_matches(&s->spec.filter, fields) &&
            (s->spec.query == NULL || query_matches(s->spec.query, s->txn, row, fields));
 }

@@ -157,3 +157,22 @@ int row_decode(const void *value, size_t len, struct row *ret)
     *ret = row;
     return 0;
 }
+
+int row_find_json(const void *value, size_t len, struct row_text *ret)
+{
+    struct rbuf r;
+    rbuf_init(&r, value, len);
+    unsigned count = rbuf_u8(&r);
+    for (unsigned i = 0; i < count && !r.bad; i++) {
+        (void)rbuf_u8(&r);
+        uint64_t n = rbuf_varint(&r);
+        if (n > rbuf_left(&r))
+            return ERR_MALFORMED;
+        (void)rbuf_bytes(&r, (size_t)n);
+    }
+    if (r.bad)
+        return ERR_MALFORMED;
+    ret->len = rbuf_left(&r);
+    ret->data = (const char *)rbuf_bytes(&r, ret->len);
+    return 0;
+}

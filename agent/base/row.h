@@ -54,5 +54,7 @@ bool row_field_is(const struct row *row, enum row_field field, const char *text)
 const char *row_field_str(enum row_field field); /* "startedBy" */
 int row_encode(const struct row *row, struct buf *out);
 int row_decode(const void *value, size_t len, struct row *ret); /* borrows; 0 or ERR_MALFORMED */
+/* The same of the JSON alone, for who asks for no column. */
+int row_find_json(const void *value, size_t len, struct row_text *ret);
 
 #endif

@@ -123,8 +123,14 @@ Test(row, fields_and_json_round_trip)
     cr_assert_not(row_field_is(&out, ROW_FAMILY, ""));
     cr_assert_eq(out.json.len, 7u);
     cr_assert_eq(memcmp(out.json.data, "{\"a\":1}", 7), 0);
-    for (size_t n = 0; n < b.len - 7; n++)
+    struct row_text json = {NULL, 0};
+    cr_assert_eq(row_find_json(b.data, b.len, &json), 0);
+    cr_assert_eq(json.len, 7u);
+    cr_assert_eq(json.data, b.data + b.len - 7);
+    for (size_t n = 0; n < b.len - 7; n++) {
         cr_assert_eq(row_decode(b.data, n, &out), ERR_MALFORMED, "cut at %zu", n);
+        cr_assert_eq(row_find_json(b.data, n, &json), ERR_MALFORMED, "cut at %zu", n);
+    }
     buf_fini(&b);
 }
 
@@ -157,6 +163,10 @@ Test(row, a_text_in_the_json_is_not_repeated)
     cr_assert(row_field_is(&out, ROW_STATUS, "UP"));
     cr_assert(row_field_is(&out, ROW_FAMILY, "not-in-there"));
     cr_assert_eq(out.json.len, row.json.len);
+    struct row_text alone;
+    cr_assert_eq(row_find_json(b.data, b.len, &alone), 0);
+    cr_assert_eq(alone.data, out.json.data);
+    cr_assert_eq(alone.len, out.json.len);
     buf_fini(&b);
 }
 
