@@ -378,6 +378,7 @@ int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options, 
     r->out = malloc(sizeof(*r->out));
     if (r->arena == NULL || r->out == NULL)
         goto no_memory;
+    step_metrics();
     prng_seed(&r->rng, options->seed);
     r->held_last = &r->held_first;
     r->cluster_hash = hash_str(options->cluster);
@@ -431,7 +432,7 @@ void raft_uv_destroy(struct raft_uv *r, void (*done)(void *arg), void *arg)
 int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_done_fn done,
                     void *arg)
 {
-    uint64_t index = 0;
+    uint64_t index = 0, start_ns = clock_mono_ns();
     if (!raft_uv_is_leader(r))
         return ERR_NOTLEADER;
     if (len > RAFT_COMMAND_MAX)
@@ -442,8 +443,12 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
     int err = step_propose(r, data, len, &index);
     if (err < 0)
         return err;
-    r->waiter[at] = (struct waiter){
-        .index = index, .term = r->core.term, .read = len == 0, .done = done, .arg = arg};
+    r->waiter[at] = (struct waiter){.index = index,
+                                    .term = r->core.term,
+                                    .start_ns = start_ns,
+                                    .read = len == 0,
+                                    .done = done,
+                                    .arg = arg};
     r->waiter_count++;
     return 0;
 }

@@ -37,7 +37,7 @@ struct held { /* encoded, waits for its gate */
     uint8_t bytes[];
 };
 struct waiter {
-    uint64_t index, term;
+    uint64_t index, term, start_ns;
     bool applied, read; /* read: a barrier, nothing that could be lost */
     raft_uv_done_fn done;
     void *arg;
@@ -67,7 +67,8 @@ struct raft_uv {
     struct prng rng;
     void *timer; /* uv_timer_t */
     uint64_t tick_at, retry_at;
-    uint64_t write_ms; /* the log's write in flight began */
+    uint64_t write_ms, write_ns; /* the log's write in flight began */
+    uint64_t commit_ns;          /* what is being applied was known to be committed */
     /* Since then the log, or the log or the rows, take no writes; 0: they do. */
     uint64_t bad_log_ms, bad_disk_ms, hand_over_at;
     bool unfit; /* the log has taken none for long: another should vote instead */
@@ -137,6 +138,7 @@ int frame_get(const struct raft_uv *r, uint64_t from, const uint8_t *data, size_
               uint64_t *ret_cluster, struct raft_msg *ret, struct raft_entry *entries);
 
 /* step.c */
+void step_metrics(void); /* registers them */
 int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index);
 void step(struct raft_uv *r, const struct raft_input *in);
 void step_flush(struct raft_uv *r); /* writes that wait for the disk */

@@ -8,7 +8,20 @@
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/log.h"
+#include "agent/base/metrics.h"
 #include "agent/raft/raft_uv_int.h"
+
+static struct metric commit_time = METRIC_HISTOGRAM_INIT(
+    "blox_raft_commit_seconds", NULL,
+    "From the leader's taking of a write until it knows it on the disks of a majority.");
+static struct metric persist_time = METRIC_HISTOGRAM_INIT(
+    "blox_raft_persist_seconds", NULL, "Until this agent's disk had what raft must not forget.");
+
+void step_metrics(void)
+{
+    metrics_register(&commit_time);
+    metrics_register(&persist_time);
+}
 
 /* ---- sending ---------------------------------------------------------------------- */
 
@@ -94,6 +107,7 @@ static void on_persisted(void *arg, int err)
         r->retry_at = clock_mono_ms() + RETRY_MS;
     } else {
         r->cluster_unsaved = false;
+        metric_observe_us(&persist_time, (clock_mono_ns() - r->write_ns) / 1000);
         step(r, &(struct raft_input){.type = RAFT_PERSISTED});
     }
     raft_uv_op_done(r);
@@ -149,6 +163,7 @@ static void persist(struct raft_uv *r)
             .index = k, .term = e.term, .type = e.type, .len = e.len, .data = e.data};
     }
     r->write_ms = clock_mono_ms();
+    r->write_ns = clock_mono_ns();
     /* A snapshot first, alone: entries follow its index, not what is on disk now. */
     if (p.snapshot)
         err = write_snapshot(r, &p, count == 0);
@@ -323,6 +338,8 @@ static void note_applied(struct raft_uv *r, const struct raft_entry *e)
         struct waiter *w = &r->waiter[(r->waiter_first + i) % WAITERS_MAX];
         if (w->index >= e->index) {
             w->applied = w->index == e->index && w->term == e->term;
+            if (w->applied)
+                metric_observe_us(&commit_time, (r->commit_ns - w->start_ns) / 1000);
             return;
         }
     }
@@ -344,6 +361,7 @@ static void apply(struct raft_uv *r)
     if (r->applying || r->closing || r->quiet != QUIET_NO || r->superseded != 0)
         return;
     r->applying = true;
+    r->commit_ns = clock_mono_ns();
     while (r->applied < raft_apply_limit(&r->core) && !batch_is_full(&r->batch)) {
         struct raft_entry e;
         struct raft_rows rows = {0};

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes of intent at the leader, three voters on loopback (BLOX_AGENTS=5: two spares too): how long one
 takes when nothing else goes on, in turns with local syncs in the same directory, and how many a
-second 64 clients get acknowledged. What is timed is the whole of it: HTTP, log, majority, apply."""
+second 64 clients get acknowledged. one_write is the whole of it as a client sees it: HTTP, log, majority,
+apply; commit is the leader's own figure, from its taking the write until a majority's disks have it."""
 import http.client
 import json
 import multiprocessing
@@ -66,6 +67,14 @@ def write(conn, name, value):
     return int(head.split()[1])
 
 
+def commit_sum(leader):
+    """Milliseconds of all commits so far, and their number."""
+    text = leader.get("/metrics")
+    total, count = (float(re.search(rf"^blox_raft_commit_seconds_{what} (\S+)", text, re.M).group(1))
+                    for what in ("sum", "count"))
+    return total * 1000, count
+
+
 def clients(port, first, count, queue):
     """Some clients of one process: each has a request under way, answered in turn."""
     conns = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(count)]
@@ -98,21 +107,28 @@ def main():
                 "name": f"e{k}", "cluster": c.name, "taskDefinition": "daemon:1"})
         conn = socket.create_connection(("127.0.0.1", leader.api), timeout=20)
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        took, syncs = [], Syncs(c.dir)
+        took, commits, syncs = [], [], Syncs(c.dir)
         for n in range(TURNS * 100):
             if n % 100 == 0:
                 syncs.run(50)
+            before, count = commit_sum(leader)
             start = time.monotonic()
             if write(conn, "e0", f"x{n}") != 200:
                 raise SystemExit("a write was refused")
             took.append((time.monotonic() - start) * 1000)
-        one = percentile(took, 50)
+            after, now = commit_sum(leader)
+            if now == count + 1:  # else the leader wrote something by itself
+                commits.append(after - before)
+        one, commit = percentile(took, 50), percentile(commits, 50)
         for kind in Syncs.KINDS:
             put("intent", f"{kind}_p50", syncs.p50(kind), "ms", agents=AGENTS)
         put("intent", "one_write_p50", one, "ms", agents=AGENTS)
         put("intent", "one_write_p99", percentile(took, 99), "ms", agents=AGENTS)
+        put("intent", "commit_p50", commit, "ms", agents=AGENTS, samples=len(commits))
+        put("intent", "commit_p99", percentile(commits, 99), "ms", agents=AGENTS)
         for kind in Syncs.KINDS:
             put("intent", f"one_write_per_{kind}", one / syncs.p50(kind), "1", agents=AGENTS)
+            put("intent", f"commit_per_{kind}", commit / syncs.p50(kind), "1", agents=AGENTS)
         queue = multiprocessing.Queue()
         share = CLIENTS // PROCESSES
         running = [multiprocessing.Process(target=clients,

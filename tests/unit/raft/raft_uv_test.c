@@ -10,6 +10,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/metrics.h"
 #include "agent/base/prng.h"
 #include "agent/raft/raft_uv.h"
 
@@ -361,6 +362,32 @@ Test(raft_uv, one_agent_leads_alone_and_grows_to_three)
     UNTIL(leader() != NULL);
     propose(3);
     cr_assert_eq(answer_err, 0);
+}
+
+static uint64_t metric_of(const char *name)
+{
+    struct buf b;
+    buf_init(&b, 1u << 20);
+    cr_assert_eq(metrics_render(&b), 0);
+    buf_put(&b, "", 1);
+    char *at = strstr(b.data, name);
+    cr_assert_not_null(at, "%s", name);
+    uint64_t value = strtoull(at + strlen(name), NULL, 10);
+    buf_fini(&b);
+    return value;
+}
+
+Test(raft_uv, each_write_is_counted_and_timed_once)
+{
+    start(&agents[0], 1);
+    UNTIL(leader() != NULL);
+    propose(1);
+    uint64_t before = metric_of("\nblox_raft_commit_seconds_count ");
+    uint64_t persisted = metric_of("\nblox_raft_persist_seconds_count ");
+    for (uint64_t v = 2; v <= 6; v++)
+        propose(v);
+    cr_assert_eq(metric_of("\nblox_raft_commit_seconds_count "), before + 5);
+    cr_assert_geq(metric_of("\nblox_raft_persist_seconds_count "), persisted + 5);
 }
 
 Test(raft_uv, leadership_is_handed_over_on_request)
