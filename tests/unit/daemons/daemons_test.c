@@ -290,6 +290,22 @@ Test(daemons, deletes_an_environment_with_its_tasks)
     fake_fini();
 }
 
+/* Its row had not come yet, nor the attempt's: an environment that seems empty is not. */
+Test(daemons, deletes_what_a_former_leader_had_just_started)
+{
+    fake_init();
+    instances(2);
+    fake_deploy("logs", FIRST);
+    json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
+    fake_task(1, "logs", FIRST, false);
+    lead(5);
+    FAKE_UNTIL(json_object_size(fake.environments) == 0);
+    cr_expect_eq(json_object_size(fake.environments), 0);
+    cr_expect_eq(fake.stop_calls, 1);
+    cr_expect_eq(fake_live_all(), 0);
+    fake_fini();
+}
+
 Test(daemons, a_dead_task_is_replaced_after_a_pause)
 {
     fake_init();
