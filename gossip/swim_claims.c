@@ -225,6 +225,8 @@ static void set_due(struct swim *s, uint64_t now_ms, struct swim_member *m)
             wait *= swim_stretch(s);
     }
     uint64_t due_ms = m->doubt->since_ms + wait;
+    if (m->looked && due_ms < m->doubt->due_ms)
+        due_ms = m->doubt->due_ms; /* the look that is under way may find it alive */
     swim_set_due(s, m, due_ms < now_ms ? now_ms : due_ms);
 }
 

@@ -355,6 +355,28 @@ Test(swim, who_still_talks_is_not_buried)
     world_fini();
 }
 
+/* After a partition the other half's verdict comes again and again. Each time it may not cut short
+ * the look by which we find that the accused lives. */
+Test(swim, a_verdict_that_comes_again_ends_no_look)
+{
+    world_init(20, 83, 0);
+    world_run(3000);
+    struct wire_update dead = {.state = MEMBER_FAILED, .num = num_of(5)};
+    dead.incarnation = world.node[5].incarnation;
+    for (unsigned i = 1; i <= 3; i++)
+        vote(&dead, i);
+    world.node[5].side = 1;
+    for (unsigned ms = 0; ms < 5000; ms += 10) {
+        tell(0, 1, &dead);
+        world_run(10);
+        if (ms == SWIM_SUSPECT_HEARD_MS + 50)
+            world.node[5].side = 0;
+        cr_assert_neq(view(0, 5)->m.state, MEMBER_FAILED, "after %u ms", ms);
+    }
+    cr_expect_gt(view(0, 5)->m.incarnation, dead.incarnation);
+    world_fini();
+}
+
 Test(swim, a_packet_makes_few_packets)
 {
     world_init(16, 37, 0);
