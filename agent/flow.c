@@ -85,6 +85,8 @@ void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state 
         records_member(a->records, m);
     if (a->raft != NULL)
         raft_uv_member(a->raft, m);
+    if (a->join != NULL)
+        join_met(a->join);
     publish_dirty(a, API_DOC_MEMBERS);
 }
 

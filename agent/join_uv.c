@@ -38,6 +38,7 @@ struct join {
     bool leading;
     bool led;          /* a leader is known */
     uint64_t unled_ms; /* since when none is */
+    bool was_alone;    /* when the timer was set */
     bool listed;       /* ListAttributes answered at least once */
     bool published;    /* our address stands there */
     bool stopping;
@@ -301,7 +302,8 @@ static void on_timer(uv_timer_t *timer)
 static void arm(struct join *j)
 {
     bool waiting = seeks(j) || (j->options.config->gossip_join_ecs && lacks_address(j));
-    uint64_t delay = SETTLED_MS;
+    /* Without a leader since the start, too, this may turn out to be an island. */
+    uint64_t delay = j->led ? SETTLED_MS : LEADERLESS_MS;
     if (waiting) {
         delay = j->backoff_ms + prng_below(&j->prng, j->backoff_ms / 2 + 1);
         uint64_t most_ms = alone(j) ? ALONE_MAX_MS : ISLAND_MAX_MS;
@@ -309,6 +311,7 @@ static void arm(struct join *j)
     } else {
         j->backoff_ms = ALONE_FIRST_MS;
     }
+    j->was_alone = alone(j);
     uv_timer_start(&j->timer, on_timer, delay, 0);
 }
 
@@ -345,6 +348,16 @@ void join_led(struct join *j, bool known)
     j->led = known;
     j->unled_ms = uv_now(j->options.loop);
     if (!known)
+        uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
+}
+
+void join_met(struct join *j)
+{
+    if (!j->was_alone || j->stopping || alone(j))
+        return;
+    j->was_alone = false;
+    j->backoff_ms = ALONE_FIRST_MS;
+    if (uv_timer_get_due_in(&j->timer) > LEADERLESS_MS)
         uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
 }
 

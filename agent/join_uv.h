@@ -31,6 +31,8 @@ void join_lead(struct join *j, bool leading);
 /* Is a leader known here? Where none is, the one with the lowest id looks as if it were alone: all
  * that it knows may be an island. */
 void join_led(struct join *j, bool known);
+/* A member was heard of: who was alone, and looked seldom, may be on an island now. */
+void join_met(struct join *j);
 const char *join_trouble(const struct join *j);
 
 #endif

@@ -129,7 +129,7 @@ static int story_island(uint64_t seed, bool trace, bool print)
         }
     for (uint32_t i = 3; i < 5; i++)
         node_start(node_add());
-    world_run(world.now_us + 60000000 + draw(60000000));
+    world_run(world.now_us + 5000000 + draw(90000000));
     network_heal(&world.network);
     world_say(NULL, "the network is whole");
     uint64_t until_us = world.now_us + 12000000;
