@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One member alone with what it is told, packet by packet: no world around it answers. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/hash.h"
+#include "gossip/swim.h"
+#include "tests/unit/gossip/fake_trust.h"
+
+static struct swim_out out;
+static uint8_t small_key[WIRE_KEY];
+static struct swim *small(uint32_t room)
+{
+    struct swim *s = calloc(1, swim_memory(room));
+    struct swim_options o = {.members = room, .id = "self", .incarnation = 1, .epoch = 1};
+    o.addr.ss_family = AF_INET;
+    fake_trust(&o, small_key, 1);
+    swim_init(s, &o, 1000);
+    return s;
+}
+
+static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state state,
+                 uint64_t incarnation)
+{
+    struct wire_update u = {.has_body = true, .epoch = 1, .incarnation = incarnation};
+    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
+    struct wbuf w;
+    snprintf(u.id, sizeof u.id, "small-%u", i);
+    u.state = state;
+    u.num = hash_str(u.id);
+    u.addr.ss_family = AF_INET;
+    ((struct sockaddr_in *)(void *)&u.addr)->sin_port = (in_port_t)(i + 1);
+    memset(u.key, (int)i + 1, sizeof u.key);
+    fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
+    if (state == MEMBER_LEFT) {
+        u.vote_count = 1;
+        u.vote[0].num = u.num;
+        fake_sign(u.key, said, wire_statement(&u, u.num, said), u.vote[0].sig);
+    }
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    cr_assert(!w.bad);
+    (void)swim_recv(s, now_ms, 12345, 1, bytes, w.len, &out);
+    struct swim_change c;
+    while (swim_next_change(s, &c))
+        ;
+    out.count = out.checks = out.hellos = 0;
+}
+
+static enum gossip_state held(const struct swim *s, unsigned i)
+{
+    char id[16];
+    snprintf(id, sizeof id, "small-%u", i);
+    const struct swim_member *m = swim_find(s, hash_str(id));
+    return m == NULL ? 0 : m->m.state;
+}
+
+Test(swim_alone, in_a_full_table_the_longest_dead_makes_room)
+{
+    struct swim *s = small(5);
+    for (unsigned i = 0; i < 4; i++)
+        meet(s, 1000 + i, i, MEMBER_ALIVE, 1);
+    meet(s, 1010, 4, MEMBER_ALIVE, 1);
+    cr_assert_eq(held(s, 4), 0, "all are alive: no room");
+    cr_assert_eq(s->refused_claims, 1);
+    meet(s, 1020, 2, MEMBER_LEFT, 1);
+    meet(s, 1030, 1, MEMBER_LEFT, 1);
+    meet(s, 1040, 5, MEMBER_ALIVE, 1);
+    cr_assert_eq(held(s, 2), 0, "it left first");
+    cr_assert_eq(held(s, 1), MEMBER_LEFT);
+    cr_assert_eq(held(s, 5), MEMBER_ALIVE);
+    /* Slots are used again and again, and the others are found all the time. */
+    for (unsigned i = 6; i < 200; i++) {
+        meet(s, 2000 + 10 * i, i - 1, MEMBER_LEFT, 1);
+        meet(s, 2001 + 10 * i, i, MEMBER_ALIVE, 1);
+        cr_assert_eq(held(s, i), MEMBER_ALIVE);
+        cr_assert_eq(held(s, 0), MEMBER_ALIVE);
+        cr_assert_eq(s->count, 5);
+        cr_assert_eq(s->live, 4);
+    }
+    cr_assert_eq(swim_self(s)->m.state, MEMBER_ALIVE);
+    free(s);
+}
+
+static unsigned packets(enum wire_type type, uint64_t to)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < out.count; i++)
+        n += out.packet[i].to == to && out.packet[i].data[0] == (uint8_t)type;
+    return n;
+}
+
+/* Two members that hold the same wrong list and observe each other hear each other agree again and
+ * again: a list that stood still is compared with the first that differs all the same. */
+Test(swim_alone, who_errs_in_company_asks_another)
+{
+    struct swim *s = small(8);
+    const uint64_t companion = hash_str("small-0"), other = hash_str("small-1");
+    uint64_t now_ms = 1010, asked_ms = 0;
+    meet(s, 1001, 0, MEMBER_ALIVE, 1);
+    meet(s, 1001, 1, MEMBER_ALIVE, 1);
+    for (bool agrees = false; asked_ms == 0 && now_ms < 20000; now_ms += 200, agrees = !agrees) {
+        struct wire_head ping = {.type = WIRE_PING, .seq = 1, .digest = swim_digest(s)};
+        uint8_t bytes[64];
+        struct wbuf w;
+        ping.digest += !agrees;
+        wbuf_init(&w, bytes, sizeof bytes);
+        wire_put_head(&w, &ping);
+        cr_assert_eq(swim_recv(s, now_ms, agrees ? companion : other, 1, bytes, w.len, &out), 0);
+        asked_ms = packets(WIRE_SYNC_ASK, other) > 0 ? now_ms : 0;
+        cr_assert_eq(packets(WIRE_SYNC_ASK, companion), 0);
+        out.count = out.checks = out.hellos = 0;
+    }
+    cr_assert_geq(asked_ms, 1001 + SWIM_STILL_MS);
+    cr_assert_leq(asked_ms, 1001 + SWIM_STILL_MS + 500);
+    free(s);
+}
+
+/* Whoever holds a member to be alive does not believe another key's word in its name. Perhaps both
+ * its lives are over: it is looked for at once. */
+Test(swim_alone, a_refused_key_is_a_reason_to_look)
+{
+    struct swim *s = small(8);
+    struct wire_update u = {.has_body = true, .state = MEMBER_ALIVE, .epoch = 2, .incarnation = 5};
+    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
+    struct wbuf w;
+    meet(s, 1001, 0, MEMBER_ALIVE, 1);
+    meet(s, 1001, 1, MEMBER_ALIVE, 1);
+    snprintf(u.id, sizeof u.id, "small-0");
+    u.num = hash_str(u.id);
+    u.addr.ss_family = AF_INET;
+    memset(u.key, 77, sizeof u.key);
+    fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    (void)swim_recv(s, 1100, hash_str("small-1"), 1, bytes, w.len, &out);
+    cr_assert_eq(s->refused_claims, 1);
+    cr_assert_eq(swim_find(s, u.num)->m.incarnation, 1);
+    cr_assert_eq(out.hellos, 1, "who lives at its address?");
+    cr_assert_eq(out.hello[0], u.num);
+    cr_assert_eq(packets(WIRE_PING, u.num), 1, "and does it live?");
+    out.count = out.checks = out.hellos = 0;
+    free(s);
+}
