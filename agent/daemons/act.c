@@ -117,11 +117,8 @@ void act_plan(struct daemons *d, struct denv *env)
             add_stop(d, env, action);
             continue;
         }
-        if (!env->settled && !env->starts_wait) {
-            env->starts_wait = true; /* planned again once ECS has listed what was started */
-            daemons_wake(d);
-        }
-        if (!env->settled || !env->definition[0] || !confirm_instance(d, env, action->instance))
+        if (!settle_known(d, env) || !env->definition[0] ||
+            !confirm_instance(d, env, action->instance))
             continue;
         batch = add_start(d, env, batch, action);
         acted++;

@@ -80,7 +80,7 @@ struct denv {
     bool marked;         /* still in the intent, while syncing */
     bool dirty;
     bool settled;     /* the deployment's tasks of former leaders are known */
-    bool starts_wait; /* for that: something is to be started */
+    bool starts_wait; /* for that: something is to be started, or all of it removed */
     bool settling;    /* ... being listed */
     unsigned settles; /* rounds of it */
     uint64_t settle_at_ms;
@@ -230,6 +230,9 @@ void start_take_task(struct daemons *d, const json_t *task);
 
 void settle_batch(struct daemons *d, struct start_batch *batch);
 void settle_step(struct daemons *d, uint64_t *deadline_ms);
+/* Has ECS listed what was started of its deployment? If not it will be asked, once; then the
+ * environment is planned again. */
+bool settle_known(struct daemons *d, struct denv *env);
 /* Attempts that former leaders left open. Again when peers bring more of them. */
 void settle_adopt(struct daemons *d);
 /* Pairs that nobody settles (accepted, never seen) get a batch. */

@@ -130,13 +130,9 @@ void progress_step(struct daemons *d, struct denv *env, uint64_t *deadline_ms)
         return;
     }
     if (env->plan.deleting) {
-        if (env->counts.live > 0 || env->dirty)
+        /* A former leader may have started what was not heard of here. */
+        if (env->counts.live > 0 || env->dirty || !settle_known(d, env))
             return;
-        if (!env->settled) { /* a former leader may have started what was not heard of here */
-            env->starts_wait = true;
-            daemons_wake(d);
-            return;
-        }
         propose(d, env,
                 json_pack("{s:s,s:s,s:I}", "op", "environment.remove", "name", env->name, "now",
                           (json_int_t)clock_unix_ms()));

@@ -377,6 +377,15 @@ static void survey_env(struct daemons *d, struct denv *env)
         op_free(&survey->op);
 }
 
+bool settle_known(struct daemons *d, struct denv *env)
+{
+    if (!env->settled && !env->starts_wait) {
+        env->starts_wait = true;
+        daemons_wake(d);
+    }
+    return env->settled;
+}
+
 void settle_step(struct daemons *d, uint64_t *deadline_ms)
 {
     uint64_t now_ms = daemons_now(d);

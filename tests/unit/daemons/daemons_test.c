@@ -298,7 +298,16 @@ Test(daemons, deletes_what_a_former_leader_had_just_started)
     fake_deploy("logs", FIRST);
     json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
     fake_task(1, "logs", FIRST, false);
+    fake.unreachable = true;
     lead(5);
+    fake_run(100, true); /* what was started cannot be listed, and is asked for again in 2 s */
+    fake.unreachable = false;
+    FAKE_UNTIL(fake.stop_calls == 1 && fake_live_all() == 0);
+    fake.unreachable = true;
+    fake_run(400, true);
+    cr_expect_gt(uv_timer_get_due_in(&fake.d->timer), 100, "asked for seldom, not at each step");
+    cr_expect_eq(json_object_size(fake.environments), 1);
+    fake.unreachable = false;
     FAKE_UNTIL(json_object_size(fake.environments) == 0);
     cr_expect_eq(json_object_size(fake.environments), 0);
     cr_expect_eq(fake.stop_calls, 1);
