@@ -30,9 +30,9 @@ def test():
             a.write("POST", f"/v2/environments/{name}/deployments", {})
         wait_for("12 tasks", 30, lambda: len(c.cloud.running("daemon:logs")) == 12)
         a.write("POST", "/v2/environments/logs/deployments", {"taskDefinition": "daemon:2"})
-        wait_for("12 new tasks", 60, lambda: len(c.cloud.running("daemon:logs")) == 12 and all(
-            t[0]["taskDefinitionArn"].endswith("daemon:2")
-            for t in c.cloud.running("daemon:logs").values()))
+        wait_for("12 new tasks", 60, lambda: [
+            t[0]["taskDefinitionArn"].split("/")[-1]
+            for t in c.cloud.running("daemon:logs").values()] == ["daemon:2"] * 12)
         a.write("DELETE", "/v2/environments/logs?stop_tasks=true")
         wait_for("no tasks", 60, lambda: not c.cloud.running("daemon:logs"))
         status, _, lines = request(c.cloud.port, "GET", "/_control/requests?after=0", timeout=60)
