@@ -426,6 +426,7 @@ int agent_start(struct agent **ret, uv_loop_t *loop, const struct config *config
     list_init(&a->writes);
     list_init(&a->commands);
     list_init(&a->offers);
+    list_init(&a->strong_reads);
     pthread_mutex_init(&a->writes_lock, NULL);
     int err = keys_read(&a->keys, config->gossip_key_file, e);
     if (err != 0)

@@ -34,7 +34,8 @@ enum call_method {
     CALL_COMMAND = 1, /* a user's write, to the leader */
     CALL_HINT = 2,    /* "look at this task": from the agent of its instance, to the leader */
     CALL_KEYS = 3,    /* keyring.c: list, install, use, remove */
-    CALL_READ = 4     /* a user's read of the leader's rows: its target */
+    CALL_READ = 4,    /* a user's read of the leader's rows: its target */
+    CALL_STRONG = 5   /* the same, if a majority confirms that it leads */
 };
 
 /* A user's write, or read of the leader's rows, on its way; see commands.c. */
@@ -45,9 +46,11 @@ struct command {
     struct gossip_request *request; /* from another agent */
     json_t *json;
     uint64_t deadline_ms;
-    bool reads;     /* "rows.read" */
+    bool reads;     /* "rows.read", and */
+    bool strong;    /* of a leader that a majority confirms */
     bool busy;      /* at the scheduler or at another agent */
     bool ambiguous; /* an attempt may have taken effect */
+    int refused;    /* why the last attempt of a read failed */
     char forwarded_to[AGENT_ID_MAX];
 };
 
@@ -96,9 +99,12 @@ struct agent {
 
     struct list commands; /* under way */
     size_t command_count;
-    unsigned reads_open; /* of our rows, on threads of their own: reads.c */
-    struct list offers;  /* applied intent that the store does not have yet */
+    unsigned reads_open;      /* of our rows, on threads of their own: reads.c */
+    struct list strong_reads; /* before that */
+    size_t strong_count;
+    struct list offers; /* applied intent that the store does not have yet, oldest first */
     size_t offer_count;
+    uint64_t offers_made;
     uint64_t offers_after_ms;
     bool compare_intent;           /* the leader: look whether rows and intent agree */
     struct record_version applied; /* term and index of the last applied entry */
@@ -178,6 +184,7 @@ void gone_tick(struct agent *a); /* could it be asked? */
 void offers_put(struct agent *a, const struct store_log_intent *rows, size_t count);
 void offers_tick(struct agent *a);
 void offers_fini(struct agent *a);
+uint64_t offers_stored(const struct agent *a); /* of offers_made: so many, from the first on */
 
 /* commands.c */
 void commands_submit(void *arg, struct api_write *write); /* any thread */
@@ -192,6 +199,7 @@ void commands_finish_read(struct command *c, int err, const void *data, size_t l
 
 /* reads.c: what this agent's API answers to the command's target, told by commands_finish_read. */
 void reads_run(struct command *c);
+void reads_look(struct agent *a); /* what strong ones wait for may be there, or never come */
 
 /* publish.c */
 void publish_dirty(struct agent *a, enum api_doc doc);

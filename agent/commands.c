@@ -83,6 +83,7 @@ static void finish_error(struct command *c, int err, const char *detail)
 void commands_finish_read(struct command *c, int err, const void *data, size_t len)
 {
     c->busy = false;
+    c->refused = err;
     if (err != 0) {
         bool is_final = err == ERR_TOOBIG || err == ERR_UNSUPPORTED || c->request != NULL;
         if (is_final)
@@ -141,6 +142,11 @@ static void on_forwarded(void *arg, int err, const uint8_t *data, size_t len)
     json_decref(j); /* otherwise the tick tries again until the deadline */
 }
 
+static uint8_t method_of(const struct command *c)
+{
+    return c->strong ? CALL_STRONG : c->reads ? CALL_READ : CALL_COMMAND;
+}
+
 static void forward(struct command *c)
 {
     struct agent *a = c->agent;
@@ -153,8 +159,8 @@ static void forward(struct command *c)
     if (err == 0) {
         snprintf(c->forwarded_to, sizeof c->forwarded_to, "%s", m == NULL ? "" : m->id);
         c->busy = true;
-        err = gossip_call(a->gossip, a->leader, c->reads ? CALL_READ : CALL_COMMAND, b.data, b.len,
-                          wait, c->reads ? on_read_forwarded : on_forwarded, c);
+        err = gossip_call(a->gossip, a->leader, method_of(c), b.data, b.len, wait,
+                          c->reads ? on_read_forwarded : on_forwarded, c);
         if (err != 0)
             c->busy = false;
     }
@@ -165,7 +171,15 @@ static void forward(struct command *c)
 
 static void give_up(struct command *c)
 {
-    if (c->reads)
+    if (c->strong && c->refused == ERR_NOTREADY)
+        finish_error(c, ERR_NOTREADY,
+                     "the leader has not compared its rows with ECS since it took over; the rows "
+                     "that it has come with consistency=leader");
+    else if (c->strong)
+        finish_error(c, ERR_NOLEADER,
+                     "no leader that a majority confirms could be reached in time; try again (see "
+                     "blox status), or without consistency=strong");
+    else if (c->reads)
         finish_error(c, ERR_NOLEADER,
                      "no leader could be reached in time; this agent's own rows come without "
                      "consistency=leader");
@@ -262,6 +276,7 @@ static void start(struct command *c)
     if (start_local(c))
         return;
     c->reads = strcmp(json_str_or(c->json, "op", ""), "rows.read") == 0;
+    c->strong = c->reads && json_bool_or(c->json, "strong", false);
     if (c->reads) {
         try_command(c);
         return;
@@ -331,11 +346,14 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
         on_hint_call(a, data, len, call);
         return;
     }
-    bool known = method == CALL_COMMAND || method == CALL_READ;
-    json_t *j = method == CALL_COMMAND ? json_parse((const char *)data, len, NULL)
-                : method == CALL_READ
-                    ? json_pack("{s:s,s:s%}", "op", "rows.read", "target", (const char *)data, len)
-                    : NULL;
+    bool reads = method == CALL_READ || method == CALL_STRONG;
+    bool known = method == CALL_COMMAND || reads;
+    json_t *j = NULL;
+    if (method == CALL_COMMAND)
+        j = json_parse((const char *)data, len, NULL);
+    else if (reads)
+        j = json_pack("{s:s,s:s%,s:b}", "op", "rows.read", "target", (const char *)data, len,
+                      "strong", method == CALL_STRONG);
     struct command *c = j == NULL ? NULL : calloc(1, sizeof *c);
     if (c == NULL) {
         json_decref(j);

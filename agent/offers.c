@@ -22,6 +22,7 @@
 struct offer {
     struct list link; /* in agent.offers */
     struct agent *agent;
+    uint64_t number; /* in order of agent.offers */
     bool posted;
     size_t count;
     struct record records[];
@@ -88,10 +89,13 @@ static void on_stored(void *arg, int err, const struct record *records,
     (void)changes;
     (void)count;
     o->posted = false;
-    if (err == 0)
-        offer_free(o);
-    else
+    if (err != 0) {
         o->agent->offers_after_ms = clock_mono_ms() + AGAIN_MS;
+        return;
+    }
+    struct agent *a = o->agent;
+    offer_free(o);
+    reads_look(a);
 }
 
 static void post(struct offer *o)
@@ -115,6 +119,7 @@ static void put(struct agent *a, const struct record *records, size_t count)
         agent_busy(a);
         return;
     }
+    o->number = ++a->offers_made;
     list_push(&a->offers, &o->link);
     a->offer_count++;
     agent_busy(a);
@@ -133,6 +138,12 @@ void offers_put(struct agent *a, const struct store_log_intent *rows, size_t cou
             n = 0;
         }
     }
+}
+
+uint64_t offers_stored(const struct agent *a)
+{
+    return list_is_empty(&a->offers) ? a->offers_made
+                                     : LIST_OF(a->offers.next, struct offer, link)->number - 1;
 }
 
 /* ---- the leader's comparison ------------------------------------------------------------- */

@@ -198,6 +198,7 @@ static void stop_search(struct agent *a)
 {
     struct identity_search *search = a->search;
     uv_timer_stop(&a->tick);
+    reads_look(a);           /* refuses those that wait */
     if (a->reads_open > 0) { /* they use the API; none begins any more */
         uv_timer_start(&a->tick, on_reads_wait, LOOK_MS, LOOK_MS);
         return;

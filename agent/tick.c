@@ -31,6 +31,7 @@ static void on_tick(uv_timer_t *timer)
     if (!list_is_empty(&a->commands))
         commands_retry(a);
     offers_tick(a);
+    reads_look(a);
     reap_tick(a);
     if (now >= a->own_due_ms) {
         a->own_found = flow_own_instance(a);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reads that the leader answers from its rows (consistency=leader): the agent that was asked sends
- * the target on, the leader answers it as if it had been asked itself, and the head of its answer
- * says whose rows these are. One hop: who does not lead refuses. */
+ * Reads that the leader answers from its rows (consistency=leader, or strong: if a majority
+ * confirms that it leads): the agent that was asked sends the target on, the leader answers it as
+ * if it had been asked itself, and the head of its answer says whose rows these are. One hop: who
+ * does not lead refuses. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,7 @@ static enum MHD_Result give(struct request *r)
     if (status < 200 || status > 599)
         return problem_reply(r, &(struct problem){.err = ERR_INTERNAL});
     r->leader = c;
+    r->is_strong = relay_is_strong(r);
     return reply(r,
                  &(struct answer){.status = (unsigned)status,
                                   .type = json_str(c->head, "type"),
@@ -62,13 +64,20 @@ static enum MHD_Result give(struct request *r)
                                   .retry_after_s = (int)json_int_or(c->head, "retry_after_s", 0)});
 }
 
+bool relay_is_strong(const struct request *r)
+{
+    const char *consistency = request_param(r, "consistency");
+    return consistency != NULL && strcmp(consistency, "strong") == 0;
+}
+
 enum MHD_Result relay_ask(struct request *r)
 {
     if (r->call != NULL)
         return give(r);
     if (waits(r) != NULL)
         return refuse_wait(r, waits(r));
-    json_t *command = json_pack("{s:s,s:s}", "op", "rows.read", "target", r->raw);
+    json_t *command = json_pack("{s:s,s:s,s:b}", "op", "rows.read", "target", r->raw, "strong",
+                                relay_is_strong(r));
     return command == NULL ? problem_reply(r, &(struct problem){.slug = "bad-uri"})
                            : v2_submit(r, command);
 }

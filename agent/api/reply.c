@@ -65,7 +65,7 @@ static void add_facts(struct request *r, struct MHD_Response *response)
     header(response, "Blox-Agent", facts.agent_id[0] != '\0' ? facts.agent_id : "unknown");
     header(response, "Blox-Leader", facts.leader[0] != '\0' ? facts.leader : "none");
     if (r->leader != NULL) {
-        header(response, "Blox-Consistency", "leader");
+        header(response, "Blox-Consistency", r->is_strong ? "strong" : "leader");
         header(response, "Blox-Staleness-Ms", json_str(r->leader->head, "staleness_ms"));
         header(response, "Blox-Applied", json_str(r->leader->head, "applied"));
         add_id(r, response);

@@ -78,7 +78,7 @@ struct request {
     bool body_too_big;
     bool uri_bad; /* bad %-escape, NUL or too many parameters */
     bool uri_long;
-    bool is_strong; /* the leader answered, while it led */
+    bool is_strong; /* the leader answered, and a majority confirmed that it led */
     bool is_http_1_0;
     char *raw;   /* the request target as sent */
     char *path;  /* decoded, without the query */

@@ -58,6 +58,7 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
 
 /* relay.c: rows of the leader. name: the path behind "/v2/". */
 bool relay_is_read(const char *name);
+bool relay_is_strong(const struct request *r);
 enum MHD_Result relay_ask(struct request *r);
 
 enum MHD_Result v2_propagate(struct request *r);

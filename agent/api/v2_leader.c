@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What only the leader can answer: reads with consistency=strong, backup and restore of intent;
- * and the operator's word on a lost quorum, to this agent alone. */
+ * What only the leader can answer: reads with consistency=leader or strong, backup and restore of
+ * intent; and the operator's word on a lost quorum, to this agent alone. */
 #include <stdio.h>
 #include <string.h>
 
@@ -133,26 +133,17 @@ bool v2_leader_handle(struct request *r, const char *name, enum MHD_Result *ret)
     } else if (r->reading == NULL && consistency != NULL && strcmp(consistency, "local") != 0 &&
                is_read(r)) {
         /* The leader makes sure that it leads before it answers, so that either word gets that. */
-        if ((strcmp(consistency, "strong") == 0 || strcmp(consistency, "leader") == 0) && intent)
+        bool known = strcmp(consistency, "leader") == 0 || relay_is_strong(r);
+        if (known && intent)
             *ret = strong(r, name);
-        else if (strcmp(consistency, "leader") == 0 && relay_is_read(name))
+        else if (known && relay_is_read(name))
             *ret = relay_ask(r);
-        else if (strcmp(consistency, "strong") == 0 && relay_is_read(name))
-            *ret = problem_reply(
-                r,
-                &(struct problem){.slug = "bad-parameter",
-                                  .detail = "\"strong\" is for /v2/environments and what is below "
-                                            "it: other rows follow ECS by its events, and the "
-                                            "newest there are come with consistency=leader",
-                                  .pointer = "?consistency"});
         else
             *ret = problem_reply(
-                r,
-                &(struct problem){.slug = "bad-parameter",
-                                  .detail = "\"consistency\" may be local, or leader for rows and "
-                                            "the summary, or leader or strong for "
-                                            "/v2/environments and what is below it",
-                                  .pointer = "?consistency"});
+                r, &(struct problem){.slug = "bad-parameter",
+                                     .detail = "\"consistency\" may be local, or leader or strong "
+                                               "for rows, the summary and /v2/environments",
+                                     .pointer = "?consistency"});
     } else {
         return false;
     }

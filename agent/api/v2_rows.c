@@ -226,15 +226,17 @@ static const char *read_form(struct request *r, struct list_spec *spec, const ch
     return NULL;
 }
 
-/* A token goes on with the request that it came from; limit and fields may change. */
+/* A token goes on with the request that it came from; limit and fields may change. Not so strong:
+ * no page of another's moment is called that. */
 static uint64_t query_id(const struct request *r)
 {
-    static const char *const free_params[] = {"limit", "fields",      "next_token", "index",
-                                              "wait",  "consistency", "max_stale"};
+    static const char *const free_params[] = {"limit", "fields",    "next_token", "index",
+                                              "wait",  "max_stale", "consistency"};
+    size_t free_count = sizeof free_params / sizeof free_params[0] - relay_is_strong(r);
     uint64_t id = hash_str(r->path);
     for (size_t i = 0; i < r->param_count; i++) {
         bool is_free = r->params[i].value[0] == '\0';
-        for (size_t n = 0; n < sizeof free_params / sizeof free_params[0]; n++)
+        for (size_t n = 0; n < free_count; n++)
             is_free = is_free || strcmp(r->params[i].name, free_params[n]) == 0;
         if (!is_free)
             id += hash_bytes(r->params[i].value, strlen(r->params[i].value),

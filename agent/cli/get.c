@@ -9,7 +9,7 @@
 
 #define USAGE                                                                                      \
     "get instances|tasks|environments|deployments|decisions [ID] [--status S] [--cluster C]"       \
-    "\n         [--instance I] [--at TIME|-AGO] [--consistency local|leader]"                      \
+    "\n         [--instance I] [--at TIME|-AGO] [--consistency local|leader|strong]"               \
     "\n         [--family F] [--group G] [--environment E] [--started-by D] [--zone Z]"            \
     "\n         [--filter CLUSTER-QUERY] [--sort [-]MEMBER] [--fields A,B...] [-o "                \
     "table|wide|json]"

@@ -70,8 +70,6 @@ def test():
         bad["environments"][0]["row"]["revision"] = -1
         status, _, out = a.request("PUT", "/v2/intent", bad)
         check(status == 400, f"a bad row: {status} {out}")
-        status, _, out = a.request("GET", "/v2/tasks?consistency=strong")
-        check(status == 400, f"tasks are not intent: {status} {out}")
         status, _, out = a.request("GET", "/v2/environments/none?consistency=strong")
         check(status == 404, f"none: {status} {out}")
         with Cluster(agents=1, instances=1, name="two") as other:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Rows of the leader, asked of a follower: what is only in the leader's rows is seen there; a new
-leader answers after the old one died; without one there is a 503 that says so."""
+leader answers after the old one died; without one there is a 503 that says so. Strong reads are
+answered by a leader that a majority confirms only."""
 import json
 import os
 import subprocess
@@ -20,19 +21,52 @@ def arns(body):
     return sorted(i["containerInstanceArn"] for i in body["items"])
 
 
-def ask_rows(c, a):
+def ask_rows(c, a, word):
     """False if the leader was another one afterwards."""
     leader = c.wait_leader()
-    status, headers, body = ask(a, "/v2/instances?consistency=leader&limit=1000")
+    status, headers, body = ask(a, f"/v2/instances?consistency={word}&limit=1000")
     want = arns({"items": leader.items("instances")})
     if c.leader() is not leader:
         return False
     check(status == 200 and arns(body) == want, f"{status} {str(body)[:300]}")
-    check(headers["blox-consistency"] == "leader", headers)
+    check(headers["blox-consistency"] == word, headers)
     sent_to = headers.get("blox-forwarded-to")
     name = None if a is leader else leader.get("/v2/agent")["id"]
     check(sent_to == name, f"{a.number}: {sent_to}, not {name}")
     return True
+
+
+def ask_pages(a, word):
+    """All instances' ARNs by pages of 15; None if the leader changed between two."""
+    found, token = [], ""
+    while True:
+        status, _, body = ask(a, f"/v2/instances?consistency={word}&limit=15&next_token={token}")
+        if status == 410:
+            return None
+        check(status == 200, f"a page: {status} {str(body)[:300]}")
+        found += arns(body)
+        token = body.get("next_token")
+        if not token:
+            return found
+
+
+def ask_without_majority(c):
+    """The leader alone: it does not know yet that it leads no more, and must not say so."""
+    leader = c.wait_leader()
+    others = [a for a in c.agents if a is not leader]
+    for a in others:
+        a.pause()
+    try:
+        status, headers, body = ask(leader, "/v2/instances?consistency=strong")
+        check(status == 503 and headers["blox-consistency"] == "local" and
+              "consistency=strong" in body["detail"],
+              f"strong without a majority: {status} {headers} {str(body)[:300]}")
+        status, _, body = ask(leader, "/v2/instances?consistency=local")
+        check(status == 200 and body["items"], "its own rows are there all the same")
+    finally:
+        for a in others:
+            a.resume()
+    c.wait_leader(30)
 
 
 def test():
@@ -41,7 +75,11 @@ def test():
         for a in c.agents:
             wait_for("the instances", 30, lambda: len(a.items("instances")) == INSTANCES)
         for a in c.agents:
-            wait_for(f"rows of the leader by agent {a.number}", 30, lambda a=a: ask_rows(c, a))
+            for word in ("leader", "strong"):
+                wait_for(f"rows of the leader by agent {a.number}", 30,
+                         lambda a=a, word=word: ask_rows(c, a, word))
+                pages = wait_for("pages", 30, lambda a=a, word=word: ask_pages(a, word))
+                check(len(set(pages)) == len(pages) == INSTANCES, f"pages: {pages}")
             status, headers, body = ask(a, "/v2/tasks/none?consistency=leader")
             check(status == 404 and body["type"].endswith("/not-found"), f"{status} {body}")
             shown = subprocess.run(
@@ -52,10 +90,11 @@ def test():
             check(ask(a, "/v2/summary?consistency=leader")[2]["instances"]["total"] == INSTANCES,
                   "the leader's summary")
 
+        ask_without_majority(c)
         leader = c.wait_leader()
         leader.kill()
         others = [a for a in c.agents if a is not leader]
-        path = "/v2/instances?consistency=leader&limit=1000"
+        path = "/v2/instances?consistency=strong&limit=1000"
         wait_for("the rows of the next leader", 30,
                  lambda: len(ask(others[0], path)[2].get("items", [])) == INSTANCES)
         c.wait_leader(30)

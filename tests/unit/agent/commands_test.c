@@ -13,6 +13,7 @@ static struct gossip_member leader = {.num = 7, .id = "i-07"};
 static gossip_answer_fn forwarded;
 static void *forwarded_arg;
 static unsigned calls, answers;
+static uint8_t called; /* the method */
 static int answer_err;
 static char answer_detail[300];
 
@@ -21,9 +22,10 @@ static char answer_detail[300];
 int gossip_call(struct gossip_node *n, uint64_t to, uint8_t method, const void *data, size_t len,
                 uint64_t timeout_ms, gossip_answer_fn done, void *arg)
 {
-    (void)n, (void)to, (void)method, (void)data, (void)len, (void)timeout_ms;
+    (void)n, (void)to, (void)data, (void)len, (void)timeout_ms;
     forwarded = done;
     forwarded_arg = arg;
+    called = method;
     calls++;
     return 0;
 }
@@ -143,7 +145,7 @@ static void on_write(uv_async_t *async)
     (void)async;
 }
 
-static void submit(const char *op)
+static void submit_json(json_t *command)
 {
     static struct api_write write;
     calls = answers = 0;
@@ -156,11 +158,16 @@ static void submit(const char *op)
     pthread_mutex_init(&agent.writes_lock, NULL);
     list_init(&agent.writes);
     list_init(&agent.commands);
-    write.command = json_pack("{s:s,s:s}", "op", op, "name", "web");
+    write.command = command;
     commands_submit(&agent, &write);
     commands_take(&agent);
     json_decref(write.command);
     cr_assert_eq(calls, 1);
+}
+
+static void submit(const char *op)
+{
+    submit_json(json_pack("{s:s,s:s}", "op", op, "name", "web"));
 }
 
 static void answer(int err, const char *json)
@@ -232,5 +239,33 @@ Test(commands, a_read_is_never_in_doubt)
     commands_retry(&agent);
     answer(0, refusal(ERR_NOTFOUND));
     cr_assert_eq(answer_err, ERR_NOTFOUND);
+    end();
+}
+
+/* The reason of the last attempt is told when the time is up. */
+Test(commands, a_strong_read_is_asked_of_a_leader_that_knows_what_it_is)
+{
+    static const struct {
+        int err, told;
+        const char *says;
+    } cases[] = {{ERR_NOTREADY, ERR_NOTREADY, "compared"},
+                 {ERR_NOTLEADER, ERR_NOLEADER, "majority"}};
+    for (size_t i = 0; i < 2; i++) {
+        submit_json(
+            json_pack("{s:s,s:s,s:b}", "op", "rows.read", "target", "/v2/tasks", "strong", 1));
+        cr_assert_eq(called, CALL_STRONG);
+        answer(cases[i].err, NULL);
+        cr_assert_eq(answers, 0);
+        loop.time += 60000;
+        commands_retry(&agent);
+        cr_assert_eq(answer_err, cases[i].told);
+        cr_assert_not_null(strstr(answer_detail, cases[i].says), "%s", answer_detail);
+        end();
+    }
+    submit_json(json_pack("{s:s,s:s}", "op", "rows.read", "target", "/v2/tasks"));
+    cr_assert_eq(called, CALL_READ);
+    loop.time += 60000;
+    answer(ERR_NOTLEADER, NULL);
+    commands_retry(&agent);
     end();
 }

@@ -296,7 +296,7 @@ Test(write, answers_say_what_consistency_was_given)
     } cases[] = {{"/v2/environments?consistency=strong", "strong", 200},
                  {"/v2/environments/web?consistency=leader", "strong", 200},
                  {"/v2/environments?consistency=local", "local", 200},
-                 {"/v2/tasks?consistency=strong", "local", 400},
+                 {"/v2/agent?consistency=strong", "local", 400},
                  {"/v2/environments?consistency=any", "local", 400}};
     char value[256];
     fixture_start(&f, NULL);
