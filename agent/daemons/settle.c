@@ -20,7 +20,8 @@ static bool is_stored(struct daemons *d, const char *arn)
     return rv == 0;
 }
 
-/* Has every task of a list answer fetched that is not known here. True if all are. */
+/* Has every task of a list answer fetched that is not known here. True if all are. What only a peer
+ * told of is in the store, and not in the plan. */
 static bool all_known(struct daemons *d, const char *cluster, const json_t *body)
 {
     size_t i;
@@ -29,7 +30,7 @@ static bool all_known(struct daemons *d, const char *cluster, const json_t *body
     json_array_foreach(json_arr(body, "taskArns"), i, item)
     {
         const char *arn = json_string_value(item);
-        if (!arn || is_stored(d, arn))
+        if (!arn || (is_stored(d, arn) && !map_has(&d->doubted, arn)))
             continue;
         known = false;
         intake_refresh_task(d->options.intake, cluster, arn);

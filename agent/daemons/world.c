@@ -250,8 +250,6 @@ static void take_record(struct daemons *d, const struct record *rec, bool is_loa
         return;
     memcpy(arn, rec->key, rec->key_len);
     arn[rec->key_len] = '\0';
-    if (!from_peers && d->doubted.count > 0)
-        (void)map_del(&d->doubted, arn);
     if (rec->deleted) {
         if (rec->kind == RECORD_INSTANCE)
             model_del_instance(&d->model, arn);
@@ -302,6 +300,19 @@ static void ask_ecs(struct daemons *d, const struct record *rec)
         intake_refresh_instance(d->options.intake, cluster, arn);
 }
 
+/* ECS may still show what was before that which a peer told of: the doubt goes on. */
+static bool is_latest(const struct daemons *d, const struct record *rec)
+{
+    struct store_txn *txn;
+    struct store_row row;
+    if (store_read_begin(d->options.store, &txn) != 0)
+        return false;
+    bool older = store_get_ref(txn, rec->kind, rec->key, rec->key_len, &row) == 0 &&
+                 record_is_newer(row.record.version, rec->version);
+    store_read_end(txn);
+    return !older;
+}
+
 void daemons_shown(struct daemons *d, const struct record *rec)
 {
     char arn[RECORD_KEY_MAX + 1];
@@ -309,8 +320,23 @@ void daemons_shown(struct daemons *d, const struct record *rec)
         return;
     memcpy(arn, rec->key, rec->key_len);
     arn[rec->key_len] = '\0';
-    if (map_has(&d->doubted, arn))
-        take_record(d, rec, false, false);
+    if (!map_has(&d->doubted, arn))
+        return;
+    if (is_latest(d, rec))
+        (void)map_del(&d->doubted, arn);
+    take_record(d, rec, false, false);
+}
+
+/* News from ECS ends the doubt in what a peer told before. */
+static void take_news(struct daemons *d, const struct record *rec, bool from_peers)
+{
+    char arn[RECORD_KEY_MAX + 1];
+    if (!from_peers && d->doubted.count > 0 && rec->key_len <= RECORD_KEY_MAX) {
+        memcpy(arn, rec->key, rec->key_len);
+        arn[rec->key_len] = '\0';
+        (void)map_del(&d->doubted, arn);
+    }
+    take_record(d, rec, false, from_peers);
 }
 
 /* The same version came again: the row is confirmed. */
@@ -358,7 +384,7 @@ static void listen_rows(void *arg, const struct record *records, const struct st
         if (changes[i].applied && doubtful)
             ask_ecs(d, &records[i]);
         else if (changes[i].applied)
-            take_record(d, &records[i], false, from_peers);
+            take_news(d, &records[i], from_peers);
         else if (!from_peers && records[i].kind == RECORD_TASK && !records[i].deleted)
             daemons_shown(d, &records[i]); /* a peer's word was faster than ECS's */
         else if (!from_peers)

@@ -174,7 +174,7 @@ int fake_live_all(void)
 static void refresh(void *arg)
 {
     for (int i = 0; i < fake.task_count; i++) {
-        if (strcmp(fake.tasks[i].arn, arg) == 0)
+        if (strcmp(fake.tasks[i].arn, arg) == 0 && !fake.looks_in_vain)
             tell(&fake.tasks[i]);
     }
     free(arg);

@@ -42,6 +42,7 @@ struct fake {
     const char *reason;       /* ... with this */
     bool events;              /* changes are told as rows */
     bool list_is_empty;       /* ListTasks does not show anything yet */
+    bool looks_in_vain;       /* what is to be looked at again is not */
     bool unreachable;         /* every call ends with ERR_UNREACHABLE */
     bool lease;               /* raft_uv_may_act */
     bool attempt_costs_lease; /* it is lost while an attempt is being stored */

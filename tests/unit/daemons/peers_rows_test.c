@@ -57,7 +57,6 @@ Test(peers_rows, believes_ecs_about_a_task_and_no_peer)
     *task = truth;
     fake_run(2000, true);
     cr_expect_eq(fake.start_calls, 1);
-    cr_expect_eq(fake.d->doubted.count, 0, "ECS was asked");
     /* That is what ECS shows when asked, although the row is no news then. */
     task->version += 2000;
     fake.from_peers = true;
@@ -65,5 +64,57 @@ Test(peers_rows, believes_ecs_about_a_task_and_no_peer)
     fake.from_peers = false;
     FAKE_UNTIL(fake.start_calls == 2);
     cr_expect_eq(fake.start_calls, 2);
+    fake_fini();
+}
+
+/* ECS still shows the task as it was when it is asked, and later what the peer said: by then that
+ * is no news to the rows, but to the plan. */
+Test(peers_rows, ecs_may_show_later_what_a_peer_told)
+{
+    fake_init();
+    deploy_on_one();
+    struct fake_task *task = &fake.tasks[0], before = *task;
+    fake.from_peers = true;
+    fake_set(task, "STOPPED", "STOPPED", true);
+    fake.from_peers = false;
+    struct fake_task after = *task;
+    *task = before;
+    fake_run(200, false);
+    cr_expect_eq(fake.start_calls, 1);
+    cr_expect_eq(fake.d->doubted.count, 1, "what ECS shows is older");
+    after.version--;
+    *task = after;
+    fake_set(task, "STOPPED", "STOPPED", true);
+    FAKE_UNTIL(fake.start_calls == 2);
+    cr_expect_eq(fake.start_calls, 2);
+    cr_expect_eq(fake.d->doubted.count, 0);
+    fake_fini();
+}
+
+/* A former leader's task, which a peer told of: in the rows, and not in the plan, so that it would
+ * be started once more. */
+Test(peers_rows, nothing_is_started_beside_a_task_that_only_a_peer_told_of)
+{
+    static const char deployment[] = "11111111-1111-4111-8111-111111111111";
+    fake_init();
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_deploy("logs", deployment);
+    fake_run(10, false);
+    daemons_lead(fake.d, true, 5);
+    FAKE_UNTIL(fake.d->loaded);
+    fake.looks_in_vain = true;
+    fake.events = false;
+    fake.from_peers = true;
+    struct fake_task *task = fake_task(0, "logs", deployment, true);
+    fake_run(10, false);
+    fake.from_peers = false;
+    cr_assert_eq(fake.d->doubted.count, 1);
+    daemons_reconciled(fake.d);
+    FAKE_UNTIL(fake.list_calls == 3 || fake.start_calls > 0);
+    cr_assert_eq(fake.start_calls, 0);
+    fake.looks_in_vain = false;
+    FAKE_UNTIL(model_find_task(&fake.d->model, task->arn) != NULL);
+    fake_run(50, true);
+    cr_expect_eq(fake.start_calls, 0);
     fake_fini();
 }
