@@ -178,8 +178,7 @@ void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const s
     out->count = 0;
     out->start = false;
     if (m->refused) {
-        /* One that was bound and refuses has lost its disk since, or heard of another's refusal:
-         * the rest may have started. */
+        /* One that was bound and refuses gave somebody up since: the rest may have started. */
         int at = place(&b->config, from);
         if (b->state == BOOT_BOUND && m->cluster_id == b->cluster_id && at >= 0 &&
             (b->mask >> at & 1) == 0)
@@ -197,8 +196,11 @@ void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const s
             b->mask |= m->mask;
         return;
     }
-    bool other_disk = m->config.server[self].disk != b->self.disk;
-    if (may && b->state == BOOT_BLANK && !other_disk && !is_refused(b, m->cluster_id)) {
+    /* Its life with the other disk may have been bound, and the rest have started: it has no say,
+     * and is given up like one that vanished. */
+    if (m->config.server[self].disk != b->self.disk)
+        return;
+    if (may && b->state == BOOT_BLANK && !is_refused(b, m->cluster_id)) {
         bind_to(b, now_ms, m);
         return;
     }

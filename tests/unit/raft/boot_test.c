@@ -219,18 +219,24 @@ Test(boot, one_that_leaves_proposes_nothing)
     }
 }
 
-/* All three were bound, two of them started, one lost its disk and refuses now: the third is a
- * voter of theirs all the same, and their majority depends on it. */
+static struct boot_msg proposal_of_three(uint64_t mask)
+{
+    struct boot_msg m = {.cluster_id = 77, .mask = mask, .config = {.count = 3}};
+    for (uint64_t i = 0; i < 3; i++)
+        m.config.server[i] =
+            (struct raft_server){.num = i + 1, .disk = (i + 1) * 11, .voter = true};
+    return m;
+}
+
+/* All three were bound, two of them started, one has given the third up and refuses now: the third
+ * is a voter of theirs all the same, and their majority depends on it. */
 Test(boot, a_refusal_by_one_that_was_bound_comes_too_late)
 {
     for (uint64_t bound = 0; bound < 2; bound++) {
         struct raft_server self = {.num = 2, .disk = 22};
         struct boot boot;
         struct boot_out out;
-        struct boot_msg m = {.cluster_id = 77, .mask = 1 | bound << 2, .config = {.count = 3}};
-        for (uint64_t i = 0; i < 3; i++)
-            m.config.server[i] =
-                (struct raft_server){.num = i + 1, .disk = (i + 1) * 11, .voter = true};
+        struct boot_msg m = proposal_of_three(1 | bound << 2);
         boot_init(&boot, &self, 7, 500, 1);
         boot_recv(&boot, 100, true, 1, &m, &out);
         boot_stored(&boot, boot.version);
@@ -238,4 +244,41 @@ Test(boot, a_refusal_by_one_that_was_bound_comes_too_late)
         boot_recv(&boot, 200, true, 3, &m, &out);
         cr_assert_eq(boot.state, bound ? BOOT_BOUND : BOOT_BLANK);
     }
+}
+
+/* The same, but the third has restarted and knows of nobody who is bound, and the one with another
+ * disk does not know that it was. */
+Test(boot, one_that_lost_its_disk_has_no_say)
+{
+    struct raft_server third = {.num = 2, .disk = 22}, next_life = {.num = 3, .disk = 34};
+    struct boot boot, lost;
+    struct boot_out out, none;
+    struct boot_msg m = proposal_of_three(7);
+    uint8_t bytes[BOOT_BYTES_MAX];
+    struct wbuf w;
+    boot_init(&boot, &third, 7, 500, 1);
+    boot_recv(&boot, 100, true, 1, &m, &out);
+    wbuf_init(&w, bytes, sizeof(bytes));
+    boot_encode(&boot, &w);
+    boot_init(&boot, &third, 7, 500, 1);
+    cr_assert_eq(boot_decode(&boot, bytes, w.len), 0);
+    boot_init(&lost, &next_life, 7, 500, 1);
+    boot_tick(&boot, 200, 3, true, NULL, 0, &out);
+    cr_assert_eq(out.count, 2u);
+    for (int times = 0; times < 2; times++) { /* a refusal is told once it is on disk */
+        boot_recv(&lost, 210, true, 2, &out.send[0].msg, &none);
+        for (uint32_t i = 0; i < none.count; i++)
+            boot_recv(&boot, 220, true, 3, &none.send[i].msg, &out);
+        boot_stored(&lost, lost.version);
+    }
+    cr_assert_eq(boot.state, BOOT_BOUND);
+    boot_recv(&boot, 300, true, 1, &m, &out); /* of one that started */
+    boot_tick(&boot, 400, 3, true, NULL, 0, &out);
+    cr_assert(out.start);
+    /* Where nobody did, it is given up in the end. */
+    boot_init(&boot, &third, 7, 500, 1);
+    cr_assert_eq(boot_decode(&boot, bytes, w.len), 0);
+    boot_tick(&boot, 200, 3, true, NULL, 0, &out);
+    boot_tick(&boot, 200 + BOOT_PATIENCE_MS, 3, true, NULL, 0, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK);
 }
