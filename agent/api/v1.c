@@ -10,12 +10,12 @@
 enum MHD_Result v1_errorf(struct request *r, unsigned status, const char *format, ...)
 {
     struct buf b;
-    char text[640];
+    char text[2 * API_URI_MAX]; /* names in the path come back in sentences */
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    buf_init(&b, 1024);
+    buf_init(&b, sizeof text + 1);
     buf_puts(&b, text);
     buf_putc(&b, '\n');
     return reply(r, &(struct answer){.status = status,
@@ -97,14 +97,15 @@ bool v1_is_entity_path(const char *rest, const char *type, size_t *ret_cluster_l
     return true;
 }
 
-bool v1_check_filters(struct request *r, const char *const *known, enum MHD_Result *ret)
+bool v1_check_filters(struct request *r, const char *const *known, const char *unknown,
+                      enum MHD_Result *ret)
 {
     for (size_t i = 0; i < r->param_count; i++) {
         bool found = false;
         for (const char *const *k = known; *k != NULL; k++)
             found = found || strcmp(*k, r->params[i].name) == 0;
         if (!found) {
-            *ret = v1_error(r, 400, "At least one of the filters provided is unsupported");
+            *ret = v1_error(r, 400, unknown);
             return true;
         }
     }
@@ -175,7 +176,8 @@ static void escape_path(struct buf *out, const char *path)
     }
 }
 
-static enum MHD_Result redirect(struct request *r, const char *path)
+/* page: with a link, as for a trailing slash; a path that was cleaned up got none. */
+static enum MHD_Result redirect(struct request *r, const char *path, bool page)
 {
     struct buf to, body;
     buf_init(&to, 3 * API_URI_MAX);
@@ -184,7 +186,7 @@ static enum MHD_Result redirect(struct request *r, const char *path)
     const char *query = strchr(r->raw, '?');
     if (query != NULL)
         buf_puts(&to, query);
-    if (r->method == METHOD_GET && to.data != NULL) {
+    if (page && r->method == METHOD_GET && to.data != NULL) {
         buf_puts(&body, "<a href=\"");
         for (const char *p = to.data; *p != '\0'; p++) {
             if (*p == '&')
@@ -197,7 +199,7 @@ static enum MHD_Result redirect(struct request *r, const char *path)
         buf_puts(&body, "\">Moved Permanently</a>.\n\n");
     }
     enum MHD_Result ret = reply(r, &(struct answer){.status = 301,
-                                                    .type = "text/html; charset=utf-8",
+                                                    .type = page ? "text/html; charset=utf-8" : "",
                                                     .body = &body,
                                                     .location = to.data});
     buf_fini(&to);
@@ -246,14 +248,14 @@ enum MHD_Result v1_handle(struct request *r)
     char path[API_URI_MAX + 2];
     const char *rest;
     if (clean_path(r->path, path))
-        return redirect(r, path);
+        return redirect(r, path, false);
     size_t len = strlen(path);
     if (path[len - 1] == '/') {
         path[len - 1] = '\0';
         enum v1_resource at = find_resource(path, &rest);
         bool known = at == V1_ENVIRONMENTS ? v1_environments_has(r, rest)
                                            : at != V1_NONE && r->method == METHOD_GET;
-        return known ? redirect(r, path) : v1_no_page(r);
+        return known ? redirect(r, path, true) : v1_no_page(r);
     }
     enum v1_resource resource = find_resource(path, &rest);
     if (resource == V1_ENVIRONMENTS)

@@ -27,8 +27,9 @@ enum MHD_Result v1_environments(struct request *r, const char *rest);
 /* Does Blox's router know that method on "/v1/environments" + rest? */
 bool v1_environments_has(const struct request *r, const char *rest);
 
-/* Unknown, then repeated filters, as Blox words them. true: answered. */
-bool v1_check_filters(struct request *r, const char *const *known, enum MHD_Result *ret);
+/* Unknown (with that sentence), then repeated filters. true: answered. */
+bool v1_check_filters(struct request *r, const char *const *known, const char *unknown,
+                      enum MHD_Result *ret);
 /* A cluster's name or ARN, of any partition. */
 bool v1_is_cluster(const char *text);
 /* "CLUSTER/ARN" with an ARN of that resource type; *ret_arn points into rest. */

@@ -7,7 +7,10 @@
 #include "agent/api/span.h"
 #include "agent/api/v1.h"
 
-#define NO_ENVIRONMENT "Environment with name '%s' does not exist"
+/* Words of Blox's scheduler, which are not those of its state service everywhere. */
+#define NO_ENVIRONMENT "Environment %s does not exist"
+#define NOT_SUPPORTED "At least one of the filters provided is not supported"
+#define SERVER_ERROR "Server Error"
 
 static bool is_environment_name(const char *name)
 {
@@ -37,7 +40,7 @@ static bool find_environment(struct request *r, const char *name, struct buf *ou
     struct store_row row;
     struct row fields;
     struct buf spare;
-    if (store_read_begin(r->api->store, &txn) != 0)
+    if (!is_environment_name(name) || store_read_begin(r->api->store, &txn) != 0)
         return false;
     buf_init(&spare, RECORD_VALUE_MAX);
     bool found = store_get_ref(txn, RECORD_ENVIRONMENT, name, strlen(name), &row) == 0 &&
@@ -61,25 +64,20 @@ static enum MHD_Result get_environment(struct request *r, const char *name)
     return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
 }
 
-static bool refuse_token(struct request *r, enum MHD_Result *ret)
-{
-    const char *token = request_param(r, "nextToken");
-    if (token == NULL || token[0] == '\0')
-        return false;
-    *ret = v1_error(r, 400, "Invalid next token"); /* lists are whole: none is ever given out */
-    return true;
-}
-
 static enum MHD_Result list_environments(struct request *r)
 {
     static const char *const filters[] = {"cluster", "nextToken", NULL};
     enum MHD_Result ret;
     struct list_spec spec = {.kind = RECORD_ENVIRONMENT, .emit = v1_put_environment};
-    if (v1_check_filters(r, filters, &ret) || refuse_token(r, &ret))
+    const char *token = request_param(r, "nextToken");
+    if (token != NULL && token[0] != '\0') /* lists are whole: none is ever given out */
+        return v1_error(r, 400, NOT_SUPPORTED);
+    if (v1_check_filters(r, filters, NOT_SUPPORTED, &ret))
         return ret;
     const char *cluster = request_param(r, "cluster");
     if (cluster != NULL && cluster[0] != '\0') {
-        if (!v1_is_cluster(cluster) || filter_add_cluster(&spec.filter, cluster, true) != 0)
+        /* Other than the state service, Blox's scheduler compared whole ARNs. */
+        if (!v1_is_cluster(cluster) || filter_add_cluster(&spec.filter, cluster, false) != 0)
             return v1_error(r, 400, "Invalid cluster ARN or name");
     }
     return list_reply(r, &spec, V1_JSON);
@@ -129,16 +127,13 @@ static int newest_first(const void *a, const void *b)
 
 static enum MHD_Result list_deployments(struct request *r, const char *environment)
 {
-    enum MHD_Result ret;
     struct store_txn *txn;
-    if (refuse_token(r, &ret))
-        return ret;
     if (!find_environment(r, environment, NULL))
         return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
     struct deployments *d = calloc(1, sizeof *d);
     if (d == NULL || store_read_begin(r->api->store, &txn) != 0) {
         free(d);
-        return v1_error(r, 500, V1_INTERNAL);
+        return v1_error(r, 500, SERVER_ERROR);
     }
     struct store_query q = {
         .kind = RECORD_DEPLOYMENT, .field = ROW_ENVIRONMENT, .value = environment};
@@ -158,7 +153,7 @@ static enum MHD_Result list_deployments(struct request *r, const char *environme
     free(d);
     if (err != 0) {
         buf_fini(&b);
-        return v1_error(r, 500, V1_INTERNAL);
+        return v1_error(r, 500, SERVER_ERROR);
     }
     return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
 }
@@ -185,7 +180,7 @@ static enum MHD_Result get_deployment(struct request *r, const char *environment
     buf_fini(&key);
     if (!found) {
         buf_fini(&b);
-        return v1_errorf(r, 404, "Deployment with id '%s' does not exist in environment '%s'", id,
+        return v1_errorf(r, 404, "Deployment %s does not exist for environment %s", id,
                          environment);
     }
     buf_putc(&b, '\n');
@@ -211,7 +206,7 @@ static enum MHD_Result answer_error(struct request *r)
     if (status == 409 || status == 412 || status == 413 || status == 422)
         status = 400;
     if (status == 500)
-        return v1_error(r, 500, V1_INTERNAL);
+        return v1_error(r, 500, SERVER_ERROR);
     return v1_error(r, status, c->detail);
 }
 
@@ -229,7 +224,7 @@ static enum MHD_Result answer_body(struct request *r,
     buf_init(&b, RECORD_VALUE_MAX);
     if (put(&b, &row, &fields) != 0) {
         buf_fini(&b);
-        return v1_error(r, 500, V1_INTERNAL);
+        return v1_error(r, 500, SERVER_ERROR);
     }
     buf_putc(&b, '\n');
     return reply(r,
@@ -265,13 +260,24 @@ static bool refuse_environment(struct request *r, json_t *body, enum MHD_Result 
     return true;
 }
 
+static enum MHD_Result answer_created(struct request *r, json_t *body)
+{
+    if (r->call->err != ERR_EXISTS)
+        return answer_body(r, v1_put_environment);
+    return v1_errorf(r, 400, "Error saving environment %s to store: %s",
+                     json_str_or(body, "name", ""), r->call->detail);
+}
+
 static enum MHD_Result create_environment(struct request *r)
 {
     enum MHD_Result ret;
-    if (r->call != NULL)
-        return answer_body(r, v1_put_environment);
     /* Malformed JSON is as good as no body. */
     json_t *body = r->body.len > 0 ? json_parse_lenient(r->body.data, r->body.len, NULL) : NULL;
+    if (r->call != NULL) {
+        ret = answer_created(r, body);
+        json_decref(body);
+        return ret;
+    }
     const char *name = json_str(body, "name");
     const char *definition = json_str(body, "taskDefinition");
     const char *cluster = json_str(json_obj(body, "instanceGroup"), "cluster");
@@ -282,15 +288,17 @@ static enum MHD_Result create_environment(struct request *r)
     json_t *command = json_pack("{s:s, s:s, s:s, s:s}", "op", "environment.create", "name", name,
                                 "cluster", cluster, "taskDefinition", definition);
     json_decref(body);
-    return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+    return command == NULL ? v1_error(r, 500, SERVER_ERROR) : submit(r, command);
 }
 
 static enum MHD_Result delete_environment(struct request *r, const char *name)
 {
+    if (!is_environment_name(name)) /* none is called that, and deleting the absent is no error */
+        return reply(r, &(struct answer){.status = 200, .type = V1_JSON});
     if (r->call == NULL) {
         json_t *command =
             json_pack("{s:s, s:s, s:b}", "op", "environment.delete", "name", name, "stopTasks", 0);
-        return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+        return command == NULL ? v1_error(r, 500, SERVER_ERROR) : submit(r, command);
     }
     if (r->call->err != 0 && r->call->err != ERR_NOTFOUND)
         return answer_error(r);
@@ -301,33 +309,34 @@ static enum MHD_Result delete_environment(struct request *r, const char *name)
 static enum MHD_Result create_deployment(struct request *r, const char *environment)
 {
     const char *token = request_param(r, "deploymentToken"); /* v1_environments_has() looked */
-    if (r->call != NULL && r->call->err == ERR_NOTFOUND)
-        return v1_errorf(r, 404, NO_ENVIRONMENT, environment);
+    if (r->call != NULL ? r->call->err == ERR_NOTFOUND : !is_environment_name(environment))
+        return v1_errorf(r, 404, "Environment with name '%s' does not exist", environment);
     if (r->call != NULL)
         return answer_body(r, v1_put_deployment);
     json_t *command = json_pack("{s:s, s:s, s:s}", "op", "deployment.create", "environment",
                                 environment, "token", token);
-    return command == NULL ? v1_error(r, 500, V1_INTERNAL) : submit(r, command);
+    return command == NULL ? v1_error(r, 500, SERVER_ERROR) : submit(r, command);
 }
 
 /* -- routes ------------------------------------------------------------------------ */
 
 /* "" or "/NAME" or "/NAME/deployments" or "/NAME/deployments/ID": the name, and what stands behind
- * it. false: nothing of Blox's. */
-static bool split(const char *rest, char name[ENVIRONMENT_NAME_MAX + 1], const char **ret_tail)
+ * it. Any text may be asked for, also what no environment can be called. false: nothing of Blox's.
+ */
+static bool split(const char *rest, char name[API_URI_MAX + 1], const char **ret_tail)
 {
     size_t len = strcspn(rest + 1, "/");
-    if (len == 0 || len > ENVIRONMENT_NAME_MAX)
+    if (len == 0 || len > API_URI_MAX)
         return false;
     memcpy(name, rest + 1, len);
     name[len] = '\0';
     *ret_tail = rest + 1 + len;
-    return is_environment_name(name);
+    return true;
 }
 
 bool v1_environments_has(const struct request *r, const char *rest)
 {
-    char name[ENVIRONMENT_NAME_MAX + 1];
+    char name[API_URI_MAX + 1];
     const char *tail;
     if (rest[0] == '\0')
         return r->method == METHOD_GET || r->method == METHOD_POST;
@@ -346,7 +355,7 @@ bool v1_environments_has(const struct request *r, const char *rest)
 
 enum MHD_Result v1_environments(struct request *r, const char *rest)
 {
-    char name[ENVIRONMENT_NAME_MAX + 1];
+    char name[API_URI_MAX + 1];
     const char *tail;
     if (!v1_environments_has(r, rest))
         return v1_no_page(r);

@@ -46,7 +46,8 @@ enum MHD_Result v1_list(struct request *r, uint8_t kind)
     static const char *const instance_status[] = {"ACTIVE", "INACTIVE", NULL};
     bool tasks = kind == RECORD_TASK;
     enum MHD_Result ret;
-    if (v1_check_filters(r, tasks ? task_filters : instance_filters, &ret))
+    if (v1_check_filters(r, tasks ? task_filters : instance_filters,
+                         "At least one of the filters provided is unsupported", &ret))
         return ret;
     const char *status = filter_value(r, "status");
     const char *cluster = filter_value(r, "cluster");

@@ -203,6 +203,10 @@ static void on_cluster(void *arg, const struct aws_result *result)
     const json_t *cluster = json_array_get(json_arr(result->body, "clusters"), 0);
     const char *status = json_str_or(cluster, "status", "MISSING");
     char detail[256];
+    if (strcmp(status, "INACTIVE") == 0) {
+        refuse(c, ERR_NOTFOUND, "cluster", "Cluster is inactive"); /* Blox's words */
+        return;
+    }
     if (strcmp(status, "ACTIVE") != 0 || !json_str(cluster, "clusterArn")) {
         snprintf(detail, sizeof detail,
                  "cluster '%.120s' is not an active ECS cluster of this account and region (%.20s)",
@@ -230,6 +234,10 @@ static void on_definition(void *arg, const struct aws_result *result)
     const char *arn = json_str(definition, "taskDefinitionArn");
     const char *status = json_str_or(definition, "status", "ACTIVE");
     char detail[256];
+    if (strcmp(status, "INACTIVE") == 0) {
+        refuse(c, ERR_NOTFOUND, "taskDefinition", "TaskDefinition is inactive"); /* Blox's words */
+        return;
+    }
     if (!arn || strcmp(status, "ACTIVE") != 0) {
         snprintf(detail, sizeof detail,
                  "taskDefinition '%.120s' is %.20s in ECS: register a new revision or name an "

@@ -18,8 +18,9 @@ static struct deployment *active_of(const struct environment *env)
     return deployment_find(env, json_str(env->json, "activeDeployment"));
 }
 
-/* Blox's rule: a deployment needs the environment's token and there may be one at a time. What it
- * lacked: each deployment gives the environment a new token, so it can be deployed again. */
+/* Blox's rule, in Blox's words: a deployment needs the environment's token and there may be one at
+ * a time. What it lacked: each deployment gives the environment a new token, so it can be deployed
+ * again. */
 static int check_token_use(struct apply *a, const struct environment *env)
 {
     const char *token = json_str(a->command, "token");
@@ -29,16 +30,15 @@ static int check_token_use(struct apply *a, const struct environment *env)
         for (size_t i = 0; i < env->count; i++)
             if (strcmp(token, json_str_or(env->deployments[i].json, "token", "")) == 0)
                 return result_set(a->ret, ERR_BADPARAM, "token",
-                                  "deployment token used before: read environment %s for its "
-                                  "current one",
-                                  env->name);
+                                  "Deployment with token '%.64s' already exists", token);
         return result_set(a->ret, ERR_BADPARAM, "token",
-                          "wrong token: read environment %s for its current one", env->name);
+                          "Token '%.64s' is outdated and does not match the environment token '%s'",
+                          token, json_str_or(env->json, "token", ""));
     }
     const struct deployment *active = active_of(env);
     if (active != NULL && unfinished(active))
         return result_set(a->ret, ERR_CONFLICT, "environment",
-                          "deployment in progress: wait until %s is completed", active->id);
+                          "There is already a deployment in progress: %s", active->id);
     return 0;
 }
 

@@ -61,7 +61,8 @@ int environment_create(struct apply *a)
                           "environment %s is being deleted; wait until its tasks have stopped",
                           name);
     if (env != NULL)
-        return result_set(a->ret, ERR_EXISTS, "name", "environment %s already exists", name);
+        return result_set(a->ret, ERR_EXISTS, "name", "An environment with name %s already exists",
+                          name);
     if (s->count >= ENVIRONMENTS_MAX)
         return result_set(a->ret, ERR_CONFLICT, "name",
                           "there are %d environments already, the most there may be",

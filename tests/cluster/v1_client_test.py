@@ -70,13 +70,19 @@ def life_of_an_environment(c, client):
         names = [e["name"] for e in client.ok("GET", "/environments", {"cluster": cluster})["items"]]
         check(names == ["e2e"], names)
     status, text = client.call("POST", "/environments", body=request)
-    check(status == 400 and "already exists" in text, f"{status} {text}")
+    check((status, text) == (400, "Error saving environment e2e to store: "
+                             "An environment with name e2e already exists\n"), f"{status} {text}")
 
     token = {"deploymentToken": made["deploymentToken"]}
     begun = client.ok("POST", "/environments/e2e/deployments", token)
     check(begun["status"] in ("pending", "running") and begun["environmentName"] == "e2e", begun)
     status, text = client.call("POST", "/environments/e2e/deployments", token)
-    check(status == 400, f"a token twice: {status} {text}")
+    check((status, text) == (400, f"Deployment with token '{made['deploymentToken']}' already exists\n"),
+          f"a token twice: {status} {text}")
+    other = "00000000-0000-4000-8000-000000000000"
+    status, text = client.call("POST", "/environments/e2e/deployments", {"deploymentToken": other})
+    check(status == 400 and text.startswith(f"Token '{other}' is outdated and does not match the "
+                                            "environment token '"), f"{status} {text}")
     path = "/environments/e2e/deployments/" + begun["id"]
     wait_for("the deployment completed", 30,
              lambda: client.call("GET", path)[1]["status"] == "completed"

@@ -192,7 +192,8 @@ def check_all_codes(run):
     """Each code that Blox describes was met, but for its own failures and those that its router
     leaves no request for."""
     never = {("/environments/{name}", "get", "400"), ("/environments/{name}", "delete", "400"),
-             ("/environments/{name}/deployments/{id}", "get", "400")}
+             ("/environments/{name}/deployments/{id}", "get", "400"),
+             ("/environments/{name}/deployments", "get", "400")}
     for description in (STATE, SCHEDULER):
         for template, methods in description.doc["paths"].items():
             for method, operation in methods.items():
@@ -240,7 +241,7 @@ def check_writes(run):
     token = "?deploymentToken=" + "00000000-0000-0000-0000-000000000000"
     run.expect(SCHEDULER, template, 400, "/environments/web/deployments" + token, "POST")
     run.expect(SCHEDULER, template, 404, "/environments/absent/deployments" + token, "POST")
-    run.expect(SCHEDULER, template, 400, "/environments/web/deployments?nextToken=x")
+    run.expect(SCHEDULER, template, 200, "/environments/web/deployments?nextToken=x")
     run.expect(SCHEDULER, "/environments/{name}", 200, "/environments/absent", "DELETE")
 
 

@@ -27,7 +27,8 @@ NAME = r"[a-zA-Z0-9_-]{1,30}"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 NO_PAGE = (404, "404 page not found")
-NO_ENVIRONMENT = "Environment with name '%s' does not exist"
+NO_ENVIRONMENT = "Environment %s does not exist"
+NOT_SUPPORTED = "At least one of the filters provided is not supported"
 
 TASK = "arn:aws:ecs:us-east-1:111122223333:task/prod/" + "0" * 31 + "1"
 LONG = "x" * 300
@@ -87,22 +88,23 @@ class Blox:
                  rf"({PARTITION}container-instance/(?:[\w-]+/)?[\w-]+)", {"GET": self.get}),
                 (r"/v1/ping", {"GET": lambda params, body: (200, None)}),
                 (r"/v1/environments", {"GET": self.list_environments, "POST": self.create}),
-                (rf"/v1/environments/({NAME})",
+                (r"/v1/environments/([^/]+)",
                  {"GET": self.get_environment,
                   "DELETE": lambda params, body, name: (200, None)}),
-                (rf"/v1/environments/({NAME})/deployments",
+                (r"/v1/environments/([^/]+)/deployments",
                  {"GET": self.list_deployments, "POST": self.deploy}),
-                (rf"/v1/environments/({NAME})/deployments/([^/]+)", {"GET": self.get_deployment})):
+                (r"/v1/environments/([^/]+)/deployments/([^/]+)", {"GET": self.get_deployment})):
             match = re.fullmatch(pattern, path, re.A)
             if match and method in methods:
                 return methods[method](params, body, *match.groups())
         return NO_PAGE
 
     @staticmethod
-    def refuse_filters(params, known):
+    def refuse_filters(params, known,
+                       unknown="At least one of the filters provided is unsupported"):
         names = [name for name, _ in params]
         if set(names) - set(known):
-            return 400, "At least one of the filters provided is unsupported"
+            return 400, unknown
         if len(names) != len(set(names)):
             return 400, "At least one of the filters provided is specified multiple times"
         return None
@@ -147,19 +149,19 @@ class Blox:
         return 404, word + " not found"
 
     def list_environments(self, params, body):
-        refused = self.refuse_filters(params, ["cluster", "nextToken"])
+        if dict(reversed(params)).get("nextToken"):
+            return 400, NOT_SUPPORTED
+        refused = self.refuse_filters(params, ["cluster", "nextToken"], NOT_SUPPORTED)
         if refused:
             return refused
         asked = {name: value for name, value in params if value}
-        if "nextToken" in asked:
-            return 400, "Invalid next token"
         rows = list(self.environments.values())
         if "cluster" in asked:
             name = self.cluster_name(asked["cluster"])
             if name is None:
                 return 400, "Invalid cluster ARN or name"
-            rows = [r for r in rows if r["instanceGroup"]["cluster"].endswith(":cluster/" + name)
-                    or r["instanceGroup"]["cluster"] == name]
+            rows = [r for r in rows if r["instanceGroup"]["cluster"] == asked["cluster"]
+                    or r["instanceGroup"]["cluster"].endswith("/" + asked["cluster"])]
         return 200, {"items": rows}
 
     def get_environment(self, params, body, name):
@@ -168,8 +170,6 @@ class Blox:
         return 200, self.environments[name]
 
     def list_deployments(self, params, body, name):
-        if any(key == "nextToken" and value for key, value in params):
-            return 400, "Invalid next token"
         if name not in self.environments:
             return 404, NO_ENVIRONMENT % name
         return 200, {"items": self.deployments[name]}
@@ -180,11 +180,15 @@ class Blox:
         for deployment in self.deployments[name]:
             if deployment["id"] == ident:
                 return 200, deployment
-        return 404, f"Deployment with id '{ident}' does not exist in environment '{name}'"
+        return 404, f"Deployment {ident} does not exist for environment {name}"
 
     def deploy(self, params, body, name):
         token = dict(reversed(params)).get("deploymentToken", "")
-        return (200, ...) if re.fullmatch(UUID, token) else NO_PAGE
+        if not re.fullmatch(UUID, token):
+            return NO_PAGE
+        if not re.fullmatch(NAME, name):
+            return 404, f"Environment with name '{name}' does not exist"
+        return 200, ...
 
     def create(self, params, body):
         try:
@@ -213,7 +217,8 @@ class Blox:
         if not texts["taskDefinition"]:
             return 400, "Task definition is missing"
         if texts["name"] == "taken":
-            return 400, ...
+            return 400, ("Error saving environment taken to store: "
+                         "An environment with name taken already exists")
         return 200, ...
 
 
@@ -298,7 +303,9 @@ PATHS = ["/v1/tasks", "/v1/instances", f"/v1/tasks/prod/{TASK}", "/v1/ping", "/v
          "/v1/environments/web", "/v1/environments/web/deployments", "/v1/environments/absent",
          "/v1/environments/web/deployments/aaaaaaaa-2222-3333-4444-555555555555",
          "/v1/environments/web/deployments/none", "/v1/environments/absent/deployments/none",
-         "/v1/environments/a.b", "/v1/environments/" + "n" * 30, "/v1/environments/" + "n" * 31,
+         "/v1/environments/a.b", "/v1/environments/a.b/deployments",
+         "/v1/environments/a.b/deployments/x", "/v1/environments/web/deployments?nextToken=abc",
+         "/v1/environments/" + "n" * 30, "/v1/environments/" + "n" * 2000, "/v1/environments/" + "n" * 31,
          "/v1/environments/web/other", "/v1/environments/web/deployments/a/b", "/v1/tasks/prod",
          "/v1/tasks/prod/short", "/v1/other", "/v1/Tasks", "/v1/ping/x", "/v1/stream", "/v1/instances/x"]
 FORMS = ["{}%00", "{}%zz", "{}/%", "{}?a=%zz", "{}?%00=1", "{}", "{}/", "{}//", "/{}", "{}?", "{}?a=1", "{}/?a=1", "/v1/..{}", "{}/.", "{}/x/..", "//.{}"]

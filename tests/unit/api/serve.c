@@ -19,7 +19,7 @@ static void answer(struct fixture *f, struct api_write *w)
     (void)f;
     if (strcmp(op, "environment.create") == 0) {
         if (strcmp(json_str_or(w->command, "name", ""), "taken") == 0) {
-            api_write_done(w, ERR_EXISTS, "Environment with name 'taken' already exists", "name",
+            api_write_done(w, ERR_EXISTS, "An environment with name taken already exists", "name",
                            NULL, NULL);
             return;
         }

@@ -158,11 +158,11 @@ Test(write, errors_of_the_loop)
         long status;
         const char *words;
     } cases[] = {
-        {"POST", "/v1/environments", CREATE_V1, ERR_EXISTS, 400, "a sentence\n"},
+        {"POST", "/v1/environments", CREATE_V1, ERR_EXISTS, 400,
+         "Error saving environment web to store: a sentence\n"},
         {"POST", "/v1/environments", CREATE_V1, ERR_BADPARAM, 400, "a sentence\n"},
         {"POST", "/v1/environments", CREATE_V1, ERR_NOTFOUND, 404, "a sentence\n"},
-        {"POST", "/v1/environments", CREATE_V1, ERR_INTERNAL, 500,
-         "Unexpected internal server error\n"},
+        {"POST", "/v1/environments", CREATE_V1, ERR_INTERNAL, 500, "Server Error\n"},
         {"POST", "/v1/environments", CREATE_V1, ERR_NOLEADER, 503, "a sentence\n"},
         {"POST", "/v1/environments/web/deployments?deploymentToken=" TOKEN, NULL, ERR_CONFLICT, 400,
          "a sentence\n"},

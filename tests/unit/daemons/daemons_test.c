@@ -574,7 +574,7 @@ Test(daemons, checks_commands_against_ecs)
          "\"none\"}",
          ERR_NOTFOUND, "taskDefinition", "Unable to describe"},
         {"{\"op\":\"environment.update\",\"name\":\"a\",\"taskDefinition\":\"old\"}", ERR_NOTFOUND,
-         "taskDefinition", "INACTIVE"},
+         "taskDefinition", "TaskDefinition is inactive"},
         {"{\"op\":\"environment.update\",\"name\":\"a\",\"expression\":\"color = red\"}",
          ERR_BADPARAM, "expression", "position 1"},
         {"{\"op\":\"environment.remove\",\"name\":\"a\"}", ERR_BADPARAM, "op", "not a command"},

@@ -205,6 +205,8 @@ Test(intent, operations_and_their_errors)
 }
 
 /* Blox's way: with the token, one at a time, and again with the new token. */
+#define OTHER "00000000-0000-4000-8000-000000000000"
+
 Test(intent, deployments_by_token)
 {
     static char token1[40], token2[40];
@@ -230,13 +232,20 @@ Test(intent, deployments_by_token)
              token1);
     apply(&u, text);
     cr_assert_eq(u.r.err, ERR_BADPARAM);
-    cr_assert_not_null(strstr(u.r.detail, "used before"));
+    char says[256]; /* Blox's words */
+    snprintf(says, sizeof says, "Deployment with token '%s' already exists", token1);
+    cr_assert_str_eq(u.r.detail, says);
+    apply(&u, "{'op':'deployment.create','environment':'web','now':3000,'id':'d2','token':'" OTHER
+              "'}");
+    snprintf(says, sizeof says,
+             "Token '" OTHER "' is outdated and does not match the environment token '%s'", token2);
+    cr_assert_str_eq(u.r.detail, says);
     snprintf(text, sizeof text,
              "{'op':'deployment.create','environment':'web','now':3000,'id':'d2','token':'%s'}",
              token2);
     apply(&u, text);
     cr_assert_eq(u.r.err, ERR_CONFLICT);
-    cr_assert_not_null(strstr(u.r.detail, "deployment in progress"));
+    cr_assert_str_eq(u.r.detail, "There is already a deployment in progress: d1");
     apply(&u, "{'op':'deployment.status','environment':'web','id':'d1','status':'running','now':"
               "3500,'failedInstances':[{'arn':'i','reason':'RESOURCE:CPU'}],'counts':{'desired':3,"
               "'running':1,'pending':1,'failed':1}}");
