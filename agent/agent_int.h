@@ -11,6 +11,7 @@
 #include "agent/api/api.h"
 #include "agent/aws/aws.h"
 #include "agent/base/list.h"
+#include "agent/base/map.h"
 #include "agent/base/prng.h"
 #include "agent/config.h"
 #include "agent/daemons/daemons_uv.h"
@@ -110,16 +111,18 @@ struct agent {
     struct record_version applied; /* term and index of the last applied entry */
     enum raft_uv_role role;
     uint64_t term;
-    uint64_t leader;      /* num, 0: none */
-    int64_t config_index; /* of raft's configuration, as last published */
-    bool own_found;       /* the own instance's row */
-    uint64_t own_due_ms;  /* when it is looked for */
-    bool reconciled;      /* in this leadership */
+    uint64_t leader;                 /* num, 0: none */
+    uint64_t told_leader, told_term; /* what watches know */
+    int64_t config_index;            /* of raft's configuration, as last published */
+    bool own_found;                  /* the own instance's row */
+    uint64_t own_due_ms;             /* when it is looked for */
+    bool reconciled;                 /* in this leadership */
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
     bool dirty[API_DOC_COUNT];
     uint64_t mark_seen_ms;             /* publish.c: when a reconcile was heard of, 0: never */
     struct members_page *members_page; /* being rendered */
+    struct map dead;                   /* id -> num, while members are watched: members.c */
     struct reap_walk *reap;            /* under way */
     uint64_t reap_due_ms;
     unsigned reap_rounds;
@@ -217,6 +220,10 @@ void publish_reconciled(struct agent *a);
 void members_page_begin(struct agent *a);
 bool members_page_slice(struct agent *a); /* true: there is more of it */
 void members_fini(struct agent *a);
+/* To watches: a member changed, or was forgotten; the leader. */
+void members_tell(struct agent *a, const struct gossip_member *m);
+void members_tell_leader(struct agent *a); /* if it is another, or another term's */
+void members_tick(struct agent *a);
 
 /* admission.c */
 void admission_tick(struct agent *a);

@@ -58,6 +58,7 @@ void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t lea
     a->role = role;
     a->term = term;
     a->leader = leader;
+    members_tell_leader(a);
     if (a->join != NULL)
         join_led(a->join, leader != 0);
     if (!same)
@@ -88,6 +89,9 @@ void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state 
     if (a->join != NULL)
         join_met(a->join);
     publish_dirty(a, API_DOC_MEMBERS);
+    members_tell(a, m);
+    if (m->num == a->leader)
+        members_tell_leader(a);
 }
 
 void flow_on_incarnation(void *arg, uint64_t incarnation)

@@ -57,6 +57,88 @@ static json_t *member_json(struct agent *a, const struct gossip_member *m, uint6
     return j;
 }
 
+/* ---- changes, for watches ------------------------------------------------------------------- */
+
+static bool is_dead(const struct gossip_member *m)
+{
+    return m->state == MEMBER_FAILED || m->state == MEMBER_LEFT;
+}
+
+/* Gossip forgets the dead without a word, a day later: who watches shall hear of it. */
+static void note_dead(struct agent *a, const struct gossip_member *m)
+{
+    if (is_dead(m))
+        (void)!map_put(&a->dead, m->id, (void *)(uintptr_t)m->num, NULL);
+}
+
+static void tell(struct agent *a, enum api_news kind, bool deleted, json_t *j)
+{
+    struct buf b;
+    buf_init(&b, 64u * 1024);
+    int err = json_write(j, &b);
+    api_news(a->api, kind, deleted, err == 0 ? b.data : NULL, b.len);
+    buf_fini(&b);
+    json_decref(j);
+}
+
+void members_tell(struct agent *a, const struct gossip_member *m)
+{
+    if (a->api == NULL || m == NULL)
+        return;
+    if (!api_news_are_wanted(a->api, API_NEWS_MEMBER)) {
+        api_news(a->api, API_NEWS_MEMBER, false, NULL, 0);
+        return;
+    }
+    note_dead(a, m);
+    tell(a, API_NEWS_MEMBER, false, member_json(a, m, clock_mono_ms()));
+}
+
+void members_tell_leader(struct agent *a)
+{
+    const struct gossip_member *m = a->leader == 0 ? NULL : gossip_find(a->gossip, a->leader);
+    uint64_t before = a->told_leader, now = m == NULL ? 0 : m->num;
+    if (a->api == NULL || (before == now && (now == 0 || a->told_term == a->term)))
+        return;
+    a->told_leader = now;
+    a->told_term = a->term;
+    if (before != now) { /* it is said of members, too */
+        publish_dirty(a, API_DOC_MEMBERS);
+        members_tell(a, before == 0 ? NULL : gossip_find(a->gossip, before));
+        members_tell(a, m);
+    }
+    json_t *j = json_object();
+    json_object_set_new(j, "leader", m == NULL ? json_null() : json_string(m->id));
+    json_set_int(j, "term", (int64_t)a->term);
+    tell(a, API_NEWS_LEADER, m == NULL, j);
+}
+
+void members_tick(struct agent *a)
+{
+    const char *id, *over = NULL;
+    void *num;
+    if (a->dead.count == 0 || a->api == NULL || a->gossip == NULL)
+        return;
+    if (!api_news_are_wanted(a->api, API_NEWS_MEMBER)) {
+        map_fini(&a->dead);
+        map_init(&a->dead);
+        return;
+    }
+    do {
+        over = NULL;
+        for (size_t i = 0; over == NULL && map_next(&a->dead, &i, &id, &num);) {
+            const struct gossip_member *m = gossip_find(a->gossip, (uint64_t)(uintptr_t)num);
+            if (m == NULL)
+                tell(a, API_NEWS_MEMBER, true, json_pack("{s:s}", "id", id));
+            if (m == NULL || !is_dead(m))
+                over = id;
+        }
+        if (over != NULL)
+            (void)map_del(&a->dead, over);
+    } while (over != NULL);
+}
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
 static void page_free(struct agent *a)
 {
     if (a->members_page != NULL)
@@ -72,6 +154,7 @@ void members_page_begin(struct agent *a)
         a->members_page == NULL ? calloc(1, sizeof *page + count * sizeof page->nums[0]) : NULL;
     if (page == NULL)
         return;
+    api_begin(a->api, API_DOC_MEMBERS);
     buf_init(&page->text, PAGE_MAX);
     buf_puts(&page->text, "{\"items\":[");
     page->count = count;
@@ -92,6 +175,7 @@ bool members_page_slice(struct agent *a)
         page->at++;
         if (m == NULL)
             continue;
+        note_dead(a, m);
         json_t *j = member_json(a, m, now);
         if (page->written++ > 0)
             buf_puts(&page->text, ",");
@@ -109,5 +193,6 @@ bool members_page_slice(struct agent *a)
 
 void members_fini(struct agent *a)
 {
+    map_fini(&a->dead);
     page_free(a);
 }

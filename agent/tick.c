@@ -42,6 +42,7 @@ static void on_tick(uv_timer_t *timer)
         admission_tick(a);
         figures_tick(a);
         gone_tick(a);
+        members_tick(a);
     }
     propagate_tick(a->propagate);
     arm(a);

@@ -64,6 +64,17 @@ unsigned api_wanted(struct api *a);
 void api_confirm(struct api *a, enum api_doc doc);
 void api_stale(struct api *a, enum api_doc doc); /* readers shall not take the old one any more */
 
+/* Loop thread: a document that is published later is rendered from now on. */
+void api_begin(struct api *a, enum api_doc doc);
+
+/* Changes of what is in no row, for watches. Loop thread. */
+enum api_news { API_NEWS_MEMBER, API_NEWS_LEADER, API_NEWS_COUNT };
+/* False: put it without text, it need not be rendered. */
+bool api_news_are_wanted(struct api *a, enum api_news kind);
+/* text (copied): the item as JSON, of a member as in API_DOC_MEMBERS; deleted: what is known of it
+ * still. */
+void api_news(struct api *a, enum api_news kind, bool deleted, const char *text, size_t len);
+
 /* What every answer's headers and /health say. Any thread. */
 struct api_facts {
     char agent_id[64];

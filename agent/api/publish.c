@@ -41,12 +41,15 @@ void publish_fini(struct publish *p)
     pthread_mutex_destroy(&p->lock);
 }
 
-/* Under the lock. */
-static void renewed(struct publish *p, unsigned slot)
+/* Under the lock. True: a watch waits for it. */
+static bool renewed(struct publish *p, unsigned slot)
 {
+    bool awaited = (p->awaited & 1u << slot) != 0;
     p->made_ms[slot] = clock_mono_ms();
     p->stale[slot] = false;
+    p->awaited &= ~(1u << slot);
     pthread_cond_broadcast(&p->renewed);
+    return awaited;
 }
 
 /* Under the lock: has what is old renewed, if the loop has time for it. */
@@ -71,27 +74,37 @@ static void refresh(struct publish *p, unsigned slot)
         ;
 }
 
-void publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len)
+void publish_begin(struct publish *p, enum api_doc doc, uint64_t news)
+{
+    pthread_mutex_lock(&p->lock);
+    p->begun[doc] = news;
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len)
 {
     struct publish_doc *fresh = malloc(sizeof *fresh + len);
     if (fresh == NULL)
-        return; /* the last good document stays; the next one comes within a second */
+        return false; /* the last good document stays; the next one comes within a second */
     atomic_init(&fresh->refs, 1);
     fresh->len = len;
     memcpy(fresh->data, json, len);
     pthread_mutex_lock(&p->lock);
     struct publish_doc *old = p->docs[doc];
     p->docs[doc] = fresh;
-    renewed(p, doc);
+    fresh->news = p->begun[doc];
+    bool awaited = renewed(p, doc);
     pthread_mutex_unlock(&p->lock);
     publish_release(old);
+    return awaited;
 }
 
-void publish_confirm(struct publish *p, enum api_doc doc)
+bool publish_confirm(struct publish *p, enum api_doc doc)
 {
     pthread_mutex_lock(&p->lock);
-    renewed(p, doc);
+    bool awaited = renewed(p, doc);
     pthread_mutex_unlock(&p->lock);
+    return awaited;
 }
 
 void publish_stale(struct publish *p, enum api_doc doc)
@@ -110,10 +123,11 @@ unsigned publish_wanted(struct publish *p)
     return wanted;
 }
 
-struct publish_doc *publish_get(struct publish *p, enum api_doc doc)
+static struct publish_doc *get(struct publish *p, enum api_doc doc, bool fresh)
 {
     pthread_mutex_lock(&p->lock);
-    refresh(p, doc);
+    if (fresh)
+        refresh(p, doc);
     struct publish_doc *d = p->docs[doc];
     if (d != NULL)
         atomic_fetch_add(&d->refs, 1);
@@ -121,11 +135,31 @@ struct publish_doc *publish_get(struct publish *p, enum api_doc doc)
     return d;
 }
 
+struct publish_doc *publish_get(struct publish *p, enum api_doc doc)
+{
+    return get(p, doc, true);
+}
+
+struct publish_doc *publish_peek(struct publish *p, enum api_doc doc)
+{
+    return get(p, doc, false);
+}
+
+void publish_await(struct publish *p, enum api_doc doc)
+{
+    pthread_mutex_lock(&p->lock);
+    p->awaited |= 1u << doc;
+    p->wanted |= 1u << doc;
+    if (p->want != NULL)
+        p->want(p->want_arg);
+    pthread_mutex_unlock(&p->lock);
+}
+
 void publish_set_facts(struct publish *p, const struct api_facts *facts)
 {
     pthread_mutex_lock(&p->lock);
     p->facts = *facts;
-    renewed(p, FACTS);
+    (void)renewed(p, FACTS);
     pthread_mutex_unlock(&p->lock);
 }
 

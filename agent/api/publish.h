@@ -13,6 +13,7 @@
 
 struct publish_doc {
     _Atomic unsigned refs;
+    uint64_t news; /* position before which it was rendered: news.h */
     size_t len;
     char data[];
 };
@@ -29,17 +30,24 @@ struct publish {
     unsigned wanted;                         /* bit: what was asked for since */
     uint64_t made_ms[API_DOC_COUNT + 1];     /* or found to be as it was; the last: facts */
     bool stale[API_DOC_COUNT + 1];           /* the loop knows better already */
+    uint64_t begun[API_DOC_COUNT];           /* publish_doc.news of the next one */
+    unsigned awaited;                        /* bit: a watch waits for it */
     struct publish_doc *docs[API_DOC_COUNT]; /* NULL: nothing yet */
     struct api_facts facts;
 };
 
 int publish_init(struct publish *p, void (*want)(void *arg), void *arg) MUST_CHECK;
 void publish_fini(struct publish *p);
-void publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len);
-void publish_confirm(struct publish *p, enum api_doc doc); /* looked at: it is still right */
+void publish_begin(struct publish *p, enum api_doc doc, uint64_t news);
+/* True: a watch waits for it. */
+bool publish_put(struct publish *p, enum api_doc doc, const char *json, size_t len);
+bool publish_confirm(struct publish *p, enum api_doc doc); /* looked at: it is still right */
 void publish_stale(struct publish *p, enum api_doc doc);   /* it and the facts have changed */
 unsigned publish_wanted(struct publish *p);                /* takes the bits: 1 << enum api_doc */
 struct publish_doc *publish_get(struct publish *p, enum api_doc doc); /* NULL, or release it */
+/* As it is, also if it is old; and have it renewed, without waiting for that. */
+struct publish_doc *publish_peek(struct publish *p, enum api_doc doc);
+void publish_await(struct publish *p, enum api_doc doc);
 void publish_release(void *doc);
 void publish_set_facts(struct publish *p, const struct api_facts *facts);
 void publish_facts(struct publish *p, struct api_facts *ret);

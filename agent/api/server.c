@@ -371,7 +371,8 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
     }
     err = streams_start(&a->streams, a->store, e);
     if (publish_init(&a->publish, options->want, options->arg) != 0 ||
-        writes_init(&a->writes) != 0 || pages_init(&a->pages, a->store) != 0)
+        writes_init(&a->writes) != 0 || pages_init(&a->pages, a->store) != 0 ||
+        news_init(&a->news) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
     if (err == 0)
         err = waiters_start(&a->waiters, a->store, on_tick, a, a->auth.token_file[0] != '\0', e);
@@ -409,6 +410,7 @@ void api_stop(struct api *a)
     pages_fini(&a->pages);
     writes_fini(&a->writes);
     publish_fini(&a->publish);
+    news_fini(&a->news);
     auth_fini(&a->auth);
     free(a);
 }
@@ -420,7 +422,24 @@ uint16_t api_port(const struct api *a)
 
 void api_publish(struct api *a, enum api_doc doc, const char *json, size_t len)
 {
-    publish_put(&a->publish, doc, json, len);
+    if (publish_put(&a->publish, doc, json, len))
+        streams_wake(&a->streams, STREAM_NEWS(1u << API_NEWS_MEMBER));
+}
+
+void api_begin(struct api *a, enum api_doc doc)
+{
+    publish_begin(&a->publish, doc, news_newest(&a->news));
+}
+
+bool api_news_are_wanted(struct api *a, enum api_news kind)
+{
+    return news_are_wanted(&a->news, kind);
+}
+
+void api_news(struct api *a, enum api_news kind, bool deleted, const char *text, size_t len)
+{
+    news_put(&a->news, kind, deleted, text, len);
+    streams_wake(&a->streams, STREAM_NEWS(1u << kind));
 }
 
 unsigned api_wanted(struct api *a)
@@ -430,7 +449,8 @@ unsigned api_wanted(struct api *a)
 
 void api_confirm(struct api *a, enum api_doc doc)
 {
-    publish_confirm(&a->publish, doc);
+    if (publish_confirm(&a->publish, doc))
+        streams_wake(&a->streams, STREAM_NEWS(1u << API_NEWS_MEMBER));
 }
 
 void api_stale(struct api *a, enum api_doc doc)

@@ -16,6 +16,7 @@
 
 #include "agent/api/api.h"
 #include "agent/api/auth.h"
+#include "agent/api/news.h"
 #include "agent/api/pages.h"
 #include "agent/api/publish.h"
 #include "agent/api/stream.h"
@@ -50,6 +51,7 @@ struct api {
     struct publish publish;
     struct waiters waiters;
     struct streams streams;
+    struct news news;
     struct pages pages;
     struct writes writes;
     uint64_t request_prefix;

@@ -279,17 +279,22 @@ static void ring(struct streams *t)
         t->rung = write(t->bell, &one, sizeof one) == sizeof one;
 }
 
-/* Writer thread of the store: leave a mark and go. */
-static void on_change(void *arg, uint32_t kinds, uint64_t index)
+/* Leave a mark and go. */
+void streams_wake(struct streams *t, uint32_t kinds)
 {
-    struct streams *t = arg;
-    (void)index;
     pthread_mutex_lock(&t->lock);
     if (atomic_load(&t->count) > 0) {
         t->changed |= kinds;
         ring(t);
     }
     pthread_mutex_unlock(&t->lock);
+}
+
+/* Writer thread of the store. */
+static void on_change(void *arg, uint32_t kinds, uint64_t index)
+{
+    (void)index;
+    streams_wake(arg, kinds);
 }
 
 int streams_start(struct streams *t, struct store *store, struct errmsg *e)

@@ -23,6 +23,8 @@
 
 /* A source ends a piece when it is that long; the row that it is at makes it a little longer. */
 #define STREAM_PIECE (32u * 1024)
+/* The bits of news.h, of enum api_news, behind those of the kinds of rows. */
+#define STREAM_NEWS(news) ((uint32_t)(news) << RECORD_KIND_END)
 #define STREAM_BEAT_MS 15000u  /* a quiet stream's source is asked to give a sign of life */
 #define STREAM_STUCK_MS 75000u /* a client that takes nothing for so long is given up */
 
@@ -30,7 +32,7 @@ enum stream_says { STREAM_MORE, STREAM_QUIET, STREAM_OVER };
 
 /* Where a stream's bytes come from. The thread calls it. */
 struct stream_source {
-    uint32_t kinds; /* bits 1 << kind: what wakes it after it was quiet */
+    uint32_t kinds; /* what wakes it after it was quiet: bits 1 << kind, and STREAM_NEWS */
     /* Appends the next piece, or nothing. beat: it was quiet for STREAM_BEAT_MS. */
     enum stream_says (*read)(void *arg, struct buf *out, bool beat);
     void (*release)(void *arg); /* frees arg */
@@ -59,6 +61,8 @@ struct streams {
 
 /* After an error, too, streams_stop() and streams_fini() are due. */
 int streams_start(struct streams *t, struct store *store, struct errmsg *e) MUST_CHECK;
+/* Any thread: what has changed, if anybody follows that. */
+void streams_wake(struct streams *t, uint32_t kinds);
 /* Ends all: whole, in the form of HTTP, but for those whose client does not keep up. */
 void streams_stop(struct streams *t);
 void streams_fini(struct streams *t);

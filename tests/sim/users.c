@@ -69,6 +69,22 @@ void api_stale(struct api *a, enum api_doc doc)
     (void)a, (void)doc;
 }
 
+void api_begin(struct api *a, enum api_doc doc)
+{
+    (void)a, (void)doc;
+}
+
+bool api_news_are_wanted(struct api *a, enum api_news kind)
+{
+    (void)a, (void)kind;
+    return false;
+}
+
+void api_news(struct api *a, enum api_news kind, bool deleted, const char *text, size_t len)
+{
+    (void)a, (void)kind, (void)deleted, (void)text, (void)len;
+}
+
 /* Users here read with consistency=strong only. */
 int api_read(struct api *a, const char *target, struct buf *out)
 {
