@@ -12,6 +12,7 @@ import time
 from harness import Cluster, check, run, wait_for
 
 AGENTS = 6
+MOST = 150  # a writer: there may be 1,000 environments
 
 
 def names(leader, kind):
@@ -20,8 +21,8 @@ def names(leader, kind):
 
 def settled(c):
     leader = c.leader()
-    return leader if leader and len(names(leader, "voters")) == 3 and \
-        len(names(leader, "learners")) == 2 else None
+    doc = leader.get("/v2/leader") if leader else {"voters": [], "learners": []}
+    return leader if (len(doc["voters"]), len(doc["learners"])) == (3, 2) else None
 
 
 class Writer(threading.Thread):
@@ -35,7 +36,7 @@ class Writer(threading.Thread):
 
     def run(self):
         n = 0
-        while not self.over:
+        while not self.over and n < MOST:
             n += 1
             name = f"w{self.number}-{n}"
             try:
@@ -45,7 +46,8 @@ class Writer(threading.Thread):
                 if status == 201:
                     self.acknowledged.append(name)
             except (OSError, http.client.HTTPException):
-                time.sleep(0.1)
+                pass
+            time.sleep(0.05)
 
 
 def recovered(agents):
@@ -89,16 +91,20 @@ def test():
         leader = wait_for("3 voters and 2 spares", 60, lambda: settled(c), 0.2)
         for a in c.agents:
             a.name = a.get("/v2/agent")["id"]
-        voters = [a for a in c.agents if a.name in names(leader, "voters")]
-        rest = [a for a in c.agents if a not in voters]
         old = leader.get("/v2/leader")["cluster_id"]
-        writers = [Writer(c, a, n) for n, a in enumerate((leader, rest[0], rest[1]))]
-        wait_for("some writes", 30, lambda: all(len(w.acknowledged) > 20 for w in writers))
+        writers = [Writer(c, a, n) for n, a in enumerate(c.agents)]
+        wait_for("some writes", 60, lambda: all(len(w.acknowledged) > 10 for w in writers))
+        leader = wait_for("3 voters and 2 spares still", 60, lambda: settled(c), 0.01)
+        now = names(leader, "voters")  # others than at the start if one of those was slow
+        voters = [a for a in c.agents if a.name in now]
+        rest = [a for a in c.agents if a not in voters]
         for a in voters:
             a.kill()
         died = time.monotonic()
         for w in writers:
             w.over = True
+        for w in writers:
+            w.join(60)
         ids = [c.instance_of(a.number)["arn"] for a in voters]
         never_recovers(c, rest, old, 8, "ECS has the voters", ecs="listed", ec2="not asked")
         c.cloud.control("deregister", instance=ids)
@@ -115,8 +121,9 @@ def test():
         lost = known - have
         print(f"{len(known)} acknowledged writes, {len(lost)} lost")
         check(not lost, f"lost {sorted(lost)}")
-        wait_for("one cluster, three voters", 60, lambda: len(names(new, "voters")) == 3, 0.2)
-        check(len({a.get("/v2/leader")["cluster_id"] for a in rest}) == 1, "two cluster ids")
+        wait_for("one cluster, three voters", 60, lambda: all(
+            len(names(a, "voters")) == 3 for a in rest) and len({
+                a.get("/v2/leader")["cluster_id"] for a in rest}) == 1, 0.2)
         check(sum("raft_recover" == e.get("event") and "anew" in e.get("message", "")
                   for a in rest for e in a.log_lines()) == 1, "more than one recovered")
         new.write("POST", "/v2/environments",

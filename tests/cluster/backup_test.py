@@ -4,16 +4,14 @@
 which refuses it until told; damaged files change nothing. Strong reads see writes at once."""
 import json
 import os
-import subprocess
 
-from harness import BIN, Cluster, check, run
+import harness
+from harness import Cluster, check, run
 
 
 def blox(agent, *args, expect=0):
-    p = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{agent.api}",
-                        *args], capture_output=True, text=True, timeout=60, check=False)
-    check(p.returncode == expect, f"blox {args}: {p.returncode} {p.stderr}")
-    return p.stdout if expect == 0 else p.stderr
+    _, out, err = harness.blox(agent, *args, expect=expect)
+    return out if expect == 0 else err
 
 
 def fill(c, count, deployments):
@@ -68,9 +66,9 @@ def test():
             check("no whole backup" in blox(a, "restore", path + ".bad", expect=1), "damaged")
         bad = json.loads(text)
         bad["environments"][0]["row"]["revision"] = -1
-        status, _, out = a.request("PUT", "/v2/intent", bad)
+        status, _, out = a.ask("PUT", "/v2/intent", bad)
         check(status == 400, f"a bad row: {status} {out}")
-        status, _, out = a.request("GET", "/v2/environments/none?consistency=strong")
+        status, _, out = a.ask("GET", "/v2/environments/none?consistency=strong")
         check(status == 404, f"none: {status} {out}")
         with Cluster(agents=1, instances=1, name="two") as other:
             other.start().wait_ready(60)

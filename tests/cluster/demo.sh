@@ -21,7 +21,13 @@ trap 'finish 0' INT TERM
 trap 'finish 1' EXIT
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-show() { printf '\033[2m$ blox %s\033[0m\n' "$*"; "$BIN/blox" "$@"; }
+show() { # again while no leader is known, which the command ends with 5 for
+  printf '\033[2m$ blox %s\033[0m\n' "$*"
+  local tries=0 code=0
+  "$BIN/blox" "$@" || code=$?
+  while [ $code = 5 ] && [ $((tries += 1)) -lt 5 ]; do code=0; "$BIN/blox" "$@" || code=$?; done
+  return $code
+}
 control() { curl -sSf --noproxy '*' -X POST -H 'Content-Type: application/json' -d "$2" "$cloud/_control/$1" >/dev/null; }
 until_true() { # SECONDS COMMAND...
   local end=$((SECONDS + $1)); shift

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+VISIBILITY_S = 10
 
 
 def arn(kind, name):
@@ -193,10 +194,14 @@ class Emulator:
         while not self.ready and time.monotonic() < end:
             self.lock.wait(max(0, end - time.monotonic()))
         out = []
+        for handle, (m, until) in list(self.hidden.items()):
+            if time.monotonic() >= until:  # received, but never deleted
+                del self.hidden[handle]
+                self.ready.append(m)
         while self.ready and len(out) < int(p.get("MaxNumberOfMessages", 1)):
             m = self.ready.pop(0)
             handle = "+/=" + str(uuid.uuid4())
-            self.hidden[handle] = m
+            self.hidden[handle] = m, time.monotonic() + VISIBILITY_S
             out.append({**m, "ReceiptHandle": handle, "MD5OfBody": "0" * 32})
         return {"Messages": out} if out else {}
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -33,18 +34,42 @@ def check(condition, text):
 
 
 def wait_for(what, seconds, probe, every=0.05):
-    """Polls probe() until it returns something true; returns that. probe may raise OSError."""
+    """Polls probe() until it returns something true; returns that. An answer that lacks what is looked
+    for, or none, is not the end. Time in which the machine did not run this process does not count."""
     end = time.monotonic() + seconds * TIMEOUT_SCALE
-    last = None
-    while time.monotonic() < end:
+    while True:
+        last_one = time.monotonic() >= end
         try:
             last = probe()
             if last:
                 return last
-        except (OSError, http.client.HTTPException, ValueError, Failure) as e:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError,
+                AttributeError, Failure) as e:
             last = e
+        if last_one:
+            raise Failure(f"waited {seconds} s in vain for {what}; last: {last!r}")
+        asleep = time.monotonic()
         time.sleep(every)
-    raise Failure(f"waited {seconds} s in vain for {what}; last: {last!r}")
+        end += time.monotonic() - asleep - every
+
+
+class Lateness(threading.Thread):
+    """How late this machine lets run who wants to run: the longest so far, in seconds. What is held to
+    a time is given that in addition, some turns of it."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.longest = 0.0
+        self.start()
+
+    def run(self):
+        while True:
+            begun = time.monotonic()
+            time.sleep(0.02)
+            self.longest = max(self.longest, time.monotonic() - begun - 0.02)
+
+    def allow(self, seconds, turns=10):
+        return seconds + turns * self.longest
 
 
 def free_port():
@@ -90,6 +115,20 @@ def request(port, method, path, body=None, headers=None, timeout=20):
         return r.status, dict(r.getheaders()), out
     finally:
         conn.close()
+
+
+def blox(agent, *args, expect=None):
+    """The command at that agent: (exit code, stdout, stderr). 5 says that no leader is known, which an
+    election is enough for; it is then called again."""
+    end = time.monotonic() + 60 * TIMEOUT_SCALE
+    while True:
+        p = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{agent.api}",
+                            *args], capture_output=True, text=True, check=False)
+        if p.returncode != 5 or expect == 5 or time.monotonic() >= end:
+            break
+        time.sleep(0.2)
+    check(expect in (None, p.returncode), f"blox {args}: {p.returncode} {p.stdout} {p.stderr}")
+    return p.returncode, p.stdout, p.stderr
 
 
 class Process:
@@ -259,13 +298,25 @@ class Agent:
     def request(self, method, path, body=None, headers=None, timeout=20):
         return request(self.api, method, path, body, headers, timeout)
 
+    def ask(self, method, path, body=None, headers=None):
+        """Like request, but asks again, as clients do, while a leader is elected: the same key, so
+        that what was done already is not done twice."""
+        end = time.monotonic() + 60 * TIMEOUT_SCALE
+        if method != "GET":
+            headers = {"Idempotency-Key": os.urandom(8).hex(), **(headers or {})}
+        while True:
+            status, head, out = self.request(method, path, body, headers)
+            if status not in (503, 504) or time.monotonic() >= end:
+                return status, head, out
+            time.sleep(0.2)
+
     def get(self, path):
-        status, _, body = self.request("GET", path)
+        status, _, body = self.ask("GET", path)
         check(status == 200, f"GET {path} on agent {self.number}: {status} {body}")
         return body
 
     def write(self, method, path, body=None, expect=(200, 201, 202), headers=None):
-        status, _, out = self.request(method, path, body, headers)
+        status, _, out = self.ask(method, path, body, headers)
         check(status in expect, f"{method} {path} on agent {self.number}: {status} {out}")
         return out
 
@@ -341,7 +392,8 @@ class Cluster:
                 if "ERROR: AddressSanitizer" in text or "runtime error:" in text \
                         or "LeakSanitizer" in text or "ensure failed" in text:
                     at = min(i for i in (text.find("ERROR: "), text.find("runtime error:"),
-                                         text.find("ensure failed")) if i >= 0)
+                                         text.find("LeakSanitizer"), text.find("ensure failed"))
+                             if i >= 0)
                     problems.append(f"sanitizer report of agent {a.number}:\n{text[at:at + 3000]}")
         if self.keep or problems:
             print(f"left for inspection: {self.dir}", file=sys.stderr)
@@ -371,8 +423,10 @@ class Cluster:
         return wait_for("a leader", seconds, self.leader)
 
     def wait_ready(self, seconds=30):
+        started = [a for a in self.agents if a.process]
+        check(started, "nobody was started")
         wait_for("all agents ready", seconds,
-                 lambda: all(a.state() == "ready" for a in self.agents if a.alive()))
+                 lambda: all(a.alive() and a.state() == "ready" for a in started))
         return self
 
 

@@ -53,13 +53,12 @@ def compare(c):
     wait_for("the queue to be empty", 90, lambda: drained(c), 0.2)
     want = {i["containerInstanceArn"]: i["version"] for i in c.cloud.truth()["instances"]}
     for a in c.agents:
-        def lost():
+        def all_there():
             have = {i["containerInstanceArn"]: i["version"] for i in a.items("instances")}
-            return [k for k, v in want.items() if have.get(k) != v]
-        try:
-            wait_for("its rows to equal the truth", 20, lambda: not lost(), 0.2)
-        finally:
-            check(not lost(), f"agent {a.number} lost events of {len(lost())} instances")
+            lost = [k for k, v in want.items() if have.get(k) != v]
+            check(not lost, f"events of {len(lost)} instances are lost")
+            return True
+        wait_for(f"rows of agent {a.number} to equal the truth", 60, all_there, 0.2)
 
 
 def test():

@@ -10,7 +10,7 @@ import json
 import os
 import time
 
-from harness import Cluster, Failure, check, run, wait_for
+from harness import Cluster, Failure, Lateness, check, run, wait_for
 
 KILLS = int(os.environ.get("BLOX_KILLS", "5"))
 INSTANCES = 60
@@ -47,7 +47,7 @@ def one_each(c, group, deployment):
 def write_somewhere(c, method, path, body):
     """As a client would: another agent if this one is gone, the same idempotency key."""
     key = os.urandom(8).hex()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         for a in c.agents:
             if not a.alive():
@@ -66,6 +66,7 @@ def write_somewhere(c, method, path, body):
 
 def test():
     group = "daemon:agent"
+    late = Lateness()
     with Cluster(agents=5, instances=INSTANCES) as c:
         c.start().wait_ready(60)
         write_somewhere(c, "POST", "/v2/environments",
@@ -80,7 +81,7 @@ def test():
             leader = c.wait_leader()
             leader.kill()
             killed = time.monotonic()
-            c.wait_leader()
+            c.wait_leader(60)
             elected = time.monotonic() - killed
             wait_for(f"deployment {n + 1} to cover all", 90,
                      lambda: one_each(c, group, known[-1]), 0.2)
@@ -96,7 +97,7 @@ def test():
                 e for e in a.items("environments") if e["name"] == "agent"])
         worst, count = doubles(c.cloud.truth_log, group)
         print(f"{count} doubles, the longest {worst:.2f} s")
-        check(worst <= DOUBLE_MAX_S, f"two live tasks on one instance for {worst:.1f} s")
+        check(worst <= late.allow(DOUBLE_MAX_S), f"two live tasks on one instance for {worst:.1f} s")
 
 
 run(test)

@@ -4,10 +4,8 @@
 leader answers after the old one died; without one there is a 503 that says so. Strong reads are
 answered by a leader that a majority confirms only."""
 import json
-import os
-import subprocess
 
-from harness import BIN, Cluster, check, run, wait_for
+from harness import Cluster, blox, check, run, wait_for
 
 INSTANCES = 40
 
@@ -80,14 +78,12 @@ def test():
                          lambda a=a, word=word: ask_rows(c, a, word))
                 pages = wait_for("pages", 30, lambda a=a, word=word: ask_pages(a, word))
                 check(len(set(pages)) == len(pages) == INSTANCES, f"pages: {pages}")
-            status, headers, body = ask(a, "/v2/tasks/none?consistency=leader")
+            status, _, body = a.ask("GET", "/v2/tasks/none?consistency=leader")
             check(status == 404 and body["type"].endswith("/not-found"), f"{status} {body}")
-            shown = subprocess.run(
-                [os.path.join(BIN, "blox"), "get", "instances", "-o", "json", "--address",
-                 f"127.0.0.1:{a.api}", "--consistency", "leader", "--fields", "containerInstanceArn"],
-                capture_output=True, check=True).stdout
+            _, shown, _ = blox(a, "get", "instances", "-o", "json", "--consistency", "leader",
+                               "--fields", "containerInstanceArn", expect=0)
             check(len(json.loads(shown)["items"]) == INSTANCES, shown[:300])
-            check(ask(a, "/v2/summary?consistency=leader")[2]["instances"]["total"] == INSTANCES,
+            check(a.get("/v2/summary?consistency=leader")["instances"]["total"] == INSTANCES,
                   "the leader's summary")
 
         ask_without_majority(c)

@@ -3,17 +3,8 @@
 """blox propagate: every member says when it had all test records; the records are logged by each and
 go away; `blox members why` tells what is known of a killed member."""
 import json
-import os
-import subprocess
-import time
 
-from harness import BIN, Cluster, check, run, wait_for
-
-
-def blox(agent, *args):
-    p = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{agent.api}",
-                        *args], capture_output=True, text=True, timeout=60, check=False)
-    return p.returncode, p.stdout, p.stderr
+from harness import Cluster, blox, check, run, wait_for
 
 
 def applied(agent):
@@ -22,13 +13,19 @@ def applied(agent):
 
 def measure(c):
     ids = {m["id"] for m in c.agents[0].items("members")}
-    out = c.agents[1].write("POST", "/v2/agent/propagate", {"count": 20, "bytes": 300})
-    check(out["all"] and not out["missing"], f"not all members had the records: {out}")
+    runs = []
+
+    def all_in_time():  # which a busy machine may not manage at once
+        runs.append(c.agents[1].write("POST", "/v2/agent/propagate", {"count": 20, "bytes": 300}))
+        return runs[-1]["all"]
+    wait_for("all members to have the records in time", 60, all_in_time)
+    out, total = runs[-1], 20 * len(runs)
+    check(not out["missing"], f"not all members had the records: {out}")
     check({m["id"] for m in out["members"]} == ids, f"members of the answer: {out}")
     check(0 < out["p50_ms"] <= out["p99_ms"] <= out["last_ms"], f"percentiles: {out}")
     for a in c.agents:
-        wait_for("20 log lines", 20, lambda a=a: len(applied(a)) == 20)
-        check(len(set(applied(a))) == 20, "a record was applied twice")
+        wait_for(f"{total} log lines", 60, lambda a=a: len(applied(a)) >= total)
+        check(len(set(applied(a))) == len(applied(a)) == total, "a record was applied twice")
     code, text, err = blox(c.agents[2], "propagate", "--count", "1000", "--bytes", "250")
     check(code == 0 and "5 of 5 members" in text, f"blox propagate: {code} {text} {err}")
     print(text.strip())
@@ -45,8 +42,11 @@ def one_paused(c):
     victim = c.agents[4]
     name = victim.get("/v2/agent")["id"]
     victim.pause()
-    out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 5000})
-    check(not out["all"] and out["missing"] == [name], f"with one paused: {out}")
+    def only_it_is_missing():
+        out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 5000})
+        check(not out["all"] and out["missing"] == [name], f"with one paused: {out}")
+        return True
+    wait_for("an answer that only the paused one is missing in", 25, only_it_is_missing)
     victim.resume()
     return victim, name
 
@@ -81,7 +81,6 @@ def test():
         refuse(c)
         victim, name = one_paused(c)
         why(c, victim, name)
-        time.sleep(0.1)
 
 
 run(test)

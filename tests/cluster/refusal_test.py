@@ -6,7 +6,7 @@ says why; bad requests name the field and change nothing."""
 import os
 import subprocess
 
-from harness import BIN, Cluster, check, run, wait_for
+from harness import BIN, Cluster, blox, check, run, wait_for
 
 
 def bloxd(*args, env=None):
@@ -68,7 +68,7 @@ def bad_requests(c):
         ("GET", "/v2/tasks?limit=0", None, "limit"),
     )
     for method, path, body, says in cases:
-        status, _, out = a.request(method, path, body)
+        status, _, out = a.ask(method, path, body)
         check(400 <= status < 500, f"{method} {path} {body}: {status} {out}")
         check(says in str(out), f"{method} {path}: {out} lacks {says!r}")
     check(a.items("environments") == [], "a refused request changed something")
@@ -82,17 +82,21 @@ def alone_without_aws(c):
         "agent.id": "lonely", "agent.data_dir": os.path.join(lonely.dir, "data2"),
         "aws.ecs_agent_endpoint": ""})
     lonely.start()
-    wait_for("degraded", 30, lambda: lonely.state() == "degraded")
-    why = lonely.get("/v2/agent")["why"]
+    def degraded():
+        body = lonely.get("/v2/agent")
+        check(body["state"] == "degraded", body)
+        check("credentials" in body["why"] or "queue" in body["why"], body)
+        return body["why"]
+    why = wait_for("degraded", 30, degraded)
     print("without AWS:", why)
-    check("credentials" in why or "queue" in why, why)
     check(lonely.items("tasks") == [], "rows out of nowhere")
     status, _, body = lonely.request("GET", "/health/ready")
     check(status in (200, 503), f"{status} {body}")
-    r = subprocess.run([os.path.join(BIN, "blox"), "--address", f"http://127.0.0.1:{lonely.api}",
-                        "status"], capture_output=True, text=True, timeout=20)
-    now = lonely.get("/v2/agent")["why"]  # it may have come to know another reason meanwhile
-    check(r.returncode == 0 and (why[:20] in r.stdout or now[:20] in r.stdout), r.stdout + r.stderr)
+    def told():  # the reason of now, which may be another than that of then
+        code, out, err = blox(lonely, "status")
+        check(code == 0 and lonely.get("/v2/agent")["why"][:20] in out, out + err)
+        return True
+    wait_for("the reason in blox status", 30, told)
 
 
 def test():

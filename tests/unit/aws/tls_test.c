@@ -56,7 +56,7 @@ static void tls_start(struct tls_server *t, const char *san)
         dup2(from[1], 1);
         close(to[1]);
         close(from[0]);
-        execl("/usr/bin/python3", "python3", "-c", server, t->dir, (char *)NULL);
+        execl("/usr/bin/python3", "/usr/bin/python3", "-c", server, t->dir, (char *)NULL);
         _exit(127);
     }
     close(to[0]);
