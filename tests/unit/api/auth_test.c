@@ -145,7 +145,7 @@ Test(auth, token_file_is_read_again)
     fprintf(file, "\n");
     fclose(file);
     long status = 0;
-    for (int i = 0; i < 100 && status != 200; i++) {
+    for (int i = 0; i < 600 && status != 200; i++) {
         struct http h = http_do(&f, "GET", "/v2/tasks", "Authorization: Bearer fresh", NULL);
         status = h.status;
         http_free(&h);

@@ -451,7 +451,7 @@ int http_connect(const struct fixture *f)
 bool http_read_until(int fd, const char *text, char *out, size_t cap)
 {
     size_t len = 0;
-    uint64_t end_ms = clock_mono_ms() + 10000;
+    uint64_t end_ms = clock_mono_ms() + 60000;
     out[0] = '\0';
     while (strstr(out, text) == NULL && len + 1 < cap && clock_mono_ms() < end_ms) {
         struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -89,6 +89,7 @@ Test(auth, instance_role_credentials_work_until_they_expire)
     struct client c = client_start(1, NULL);
     char token[128];
 
+    uint64_t begun_ms = clock_mono_ms();
     CONTROL(&c, "set", "{\"credentials_ttl_s\":4}");
     json_t *credentials = role_credentials(&c, token, sizeof(token));
     c.access_key = json_str(credentials, "AccessKeyId");
@@ -96,7 +97,7 @@ Test(auth, instance_role_credentials_work_until_they_expire)
     expect_refused(&c, 400, "UnrecognizedClientException"); /* without its session token */
     c.token = json_str(credentials, "Token");
     struct reply r = ecs(&c, "ListClusters", "{}");
-    cr_expect_eq(r.status, 200, "%s", r.text);
+    cr_expect(r.status == 200 || clock_mono_ms() - begun_ms > 4000, "%s", r.text);
     reply_free(&r);
     usleep(4100 * 1000);
     expect_refused(&c, 403, "ExpiredTokenException");

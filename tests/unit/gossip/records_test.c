@@ -475,7 +475,7 @@ Test(records, a_newcomer_pulls_all_while_its_store_falters)
     w->nodes[3].busy = true;
     struct world *sw = w;
     (void)sw;
-    for (unsigned i = 0; i < 200 && w->nodes[3].refusals < 5; i++) {
+    for (unsigned i = 0; i < 20000 && w->nodes[3].refusals < 5; i++) {
         uv_run(&w->loop, UV_RUN_NOWAIT);
         deliver(w);
         uv_sleep(1);
@@ -501,7 +501,7 @@ Test(records, refused_by_the_store_counts_as_never_seen)
     struct world *w = make_world(2);
     w->nodes[1].busy = true;
     publish(&w->nodes[0], RECORD_TASK, 1, 1, 100);
-    for (unsigned i = 0; i < 500 && w->nodes[1].refusals == 0; i++) {
+    for (unsigned i = 0; i < 20000 && w->nodes[1].refusals == 0; i++) {
         uv_run(&w->loop, UV_RUN_NOWAIT);
         deliver(w);
         uv_sleep(1);
