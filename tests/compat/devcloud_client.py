@@ -84,7 +84,8 @@ class Cloud:
 
 
 def wait_for(what, fn):
-    for _ in range(1000):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if fn():
             return
         time.sleep(0.01)

@@ -60,9 +60,25 @@ def check(condition, text):
 
 
 def still_answers(server, after):
-    status, body = server.get("/v2/tasks?limit=3")
+    """Soon: it may be busy yet with letting go of those that left."""
+    end = time.monotonic() + 60
+    status, body = 0, b""
+    while status != 200 and time.monotonic() < end:
+        try:
+            status, body = server.get("/v2/tasks?limit=3")
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+        check(server.process.poll() is None, f"lives after {after}")
     check(status == 200 and len(json.loads(body)["items"]) == 3, f"answers after {after}")
-    check(server.process.poll() is None, f"lives after {after}")
+
+
+def sent(s, data):
+    """Whether the server had not closed it before."""
+    try:
+        s.sendall(data)
+    except ConnectionError:
+        return False
+    return True
 
 
 def large_heads(server):
@@ -227,7 +243,7 @@ def streams_under_attack(server):
     for n in range(10_000):
         s = server.send(head(rng.choice(("/v2/watch?kinds=task", "/v1/stream/tasks", "/v2/watch"))))
         if n % 5 == 0:
-            s.sendall(rng.randbytes(rng.randrange(1, 100)))
+            sent(s, rng.randbytes(rng.randrange(1, 100)))
         held.append(s)
         while len(held) > 300 or (held and rng.random() < 0.4):
             leave(rng, held.pop(rng.randrange(len(held))))
@@ -236,7 +252,7 @@ def streams_under_attack(server):
                 s.recv(1)
     for s in held + slow:
         leave(rng, s)
-    text, end = b"", time.monotonic() + 20
+    text, end = b"", time.monotonic() + 60
     last = int(index_of(server).partition(".")[2])
     while ('.%d"' % last).encode() not in text and time.monotonic() < end:
         text += good.recv(1 << 20)
@@ -245,7 +261,7 @@ def streams_under_attack(server):
           f"a good watch has every change: {len(seen)} up to {seen[-1:]}, {last}")
     good.close()
     open_now = 1
-    while open_now and time.monotonic() < end + 20:
+    while open_now and time.monotonic() < end + 60:
         time.sleep(0.1)
         open_now = int(re.search(rb"\nblox_api_streams (\d+)", server.get("/metrics")[1])[1])
     check(open_now == 0, f"{open_now} streams are left")
@@ -281,10 +297,9 @@ def many_connections(server):
         except OSError:
             break
     for s in held[:50]:
-        s.sendall(b"GET /v2/ta")  # and never the rest
+        sent(s, b"GET /v2/ta")  # and never the rest
     for s in held:
         s.close()
-    time.sleep(1)
 
 
 def main():
