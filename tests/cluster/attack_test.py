@@ -143,7 +143,7 @@ def capture(net, c, count):
     records = 1000
     while records > 0:
         sniffer, lost = Sniffer(net, "a1"), dropped(c.agents[0])
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while len(sniffer.packets) < count and time.monotonic() < end:
             for a in c.agents:
                 a.write("POST", "/v2/agent/propagate", {"count": records, "bytes": 900})

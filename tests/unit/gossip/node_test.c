@@ -478,7 +478,7 @@ static void traffic(const char *when)
             expect_got++;
             calls_left++;
             sent++;
-            cr_assert_eq(gossip_call(nodes[i].g, to, 1, "y", 1, 5000, on_ack, &calls_left), 0);
+            cr_assert_eq(gossip_call(nodes[i].g, to, 1, "y", 1, 60000, on_ack, &calls_left), 0);
         }
     }
     cr_assert(run_until(calls_done, 6000), "%s", when);
