@@ -284,7 +284,9 @@ static void bury(struct swim *s, uint64_t now_ms, struct swim_member *m, enum sw
 }
 
 /* The teller has buried it, with a quorum. What we held to be alive a moment ago, as after a
- * partition, gets the time to refute before we believe it; the paper would bury it at once. */
+ * partition, gets the time to refute before we believe it; the paper would bury it at once. Where
+ * we had heard the first of the votes and the verdict overtook the others, the suspicion ends soon
+ * by itself. */
 static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, uint64_t teller,
                        bool ends)
 {
@@ -306,8 +308,11 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
     bool added;
     if (!swim_is_live(m->m.state))
         return 0;
-    /* With enough words of today the suspicion ends soon by itself. */
-    bool ends = m->m.state == MEMBER_SUSPECT && !m->strong && m->vote_count > need(s, m);
+    /* Somebody doubted it before there was a verdict: this is no partition's end. */
+    bool today =
+        m->vote_count > 0 && !m->strong &&
+        (m->m.state == MEMBER_SUSPECT ||
+         (m->m.state == MEMBER_ALIVE && now_ms - m->doubt->voted_ms <= SWIM_SUSPECT_MAX_MS));
     struct swim_doubt *d = swim_doubt(s, m);
     int err = swim_add_votes(s, now_ms, m, d, u, &added);
     bool quorum = m->vote_count >= swim_quorum(s, m);
@@ -326,7 +331,7 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
         confirm(s, now_ms, m, out);
     }
     if (m->m.state == MEMBER_SUSPECT && u->state == MEMBER_FAILED && quorum)
-        claim_dead(s, now_ms, m, teller, ends);
+        claim_dead(s, now_ms, m, teller, today && m->vote_count > need(s, m));
     return err;
 }
 

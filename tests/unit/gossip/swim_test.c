@@ -377,6 +377,29 @@ Test(swim, a_verdict_that_comes_again_ends_no_look)
     world_fini();
 }
 
+/* Of a death the first vote may come just before the verdict of those who had all of them. */
+Test(swim, a_verdict_that_overtakes_votes_puts_nothing_off)
+{
+    world_init(20, 83, 0);
+    world_run(3000);
+    struct wire_update u = {.state = MEMBER_SUSPECT, .num = num_of(5)};
+    u.incarnation = world.node[5].incarnation;
+    world.node[5].state = VANISHED;
+    vote(&u, 1);
+    tell(0, 1, &u);
+    cr_expect_eq(view(0, 5)->m.state, MEMBER_ALIVE);
+    world_run(10);
+    u.state = MEMBER_FAILED;
+    u.vote_count = 0;
+    for (unsigned i = 1; i <= 3; i++)
+        vote(&u, i);
+    tell(0, 2, &u);
+    cr_expect_eq(view(0, 5)->m.state, MEMBER_SUSPECT);
+    world_run(SWIM_SUSPECT_MIN_MS + 5);
+    cr_expect_eq(view(0, 5)->m.state, MEMBER_FAILED);
+    world_fini();
+}
+
 Test(swim, a_packet_makes_few_packets)
 {
     world_init(16, 37, 0);
