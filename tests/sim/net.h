@@ -87,6 +87,7 @@ bool net_reaches(const struct net *n, uint32_t from, uint32_t to); /* as far as 
  * until net_done(). Events of hosts that are off are dropped. */
 bool net_next(struct net *n, uint64_t until_us, struct net_event *ret);
 void net_done(struct net *n, struct net_event *ev);
+uint32_t net_next_host(const struct net *n); /* of the next event; UINT32_MAX: there is none */
 
 void net_off(struct net *n, uint32_t node); /* and everything that waits there is lost */
 void net_stop(struct net *n, uint32_t node);

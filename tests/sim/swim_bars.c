@@ -11,6 +11,7 @@
 #include "tests/sim/grab.h"
 
 #define S_US UINT64_C(1000000)
+#define HOUR_US (3600 * S_US)
 
 struct tally {
     uint64_t *failed_us; /* victim by victim: time of the last survivor's verdict */
@@ -155,6 +156,11 @@ int bars_quiet(const struct bars *b)
     reset_counts(w);
     clock_t cpu = clock();
     uint64_t from = w->net.now_us, events = w->net.events;
+    for (uint64_t hour = 1; from + hour * HOUR_US < from + b->duration_us; hour++) {
+        world_run(w, from + hour * HOUR_US);
+        fprintf(stderr, "%" PRIu64 " h: suspicions %u, failures %u\n", hour, t.suspicions,
+                t.failures);
+    }
     world_run(w, from + b->duration_us);
     double spent = (double)(clock() - cpu) / CLOCKS_PER_SEC;
     struct sums r = rates(w, w->net.now_us - from);

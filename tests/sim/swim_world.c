@@ -22,6 +22,7 @@
 #define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
 #define SEAL_BRIEF_BYTES (SEAL_BRIEF_OVERHEAD + 1u + NET_HEADERS) /* between those who have met */
 #define SYN_AGAIN_US 1000000u                                     /* a lost SYN */
+#define CACHE_LINE 64u
 #define WALL_SECONDS UINT64_C(1700000000)
 
 enum type { TYPE_SWIM, TYPE_INTRO, TYPE_STREAM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
@@ -160,19 +161,27 @@ static void drain_changes(struct world *w, uint32_t me)
     }
 }
 
+static void set_timer(struct world *w, uint32_t me)
+{
+    struct world_node *n = &w->node[me];
+    n->timer_us = n->due_us;
+    net_at(&w->net,
+           &(struct net_event){.at_us = n->due_us, .type = TYPE_TIMER, .node = me, .b = n->lives},
+           NULL);
+}
+
 static void arm(struct world *w, uint32_t me)
 {
     struct world_node *n = &w->node[me];
     uint64_t due_ms = swim_deadline(n->s);
+    n->due_us = NET_FAR;
     if (due_ms == UINT64_MAX)
         return;
     uint64_t due = due_ms <= WORLD_START_MS ? 0 : (due_ms - WORLD_START_MS) * 1000;
     due = due < w->net.now_us ? w->net.now_us : due;
-    if (n->timer_us <= due)
-        return;
-    n->timer_us = due;
-    net_at(&w->net,
-           &(struct net_event){.at_us = due, .type = TYPE_TIMER, .node = me, .b = n->lives}, NULL);
+    n->due_us = due;
+    if (n->timer_us > due)
+        set_timer(w, me);
 }
 
 static void perform(struct world *w, uint32_t me, uint32_t reply, uint64_t reply_epoch)
@@ -344,18 +353,36 @@ static void receive(struct world *w, struct net_event *ev)
         if (ev->at_us < n->timer_us)
             return;
         n->timer_us = NET_FAR;
-        if (swim_deadline(n->s) <= world_ms(w))
-            swim_tick(n->s, world_ms(w), &w->out);
+        if (n->due_us > w->net.now_us) { /* what it was set for is done */
+            if (n->due_us != NET_FAR)
+                set_timer(w, ev->node);
+            return;
+        }
+        swim_tick(n->s, world_ms(w), &w->out);
         perform(w, ev->node, ev->node, 0);
     } else {
         try_seeds(w, ev->node);
     }
 }
 
+/* What a step will look at, see look_ahead() in net.c. */
+static void look_ahead(const struct world *w)
+{
+    uint32_t next = net_next_host(&w->net);
+    const struct swim *s = next == UINT32_MAX ? NULL : w->node[next].s;
+    if (s == NULL)
+        return;
+    for (const char *at = (const char *)s; at < (const char *)&s->probe[4]; at += CACHE_LINE)
+        __builtin_prefetch(at);
+    for (const char *at = (const char *)s->buckets; at < (const char *)(s + 1); at += CACHE_LINE)
+        __builtin_prefetch(at);
+}
+
 void world_run(struct world *w, uint64_t until_us)
 {
     struct net_event ev;
     while (net_next(&w->net, until_us, &ev)) {
+        look_ahead(w);
         swim_clock(w->node[ev.node].s, WORLD_START_MS * 1000 + w->net.now_us);
         receive(w, &ev);
         net_done(&w->net, &ev);

@@ -36,6 +36,7 @@ struct world_node {
     uint8_t key[WIRE_KEY];          /* another one after a lost disk */
     uint64_t key_number;
     uint64_t timer_us; /* armed for; NET_FAR: not */
+    uint64_t due_us;   /* the core's deadline, not before timer_us */
     uint64_t join_gap_us, epoch_asked_us;
     uint64_t life_us;      /* since when it is so */
     uint64_t disturbed_us; /* last moment at which it was stopped, starved or cut off */
