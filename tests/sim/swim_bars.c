@@ -12,6 +12,7 @@
 
 #define S_US UINT64_C(1000000)
 #define HOUR_US (3600 * S_US)
+#define WHOLE_S 5 /* bars 13, 15, 16: until all views are right */
 
 struct tally {
     uint64_t *failed_us; /* victim by victim: time of the last survivor's verdict */
@@ -143,9 +144,11 @@ int bars_detect(const struct bars *b)
            (double)t.pairs_us[t.pair_count / 2] / 1e3,
            (double)t.pairs_us[t.pair_count * 99 / 100] / 1e3,
            (double)t.pairs_us[t.pair_count * 999 / 1000] / 1e3, missed, t.false_failures);
+    bool late = b->net.loss == 0 && last[n * 99 / 100] > 3 * S_US / 2;
+    bool bad = late || missed > 0 || t.false_failures > 0;
     free(last);
     end(w, &t);
-    return 0;
+    return bad;
 }
 
 int bars_quiet(const struct bars *b)
@@ -259,7 +262,7 @@ int bars_start(const struct bars *b)
            "failures %u; sent %.2f MB in packets and %.2f MB in streams each\n",
            w->nodes, (double)b->every_us / 1e6, b->net.loss, took, t.failures,
            r.bytes * (double)w->net.now_us / 1e12, r.stream * (double)w->net.now_us / 1e12);
-    bool bad = t.failures > 0 || !world_agrees(w);
+    bool bad = t.failures > 0 || took > WHOLE_S;
     end(w, &t);
     return bad;
 }
@@ -290,7 +293,7 @@ int bars_heal(const struct bars *b)
            "each\n",
            w->nodes, (double)b->duration_us / 1e6, buried, apart.bytes, took, t.failures - before,
            r.bytes * took / 1e6, r.stream * took / 1e6);
-    bool bad = t.failures > before || !world_agrees(w);
+    bool bad = t.failures > before || took > WHOLE_S;
     end(w, &t);
     return bad;
 }
@@ -314,7 +317,7 @@ int bars_restart(const struct bars *b)
     printf("restart: %u nodes inside 10 s, twice, loss %.2f: every view right %.2f s and %.2f s "
            "after the last\n",
            w->nodes, b->net.loss, took[0], took[1]);
-    bool bad = !world_agrees(w);
+    bool bad = took[0] > WHOLE_S || took[1] > WHOLE_S;
     end(w, &t);
     return bad;
 }
