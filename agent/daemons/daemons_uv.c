@@ -75,11 +75,14 @@ void daemons_wake(struct daemons *d)
         uv_timer_start(&d->timer, step, DEBOUNCE_MS, 0);
 }
 
-/* At the end of a step; what asked for the next one meanwhile (daemons_wake) is not put off. */
+/* At the end of a step; what asked for the next one meanwhile (daemons_wake) is not put off. Never
+ * at once: libuv before 1.45 runs a timer that its own callback starts with 0 before it looks at
+ * the clock or at anything else, so that a step which waits for either would be the last thing it
+ * does. */
 static void wake_at(struct daemons *d, uint64_t deadline_ms)
 {
     uint64_t now_ms = daemons_now(d);
-    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 1;
     bool woken = uv_is_active((uv_handle_t *)&d->timer);
     if (deadline_ms != UINT64_MAX && (!woken || wait_ms < uv_timer_get_due_in(&d->timer)))
         uv_timer_start(&d->timer, step, wait_ms, 0);
@@ -123,9 +126,9 @@ static void wake_for_envs(struct daemons *d, bool may_act, uint64_t *deadline_ms
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
         uint64_t at_ms = env->deadline_ms;
-        if (env->dirty)
+        if (env->dirty || at_ms <= now_ms) /* it had no turn, or there is no lease */
             at_ms = may_act ? d->next_plan_ms : now_ms + LEASE_RETRY_MS;
-        if (env->dirty && at_ms <= now_ms)
+        if (at_ms <= now_ms)
             at_ms = now_ms + DEBOUNCE_MS;
         if (at_ms < *deadline_ms)
             *deadline_ms = at_ms;
