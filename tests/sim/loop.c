@@ -37,12 +37,13 @@ static uint64_t loop_clock_ms(const struct loop *l)
 
 static void run_timers(struct loop *l)
 {
-    uint64_t limit = l->start_id; /* those started meanwhile run in the next turn */
-    for (;;) {
+    /* As in libuv 1.44: those started meanwhile that are due run in the same turn, and nothing else
+     * does as long as there are such. */
+    for (uint32_t times = 0;; times++) {
         struct handle *first = NULL;
         for (size_t i = 0; i < l->count; i++) {
             struct handle *h = l->handles[i];
-            if (h->kind != TIMER || !h->active || h->due_ms > l->now_ms || h->start_id > limit)
+            if (h->kind != TIMER || !h->active || h->due_ms > l->now_ms)
                 continue;
             if (first == NULL || h->due_ms < first->due_ms ||
                 (h->due_ms == first->due_ms && h->start_id < first->start_id))
@@ -50,6 +51,10 @@ static void run_timers(struct loop *l)
         }
         if (first == NULL)
             return;
+        if (times == TIMERS_A_TURN) {
+            world_fail("%s: timers that are due at once hold the loop", l->node->id);
+            return;
+        }
         first->active = first->repeat_ms > 0;
         first->due_ms = l->now_ms + first->repeat_ms;
         first->start_id = ++l->start_id;

@@ -9,6 +9,7 @@
 
 #define HANDLES_MAX 4096u
 #define TURNS_US 20u /* between two turns of a busy loop */
+#define TIMERS_A_TURN 10000u
 
 enum kind { TIMER, IDLE, PREPARE, ASYNC, UDP, TCP };
 
