@@ -18,14 +18,15 @@
 
 #define DAEMONS_INSTANCES_MAX 20000 /* several clusters of 5,000 */
 #define DAEMONS_TASKS_MAX 400000
-#define DAEMONS_ACTIONS 512        /* of one plan; more follow in the next */
-#define DAEMONS_STARTS_MAX 32      /* StartTask calls under way: what waits for tokens is short */
-#define DAEMONS_STARTS_FULL 8      /* from so many on only full batches are sent */
-#define DAEMONS_UNSETTLED_MAX 64   /* batches without a known outcome: no further starts */
-#define DAEMONS_STOPS_MAX 64       /* StopTask calls under way */
-#define DAEMONS_PLAN_SLICE_US 5000 /* of one turn of the loop spent on planning */
-#define DAEMONS_LOAD_SLICE 400     /* rows read per turn of the loop */
-#define DAEMONS_FRESH_MS 60000     /* a row younger than this needs no look before acting */
+#define DAEMONS_ACTIONS 512         /* of one plan; more follow in the next */
+#define DAEMONS_STARTS_MAX 32       /* StartTask calls under way: what waits for tokens is short */
+#define DAEMONS_STARTS_FULL 8       /* from so many on only full batches are sent */
+#define DAEMONS_UNSETTLED_MAX 64    /* batches without a known outcome: no further starts */
+#define DAEMONS_STOPS_MAX 64        /* StopTask calls under way */
+#define DAEMONS_PLAN_SLICE_US 5000  /* of one turn of the loop spent on planning */
+#define DAEMONS_LOAD_SLICE 400      /* rows read per turn of the loop ... */
+#define DAEMONS_LOAD_SLICE_US 20000 /* ... and not for longer, on a machine that is starved */
+#define DAEMONS_FRESH_MS 60000      /* a row younger than this needs no look before acting */
 #define DAEMONS_CONFIRM_WAIT_MS 5000
 #define DAEMONS_AHEAD_MS 20000    /* by then the intake has corrected what ECS never said */
 #define DAEMONS_DOUBTED_MAX 20000 /* as many as intake looks at again */

@@ -421,6 +421,8 @@ void world_load_start(struct daemons *d)
 struct load {
     struct daemons *d;
     size_t count;
+    uint64_t until_ns;
+    bool more;
 };
 
 static int load_row(void *arg, const struct store_row *row)
@@ -430,13 +432,14 @@ static int load_row(void *arg, const struct store_row *row)
     take_record(d, &row->record, true, false);
     memcpy(d->load_after, row->record.key, row->record.key_len);
     d->load_after_len = row->record.key_len;
-    return ++load->count == DAEMONS_LOAD_SLICE;
+    load->more = ++load->count == DAEMONS_LOAD_SLICE || clock_mono_ns() >= load->until_ns;
+    return load->more;
 }
 
 void world_load_slice(struct daemons *d)
 {
     struct store_txn *txn;
-    struct load load = {.d = d};
+    struct load load = {.d = d, .until_ns = clock_mono_ns() + DAEMONS_LOAD_SLICE_US * 1000u};
     int rv = store_read_begin(d->options.store, &txn);
     if (rv == 0) {
         struct store_query query = {.kind = d->load_kind};
@@ -451,7 +454,7 @@ void world_load_slice(struct daemons *d)
         LOG(LOG_WARN, "daemons_load", "cannot read the rows", LS("error", err_text(rv)));
         return;
     }
-    if (load.count == DAEMONS_LOAD_SLICE)
+    if (load.more)
         return;
     d->load_after_len = 0;
     d->loaded = d->load_kind == RECORD_TASK;

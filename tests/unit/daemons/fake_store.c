@@ -2,6 +2,7 @@
  * Rows in memory, told to the listener from the loop as the real ones are. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/ensure.h"
 #include "agent/base/row.h"
@@ -180,6 +181,7 @@ static int by_key(const void *a, const void *b)
 int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn, void *arg)
 {
     (void)txn;
+    fake.scans++;
     qsort(kept, kept_count, sizeof kept[0], by_key);
     for (size_t i = 0; i < kept_count; i++) {
         if (kept[i]->record.kind != query->kind || kept[i]->record.deleted)
@@ -190,6 +192,8 @@ int store_scan(struct store_txn *txn, const struct store_query *query, store_sca
         if (query->after_key && strcmp(kept[i]->key, after) <= 0)
             continue;
         struct store_row row = {.record = kept[i]->record};
+        if (fake.row_us > 0)
+            usleep(fake.row_us);
         int rv = fn(arg, &row);
         if (rv)
             return rv < 0 ? rv : 0;

@@ -49,11 +49,12 @@ struct fake {
     bool store_fails;
     bool start_fills_disk; /* store_fails from the next StartTask on */
     bool from_peers;       /* rows are told as by gossip */
+    unsigned row_us;       /* what the store takes for each row of a scan */
     uint8_t source;        /* of instances' rows; 0: SOURCE_EVENT */
     int shown_version;     /* of instance 0, by DescribeContainerInstances; 0: nothing */
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
-    int start_calls, stop_calls, list_calls, describe_calls, proposals;
+    int start_calls, stop_calls, list_calls, describe_calls, proposals, scans;
     int starts_of[128]; /* by number in the instance's ARN */
     int batch_max;
     bool attempt_was_stored; /* at each StartTask so far */
