@@ -333,6 +333,11 @@ void store_unwatch(struct store *s, int handle)
 
 /* ---- figures ---- */
 
+uint64_t store_state_bytes(const struct store *s)
+{
+    return env_file_bytes(&s->state);
+}
+
 void store_stats(struct store *s, struct store_stats *ret)
 {
     MDB_envinfo info = {0};
@@ -340,7 +345,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     *ret = (struct store_stats){
         .rows = count_kinds(s, 0),
         .tombstones = count_kinds(s, 255),
-        .state_bytes = env_file_bytes(&s->state),
+        .state_bytes = store_state_bytes(s),
         .log_bytes = env_file_bytes(&s->log),
         .commits = atomic_load(&s->commits),
         .writes = atomic_load(&s->writes),

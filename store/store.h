@@ -259,5 +259,7 @@ struct store_stats {
     uint64_t past_rows, past_bytes; /* replaced rows that are kept */
 };
 void store_stats(struct store *s, struct store_stats *ret);
+/* What state/ takes on disk. Any thread. */
+uint64_t store_state_bytes(const struct store *s);
 
 #endif

@@ -167,10 +167,12 @@ static int put_sorted(struct list_stream *s)
 
 static void end_snapshot(struct list_stream *s)
 {
-    if (s->txn != NULL && s->spec.at.snapshot != 0)
+    if (s->txn != NULL && s->spec.at.snapshot != 0) {
         pages_keep(&s->api->pages, s->spec.at.snapshot, s->txn);
-    else if (s->txn != NULL)
+        waiters_tick_within(&s->api->waiters, PAGES_TICK_MS);
+    } else if (s->txn != NULL) {
         store_read_end(s->txn);
+    }
     s->txn = NULL;
 }
 

@@ -34,17 +34,22 @@ void pages_fini(struct pages *p)
 static bool is_over(const struct pages *p, const struct pages_slot *slot, uint64_t now_ms)
 {
     return now_ms - slot->began_ms > PAGES_KEPT_MS ||
-           store_index(p->store, 0) - slot->index > PAGES_CHANGES_MAX;
+           store_index(p->store, 0) - slot->index > PAGES_CHANGES_MAX ||
+           store_state_bytes(p->store) > slot->bytes + PAGES_GROWTH_MAX;
 }
 
-void pages_tick(struct pages *p)
+bool pages_tick(struct pages *p)
 {
+    bool any = false;
     uint64_t now_ms = clock_mono_ms();
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < PAGES_KEPT; i++)
+    for (size_t i = 0; i < PAGES_KEPT; i++) {
         if (p->slots[i].id != 0 && !p->slots[i].busy && is_over(p, &p->slots[i], now_ms))
             give_up(&p->slots[i]);
+        any = any || p->slots[i].id != 0;
+    }
     pthread_mutex_unlock(&p->lock);
+    return any;
 }
 
 uint64_t pages_number(struct pages *p)
@@ -106,8 +111,11 @@ void pages_keep(struct pages *p, uint64_t id, struct store_txn *txn)
         txn = NULL;
     } else if ((slot = find_place(p)) != NULL) {
         give_up(slot);
-        *slot = (struct pages_slot){
-            .id = id, .txn = txn, .began_ms = clock_mono_ms(), .index = store_txn_index(txn, 0)};
+        *slot = (struct pages_slot){.id = id,
+                                    .txn = txn,
+                                    .began_ms = clock_mono_ms(),
+                                    .index = store_txn_index(txn, 0),
+                                    .bytes = store_state_bytes(p->store)};
         txn = NULL;
     }
     pthread_mutex_unlock(&p->lock);

@@ -16,7 +16,8 @@
 #include "agent/base/log.h"
 #include "agent/base/metrics.h"
 
-#define IDLE_TIMEOUT_S 75 /* connections without a request; suspended ones do not count */
+#define TOKEN_FILE_MS 2000 /* so often it is looked at */
+#define IDLE_TIMEOUT_S 75  /* connections without a request; suspended ones do not count */
 #define STOP_DRAIN_MS 300
 /* Headers, and the pieces of lists; larger ones did not make lists faster. */
 #define CONNECTION_MEMORY (64u * 1024)
@@ -343,11 +344,12 @@ static int add_listeners(struct api *a, const struct api_options *o, struct errm
     return start_daemon(a, fd, true, 1, e);
 }
 
-static void on_tick(void *arg)
+static unsigned on_tick(void *arg)
 {
     struct api *a = arg;
     auth_reload(&a->auth);
-    pages_tick(&a->pages);
+    bool keeps = pages_tick(&a->pages);
+    return keeps ? PAGES_TICK_MS : a->auth.token_file[0] != '\0' ? TOKEN_FILE_MS : 0;
 }
 
 int api_start(struct api **ret, const struct api_options *options, struct errmsg *e)
@@ -375,7 +377,9 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
         news_init(&a->news) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
     if (err == 0)
-        err = waiters_start(&a->waiters, a->store, on_tick, a, a->auth.token_file[0] != '\0', e);
+        err = waiters_start(&a->waiters, a->store, on_tick, a, e);
+    if (err == 0 && a->auth.token_file[0] != '\0')
+        waiters_tick_within(&a->waiters, TOKEN_FILE_MS);
     if (err == 0)
         err = add_listeners(a, options, e);
     if (err != 0) {

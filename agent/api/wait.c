@@ -11,7 +11,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/limits.h"
 
-/* Clients that went away, the token file: looked at this often, if there are any. */
+/* Clients that went away are looked for this often, if any wait. */
 #define TICK_MS 2000
 #define REST_MS 3600000
 
@@ -62,10 +62,16 @@ static void wake_gone(struct waiters *w)
     }
 }
 
-static uint64_t next_deadline(const struct waiters *w, uint64_t tick_ms)
+/* Under the lock. */
+static uint64_t next_tick(const struct waiters *w)
 {
-    bool rests = !w->tick_at_rest && list_is_empty(&w->waiting);
-    uint64_t at = rests ? tick_ms + REST_MS : tick_ms;
+    uint64_t soon = w->ticked_ms + TICK_MS;
+    return !list_is_empty(&w->waiting) && soon < w->tick_ms ? soon : w->tick_ms;
+}
+
+static uint64_t next_deadline(const struct waiters *w)
+{
+    uint64_t at = next_tick(w);
     for (const struct list *n = w->waiting.next; n != &w->waiting; n = n->next) {
         const struct waiter *wt = LIST_OF(n, struct waiter, node);
         at = wt->deadline_ms < at ? wt->deadline_ms : at;
@@ -73,26 +79,45 @@ static uint64_t next_deadline(const struct waiters *w, uint64_t tick_ms)
     return at;
 }
 
+/* Under the lock, which is let go meanwhile. */
+static void do_tick(struct waiters *w, uint64_t now_ms)
+{
+    wake_gone(w);
+    w->ticked_ms = now_ms;
+    w->tick_ms = now_ms + REST_MS;
+    pthread_mutex_unlock(&w->lock);
+    unsigned again_ms = w->tick(w->tick_arg);
+    pthread_mutex_lock(&w->lock);
+    if (again_ms > 0 && now_ms + again_ms < w->tick_ms)
+        w->tick_ms = now_ms + again_ms;
+}
+
+void waiters_tick_within(struct waiters *w, unsigned ms)
+{
+    uint64_t at_ms = clock_mono_ms() + ms;
+    pthread_mutex_lock(&w->lock);
+    bool sooner = at_ms < w->tick_ms;
+    if (sooner)
+        w->tick_ms = at_ms;
+    pthread_mutex_unlock(&w->lock);
+    if (sooner)
+        pthread_cond_signal(&w->wake);
+}
+
 static void *timekeeper(void *arg)
 {
     struct waiters *w = arg;
-    uint64_t tick_ms = clock_mono_ms() + TICK_MS;
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
-        uint64_t until = next_deadline(w, tick_ms);
+        uint64_t until = next_deadline(w);
         struct timespec ts = {.tv_sec = (time_t)(until / 1000),
                               .tv_nsec = (long)(until % 1000) * 1000000};
         if (!w->stop && atomic_load(&w->changed) == 0)
             (void)pthread_cond_timedwait(&w->wake, &w->lock, &ts);
         uint64_t now_ms = clock_mono_ms();
         wake_due(w, atomic_exchange(&w->changed, 0), now_ms);
-        if (now_ms >= tick_ms) {
-            wake_gone(w);
-            tick_ms = now_ms + TICK_MS;
-            pthread_mutex_unlock(&w->lock);
-            w->tick(w->tick_arg);
-            pthread_mutex_lock(&w->lock);
-        }
+        if (now_ms >= next_tick(w))
+            do_tick(w, now_ms);
     }
     wake_due(w, 0, 0);
     pthread_mutex_unlock(&w->lock);
@@ -113,14 +138,15 @@ static void on_change(void *arg, uint32_t kinds, uint64_t index)
         pthread_cond_signal(&w->wake);
 }
 
-int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,
-                  bool tick_at_rest, struct errmsg *e)
+int waiters_start(struct waiters *w, struct store *store, unsigned (*tick)(void *), void *arg,
+                  struct errmsg *e)
 {
     memset(w, 0, sizeof *w);
     w->store = store;
     w->tick = tick;
     w->tick_arg = arg;
-    w->tick_at_rest = tick_at_rest;
+    w->ticked_ms = clock_mono_ms();
+    w->tick_ms = w->ticked_ms + REST_MS;
     w->watch = -1;
     list_init(&w->waiting);
     pthread_condattr_t attr;

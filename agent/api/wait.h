@@ -38,14 +38,18 @@ struct waiters {
     int watch; /* store_watch handle, -1 */
     _Atomic uint32_t changed;
     struct list waiting;
-    size_t polls;            /* in waiting */
-    void (*tick)(void *arg); /* every few seconds on the thread */
+    size_t polls; /* in waiting */
+    /* On the thread: every few seconds while somebody waits, and when it asked for (ms from now; 0:
+     * when somebody waits). */
+    unsigned (*tick)(void *arg);
     void *tick_arg;
-    bool tick_at_rest; /* also while nothing changes and nobody waits */
+    uint64_t ticked_ms, tick_ms; /* the last one and the next */
 };
 
-int waiters_start(struct waiters *w, struct store *store, void (*tick)(void *), void *arg,
-                  bool tick_at_rest, struct errmsg *e) MUST_CHECK;
+int waiters_start(struct waiters *w, struct store *store, unsigned (*tick)(void *), void *arg,
+                  struct errmsg *e) MUST_CHECK;
+/* Any thread: tick in so many ms at the latest. */
+void waiters_tick_within(struct waiters *w, unsigned ms);
 /* Wake all, and let nobody wait any more. */
 void waiters_stop(struct waiters *w);
 void waiters_fini(struct waiters *w);

@@ -104,7 +104,7 @@ void fixture_start(struct fixture *f, const struct api_options *options)
     o.store = f->store;
     o.bind = o.bind == NULL ? "127.0.0.1:0" : o.bind;
     o.socket_path = f->socket;
-    o.token_file = f->token_file;
+    o.token_file = o.token_file == NULL ? f->token_file : o.token_file;
     o.cluster = "prod";
     o.arg = f;
     o.submit = submit;
@@ -276,11 +276,16 @@ void fixture_put_task(struct fixture *f, unsigned number, const char *status, ui
     settle(f);
 }
 
-void fixture_put_tasks(struct fixture *f, unsigned first, unsigned count)
+void fixture_change_tasks(struct fixture *f, unsigned first, unsigned count, uint64_t version)
 {
     for (unsigned i = 0; i < count; i++)
-        put_task(f, first + i, "RUNNING", 1);
+        put_task(f, first + i, "RUNNING", version);
     settle(f);
+}
+
+void fixture_put_tasks(struct fixture *f, unsigned first, unsigned count)
+{
+    fixture_change_tasks(f, first, count, 1);
 }
 
 void fixture_put_instance(struct fixture *f, const char *arn, const char *ec2, const char *status)

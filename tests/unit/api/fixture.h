@@ -51,6 +51,7 @@ void fixture_delete(struct fixture *f, uint8_t kind, const char *key, uint64_t v
 /* One running task on INSTANCE_1's cluster; number is its short id in 32 digits. */
 void fixture_put_task(struct fixture *f, unsigned number, const char *status, uint64_t version);
 void fixture_put_tasks(struct fixture *f, unsigned first, unsigned count);
+void fixture_change_tasks(struct fixture *f, unsigned first, unsigned count, uint64_t version);
 void fixture_put_instance(struct fixture *f, const char *arn, const char *ec2, const char *status);
 void fixture_put_environment(struct fixture *f, const char *name, const char *status);
 void fixture_put_deployment(struct fixture *f, const char *environment, const char *id,

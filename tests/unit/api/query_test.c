@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "agent/api/pages.h"
 #include "tests/unit/api/ask.h"
 
 static struct fixture f;
@@ -201,6 +202,25 @@ Test(query, tokens_are_of_one_query_and_expire)
     doc = get_json(&f, path, 410);
     cr_assert_str_eq(json_str_or(doc, "type", ""), "/v2/problems/page-expired");
     json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* A list whose next page nobody fetches holds its snapshot, and with it each page of the database
+ * that changes, only so long. */
+Test(query, snapshots_of_lists_that_are_not_read_on_are_given_up)
+{
+    /* No file of tokens to look at: nothing else makes the server look at the time. */
+    fixture_start(&f, &(struct api_options){.anonymous = API_ANONYMOUS_WRITE, .token_file = ""});
+    fixture_put_tasks(&f, 1, 500);
+    json_decref(get_json(&f, "/v2/tasks?limit=1", 200));
+    uint64_t bytes = store_state_bytes(f.store);
+    unsigned quiet = 0;
+    for (unsigned i = 0; quiet < 8; i++) {
+        cr_assert_lt(i * 500, 3 * PAGES_CHANGES_MAX, "the database still grows");
+        fixture_change_tasks(&f, 1, 500, i + 2);
+        quiet = store_state_bytes(f.store) > bytes ? 0 : quiet + 1;
+        bytes = store_state_bytes(f.store);
+    }
     fixture_stop(&f);
 }
 
