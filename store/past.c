@@ -337,3 +337,50 @@ int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg)
     mdb_cursor_close(cursor);
     return scan_end(err, rc);
 }
+
+/* What is trimmed is older than what is kept: from the first entry on they are whole. */
+int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_scan_fn fn, void *arg)
+{
+    uint8_t bytes[8];
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val val;
+    int rc = mdb_cursor_open(txn->txn, txn->store->past, &cursor);
+    if (rc != 0)
+        return store_err(rc);
+    int err = 0;
+    rc = mdb_cursor_get(cursor, &key, &val, MDB_FIRST);
+    if (rc == MDB_NOTFOUND || (rc == 0 && get_be64(key.mv_data) > after + 1)) {
+        mdb_cursor_close(cursor);
+        return ERR_VERSION;
+    }
+    put_be64(bytes, after + 1);
+    key = (MDB_val){sizeof bytes, bytes};
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &key, &val, MDB_SET_RANGE);
+    for (; rc == 0 && err == 0; rc = err == 0 ? mdb_cursor_get(cursor, &key, &val, MDB_NEXT) : 0) {
+        struct past_row old;
+        struct store_row row;
+        if (entry_read(&key, &val, &old) != 0 || row_read(&old.row_key, &old.row, &row) != 0)
+            err = ERR_VERSION; /* what it was is not known any more */
+        else if (row.record.kind == kind)
+            err = fn(arg, &row);
+    }
+    mdb_cursor_close(cursor);
+    return scan_end(err, rc);
+}
+
+int store_before(struct store_txn *txn, uint64_t index, struct store_row *ret)
+{
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val val;
+    struct past_row old;
+    put_be64(bytes, index);
+    int rc = mdb_get(txn->txn, txn->store->past, &key, &val);
+    if (rc != 0)
+        return store_err(rc);
+    if (entry_read(&key, &val, &old) != 0 || row_read(&old.row_key, &old.row, ret) != 0)
+        return ERR_NOTFOUND;
+    return 0;
+}

@@ -146,6 +146,13 @@ int64_t store_past_since(struct store_txn *txn, int64_t now_unix_ms);
 typedef int (*store_past_fn)(void *arg, const struct store_row *row, int64_t ended_unix_ms);
 int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg) MUST_CHECK;
 
+/* Rows of the kind as they were before the changes behind that index replaced them. ERR_VERSION:
+ * they are not kept that far back. fn returns as store_scan_fn does. */
+int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_scan_fn fn,
+                   void *arg) MUST_CHECK;
+/* The row that the change of that index replaced. ERR_NOTFOUND: none, or it is not kept. */
+int store_before(struct store_txn *txn, uint64_t index, struct store_row *ret) MUST_CHECK;
+
 /* ---- change log ----------------------------------------------------------- */
 
 /* Any thread, atomics: number of the last change, of one kind (0: of all). Starts at 0, never

@@ -26,9 +26,10 @@ struct gzip {
 /* ";q=0", ";q=0.0": not acceptable. */
 static bool is_refused(const char *params, size_t len)
 {
-    const char *q = memmem(params, len, "q=", 2);
-    size_t n = q == NULL ? 0 : len - (size_t)(q + 2 - params);
-    return n > 0 && q[2] == '0' && strspn(q + 2, "0. \t") >= n;
+    for (size_t i = 0; i + 2 < len; i++)
+        if ((params[i] == 'q' || params[i] == 'Q') && params[i + 1] == '=')
+            return params[i + 2] == '0' && strspn(params + i + 2, "0. \t") >= len - i - 2;
+    return false;
 }
 
 bool gzip_is_accepted(const char *accept_encoding)

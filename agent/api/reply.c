@@ -174,7 +174,9 @@ static int put_head(struct request *r, const char *type, struct buf *head)
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
     add_common(response, type);
     add_facts(r, response);
-    buf_printf(head, "HTTP/1.1 200 OK\r\nDate: %s\r\nConnection: close\r\n", date);
+    /* Blox said so of its streams, though nothing comes after them. */
+    const char *connection = r->is_v1 && !r->is_http_1_0 ? "Keep-Alive" : "close";
+    buf_printf(head, "HTTP/1.1 200 OK\r\nDate: %s\r\nConnection: %s\r\n", date, connection);
     (void)MHD_get_response_headers(response, on_header, head);
     buf_puts(head, r->is_http_1_0 ? "\r\n" : "Transfer-Encoding: chunked\r\n\r\n");
     MHD_destroy_response(response);

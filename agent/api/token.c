@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Bytes: snapshot u64, query u64, key length u16, key, rank u8, number u64 (its bits), text; then
- * base64 with the alphabet for addresses (RFC 4648, section 5), without padding. */
+ * Bytes: checksum of the rest u64, snapshot u64, query u64, key length u16, key, rank u8, number
+ * u64 (its bits), text; then base64 with the alphabet for addresses (RFC 4648, section 5), without
+ * padding. */
 #include "agent/api/token.h"
 
 #include <string.h>
 
-#define TOKEN_BYTES (8 + 8 + 2 + RECORD_KEY_MAX + 1 + 8 + SORT_TEXT_MAX)
+#include "agent/base/hash.h"
+
+#define TOKEN_BYTES (8 + 8 + 8 + 2 + RECORD_KEY_MAX + 1 + 8 + SORT_TEXT_MAX)
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -40,7 +43,13 @@ static size_t read_digits(const char *text, uint8_t *out, size_t cap)
             out[n++] = (uint8_t)(v >> bits);
         }
     }
-    return n;
+    return (v & ((1u << bits) - 1)) == 0 && bits < 6 ? n : 0; /* one form only */
+}
+
+/* Against tokens that were cut or changed on their way; there is nothing in them to protect. */
+static uint64_t checksum(const uint8_t *bytes, size_t len)
+{
+    return hash_bytes(bytes + 8, len - 8, 0x746f6b656e);
 }
 
 int token_encode(const struct token *t, struct buf *out)
@@ -50,6 +59,7 @@ int token_encode(const struct token *t, struct buf *out)
     uint64_t number;
     memcpy(&number, &t->last.number, sizeof number);
     wbuf_init(&w, bytes, sizeof bytes);
+    wbuf_u64(&w, 0);
     wbuf_u64(&w, t->snapshot);
     wbuf_u64(&w, t->query);
     wbuf_u16(&w, t->last.key_len);
@@ -57,6 +67,9 @@ int token_encode(const struct token *t, struct buf *out)
     wbuf_u8(&w, t->last.rank);
     wbuf_u64(&w, number);
     wbuf_bytes(&w, t->last.text, t->last.text_len);
+    struct wbuf sum;
+    wbuf_init(&sum, bytes, 8);
+    wbuf_u64(&sum, checksum(bytes, w.len));
     put_digits(bytes, w.len, out);
     return out->err;
 }
@@ -66,7 +79,10 @@ int token_decode(const char *text, struct token *ret)
     uint8_t bytes[TOKEN_BYTES];
     struct rbuf r;
     *ret = (struct token){.snapshot = 0};
-    rbuf_init(&r, bytes, read_digits(text, bytes, sizeof bytes));
+    size_t len = read_digits(text, bytes, sizeof bytes);
+    rbuf_init(&r, bytes, len);
+    if (len < 8 || rbuf_u64(&r) != checksum(bytes, len))
+        return ERR_BADPARAM;
     ret->snapshot = rbuf_u64(&r);
     ret->query = rbuf_u64(&r);
     ret->last.key_len = rbuf_u16(&r);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/api/find.h"
+#include "agent/api/interest.h"
 #include "agent/api/item.h"
 #include "agent/api/list.h"
 #include "agent/api/v2.h"
@@ -26,46 +27,8 @@ static enum MHD_Result bad_param(struct request *r, const char *name, const char
 
 /* -- long polls -------------------------------------------------------------------- */
 
-/* What a poll waits for: changes of one row, or of rows that its list may show. */
-struct interest {
-    const struct filter *filter; /* NULL: any */
-    const char *key;             /* NULL: any */
-    bool news;
-};
-
-static int on_change(void *arg, const struct store_row *row)
+static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen, uint64_t wait_ms)
 {
-    struct interest *i = arg;
-    struct row fields;
-    if (i->key != NULL)
-        i->news = row->record.key_len == strlen(i->key) &&
-                  memcmp(row->record.key, i->key, row->record.key_len) == 0;
-    else /* what a deleted row was, nobody knows */
-        i->news = row->record.deleted || i->filter == NULL ||
-                  row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
-                  filter_may_have_matched(i->filter, &fields);
-    return i->news;
-}
-
-/* Did something of interest change since *seen? If not, *seen moves to the snapshot looked at. */
-static bool has_news(struct request *r, uint8_t kind, struct interest *i, uint64_t *seen)
-{
-    struct store_txn *txn;
-    if (store_read_begin(r->api->store, &txn) != 0)
-        return true;
-    int err = store_changes(txn, kind, *seen + 1, on_change, i);
-    if (err == 0 && !i->news)
-        *seen = store_txn_index(txn, kind);
-    store_read_end(txn);
-    return err != 0 || i->news;
-}
-
-static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen)
-{
-    uint64_t wait_ms = WAIT_MS_DEFAULT;
-    const char *wait = request_param(r, "wait");
-    if (wait != NULL && v2_parse_time(wait, WAIT_MS_MAX, &wait_ms) != 0)
-        return bad_param(r, "wait", "\"wait\" must be a time up to 10m, like 30s or 500ms");
     /* Up to a sixteenth more, so that polls that began together do not end together. */
     uint64_t spread_ms = wait_ms / 16 > 0 ? r->id * 2654435761u % (wait_ms / 16) : 0;
     r->waiter.conn = r->conn;
@@ -79,22 +42,25 @@ static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen
     return problem_reply(r, &(struct problem){.err = err});
 }
 
-/* Handles index= and wait=. filter or key: of the rows that the answer may show. true: *ret is the
- * answer (or it waits). */
-static bool long_poll(struct request *r, uint8_t kind, const struct filter *filter, const char *key,
-                      enum MHD_Result *ret)
+/* Handles index= and wait=. true: *ret is the answer (or it waits). */
+static bool long_poll(struct request *r, const struct interest *interest, enum MHD_Result *ret)
 {
     const char *text = request_param(r, "index");
-    struct interest interest = {.filter = filter, .key = key};
+    const char *wait = request_param(r, "wait");
+    uint8_t kind = interest->kind;
     char index[V2_INDEX_MAX];
-    uint64_t seen;
+    uint64_t seen, wait_ms = WAIT_MS_DEFAULT;
     bool same;
     if (r->waiter.why == WOKEN_STOP) {
         *ret = problem_replyf(r, "not-ready", "this agent is stopping");
         return true;
     }
-    if (text == NULL && request_param(r, "wait") != NULL) {
+    if (text == NULL && wait != NULL) {
         *ret = bad_param(r, "wait", "\"wait\" needs \"index\": the index of your last answer");
+        return true;
+    }
+    if (wait != NULL && v2_parse_time(wait, WAIT_MS_MAX, &wait_ms) != 0) {
+        *ret = bad_param(r, "wait", "\"wait\" must be a time up to 10m, like 30s or 500ms");
         return true;
     }
     if (text == NULL || text[0] == '\0' || strcmp(text, "0") == 0)
@@ -109,9 +75,10 @@ static bool long_poll(struct request *r, uint8_t kind, const struct filter *filt
     }
     if (r->waiter.why == WOKEN_CHANGE)
         seen = r->waiter.seen; /* up to there nothing was of interest */
-    if (!same || (store_index(r->api->store, kind) > seen && has_news(r, kind, &interest, &seen)))
+    if (!same || (store_index(r->api->store, kind) > seen &&
+                  interest_has_news(r->api->store, interest, &seen)))
         return false;
-    *ret = start_wait(r, kind, seen);
+    *ret = start_wait(r, kind, seen, wait_ms);
     return true;
 }
 
@@ -313,7 +280,9 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
     if ((kept != NULL && filter_add(&spec.filter, ROW_ENVIRONMENT, kept) != 0) ||
         (kept == NULL && environment != NULL))
         ret = problem_reply(r, &(struct problem){.err = ERR_NOMEM});
-    else if (!long_poll(r, kind, &spec.filter, NULL, &ret))
+    else if (!long_poll(
+                 r, &(struct interest){.kind = kind, .filter = &spec.filter, .query = spec.query},
+                 &ret))
         return list_reply(r, &spec, "application/json");
     query_free(spec.query);
     return ret;
@@ -364,7 +333,8 @@ enum MHD_Result v2_get(struct request *r, uint8_t kind, const char *id)
         err = find_key(txn, kind, id, key);
     if (request_param(r, "index") != NULL || request_param(r, "wait") != NULL) {
         store_read_end(txn);
-        if (long_poll(r, kind, NULL, err == 0 ? key : NULL, &ret))
+        struct interest one = {.kind = kind, .key = err == 0 ? key : NULL, .id = id};
+        if (long_poll(r, &one, &ret))
             return ret;
         if (store_read_begin(r->api->store, &txn) != 0)
             return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});

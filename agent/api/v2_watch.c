@@ -45,14 +45,15 @@ struct watch {
     struct api *api;
     enum watch_phase phase;
     bool sse;
-    bool counted;        /* among those that watch members */
-    uint32_t kinds;      /* of rows */
-    uint32_t news;       /* bits 1 << enum api_news */
-    struct place *place; /* NULL but during the snapshot */
-    uint64_t next;       /* first change not sent */
-    uint64_t news_at;    /* the last of news.h that was sent */
-    uint64_t leader_at;  /* the one that the snapshot told, if it is newer */
-    struct buf *out;     /* the piece, while one is read */
+    bool counted;          /* among those that watch members */
+    uint32_t kinds;        /* of rows */
+    uint32_t news;         /* bits 1 << enum api_news */
+    struct place *place;   /* NULL but during the snapshot */
+    uint64_t next;         /* first change not sent */
+    uint64_t news_at;      /* the last of news.h that was sent */
+    uint64_t leader_at;    /* the one that the snapshot told, if it is newer */
+    struct buf *out;       /* the piece, while one is read; */
+    struct store_txn *txn; /* its snapshot */
     struct filter filter;
     char texts[]; /* the filter's */
 };
@@ -91,6 +92,16 @@ static void end_event(struct watch *w)
     buf_puts(w->out, w->sse ? "}\n\n" : "}\n");
 }
 
+/* Was the row that went away one of those watched? If nobody knows any more, it may have been. */
+static bool was_watched(const struct watch *w, const struct store_row *row)
+{
+    struct store_row before;
+    struct row fields;
+    return w->filter.count == 0 || store_before(w->txn, row->index, &before) != 0 ||
+           row_decode(before.record.value, before.record.value_len, &fields) != 0 ||
+           filter_matches(&w->filter, &fields);
+}
+
 /* A row as put or delete. Rows that do not decode are left out, as they are from lists. */
 static int put_row(struct watch *w, const struct store_row *row, bool with_id)
 {
@@ -98,6 +109,8 @@ static int put_row(struct watch *w, const struct store_row *row, bool with_id)
     size_t before = w->out->len;
     const char *kind = record_kind_str(row->record.kind);
     if (row->record.deleted) {
+        if (!was_watched(w, row))
+            return 0;
         begin_event(w, "delete", kind, with_id ? row->index : NO_ID);
         buf_puts(w->out, ",\"item\":");
         item_put_deleted(w->out, row);
@@ -306,6 +319,7 @@ static enum stream_says watch_read(void *arg, struct buf *out, bool beat)
     if (store_read_begin(w->api->store, &txn) != 0)
         return STREAM_OVER;
     w->out = out;
+    w->txn = txn;
     int err = read_phases(w, txn);
     store_read_end(txn);
     if (err == 0 && out->len == 0 && beat)
@@ -428,6 +442,12 @@ static struct watch *watch_new(const struct request *r)
     return w;
 }
 
+static ssize_t on_nothing(void *arg, uint64_t pos, char *data, size_t max)
+{
+    (void)arg, (void)pos, (void)data, (void)max;
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
 enum MHD_Result v2_watch(struct request *r)
 {
     static const char *const known[] = {"kinds", "cluster", "environment", "index", NULL};
@@ -468,5 +488,8 @@ enum MHD_Result v2_watch(struct request *r)
                               API_STREAMS_MAX);
     if (err != 0)
         return problem_reply(r, &(struct problem){.err = err});
-    return reply(r, &(struct answer){.status = 200, .type = type});
+    /* HEAD: as a stream's, whose length nobody knows. */
+    struct answer head = {.status = 200, .type = type, .streams = true};
+    head.ready = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, on_nothing, NULL, NULL);
+    return head.ready == NULL ? MHD_NO : reply(r, &head);
 }

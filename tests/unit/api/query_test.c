@@ -224,6 +224,32 @@ Test(query, snapshots_of_lists_that_are_not_read_on_are_given_up)
     fixture_stop(&f);
 }
 
+/* What was changed on its way, or written in another form, is no token. */
+Test(query, tokens_that_were_changed_are_refused)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char token[1024], changed[1100], path[1200];
+    fixture_start(&f, NULL);
+    fill();
+    json_t *doc = get_json(&f, "/v2/tasks?limit=1", 200);
+    snprintf(token, sizeof token, "%s", json_str_or(doc, "next_token", ""));
+    json_decref(doc);
+    size_t len = strlen(token);
+    cr_assert_gt(len, 20);
+    for (size_t i = 0; i <= len; i++) {
+        snprintf(changed, sizeof changed, "%s", token);
+        if (i < len)
+            changed[i] = digits[(strchr(digits, token[i]) - digits + 1) % 64];
+        else
+            changed[len - 1] = '\0';
+        snprintf(path, sizeof path, "/v2/tasks?limit=1&next_token=%s", changed);
+        json_decref(get_json(&f, path, 400));
+    }
+    snprintf(path, sizeof path, "/v2/tasks?limit=1&next_token=%s", token);
+    json_decref(get_json(&f, path, 200));
+    fixture_stop(&f);
+}
+
 /* -- gzip -------------------------------------------------------------------------------- */
 
 static size_t inflated(const struct http *h, char *out, size_t cap)
@@ -245,12 +271,11 @@ Test(query, lists_are_compressed_for_clients_that_ask)
     static const struct {
         const char *header;
         bool gzip;
-    } cases[] = {{"Accept-Encoding: gzip", true},
-                 {"Accept-Encoding: deflate, GZIP;q=0.5, br", true},
-                 {"Accept-Encoding: gzip;q=0", false},
-                 {"Accept-Encoding: gzip; q=0.00, br", false},
-                 {"Accept-Encoding: xgzip, gzipx", false},
-                 {"Accept-Encoding: identity", false}};
+    } cases[] = {
+        {"Accept-Encoding: gzip", true},      {"Accept-Encoding: deflate, GZIP;q=0.5, br", true},
+        {"Accept-Encoding: gzip;q=0", false}, {"Accept-Encoding: gzip; q=0.00, br", false},
+        {"Accept-Encoding: gzip;Q=0", false}, {"Accept-Encoding: xgzip, gzipx", false},
+        {"Accept-Encoding: identity", false}};
     static const char *const paths[] = {"/v2/tasks?limit=1000", "/v2/tasks?limit=3&sort=-id"};
     fixture_start(&f, NULL);
     fixture_put_tasks(&f, 1, 900);
@@ -317,29 +342,44 @@ static void poll_end(struct poll_job *job, long status, const char *index)
     http_free(&job->answer);
 }
 
+#define POLLS 6
+#define M5 "attribute:ecs.instance-type%20=~%20m5.*"
+#define NONE "attribute:ecs.instance-type%20==%20none"
+
 Test(query, polls_wake_for_what_they_ask_for_only)
 {
     static const char *const paths[] = {"/v2/tasks?family=log&wait=500ms",
                                         "/v2/tasks?group=family:log&status=RUNNING&wait=500ms",
-                                        "/v2/tasks/z?wait=500ms"};
+                                        "/v2/tasks/z?wait=500ms",
+                                        "/v2/tasks?filter=" NONE "&wait=500ms",
+                                        "/v2/tasks?group=family:web&status=PENDING&wait=500ms",
+                                        "/v2/tasks/absent?wait=500ms"};
     char index[256];
-    struct poll_job jobs[3];
+    struct poll_job jobs[POLLS];
     fixture_start(&f, NULL);
     fill();
     struct http h = http_get(&f, "/v2/tasks");
     http_header(&h, "Blox-Index", index);
     http_free(&h);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < POLLS; i++)
         poll_start(&jobs[i], paths[i], index);
     usleep(100000);
     put_task('x', 'a', "family:web", "STOPPED", 2);
-    for (size_t i = 0; i < 3; i++)
+    fixture_delete(&f, RECORD_TASK, "arn:aws:ecs:us-east-1:111122223333:task/prod/x", 2);
+    for (size_t i = 0; i < POLLS; i++)
         poll_end(&jobs[i], 304, index);
     /* Asked again with the old index, what is not of interest still is not. */
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < POLLS; i++)
         poll_start(&jobs[i], paths[i], index);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < POLLS; i++)
         poll_end(&jobs[i], 304, index);
+    /* What was in a list and is not any more is news to it, also if it went away altogether. */
+    poll_start(&jobs[0], "/v2/tasks?group=family:web&status=RUNNING&wait=30s", index);
+    poll_end(&jobs[0], 200, NULL);
+    poll_start(&jobs[0], "/v2/tasks?filter=" M5 "&wait=30s", index);
+    poll_end(&jobs[0], 200, NULL);
+    poll_start(&jobs[0], "/v2/tasks/x?wait=30s", index);
+    poll_end(&jobs[0], 404, NULL);
     for (size_t i = 0; i < 3; i++) {
         char path[512];
         int until = (int)(strstr(paths[i], "500ms") - paths[i]);

@@ -342,6 +342,38 @@ Test(stream, quiet_watches_tell_how_old_the_rows_are)
     fixture_stop(&f);
 }
 
+Test(stream, a_watch_hears_of_deletions_in_its_cluster_only)
+{
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 1);
+    fixture_put(&f, RECORD_TASK, "far/1", 1, "{\"taskArn\":\"far/1\",\"clusterArn\":\"far\"}");
+    int fd = ask("GET /v2/watch?kinds=task&cluster=prod HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    cr_assert(http_read_until(fd, "\"synced\"", text, sizeof text));
+    fixture_delete(&f, RECORD_TASK, "far/1", 1);
+    fixture_delete(&f, RECORD_TASK,
+                   "arn:aws:ecs:us-east-1:111122223333:task/prod/00000000000000000000000000000001",
+                   1);
+    cr_assert(http_read_until(fd, "\"delete\"", text, sizeof text));
+    cr_assert_null(strstr(text, "far/1"), "%s", text);
+    close(fd);
+    fixture_stop(&f);
+}
+
+Test(stream, heads)
+{
+    char value[256];
+    fixture_start(&f, NULL);
+    struct http h = http_do(&f, "HEAD", "/v2/watch", NULL, NULL);
+    cr_assert_eq(h.status, 200);
+    cr_assert_str_eq(http_header(&h, "Content-Length", value), "", "a stream has no length");
+    http_free(&h);
+    int fd = ask("GET /v1/stream/tasks HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    cr_assert(http_read_until(fd, "\r\n\r\n", text, sizeof text));
+    cr_assert_not_null(strstr(text, "\r\nConnection: Keep-Alive\r\n"), "%s", text);
+    close(fd);
+    fixture_stop(&f);
+}
+
 static int connect_unix(void)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};

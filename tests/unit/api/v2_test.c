@@ -192,7 +192,8 @@ Test(v2, problems_name_what_is_wrong)
         {"GET", "/v2/tasks?limit=ten", 400, "bad-parameter", "1 to 1000"},
         {"GET", "/v2/tasks?next_token=***", 400, "bad-parameter", "next_token"},
         {"GET", "/v2/tasks?index=5", 400, "bad-parameter", "index"},
-        {"GET", "/v2/tasks?index=ab.1&wait=1h", 200, NULL, "items"}, /* other epoch: at once */
+        {"GET", "/v2/tasks?index=ab.1&wait=10m", 200, NULL, "items"}, /* other epoch: at once */
+        {"GET", "/v2/tasks?index=ab.1&wait=1h", 400, "bad-parameter", "wait"},
         {"GET", "/v2/tasks?wait=5s", 400, "bad-parameter", "needs"},
         {"GET", "/v2/instances?agent_connected=yes", 400, "bad-parameter", "true or false"},
         {"GET", "/v2/watch?kinds=task,dog", 400, "bad-parameter", "kinds"},
