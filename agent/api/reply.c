@@ -127,6 +127,8 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
     header(response, "Content-Security-Policy", a->policy);
     if (a->varies)
         header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+    if (r->is_extra)
+        header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     if (status == 401)
         header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     if (a->retry_after_s > 0) {

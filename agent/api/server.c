@@ -84,18 +84,31 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
     request_free(r);
 }
 
-/* Unix peers are known as soon as they connect; the scope travels as the socket's context. */
+/* What a connection is, in its socket's context: the scope of a unix peer, which is known as soon
+ * as it connects, and whether there are too many already. */
+#define CONNECTION_EXTRA ((uintptr_t)1 << 8)
+
 static void on_connection(void *arg, struct MHD_Connection *conn, void **socket_ctx,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct api_listener *l = arg;
-    if (code != MHD_CONNECTION_NOTIFY_STARTED || !l->is_unix)
+    if (code != MHD_CONNECTION_NOTIFY_STARTED) {
+        atomic_fetch_sub(&l->connections, 1);
         return;
+    }
+    bool extra = atomic_fetch_add(&l->connections, 1) >= API_CONNECTIONS_MAX;
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+        !l->is_unix ? NULL : MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
     enum auth_scope scope =
         info == NULL ? SCOPE_NONE : auth_of_peer(&l->api->auth, info->connect_fd);
-    *socket_ctx = (void *)(uintptr_t)scope;
+    *socket_ctx = (void *)((uintptr_t)scope | (extra ? CONNECTION_EXTRA : 0));
+}
+
+static uintptr_t connection_is(const struct request *r)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? 0 : (uintptr_t)info->socket_context;
 }
 
 static enum api_method parse_method(const char *method)
@@ -140,9 +153,7 @@ static void find_scope(struct request *r, bool *ret_bad)
 {
     *ret_bad = false;
     if (r->listener->is_unix) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-        r->scope = info == NULL ? SCOPE_NONE : (enum auth_scope)(uintptr_t)info->socket_context;
+        r->scope = (enum auth_scope)(connection_is(r) & ~CONNECTION_EXTRA);
         return;
     }
     const union MHD_ConnectionInfo *info =
@@ -156,6 +167,11 @@ static bool guard(struct request *r, enum MHD_Result *ret)
 {
     bool bad_token;
     const char *host = request_header(r, MHD_HTTP_HEADER_HOST);
+    if ((connection_is(r) & CONNECTION_EXTRA) != 0) {
+        r->is_extra = true;
+        *ret = refuse(r, "too-many-requests", 429, "Too many connections are open");
+        return true;
+    }
     if (!r->listener->is_unix && !auth_host_ok(&r->api->auth, host)) {
         *ret = refuse(r, "host-not-allowed", 421,
                       "The Host header names a host that this agent does not answer for");
@@ -290,12 +306,12 @@ static int start_daemon(struct api *a, int fd, bool is_unix, unsigned threads, s
         {MHD_OPTION_END, 0, NULL}};
     l->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, l, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, API_CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_URI_LOG_CALLBACK, on_target, l,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        l, MHD_OPTION_THREAD_STACK_SIZE, (size_t)256 * 1024, MHD_OPTION_ARRAY, pool,
-        MHD_OPTION_END);
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        API_CONNECTIONS_MAX + API_CONNECTIONS_SPARE, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_THREAD_STACK_SIZE,
+        (size_t)256 * 1024, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (l->daemon == NULL)
         return errmsg_set(e, ERR_NOMEM, "the HTTP server could not be started");
     return 0;

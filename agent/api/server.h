@@ -35,6 +35,7 @@ struct api_listener {
     struct MHD_Daemon *daemon;
     int fd; /* -1: none */
     bool is_unix;
+    _Atomic unsigned connections;
 };
 
 struct api {
@@ -82,9 +83,10 @@ struct request {
     bool uri_long;
     bool is_strong; /* the leader answered, and a majority confirmed that it led */
     bool is_http_1_0;
-    char *raw;   /* the request target as sent */
-    char *path;  /* decoded, without the query */
-    char *query; /* storage of params */
+    bool is_extra; /* on a connection beyond the limit */
+    char *raw;     /* the request target as sent */
+    char *path;    /* decoded, without the query */
+    char *query;   /* storage of params */
     struct param params[API_PARAMS_MAX];
     size_t param_count;
     struct buf body;
