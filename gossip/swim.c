@@ -13,6 +13,7 @@ void swim_begin(struct swim *s, uint64_t now_ms)
     uint64_t start = prng_below(&s->prng, SWIM_RING_PERIOD_MS / SWIM_RINGS);
     for (unsigned i = 0; i < SWIM_RINGS; i++) {
         s->ring[i].slot = SWIM_NONE;
+        s->ring[i].observer = 0;
         s->ring[i].due_ms = now_ms + start + i * SWIM_RING_PERIOD_MS / SWIM_RINGS;
     }
     s->random_ms = now_ms + prng_below(&s->prng, SWIM_RANDOM_PERIOD_MS);
@@ -105,6 +106,8 @@ static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
     s->quiet_ms = now_ms + SWIM_QUIET_MS;
     swim_probe_reset(s);
     swim_put_off(s, late_ms, s->quiet_ms);
+    for (unsigned i = 0; i < SWIM_RINGS; i++)
+        s->ring[i].observer = 0;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         if (s->ring[i].due_ms < now_ms)
             s->ring[i].due_ms = now_ms + (i + 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;

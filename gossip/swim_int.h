@@ -144,6 +144,15 @@ void swim_on_nack(struct swim *s, const struct wire_head *h);
 void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
                       struct swim_out *out);
 
+/* swim_rhythm.c */
+/* Into a ping on that ring: when else we ping and are pinged. */
+void swim_tell_beats(const struct swim *s, uint64_t now_ms, unsigned ring, struct wire_head *h);
+/* Its observer on a ring pinged us: when to do so again, which we expect from then on. */
+uint16_t swim_next_beat(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h);
+/* A ping did not come that was to come: of whom? NULL: all came. */
+const struct swim_member *swim_absent(struct swim *s, uint64_t now_ms);
+uint64_t swim_absent_deadline(const struct swim *s);
+
 /* swim_spread.c */
 void swim_describe(const struct swim_member *m, bool body, struct wire_update *ret);
 void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m);

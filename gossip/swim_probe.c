@@ -53,6 +53,8 @@ static void send_ping(struct swim *s, struct swim_member *m, uint16_t seq, uint8
                       struct swim_out *out)
 {
     struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};
+    if (ring != 0)
+        swim_tell_beats(s, s->now_us / 1000, ring, &h);
     swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, !again, out);
     if (again)
         swim_introduce(s, m->m.num, out);
@@ -264,15 +266,30 @@ static void ping_dead(struct swim *s, uint64_t now_ms, struct swim_out *out)
         swim_probe_start(s, now_ms, m, PROBE_DEAD, 0, out);
 }
 
+/* What an observer's ping shows of the observer is not asked again. One that did not come counts as
+ * a first ping that found no answer. */
+static void look_at_absent(struct swim *s, uint64_t now_ms, struct swim_out *out)
+{
+    const struct swim_member *m;
+    while ((m = swim_absent(s, now_ms)) != NULL) {
+        uint16_t before = s->seq;
+        swim_probe_start(s, now_ms, swim_at(s, m->slot), PROBE_RING, 0, out);
+        for (unsigned i = 0; i < s->probes_used && s->seq != before; i++)
+            if (s->probe[i].kind == PROBE_RING && s->probe[i].seq == s->seq)
+                s->probe[i].tries = 2;
+    }
+}
+
 static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     if (s->rings_stale)
         swim_find_rings(s);
+    look_at_absent(s, now_ms, out);
     for (uint8_t i = 0; i < SWIM_RINGS; i++) {
         struct swim_ring *ring = &s->ring[i];
         if (now_ms < ring->due_ms)
             continue;
-        /* Our own steady rhythm, until the target's ack says what suits its other observers. */
+        /* Our own steady rhythm, until the target's ack says what suits both. */
         ring->due_ms += SWIM_RING_PERIOD_MS;
         if (ring->due_ms <= now_ms)
             ring->due_ms = now_ms + SWIM_RING_PERIOD_MS;
@@ -337,7 +354,7 @@ uint64_t swim_probe_deadline(const struct swim *s)
         return due;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         due = swim_min(due, s->ring[i].due_ms);
-    due = swim_min(due, s->random_ms);
+    due = swim_min(swim_min(due, s->random_ms), swim_absent_deadline(s));
     return s->count > s->live ? swim_min(due, s->dead_ms) : due; /* nobody dead, nobody to ping */
 }
 
@@ -349,17 +366,6 @@ void swim_probe_reset(struct swim *s)
 }
 
 /* ---- packets ---- */
-
-/* A target wants its observers evenly spaced: ring r at r/RINGS of the period on its own clock. It
- * says so in the ack; the observer keeps within half and three halves of the period, so a target
- * cannot talk itself out of being observed. */
-static uint16_t wished_wait(uint64_t now_ms, uint8_t ring)
-{
-    uint64_t phase = (uint64_t)(ring - 1) * SWIM_RING_PERIOD_MS / SWIM_RINGS;
-    uint64_t from = now_ms + SWIM_RING_PERIOD_MS / 2;
-    uint64_t into = (from + SWIM_RING_PERIOD_MS - phase) % SWIM_RING_PERIOD_MS;
-    return (uint16_t)(SWIM_RING_PERIOD_MS / 2 + (SWIM_RING_PERIOD_MS - into));
-}
 
 /* Pings bring the digests of whoever observes us. News on its way makes digests differ for a
  * moment; if none agreed for a while, and ours stands still, somebody lacks something: lists are
@@ -392,8 +398,8 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
 {
     struct swim_member *m = swim_get(s, from);
     struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq};
-    if (h->ring >= 1 && h->ring <= SWIM_RINGS)
-        ack.wait_ms = wished_wait(now_ms, h->ring);
+    if (m != NULL && proven && h->ring >= 1 && h->ring <= SWIM_RINGS)
+        ack.wait_ms = swim_next_beat(s, now_ms, from, h);
     bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
     /* A stranger's address is not proven: the answer is no longer than what came. */
     swim_send(s, 0, &ack, tell && proven ? m : NULL, proven, out);
@@ -433,9 +439,11 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
         if (direct && p->stage == 0 && s->health > 0)
             s->health--;
         if (p->ring != 0 && h->wait_ms != 0 && s->ring[p->ring - 1].slot == p->slot) {
-            uint64_t wait = h->wait_ms;
-            if (wait >= SWIM_RING_PERIOD_MS / 2 && wait <= SWIM_RING_PERIOD_MS * 3 / 2)
-                s->ring[p->ring - 1].due_ms = now_ms + wait;
+            uint64_t wait = h->wait_ms, due = p->started_ms + wait;
+            /* A target cannot talk itself out of being observed. */
+            if (wait >= SWIM_RING_PERIOD_MS / 2 && wait <= SWIM_RING_PERIOD_MS * 3 / 2 &&
+                due > now_ms)
+                s->ring[p->ring - 1].due_ms = due;
         }
         if (direct || p->stage < 2)
             p->kind = PROBE_FREE;

@@ -9,6 +9,7 @@
 
 #define BODY_BIT 0x08u
 #define STATE_MASK 0x07u
+#define RING_BITS 2
 
 static void put_text(struct wbuf *w, const char *text, size_t max)
 {
@@ -116,7 +117,8 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
     case WIRE_PING:
         wbuf_u16(w, h->seq);
         wbuf_u32(w, h->digest);
-        wbuf_u8(w, h->ring);
+        wbuf_u8(w, (uint8_t)(h->ring | h->beats << RING_BITS));
+        wbuf_bytes(w, h->beat, h->beats);
         break;
     case WIRE_ACK:
         wbuf_u16(w, h->seq);
@@ -141,6 +143,18 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
     }
 }
 
+static void get_ring(struct rbuf *r, struct wire_head *ret)
+{
+    uint8_t both = rbuf_u8(r);
+    ret->ring = both & ((1u << RING_BITS) - 1);
+    ret->beats = both >> RING_BITS;
+    if (ret->beats > WIRE_BEATS_MAX)
+        r->bad = true;
+    const uint8_t *beat = r->bad ? NULL : rbuf_bytes(r, ret->beats);
+    if (beat != NULL)
+        memcpy(ret->beat, beat, ret->beats);
+}
+
 int wire_get_head(struct rbuf *r, struct wire_head *ret)
 {
     *ret = (struct wire_head){.type = (enum wire_type)rbuf_u8(r)};
@@ -148,7 +162,7 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
     case WIRE_PING:
         ret->seq = rbuf_u16(r);
         ret->digest = rbuf_u32(r);
-        ret->ring = rbuf_u8(r);
+        get_ring(r, ret);
         break;
     case WIRE_ACK:
         ret->seq = rbuf_u16(r);

@@ -18,6 +18,7 @@ enum wire_type {
     WIRE_TYPE_END = 8
 };
 
+#define WIRE_BEATS_MAX 5u
 #define WIRE_BUCKETS 32u /* the member list is digested in this many parts, by num */
 
 struct wire_head {
@@ -25,7 +26,9 @@ struct wire_head {
     uint16_t seq;     /* ping, ack, ping-req, nack */
     uint32_t digest;  /* ping: of the whole member list */
     uint8_t ring;     /* ping: 1 + index of the observer ring, 0: not by an observer */
-    uint16_t wait_ms; /* ack to an observer: when its next probe fits best; 0: no wish */
+    uint8_t beats;    /* ping by an observer: when its other pings come and go */
+    uint8_t beat[WIRE_BEATS_MAX];
+    uint16_t wait_ms; /* ack to an observer: when its next probe fits both best; 0: any time */
     uint64_t target;  /* ping-req */
     bool reply;       /* sync-ask: do not ask back */
     uint32_t buckets[WIRE_BUCKETS];

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/base/hash.h"
-#include "gossip/swim.h"
+#include "gossip/swim_int.h"
 #include "tests/unit/gossip/fake_trust.h"
 
 static struct swim_out out;
@@ -145,4 +145,63 @@ Test(swim_alone, a_refused_key_is_a_reason_to_look)
     cr_assert_eq(packets(WIRE_PING, u.num), 1, "and does it live?");
     out.count = out.checks = out.hellos = 0;
     free(s);
+}
+
+/* Member 0 pings on the first ring; when it wants to do so again is what it is told. */
+static uint64_t observed_until(struct swim *s, uint64_t now_ms)
+{
+    struct wire_head ping = {.type = WIRE_PING, .seq = 1, .ring = 1}, ack;
+    uint8_t bytes[64];
+    struct wbuf w;
+    struct rbuf r;
+    ping.digest = swim_digest(s);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &ping);
+    cr_assert_eq(swim_recv(s, now_ms, hash_str("small-0"), 1, bytes, w.len, &out), 0);
+    cr_assert_eq(out.count, 1);
+    rbuf_init(&r, out.packet[0].data, out.packet[0].len);
+    cr_assert_eq(wire_get_head(&r, &ack), 0);
+    cr_assert_geq(ack.wait_ms, SWIM_RING_PERIOD_MS / 2);
+    cr_assert_leq(ack.wait_ms, SWIM_RING_PERIOD_MS * 3 / 2);
+    out.count = 0;
+    return now_ms + ack.wait_ms;
+}
+
+/* Pings of member 0 between two moments, each step of the core being when it wants it to be. */
+static unsigned pinged(struct swim *s, uint64_t until_ms)
+{
+    unsigned pings = 0;
+    for (uint64_t at; (at = swim_deadline(s)) <= until_ms;) {
+        swim_tick(s, at, &out);
+        pings += packets(WIRE_PING, hash_str("small-0"));
+        out.count = out.checks = out.hellos = 0;
+    }
+    return pings;
+}
+
+/* A ping on a ring shows its sender to be alive, and its absence makes the target look. */
+Test(swim_alone, an_observer_that_does_not_ping_is_looked_for)
+{
+    for (unsigned heard = 0; heard < 2; heard++) {
+        struct swim *s = small(8);
+        meet(s, 1001, 0, MEMBER_ALIVE, 1);
+        meet(s, 1001, 1, MEMBER_ALIVE, 1);
+        swim_find_rings(s);
+        for (unsigned i = 0; i < SWIM_RINGS; i++)
+            s->ring[i].due_ms = s->random_ms = 1000000; /* nothing else to do */
+        uint64_t due_ms = observed_until(s, 2000);
+        cr_expect_eq(pinged(s, due_ms), 0);
+        if (heard == 1)
+            swim_heard(s, due_ms - 1, hash_str("small-0"), 1);
+        cr_expect_eq(pinged(s, due_ms + SWIM_ABSENT_MS), heard == 1 ? 0 : 1);
+        /* One was missed already: the next thing is to ask others. */
+        bool asks = false;
+        for (uint64_t at; (at = swim_deadline(s)) <= due_ms + SWIM_ABSENT_MS + 80;) {
+            swim_tick(s, at, &out);
+            asks = asks || packets(WIRE_PING_REQ, hash_str("small-1")) > 0;
+            out.count = out.checks = out.hellos = 0;
+        }
+        cr_expect_eq(asks, heard == 0);
+        free(s);
+    }
 }

@@ -594,3 +594,42 @@ Test(swim, an_earlier_life_does_not_stay_degraded)
     cr_expect_eq(view(v, 4)->m.incarnation, 1700000000);
     world_fini();
 }
+
+static int by_part(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The greatest share of its period that passes at a member without a ping to or from its six. */
+static double longest_gap(const struct swim *s)
+{
+    uint64_t at[2 * SWIM_RINGS];
+    for (unsigned i = 0; i < SWIM_RINGS; i++) {
+        cr_assert_neq(s->ring[i].observer, 0);
+        at[2 * i] = s->ring[i].due_ms % SWIM_RING_PERIOD_MS;
+        at[2 * i + 1] = s->ring[i].ping_ms % SWIM_RING_PERIOD_MS;
+    }
+    qsort(at, 2 * SWIM_RINGS, sizeof at[0], by_part);
+    uint64_t longest = at[0] + SWIM_RING_PERIOD_MS - at[2 * SWIM_RINGS - 1];
+    for (unsigned i = 1; i < 2 * SWIM_RINGS; i++)
+        if (at[i] - at[i - 1] > longest)
+            longest = at[i] - at[i - 1];
+    return (double)longest / SWIM_RING_PERIOD_MS;
+}
+
+/* They begin by chance: then the longest of six gaps is 0.41 of the period in the mean. */
+Test(swim, pings_come_to_be_evenly_apart)
+{
+    double sum = 0, longest = 0;
+    world_init(40, 7, 0);
+    world_run(20000);
+    for (unsigned i = 0; i < 40; i++) {
+        double gap = longest_gap(world.node[i].s);
+        sum += gap;
+        longest = gap > longest ? gap : longest;
+    }
+    cr_expect_lt(sum / 40, 0.25, "%.3f", sum / 40);
+    cr_expect_lt(longest, 0.4, "%.3f", longest);
+    world_fini();
+}

@@ -117,6 +117,8 @@ Test(wire, heads_survive_the_round_trip)
         if (type == WIRE_PING) {
             h.digest = 0xaabbccdd;
             h.ring = 2;
+            h.beats = WIRE_BEATS_MAX;
+            memset(h.beat, 200, sizeof h.beat);
         }
         if (type == WIRE_ACK)
             h.wait_ms = 1234;
