@@ -136,6 +136,12 @@ int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
 int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
                        const void *data, size_t len);
 
+/* A sum of what the agent keeps beside the list of members. Pings tell it; fn hears of each that
+ * came whether it is the sender's, too. */
+typedef void (*gossip_rows_fn)(void *arg, bool same);
+void gossip_on_rows(struct gossip_node *g, gossip_rows_fn fn, void *arg);
+void gossip_rows(struct gossip_node *g, uint64_t rows);
+
 /* Keeps a connection to this member open even when it carries nothing, so that its end is noticed
  * at once; one member at a time, 0: none. */
 void gossip_hold(struct gossip_node *g, uint64_t num);

@@ -185,6 +185,9 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
             join_ask_member(g, m);
     }
     out->hellos = 0;
+    if (out->rows != ROWS_UNTOLD && g->on_rows != NULL && !g->closing)
+        g->on_rows(g->on_rows_arg, out->rows == ROWS_SAME);
+    out->rows = ROWS_UNTOLD;
     if (node_others(g) > 0 && g->trouble[0] != '\0')
         join_joined(g);
     report(g);
@@ -226,6 +229,17 @@ void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_f
     ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_COUNT);
     g->handler[channel].fn = fn;
     g->handler[channel].arg = arg;
+}
+
+void gossip_on_rows(struct gossip_node *g, gossip_rows_fn fn, void *arg)
+{
+    g->on_rows = fn;
+    g->on_rows_arg = arg;
+}
+
+void gossip_rows(struct gossip_node *g, uint64_t rows)
+{
+    g->swim->rows = rows;
 }
 
 /* ---- sending ---- */

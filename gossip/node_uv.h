@@ -146,6 +146,8 @@ struct gossip_node {
     uint64_t bad_ms;
     uint64_t look_at; /* a member whose connection ended; 0: none */
     uint64_t held;    /* gossip_hold */
+    gossip_rows_fn on_rows;
+    void *on_rows_arg;
 
     struct gossip_stats stats;
 };

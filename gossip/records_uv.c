@@ -28,6 +28,7 @@
 #define NEWCOMER_SYNCS 8u /* members that compare roots with one who appeared */
 #define NEWCOMER_DELAY_MS 500u
 #define FIRST_DELAY_MS 20u
+#define SOON_MS 2000u /* pings come more often */
 
 /* A DATA message of which the store did not take all. */
 struct stalled {
@@ -218,6 +219,7 @@ void records_stored(struct records *r, const struct records_change *changes, siz
     rumor_coming(&r->rumor, 0);
     if (any)
         sync_touched(&r->sync, now_ms);
+    gossip_rows(r->options.gossip, r->sync.root);
     if (from_peers) {
         r->waiting -= count < r->waiting ? count : r->waiting;
         r->stored_ms = now_ms;
@@ -229,6 +231,7 @@ void records_stored(struct records *r, const struct records_change *changes, siz
 void records_purged(struct records *r, uint64_t key_hash, struct record_version version)
 {
     sync_removed(&r->sync, key_hash, version);
+    gossip_rows(r->options.gossip, r->sync.root);
 }
 
 /* ---- records out ------------------------------------------------------------------------- */
@@ -275,6 +278,16 @@ static void arm_timer(struct records *r, uint64_t now_ms)
         due = now_ms + STALLED_RETRY_MS;
     uv_update_time(r->timer.loop);
     uv_timer_start(&r->timer, on_timer, due > now_ms ? due - now_ms : 1, 0);
+}
+
+/* Puts off what would only find that nothing is due any more. */
+static void on_rows(void *arg, bool same)
+{
+    struct records *r = arg;
+    uint64_t now_ms = clock_mono_ms();
+    sync_heard(&r->sync, now_ms, same);
+    if (!uv_is_active((uv_handle_t *)&r->prepare) && uv_timer_get_due_in(&r->timer) < SOON_MS)
+        arm_timer(r, now_ms);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -505,6 +518,8 @@ int records_create(struct records **ret, const struct records_options *options)
     r->open_handles = 3;
     gossip_on(options->gossip, CHANNEL_RUMOR, on_rumor, r);
     gossip_on(options->gossip, CHANNEL_SYNC, on_sync, r);
+    gossip_on_rows(options->gossip, on_rows, r);
+    gossip_rows(options->gossip, r->sync.root);
     wake(r);
     *ret = r;
     return 0;
@@ -530,6 +545,7 @@ void records_destroy(struct records *r, void (*done)(void *arg), void *arg)
     r->done_arg = arg;
     gossip_on(r->options.gossip, CHANNEL_RUMOR, NULL, NULL);
     gossip_on(r->options.gossip, CHANNEL_SYNC, NULL, NULL);
+    gossip_on_rows(r->options.gossip, NULL, NULL);
     uv_close((uv_handle_t *)&r->prepare, on_close);
     uv_close((uv_handle_t *)&r->idle, on_close);
     uv_close((uv_handle_t *)&r->timer, on_close);

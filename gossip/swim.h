@@ -214,6 +214,7 @@ struct swim {
     struct prng prng;
     struct swim_trust trust;
     uint64_t born_ms;
+    uint64_t rows;   /* the shell's: sum of what it keeps beside the list, which pings tell */
     size_t room;     /* bytes of a packet: SWIM_PACKET_MAX, or less where the path takes less */
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
@@ -268,7 +269,9 @@ struct swim_packet {
     uint16_t len;
     uint8_t data[SWIM_PACKET_MAX];
 };
+enum swim_rows { ROWS_UNTOLD, ROWS_SAME, ROWS_DIFFER };
 struct swim_out {
+    enum swim_rows rows; /* a ping told the sender's */
     size_t count, checks, hellos;
     struct swim_packet packet[SWIM_OUT_MAX];
     uint64_t check[SWIM_CHECKS_MAX]; /* open and close a TCP connection, then swim_checked() */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/base/ensure.h"
+#include "agent/base/hash.h"
 #include "gossip/swim_int.h"
 
 /* Far more than are answered late (SWIM_LATE_MS): none is taken for another. */
@@ -47,12 +48,19 @@ static void learn_rtt(struct swim_member *m, uint64_t us)
 
 /* ---- sending pings ---- */
 
+/* Two sums that look alike in one ping do not in the next. */
+static uint32_t rows_told(const struct swim *s, uint16_t seq)
+{
+    return (uint32_t)hash_mix(s->rows ^ hash_mix(seq));
+}
+
 /* Whoever is held to be anything but alive is told so, and can refute. Whoever does not answer may
  * not know us: the second try says who we are. */
 static void send_ping(struct swim *s, struct swim_member *m, uint16_t seq, uint8_t ring, bool again,
                       struct swim_out *out)
 {
     struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};
+    h.rows = rows_told(s, seq);
     if (ring != 0)
         swim_tell_beats(s, s->now_us / 1000, ring, &h);
     swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, !again, out);
@@ -280,15 +288,23 @@ static void look_at_absent(struct swim *s, uint64_t now_ms, struct swim_out *out
     }
 }
 
+/* A random probe goes with the next one of a ring: it needs no wake of its own. */
+static uint64_t random_deadline(const struct swim *s)
+{
+    return s->random_ms + SWIM_RING_PERIOD_MS;
+}
+
 static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     if (s->rings_stale)
         swim_find_rings(s);
     look_at_absent(s, now_ms, out);
+    bool awake = false;
     for (uint8_t i = 0; i < SWIM_RINGS; i++) {
         struct swim_ring *ring = &s->ring[i];
         if (now_ms < ring->due_ms)
             continue;
+        awake = true;
         /* Our own steady rhythm, until the target's ack says what suits both. */
         ring->due_ms += SWIM_RING_PERIOD_MS;
         if (ring->due_ms <= now_ms)
@@ -296,7 +312,7 @@ static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
         if (ring->slot != SWIM_NONE)
             swim_probe_start(s, now_ms, swim_at(s, ring->slot), PROBE_RING, (uint8_t)(i + 1), out);
     }
-    if (now_ms >= s->random_ms) {
+    if (now_ms >= s->random_ms && (awake || now_ms >= random_deadline(s))) {
         s->random_ms = now_ms + SWIM_RANDOM_PERIOD_MS;
         struct swim_member *m = next_in_round(s);
         if (m != NULL)
@@ -354,7 +370,7 @@ uint64_t swim_probe_deadline(const struct swim *s)
         return due;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
         due = swim_min(due, s->ring[i].due_ms);
-    due = swim_min(swim_min(due, s->random_ms), swim_absent_deadline(s));
+    due = swim_min(swim_min(due, random_deadline(s)), swim_absent_deadline(s));
     return s->count > s->live ? swim_min(due, s->dead_ms) : due; /* nobody dead, nobody to ping */
 }
 
@@ -403,6 +419,8 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
     bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
     /* A stranger's address is not proven: the answer is no longer than what came. */
     swim_send(s, 0, &ack, tell && proven ? m : NULL, proven, out);
+    if (m != NULL && proven)
+        out->rows = h->rows == rows_told(s, h->seq) ? ROWS_SAME : ROWS_DIFFER;
     if (m != NULL && proven)
         compare_digest(s, now_ms, m, h->digest, out);
 }

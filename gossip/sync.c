@@ -76,6 +76,14 @@ void sync_agreed(struct sync *s, uint64_t now_ms)
         s->due_ms = now_ms + period(s);
 }
 
+/* Two who lack the same hear each other agree: who heard anybody differ compares in its time. */
+void sync_heard(struct sync *s, uint64_t now_ms, bool same)
+{
+    s->differs = s->differs || !same;
+    if (!s->differs && s->settle_ms == UINT64_MAX)
+        sync_agreed(s, now_ms);
+}
+
 static void enter(struct sync *s, uint64_t now_ms, enum sync_phase phase)
 {
     s->phase = phase;
@@ -122,6 +130,7 @@ static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, u
     uint64_t peer = s->soon != 0 && peers_has(s->peers, s->soon) ? s->soon : 0;
     s->soon = 0;
     s->settle_ms = UINT64_MAX;
+    s->differs = false;
     if (peer == 0 || peer == s->options.self) {
         size_t others = s->peers->count > 0 ? s->peers->count - 1 : 0;
         /* Bytes between zones cost money: one comparison in FAR_SHARE goes there on purpose. */

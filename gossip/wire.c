@@ -117,6 +117,7 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
     case WIRE_PING:
         wbuf_u16(w, h->seq);
         wbuf_u32(w, h->digest);
+        wbuf_u32(w, h->rows);
         wbuf_u8(w, (uint8_t)(h->ring | h->beats << RING_BITS));
         wbuf_bytes(w, h->beat, h->beats);
         break;
@@ -162,6 +163,7 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
     case WIRE_PING:
         ret->seq = rbuf_u16(r);
         ret->digest = rbuf_u32(r);
+        ret->rows = rbuf_u32(r);
         get_ring(r, ret);
         break;
     case WIRE_ACK:

@@ -23,10 +23,11 @@ enum wire_type {
 
 struct wire_head {
     enum wire_type type;
-    uint16_t seq;     /* ping, ack, ping-req, nack */
-    uint32_t digest;  /* ping: of the whole member list */
-    uint8_t ring;     /* ping: 1 + index of the observer ring, 0: not by an observer */
-    uint8_t beats;    /* ping by an observer: when its other pings come and go */
+    uint16_t seq;    /* ping, ack, ping-req, nack */
+    uint32_t digest; /* ping: of the whole member list */
+    uint32_t rows;   /* ping: of the sender's rows and the seq */
+    uint8_t ring;    /* ping: 1 + index of the observer ring, 0: not by an observer */
+    uint8_t beats;   /* ping by an observer: when its other pings come and go */
     uint8_t beat[WIRE_BEATS_MAX];
     uint16_t wait_ms; /* ack to an observer: when its next probe fits both best; 0: any time */
     uint64_t target;  /* ping-req */

@@ -9,9 +9,9 @@ from harness import Cluster, check, run, wait_for
 
 AGENTS = 8  # leader, four voters, a spare: two have no raft to do
 SECONDS = 10
-# 1.9 probes a second each way, with their answers, are 6; sync and asking for the leader one more.
-WAKES_MAX = 12
-DATAGRAM_MAX = 45  # a ping is 38 bytes, an answer 35; 15 more with a header for who has not met
+# 1.2 probes a second each way, with their answers, are 3.5; asking for the leader adds to that.
+WAKES_MAX = 7
+DATAGRAM_MAX = 47  # a ping is 47 bytes, an answer 35; 15 more with a header for who has not met
 
 
 def wakes(agent):

@@ -86,8 +86,12 @@ static void make_packets(void)
         uint8_t bytes[1024];
         char name[16];
         struct wbuf w;
-        struct wire_head h = {
-            .type = (enum wire_type)type, .seq = 1, .digest = 5, .ring = 1, .beats = 2, .target = 3};
+        struct wire_head h = {.type = (enum wire_type)type,
+                              .seq = 1,
+                              .digest = 5,
+                              .ring = 1,
+                              .beats = 2,
+                              .target = 3};
         struct wire_update u = make_update();
         snprintf(name, sizeof name, "type-%d", type);
         wbuf_init(&w, bytes + 3, sizeof bytes - 3);

@@ -243,6 +243,40 @@ Test(sync, equal_members_exchange_two_small_packets)
     end(b);
 }
 
+static uint64_t sessions(const struct node *n)
+{
+    return n->sync.stats.sessions;
+}
+
+/* Pings tell roots: where every one is ours there is nothing to compare. One that was not makes the
+ * next session come in its time, whatever the others say until then. */
+Test(sync, who_hears_all_agree_begins_no_session)
+{
+    make_keys(10);
+    struct node *n = make(1, 10);
+    uint64_t now = 0, to;
+    for (; now < 60000; now += 1000) {
+        sync_heard(&n->sync, now, true);
+        cr_assert_eq(sync_poll(&n->sync, now, out, sizeof out, &to), 0);
+    }
+    cr_assert_eq(n->sync.stats.in_sync_ms, 59000);
+    for (unsigned i = 0; i < 100 && sessions(n) == 0; i++, now += 100) {
+        sync_heard(&n->sync, now, i != 3);
+        (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
+    }
+    cr_assert_eq(sessions(n), 1);
+    cr_assert_leq(now, 60000 + SYNC_PERIOD_MS * 5 / 4);
+    /* Nobody answers; after that session agreement counts again. */
+    for (; n->sync.phase != SYNC_IDLE; now += 100)
+        (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
+    for (uint64_t end_ms = now + 30000; now < end_ms; now += 100) {
+        sync_heard(&n->sync, now, true);
+        (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
+    }
+    cr_assert_eq(sessions(n), 1);
+    end(n);
+}
+
 /* Issue's bar: d differing rows in at most 3 round trips and 2 x d x row + 2 KB. */
 Test(sync, cost_follows_the_difference)
 {

@@ -116,6 +116,7 @@ Test(wire, heads_survive_the_round_trip)
             h.seq = 0x0102;
         if (type == WIRE_PING) {
             h.digest = 0xaabbccdd;
+            h.rows = 0x11223344;
             h.ring = 2;
             h.beats = WIRE_BEATS_MAX;
             memset(h.beat, 200, sizeof h.beat);
