@@ -65,7 +65,7 @@ static void on_want_async(uv_async_t *async)
 void agent_lead_changed(struct agent *a)
 {
     bool leading = a->role == RAFT_UV_LEADER && !a->stopping;
-    a->reconciled = false;
+    a->reconciled = a->all_known = false;
     a->compare_intent = leading;
     agent_busy(a);
     /* The scheduler first, so that it never sees a reconcile of a leadership it does not know. Each
@@ -209,6 +209,7 @@ static int start_intake(struct agent *a, struct errmsg *e)
         .seed = random_u64(),
         .arg = a,
         .on_reconciled = flow_on_reconciled,
+        .on_all_known = flow_on_all_known,
         .on_hint = flow_on_hint,
         .on_shown = flow_on_shown,
     };

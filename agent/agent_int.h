@@ -116,7 +116,7 @@ struct agent {
     int64_t config_index;            /* of raft's configuration, as last published */
     bool own_found;                  /* the own instance's row */
     uint64_t own_due_ms;             /* when it is looked for */
-    bool reconciled;                 /* in this leadership */
+    bool reconciled, all_known;      /* in this leadership: what runs, what is stopping, too */
     int64_t complete_unix_ms;
     uint64_t published_ms[API_DOC_COUNT];
     bool dirty[API_DOC_COUNT];
@@ -172,6 +172,7 @@ int flow_fingerprints(void *arg, uint64_t first, uint64_t last,
 int flow_get_record(void *arg, uint64_t key_hash,
                     void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg);
 void flow_on_reconciled(void *arg, int err);
+void flow_on_all_known(void *arg);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_shown(void *arg, const struct record *rec);
 void flow_on_census(void *arg, unsigned agents);

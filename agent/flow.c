@@ -169,6 +169,12 @@ void flow_on_reconciled(void *arg, int err)
     a->compare_intent = true;
     agent_busy(a);
     publish_reconciled(a);
+}
+
+void flow_on_all_known(void *arg)
+{
+    struct agent *a = arg;
+    a->all_known = true;
     if (a->daemons != NULL)
         daemons_reconciled(a->daemons);
 }

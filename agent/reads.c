@@ -77,7 +77,7 @@ static void try_strong(struct read *r)
         refuse(r, ERR_NOTLEADER);
         return;
     }
-    if (r->behind && a->reconciled && !a->compare_intent && offers_stored(a) >= r->offers &&
+    if (r->behind && a->all_known && !a->compare_intent && offers_stored(a) >= r->offers &&
         look(r) == 0) {
         list_remove(&r->link);
         a->strong_count--;

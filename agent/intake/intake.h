@@ -28,8 +28,11 @@ struct intake_options {
     bool keep_override_values;
     uint64_t seed;
     void *arg;
-    /* The first full reconcile of this leadership ended (ok), or a periodic one did. */
+    /* The first full reconcile of this leadership ended (ok), or a periodic one did: all that runs
+     * is in the store. */
     void (*on_reconciled)(void *arg, int err);
+    /* After that: so is all that is stopping. NULL: nobody asks. */
+    void (*on_all_known)(void *arg);
     /* The local ECS agent shows another status of this task (or instance) than the store has: the
      * leader should look at it again. */
     void (*on_hint)(void *arg, const char *cluster, const char *arn);

@@ -90,6 +90,8 @@ struct intake {
     uv_timer_t reconcile_timer;
     bool reconcile_again;
     bool reconciled;   /* once at least in this leadership */
+    bool all_known;    /* the same, with what is stopping */
+    bool stopped_due;  /* the newest run has all but that */
     int64_t described; /* rows that the newest reconcile asked for */
     int64_t reconcile_ok_unix_ms;
     unsigned reconcile_failures;

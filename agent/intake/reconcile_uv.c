@@ -6,10 +6,15 @@
  * The clusters' names are resolved to ARNs first, because rows carry ARNs and Describe answers of
  * instances carry none. The first run of a leadership resumes what the last leader had begun: it
  * does not ask again for rows that ECS has told of within a quarter of a minute. Per cluster:
- * ListContainerInstances -> ListTasks RUNNING -> ListTasks STOPPED -> Describe all in hundreds. At
- * the end our live rows that were not listed anywhere go to refresh (MISSING: tombstone). It has
- * succeeded only when all of its rows are committed: the scheduler takes what is absent then for
- * absent in ECS. */
+ * ListContainerInstances -> ListTasks RUNNING -> Describe all in hundreds. Then our live rows that
+ * were not listed anywhere go to refresh (stopped meanwhile, or MISSING: tombstone). The state is
+ * whole when all of those rows are committed.
+ *
+ * What ECS lists as STOPPED comes after that: thousands for an hour after a rollout, which say
+ * nothing new but where a task is still stopping that we never heard of, or has stopped unheard.
+ * So only what we do not hold as ended is described, and was not refreshed anyhow. The scheduler
+ * waits for it: it takes what is absent then for absent in ECS, and starts nothing beside a task
+ * that is stopping. If this part fails, it alone is done again. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +40,12 @@ enum step {
     RESOLVE,
     LIST_INSTANCES,
     LIST_RUNNING,
-    LIST_STOPPED,
     DESCRIBE,
     CHECK_INSTANCES,
     CHECK_TASKS,
+    WHOLE,
+    LIST_STOPPED,
+    DESCRIBE_STOPPED,
     DONE
 };
 
@@ -55,7 +62,7 @@ struct reconcile {
     enum step step;
     json_t *clusters; /* names or ARNs */
     size_t cluster_at;
-    struct map seen; /* ARNs that ECS listed, of all clusters */
+    struct map seen; /* ARNs that ECS listed, of all clusters, or that were refreshed: mark_of */
     json_t *arns;    /* of this cluster, to describe: instances, then tasks */
     size_t arn_at;
     size_t instances; /* of arns, how many are instances */
@@ -73,10 +80,13 @@ struct reconcile {
     uint64_t started_index[RECORD_KIND_END]; /* of the store's changes */
     size_t listed, described, corrected;
     bool resumes;
+    bool whole;   /* what is stopped is left */
     bool stopped; /* leadership went: free when the last answer came */
 };
 
 static void advance(struct reconcile *rc);
+/* A whole run, or what is left of the one before. */
+static void begin(struct intake *in, bool only_stopped);
 
 static void reconcile_free(struct reconcile *rc)
 {
@@ -99,7 +109,7 @@ static void on_timer(uv_timer_t *timer)
     if (in->reconcile != NULL)
         advance(in->reconcile);
     else
-        intake_reconcile(in);
+        begin(in, in->stopped_due);
 }
 
 static void go_on_soon(struct reconcile *rc)
@@ -107,21 +117,43 @@ static void go_on_soon(struct reconcile *rc)
     uv_timer_start(&rc->intake->reconcile_timer, on_timer, 0, 0);
 }
 
+static void log_end(const struct reconcile *rc, const char *event)
+{
+    LOG(LOG_INFO, event, rc->partly, LU("listed", rc->listed), LU("described", rc->described),
+        LU("corrected", rc->corrected), LI("ms", clock_unix_ms() - rc->started_unix_ms));
+}
+
+/* The caller's last step: what is told may end this leadership. */
+static void become_whole(struct reconcile *rc)
+{
+    struct intake *in = rc->intake;
+    in->reconciled = true;
+    in->described = (int64_t)rc->described;
+    in->reconcile_ok_unix_ms = clock_unix_ms();
+    snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
+    log_end(rc, "reconciled");
+    rc->whole = in->stopped_due = true;
+    rc->cluster_at = 0;
+    rc->listed = rc->described = rc->corrected = 0;
+    rc->step = LIST_STOPPED;
+    go_on_soon(rc);
+    if (in->options.on_reconciled != NULL)
+        in->options.on_reconciled(in->options.arg, 0);
+}
+
 static void finish(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
     int err = rc->err;
+    bool whole = rc->whole;
     in->reconcile = NULL;
     uint64_t every = in->options.reconcile_ms == 0 ? EVERY_MS : in->options.reconcile_ms;
     if (err == 0) {
         in->reconcile_failures = 0;
-        in->reconciled = true;
-        in->described = (int64_t)rc->described;
-        in->reconcile_ok_unix_ms = clock_unix_ms();
+        in->stopped_due = false;
+        in->all_known = true;
         snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
-        LOG(LOG_INFO, "reconciled", rc->partly, LU("listed", rc->listed),
-            LU("described", rc->described), LU("corrected", rc->corrected),
-            LI("ms", clock_unix_ms() - rc->started_unix_ms));
+        log_end(rc, "reconciled_stopped");
     } else {
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
         uint64_t retry = (uint64_t)RETRY_MS << shift;
@@ -133,12 +165,16 @@ static void finish(struct reconcile *rc)
     }
     reconcile_free(rc);
     malloc_trim(0); /* its answers were megabytes, and the heap would keep what they took */
-    if (in->reconcile_again)
+    if (in->reconcile_again) {
         every = 0;
+        in->stopped_due = false;
+    }
     in->reconcile_again = false;
     uv_timer_start(&in->reconcile_timer, on_timer, every + prng_below(&in->prng, every / 16 + 1),
                    0);
-    if (in->options.on_reconciled != NULL)
+    if (err == 0 && in->options.on_all_known != NULL)
+        in->options.on_all_known(in->options.arg);
+    else if (err != 0 && !whole && in->options.on_reconciled != NULL)
         in->options.on_reconciled(in->options.arg, err);
 }
 
@@ -175,6 +211,11 @@ static void fail(struct reconcile *rc, int err, const char *what)
 }
 
 /* ---- which clusters ---------------------------------------------------------------------- */
+
+static enum step first_list(const struct reconcile *rc)
+{
+    return rc->whole ? LIST_STOPPED : LIST_INSTANCES;
+}
 
 /* The own cluster's ARN serves hints and refreshes from now on. */
 static void learn_own_arn(struct intake *in, const char *arn)
@@ -221,14 +262,14 @@ static void on_resolved(void *arg, const struct aws_result *r)
     rc->list_call = NULL;
     if (usable(rc, r, "DescribeClusters")) {
         take_clusters(rc, r->body);
-        rc->step = LIST_INSTANCES;
+        rc->step = first_list(rc);
     }
     answered(rc);
 }
 
 static struct aws_call_options small_call(const struct intake *in)
 {
-    bool soon = !in->reconciled && in->reconcile_failures == 0;
+    bool soon = !in->all_known && in->reconcile_failures == 0;
     return (struct aws_call_options){.priority = AWS_RESYNC,
                                      .timeout_ms = soon ? SMALL_CALL_MS : 0};
 }
@@ -254,7 +295,7 @@ static void next_cluster(struct reconcile *rc)
     json_array_clear(rc->arns);
     rc->arn_at = 0;
     rc->instances = 0;
-    rc->step = LIST_INSTANCES;
+    rc->step = first_list(rc);
 }
 
 static void list_taken(struct reconcile *rc)
@@ -263,7 +304,7 @@ static void list_taken(struct reconcile *rc)
     rc->listing = NULL;
     if (rc->step == LIST_INSTANCES)
         rc->instances = json_array_size(rc->arns);
-    rc->step++; /* INSTANCES, RUNNING, STOPPED, DESCRIBE */
+    rc->step++; /* INSTANCES, RUNNING, DESCRIBE; STOPPED, DESCRIBE_STOPPED */
 }
 
 /* By the clock of who took it in, and by our own: a row may have come late, or from a wrong one. */
@@ -278,22 +319,44 @@ static bool told_lately(const struct reconcile *rc, struct store_txn *txn, const
     return seen_ms >= 0 && seen_ms < LATELY_MS && stored_ms >= 0 && stored_ms < LATELY_MS;
 }
 
+/* A task that was listed as RUNNING and is listed as STOPPED now is asked for again. */
+static void *mark_of(struct reconcile *rc)
+{
+    return rc->whole ? (void *)&rc->whole : rc;
+}
+
+static bool is_asked_for(struct reconcile *rc, const char *arn)
+{
+    const void *mark = map_get(&rc->seen, arn);
+    return mark == mark_of(rc) || mark == &rc->whole;
+}
+
+/* ECS shows it for an hour and will say nothing else of it. */
+static bool is_over_here(struct store_txn *txn, const char *arn)
+{
+    struct store_row row;
+    return store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row) == 0 && !row.record.deleted &&
+           intake_is_over(&row.record);
+}
+
 /* A slice of what was listed. */
 static void take_listing(struct reconcile *rc)
 {
     size_t size = json_array_size(rc->listing);
     struct store_txn *txn = NULL;
-    size_t slice = rc->resumes ? CHECK_SLICE : TAKE_SLICE;
-    if (rc->resumes && store_read_begin(rc->intake->options.store, &txn) != 0)
+    bool looks = rc->resumes || rc->whole;
+    size_t slice = looks ? CHECK_SLICE : TAKE_SLICE;
+    if (looks && store_read_begin(rc->intake->options.store, &txn) != 0)
         txn = NULL;
     for (size_t n = 0; n < slice && rc->listing_at < size; n++) {
         json_t *arn = json_array_get(rc->listing, rc->listing_at++);
         const char *text = json_string_value(arn);
-        if (text == NULL || strlen(text) > RECORD_KEY_MAX || map_has(&rc->seen, text))
+        if (text == NULL || strlen(text) > RECORD_KEY_MAX || is_asked_for(rc, text))
             continue;
-        bool asks = txn == NULL || !told_lately(rc, txn, text);
+        bool asks =
+            txn == NULL || !(rc->whole ? is_over_here(txn, text) : told_lately(rc, txn, text));
         rc->listed++;
-        if (map_put(&rc->seen, text, rc, NULL) != 0 ||
+        if (map_put(&rc->seen, text, mark_of(rc), NULL) != 0 ||
             (asks && json_array_append(rc->arns, arn) != 0)) {
             fail(rc, ERR_NOMEM, "this agent");
             break;
@@ -318,7 +381,7 @@ static void on_listed(void *arg, const struct aws_result *r)
     } else if (usable(rc, r, "list") && rc->step == LIST_CLUSTERS) {
         json_decref(rc->clusters);
         rc->clusters = json_incref(json_arr(r->body, "clusterArns"));
-        rc->step = LIST_INSTANCES;
+        rc->step = first_list(rc);
     } else if (rc->err == 0 && !rc->stopped) {
         const char *key = rc->step == LIST_INSTANCES ? "containerInstanceArns" : "taskArns";
         rc->listing = json_incref(json_arr(r->body, key));
@@ -459,8 +522,10 @@ static int check_row(void *arg, const struct store_row *row)
         fields.field[ROW_CLUSTER].data != NULL && fields.field[ROW_CLUSTER].len < ARN_MAX) {
         snprintf(cluster, sizeof cluster, "%.*s", (int)fields.field[ROW_CLUSTER].len,
                  fields.field[ROW_CLUSTER].data);
-        if (events_keeps_cluster(&check->options, cluster))
-            intake_refresh_task(rc->intake, cluster, arn); /* takes instances too */
+        if (events_keeps_cluster(&check->options, cluster)) {
+            intake_refresh_task(rc->intake, cluster, arn);    /* takes instances too */
+            (void)!map_put(&rc->seen, arn, &rc->whole, NULL); /* asked for once */
+        }
     }
     return --check->left == 0;
 }
@@ -488,7 +553,7 @@ static void check_some(struct reconcile *rc)
         fail(rc, err, "the store cannot be read");
     if (check.left > 0) {
         rc->after_len = 0;
-        rc->step++; /* INSTANCES, TASKS, DONE */
+        rc->step++; /* INSTANCES, TASKS, WHOLE */
     }
     go_on_soon(rc);
 }
@@ -528,6 +593,8 @@ static void perform(struct reconcile *rc)
         check_some(rc);
         break;
     case DESCRIBE:
+    case DESCRIBE_STOPPED:
+    case WHOLE:
     case DONE:
         break;
     }
@@ -541,11 +608,15 @@ static void advance(struct reconcile *rc)
         if (rc->err == 0)
             return;
     }
-    if (rc->step == DESCRIBE)
+    if (rc->step == WHOLE && rc->err == 0) {
+        become_whole(rc);
+        return;
+    }
+    if (rc->step == DESCRIBE || rc->step == DESCRIBE_STOPPED)
         describe_next(rc);
-    if (rc->err == 0 && rc->step == LIST_INSTANCES &&
+    if (rc->err == 0 && rc->step == first_list(rc) &&
         rc->cluster_at >= json_array_size(rc->clusters))
-        rc->step = CHECK_INSTANCES;
+        rc->step = rc->whole ? DONE : CHECK_INSTANCES;
     if (rc->err == 0 && rc->list_call == NULL && rc->in_flight == 0)
         perform(rc);
     bool over = rc->err != 0 || rc->step == DONE;
@@ -564,7 +635,7 @@ static json_t *wanted_clusters(const struct intake *in)
     return list;
 }
 
-void intake_reconcile(struct intake *in)
+static void begin(struct intake *in, bool only_stopped)
 {
     if (!in->leading || in->stopping)
         return;
@@ -582,6 +653,7 @@ void intake_reconcile(struct intake *in)
         rc->slots[i].reconcile = rc;
     rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
     rc->resumes = !in->reconciled;
+    rc->whole = only_stopped;
     rc->clusters = wanted_clusters(in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
@@ -590,6 +662,11 @@ void intake_reconcile(struct intake *in)
     map_init(&rc->seen);
     in->reconcile = rc;
     advance(rc);
+}
+
+void intake_reconcile(struct intake *in)
+{
+    begin(in, false);
 }
 
 void reconcile_init(struct intake *in)
@@ -602,7 +679,7 @@ void reconcile_stop(struct intake *in)
     struct reconcile *rc = in->reconcile;
     uv_timer_stop(&in->reconcile_timer);
     in->reconcile = NULL;
-    in->reconciled = false;
+    in->reconciled = in->all_known = in->stopped_due = false;
     in->reconcile_again = false;
     in->reconcile_trouble[0] = '\0';
     if (rc == NULL)

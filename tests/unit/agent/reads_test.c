@@ -63,7 +63,7 @@ static void start(void)
     agent.loop = &loop;
     agent.raft = (struct raft_uv *)(void *)&agent;
     agent.term = 3;
-    agent.reconciled = true;
+    agent.all_known = true;
     leads = true;
     command = (struct command){.agent = &agent,
                                .reads = true,
@@ -105,13 +105,13 @@ Test(reads, wait_for_a_comparison_and_for_intent)
 {
     agent.offers_made = 7;
     start();
-    agent.reconciled = false;
+    agent.all_known = false;
     agent.offers_made = 8;
     answer(0, 3);
     agent.offers_made = 9; /* not waited for */
     stored = 8;
     reads_look(&agent);
-    agent.reconciled = true;
+    agent.all_known = true;
     stored = 7;
     reads_look(&agent);
     stored = 8;
@@ -140,7 +140,7 @@ Test(reads, a_lost_leadership_is_no_answer)
 Test(reads, leadership_lost_after_the_barrier)
 {
     start();
-    agent.reconciled = false;
+    agent.all_known = false;
     answer(0, 3);
     cr_assert_eq(finished, 0);
     leads = false;
@@ -177,7 +177,7 @@ Test(reads, without_a_majority_nobody_waits_for_ever)
 Test(reads, without_a_comparison_it_says_so)
 {
     start();
-    agent.reconciled = false;
+    agent.all_known = false;
     answer(0, 3);
     let_time_pass();
     expect(ERR_NOTREADY, 0);

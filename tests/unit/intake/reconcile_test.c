@@ -25,9 +25,9 @@ static void no_events(struct world *w)
 
 static void reconcile(struct world *w)
 {
-    unsigned before = w->reconciled;
+    unsigned before = w->known;
     intake_reconcile(w->intake);
-    UNTIL(w, w->reconciled > before);
+    UNTIL(w, w->known > before);
 }
 
 Test(reconcile, ends_when_all_pages_are_stored)
@@ -36,7 +36,7 @@ Test(reconcile, ends_when_all_pages_are_stored)
     world_open(&w, 230, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     cr_assert_eq(w.rows_when_reconciled, 230u, "%u rows", (unsigned)w.rows_when_reconciled);
     cr_assert_eq(world_figure(&w, "reconcile", "drift"), 230);
     cr_assert_eq(world_figure(&w, "reconcile", "missing"), 230);
@@ -57,7 +57,7 @@ Test(reconcile, goes_on_where_the_last_leader_stopped)
     intake_lead(w.intake, false, ++w.term);
     cr_assert_eq(w.reconciled, 0u);
     intake_lead(w.intake, true, ++w.term);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     cr_assert_eq(world_count(&w, RECORD_INSTANCE), 700u);
     cr_assert_leq(world_figure(&w, "reconcile", "described"), 600);
     reconcile(&w);
@@ -73,7 +73,7 @@ Test(reconcile, finds_what_events_did_not_tell)
     world_open(&w, 3, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     world_start_task(&w, 0, arn[0]);
     world_start_task(&w, 2, arn[1]);
     world_tell(&w, "add-instances", "{\"count\":2}");
@@ -95,7 +95,7 @@ Test(reconcile, buries_what_ecs_has_forgotten)
     no_events(&w);
     world_tell(&w, "set", "{\"stopped_retention_ms\":1}");
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0); /* so that no other run is under way below */
+    UNTIL(&w, w.known > 0); /* so that no other run is under way below */
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
         reconcile(&w);
@@ -127,7 +127,7 @@ Test(reconcile, a_late_event_does_not_undo_a_burial)
     struct record rec;
     world_open(&w, 1, 1);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0 && world_queued(&w) == 0);
+    UNTIL(&w, w.known > 0 && world_queued(&w) == 0);
     world_event(&w, json_str(w.ready, "cluster_arn"), arn, 6, "RUNNING");
     UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
     intake_refresh_task(w.intake, NULL, arn);
@@ -151,7 +151,7 @@ Test(reconcile, a_clock_that_is_set_makes_no_row_old)
     world_open(&w, 1, 1);
     w.options.young_ms = 1500;
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0 && world_queued(&w) == 0);
+    UNTIL(&w, w.known > 0 && world_queued(&w) == 0);
     world_event(&w, json_str(w.ready, "cluster_arn"), arn, 6, "RUNNING");
     UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
     clock_set_s += 60; /* more would make signatures invalid */
@@ -183,7 +183,7 @@ Test(reconcile, what_lives_comes_back_and_what_is_over_does_not)
     world_open(&w, 1, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0); /* so that no other run is under way below */
+    UNTIL(&w, w.known > 0); /* so that no other run is under way below */
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
         reconcile(&w);
@@ -239,7 +239,7 @@ Test(reconcile, a_row_that_is_made_up_does_not_stay_whatever_its_version)
     world_open(&w, 2, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     const char *instance = world_instance(&w, 1, "arn");
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
@@ -266,8 +266,8 @@ Test(reconcile, a_row_that_is_made_up_does_not_stay_whatever_its_version)
     w.options.queue = json_str(w.ready, "queue_url");
     w.term++;
     world_lead(&w);
-    unsigned runs = w.reconciled;
-    UNTIL(&w, w.reconciled > runs);
+    unsigned runs = w.reconciled, known = w.known;
+    UNTIL(&w, w.known > known);
     snprintf(args, sizeof args, "{\"task\":\"%s\"}", arn);
     world_tell(&w, "kill-task", args);
     UNTIL(&w, world_is(&w, RECORD_TASK, arn, "STOPPED"));
@@ -283,7 +283,7 @@ Test(reconcile, a_deregistered_instance_is_not_active_any_more)
     world_open(&w, 3, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     for (unsigned set_back_s = 0; set_back_s <= 60; set_back_s += 60) {
         const char *arn = world_instance(&w, set_back_s == 0 ? 1 : 2, "arn");
         cr_assert(world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
@@ -311,7 +311,7 @@ Test(reconcile, a_peers_row_is_as_old_as_it_says)
     world_open(&w, 1, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     unsigned before = w.reconciled;
     world_tell(&w, "fault",
                "{\"mode\":\"delay\",\"ms\":1500,\"operation\":\"DescribeClusters\",\"count\":1}");
@@ -349,7 +349,7 @@ Test(reconcile, goes_on_through_faults)
     UNTIL(&w, w.failed > 0);
     cr_assert_eq(w.reconciled, 0u);
     cr_assert_neq(intake_trouble(w.intake)[0], '\0');
-    UNTIL(&w, w.reconciled > 0); /* by itself */
+    UNTIL(&w, w.known > 0); /* by itself */
     cr_assert_eq(w.rows_when_reconciled, 120u);
     world_close(&w);
 }
@@ -374,7 +374,7 @@ Test(reconcile, asks_again_soon_when_all_wait_for_it)
                    "\"count\":1}");
         if (failures == 0)
             world_lead(&w);
-        UNTIL(&w, w.reconciled > 0);
+        UNTIL(&w, w.known > 0);
         cr_assert_eq(w.failed, failures);
         cr_assert_eq(world_stat(&w, "op:ecs.DescribeClusters"), 2);
         world_close(&w);
@@ -395,14 +395,14 @@ Test(reconcile, a_cluster_that_is_not_there)
     world_drop_intake(&w);
     w.options.clusters = "nowhere, own"; /* does not keep the other waiting, but is told */
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     cr_assert_eq(world_count(&w, RECORD_INSTANCE), 2u);
     cr_assert_neq(strstr(intake_trouble(w.intake), "nowhere"), NULL);
     world_drop_intake(&w);
     w.options.clusters = "all";
-    w.reconciled = 0;
+    w.known = 0;
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     cr_assert_str_eq(intake_trouble(w.intake), "");
     world_close(&w);
 }
@@ -414,7 +414,7 @@ Test(refresh, describes_what_it_is_asked_for_and_survives_nonsense)
     world_open(&w, 2, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     world_start_task(&w, 0, arn);
     intake_refresh_task(w.intake, NULL, "");
     intake_refresh_task(w.intake, NULL, "rm -rf");
@@ -438,7 +438,7 @@ Test(refresh, tells_of_what_is_no_news)
     world_open(&w, 1, 1);
     no_events(&w);
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     world_start_task(&w, 0, arn);
     while (!world_is(&w, RECORD_TASK, arn, "RUNNING"))
         reconcile(&w);
@@ -486,7 +486,7 @@ Test(local, the_own_ecs_agent_gives_hints)
     no_events(&w);
     w.options.ecs_agent_endpoint = world_instance(&w, 0, "ecs_agent");
     world_lead(&w);
-    UNTIL(&w, w.reconciled > 0);
+    UNTIL(&w, w.known > 0);
     world_start_task(&w, 0, arn);
     UNTIL(&w, w.hints > 0);
     cr_assert_str_eq(w.hint, arn);

@@ -35,8 +35,10 @@ struct world {
     struct intake *intake;
     struct intake_options options; /* may be changed before world_lead */
     uint64_t term;
-    unsigned reconciled, failed; /* on_reconciled so far */
-    unsigned shown, shown_gone;  /* on_shown */
+    unsigned reconciled, failed;               /* on_reconciled so far */
+    unsigned known;                            /* on_all_known */
+    void (*when)(struct world *w, bool known); /* a test's own look at both */
+    unsigned shown, shown_gone;                /* on_shown */
     char shown_key[RECORD_KEY_MAX + 1];
     uint64_t rows_when_reconciled;
     unsigned hints;
@@ -94,6 +96,16 @@ static inline void world_on_reconciled(void *arg, int err)
         w->reconciled++;
     else
         w->failed++;
+    if (err == 0 && w->when != NULL)
+        w->when(w, false);
+}
+
+static inline void world_on_all_known(void *arg)
+{
+    struct world *w = arg;
+    w->known++;
+    if (w->when != NULL)
+        w->when(w, true);
 }
 
 static inline void world_on_hint(void *arg, const char *cluster, const char *arn)
@@ -251,6 +263,7 @@ static inline void world_open(struct world *w, unsigned instances, uint64_t disk
         .seed = 3,
         .arg = w,
         .on_reconciled = world_on_reconciled,
+        .on_all_known = world_on_all_known,
         .on_shown = world_on_shown,
         .on_hint = world_on_hint,
     };
