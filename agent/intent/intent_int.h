@@ -7,6 +7,7 @@
 #define BLOX_AGENT_INTENT_INT_H
 
 #include "agent/base/limits.h"
+#include "agent/base/map.h"
 #include "agent/base/record.h"
 #include "agent/intent/intent.h"
 
@@ -49,7 +50,8 @@ struct answer {
 struct state {
     struct environment **environments; /* by name */
     size_t count, cap;
-    struct answer *answers; /* by version: oldest first */
+    struct answer **answers; /* by version: oldest first */
+    struct map answer_of;    /* key -> the same; thousands of them, and each command has one */
     size_t answer_count, answer_cap, answer_bytes;
 };
 

@@ -23,8 +23,8 @@ static void forget(struct apply *a, struct answer *answer)
 void keys_expire(struct apply *a)
 {
     struct state *s = &a->in->state;
-    while (s->answer_count > 0 && s->answers[0].at_unix_ms + KEY_LIFE_MS <= a->now_unix_ms)
-        forget(a, &s->answers[0]);
+    while (s->answer_count > 0 && s->answers[0]->at_unix_ms + KEY_LIFE_MS <= a->now_unix_ms)
+        forget(a, s->answers[0]);
 }
 
 /* What the user asked for: the digest the first agent took of the body, or else the command
@@ -95,5 +95,5 @@ void keys_remember(struct apply *a, int err)
     rows_answer(&a->in->rows, answer);
     while (s->answer_count > IDEMPOTENCY_KEYS_MAX ||
            (s->answer_bytes > KEY_BYTES_MAX && s->answer_count > 1))
-        forget(a, &s->answers[0]);
+        forget(a, s->answers[0]);
 }

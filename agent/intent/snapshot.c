@@ -45,7 +45,7 @@ int intent_save(const struct intent *in, struct buf *out)
         json_array_append_new(environments, one);
     }
     for (size_t i = 0; i < s->answer_count; i++)
-        json_array_append_new(answers, item(answer_json(&s->answers[i]), s->answers[i].version));
+        json_array_append_new(answers, item(answer_json(s->answers[i]), s->answers[i]->version));
     json_set_int(root, "format", SNAPSHOT_FORMAT);
     json_object_set_new(root, "environments", environments);
     json_object_set_new(root, "answers", answers);
@@ -172,7 +172,7 @@ static void all_rows(struct intent *in)
             rows_deployment(&in->rows, env, &env->deployments[j]);
     }
     for (size_t i = 0; i < s->answer_count; i++)
-        rows_answer(&in->rows, &s->answers[i]);
+        rows_answer(&in->rows, s->answers[i]);
 }
 
 int intent_load(struct intent *in, const void *data, size_t len,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Containers of the state machine: sorted arrays, small enough that moving is cheap. */
+ * Containers of the state machine: sorted arrays, of pointers where they are long, so that moving
+ * is cheap. */
 #include "agent/intent/intent_int.h"
 
 #include <stdio.h>
@@ -34,14 +35,21 @@ static void environment_free(struct environment *env)
     free(env);
 }
 
+static void answer_free(struct answer *a)
+{
+    json_decref(a->body);
+    free(a);
+}
+
 void state_fini(struct state *s)
 {
     for (size_t i = 0; i < s->count; i++)
         environment_free(s->environments[i]);
     for (size_t i = 0; i < s->answer_count; i++)
-        json_decref(s->answers[i].body);
+        answer_free(s->answers[i]);
     free(s->environments);
     free(s->answers);
+    map_fini(&s->answer_of);
     *s = (struct state){0};
 }
 
@@ -135,10 +143,7 @@ void deployment_remove(struct environment *env, struct deployment *dep)
 
 struct answer *answer_find(const struct state *s, const char *key)
 {
-    for (size_t i = 0; i < s->answer_count; i++)
-        if (strcmp(s->answers[i].key, key) == 0)
-            return &s->answers[i];
-    return NULL;
+    return map_get(&s->answer_of, key);
 }
 
 struct answer *answer_add(struct state *s, const char *key, const char *digest, int64_t at_unix_ms,
@@ -147,12 +152,7 @@ struct answer *answer_add(struct state *s, const char *key, const char *digest, 
     struct answer *a = answer_find(s, key);
     if (a != NULL)
         answer_remove(s, a);
-    s->answers = intent_grow(s->answers, s->answer_count, &s->answer_cap, sizeof *s->answers);
-    size_t at = s->answer_count;
-    while (at > 0 && record_version_cmp(s->answers[at - 1].version, version) > 0)
-        at--;
-    a = &s->answers[at];
-    memmove(a + 1, a, (s->answer_count - at) * sizeof *a);
+    a = intent_alloc(sizeof *a);
     *a = (struct answer){.at_unix_ms = at_unix_ms, .err = err, .body = body, .version = version};
     snprintf(a->key, sizeof a->key, "%s", key);
     snprintf(a->digest, sizeof a->digest, "%s", digest);
@@ -162,6 +162,14 @@ struct answer *answer_add(struct state *s, const char *key, const char *digest, 
         free(canonical_json(body, &len));
         a->bytes += len;
     }
+    s->answers = intent_grow(s->answers, s->answer_count, &s->answer_cap, sizeof(struct answer *));
+    size_t at = s->answer_count;
+    while (at > 0 && record_version_cmp(s->answers[at - 1]->version, version) > 0)
+        at--;
+    memmove(&s->answers[at + 1], &s->answers[at], (s->answer_count - at) * sizeof *s->answers);
+    s->answers[at] = a;
+    int err_put = map_put(&s->answer_of, a->key, a, NULL);
+    ENSURE(err_put == 0);
     s->answer_bytes += a->bytes;
     s->answer_count++;
     return a;
@@ -169,9 +177,12 @@ struct answer *answer_add(struct state *s, const char *key, const char *digest, 
 
 void answer_remove(struct state *s, struct answer *a)
 {
-    size_t at = (size_t)(a - s->answers);
+    size_t at = 0; /* it mostly is the oldest */
+    while (s->answers[at] != a)
+        at++;
     s->answer_bytes -= a->bytes;
-    json_decref(a->body);
-    memmove(a, a + 1, (s->answer_count - at - 1) * sizeof *a);
     s->answer_count--;
+    memmove(&s->answers[at], &s->answers[at + 1], (s->answer_count - at) * sizeof *s->answers);
+    (void)map_del(&s->answer_of, a->key);
+    answer_free(a);
 }

@@ -413,6 +413,33 @@ Test(intent, a_refusal_holds_for_late_attempts)
     intent_destroy(u.in);
 }
 
+/* Its first answer, a refusal, was neither the oldest nor the newest. */
+Test(intent, a_key_used_again_is_as_old_as_its_last_use)
+{
+    struct run u = start();
+    apply(&u, CREATE("web") "}");
+    apply(&u, "{'op':'environment.delete','name':'nobody','now':1500,'key':'a'}");
+    apply(&u, CREATE("web") ",'key':'k'}");
+    cr_assert_eq(u.r.err, ERR_EXISTS);
+    apply(&u, "{'op':'environment.delete','name':'nobody','now':1500,'key':'b'}");
+    apply(&u, "{'op':'environment.delete','name':'nobody','now':62000,'key':'k'}");
+    cr_assert_eq(u.r.err, 0);
+    cr_assert(!u.r.replayed);
+    static const char *const keys[] = {"a", "b", "k"};
+    for (size_t i = 0; i < 3; i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "{'op':'environment.delete','name':'nobody','now':63000,'key':'%s'}", keys[i]);
+        apply(&u, text);
+        cr_assert(u.r.replayed, "%s", keys[i]);
+    }
+    apply(&u, "{'op':'environment.delete','name':'nobody','now':86402000}");
+    cr_assert_str_eq(rows_of(&u), "-5/idempotency/a -5/idempotency/b");
+    apply(&u, "{'op':'environment.delete','name':'nobody','now':86402000,'key':'k'}");
+    cr_assert(u.r.replayed);
+    intent_destroy(u.in);
+}
+
 Test(intent, remembered_keys_are_bounded)
 {
     struct run u = start();
