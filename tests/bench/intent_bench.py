@@ -1,56 +1,53 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes of intent at the leader, three voters on loopback (BLOX_AGENTS=5: two spares too): how long one
-takes when nothing else goes on, in turns with local syncs in the same directory, and how many a
-second 64 clients get acknowledged. one_write is the whole of it as a client sees it: HTTP, log, majority,
-apply; commit is the leader's own figure, from its taking the write until a majority's disks have it."""
+takes when nothing else goes on, and how many a second 64 clients get acknowledged. one_write is the whole
+of it as a client sees it: HTTP, log, majority, apply; commit is the leader's own figure, from its taking
+the write until a majority's disks have it. Both one behind the other (pause_us 0) and with a pause
+before each, in turns with bench_floor in the same directory: local syncs, and the least that three
+voters can do, at that same pace."""
 import http.client
 import json
 import multiprocessing
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 
 from figures import percentile, put
-from harness import Cluster
+from harness import BIN, Cluster
 
 AGENTS = int(os.environ.get("BLOX_AGENTS", "3"))
 TURNS = 10
+WRITES = {0: 100, 5000: 40}  # pause in us: of one turn
+ROUNDS = {0: 40, 5000: 10}
 SECONDS = 5
 CLIENTS = 64
 PROCESSES = 4
 
 
-class Syncs:
-    """What a program that keeps a record by itself would wait for: 1 KiB appended, or written over
-    zeros, then fsync or fdatasync."""
-    KINDS = {"fsync_append": (os.fsync, True), "fsync_overwrite": (os.fsync, False),
-             "fdatasync_append": (os.fdatasync, True), "fdatasync_overwrite": (os.fdatasync, False)}
+class Floor:
+    """bench_floor, a turn at a time."""
 
-    def __init__(self, directory):
-        self.took = {kind: [] for kind in self.KINDS}
-        self.files = {}
-        for kind, (_, appends) in self.KINDS.items():
-            self.files[kind] = open(os.path.join(directory, kind), "wb", buffering=0)
-            if not appends:
-                self.files[kind].write(bytes(1 << 20))
-                os.fsync(self.files[kind].fileno())
+    def __init__(self, directory, pause_us):
+        self.p = subprocess.Popen([os.path.join(BIN, "bench_floor"), directory, str(pause_us)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def run(self, count):
-        for kind, (sync, appends) in self.KINDS.items():
-            f = self.files[kind]
-            for n in range(count):
-                start = time.monotonic()
-                if not appends:
-                    f.seek(n * 4096)
-                f.write(b"x" * 1024)
-                sync(f.fileno())
-                self.took[kind].append((time.monotonic() - start) * 1000)
+    def run(self, rounds):
+        self.p.stdin.write(f"{rounds}\n")
+        self.p.stdin.flush()
+        if self.p.stdout.readline() != "done\n":
+            raise SystemExit("bench_floor ended")
 
-    def p50(self, kind):
-        return percentile(self.took[kind], 50)
+    def end(self):
+        """Prints its figures; returns the medians: (figure, way) -> ms."""
+        out, _ = self.p.communicate()
+        print(out, end="", flush=True)
+        lines = [json.loads(line) for line in out.splitlines()]
+        return {(f["figure"][:-4], f["way"]): f["value"] for f in lines
+                if f["figure"].endswith("_p50")}
 
 
 def write(conn, name, value):
@@ -73,6 +70,35 @@ def commit_sum(leader):
     total, count = (float(re.search(rf"^blox_raft_commit_seconds_{what} (\S+)", text, re.M).group(1))
                     for what in ("sum", "count"))
     return total * 1000, count
+
+
+def measure(conn, leader, turn, count, pause, took, commits):
+    before, number = commit_sum(leader)
+    for n in range(count):
+        time.sleep(pause / 1e6)
+        start = time.monotonic()
+        if write(conn, "e0", f"x{turn}-{n}") != 200:
+            raise SystemExit("a write was refused")
+        took.append((time.monotonic() - start) * 1000)
+        after, now = commit_sum(leader)
+        if now == number + 1:  # else the leader wrote something by itself
+            commits.append(after - before)
+        before, number = after, now
+
+
+def report(pause, took, commits, floor):
+    conditions = {"agents": AGENTS, "pause_us": pause}
+    for figure, values in (("one_write", took), ("commit", commits)):
+        p50 = percentile(values, 50)
+        put("intent", f"{figure}_p50", p50, "ms", samples=len(values), **conditions)
+        put("intent", f"{figure}_p99", percentile(values, 99), "ms", **conditions)
+        put("intent", f"{figure}_per_floor", p50 / floor["commit", "direct"], "1", **conditions)
+        for way in ("append", "overwrite", "direct"):
+            put("intent", f"{figure}_per_sync", p50 / floor["sync", way], "1", way=way,
+                **conditions)
+    for way in ("append", "overwrite", "direct"):
+        put("intent", "floor_per_sync", floor["commit", way] / floor["sync", way], "1", way=way,
+            **conditions)
 
 
 def clients(port, first, count, queue):
@@ -107,28 +133,14 @@ def main():
                 "name": f"e{k}", "cluster": c.name, "taskDefinition": "daemon:1"})
         conn = socket.create_connection(("127.0.0.1", leader.api), timeout=20)
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        took, commits, syncs = [], [], Syncs(c.dir)
-        for n in range(TURNS * 100):
-            if n % 100 == 0:
-                syncs.run(50)
-            before, count = commit_sum(leader)
-            start = time.monotonic()
-            if write(conn, "e0", f"x{n}") != 200:
-                raise SystemExit("a write was refused")
-            took.append((time.monotonic() - start) * 1000)
-            after, now = commit_sum(leader)
-            if now == count + 1:  # else the leader wrote something by itself
-                commits.append(after - before)
-        one, commit = percentile(took, 50), percentile(commits, 50)
-        for kind in Syncs.KINDS:
-            put("intent", f"{kind}_p50", syncs.p50(kind), "ms", agents=AGENTS)
-        put("intent", "one_write_p50", one, "ms", agents=AGENTS)
-        put("intent", "one_write_p99", percentile(took, 99), "ms", agents=AGENTS)
-        put("intent", "commit_p50", commit, "ms", agents=AGENTS, samples=len(commits))
-        put("intent", "commit_p99", percentile(commits, 99), "ms", agents=AGENTS)
-        for kind in Syncs.KINDS:
-            put("intent", f"one_write_per_{kind}", one / syncs.p50(kind), "1", agents=AGENTS)
-            put("intent", f"commit_per_{kind}", commit / syncs.p50(kind), "1", agents=AGENTS)
+        floors = {pause: Floor(c.dir, pause) for pause in WRITES}
+        took, commits = ({pause: [] for pause in WRITES} for _ in range(2))
+        for n in range(TURNS):
+            for pause, count in WRITES.items():
+                floors[pause].run(ROUNDS[pause])
+                measure(conn, leader, n, count, pause, took[pause], commits[pause])
+        for pause in WRITES:
+            report(pause, took[pause], commits[pause], floors[pause].end())
         queue = multiprocessing.Queue()
         share = CLIENTS // PROCESSES
         running = [multiprocessing.Process(target=clients,
