@@ -33,6 +33,9 @@ static struct metric refused[] = {
     METRIC_COUNTER_INIT("blox_gossip_refused_total", "reason=\"replayed\"", REFUSED_TEXT),
     METRIC_COUNTER_INIT("blox_gossip_refused_total", "reason=\"claim\"", REFUSED_TEXT),
 };
+static struct metric jumbo =
+    METRIC_COUNTER_INIT("blox_gossip_jumbo_datagrams_total", NULL,
+                        "Datagrams larger than 1,400 bytes, on paths proven to take them.");
 static struct metric dropped = METRIC_COUNTER_INIT(
     "blox_gossip_dropped_total", NULL, "Messages not sent because a queue or the socket was full.");
 static struct metric verified = METRIC_COUNTER_INIT("blox_gossip_signatures_verified_total", NULL,
@@ -67,7 +70,8 @@ void figures_start(void)
     register_list(refused, sizeof refused / sizeof refused[0]);
     register_list(rtt, sizeof rtt / sizeof rtt[0]);
     register_list(loss, sizeof loss / sizeof loss[0]);
-    struct metric *const single[] = {&cross_zone, &dropped, &verified, &health, &streams, &queued};
+    struct metric *const single[] = {&cross_zone, &jumbo,   &dropped, &verified,
+                                     &health,     &streams, &queued};
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
         metrics_register(single[i]);
 }
@@ -124,6 +128,7 @@ void figures_tick(struct agent *a)
     metric_set(&refused[0], (int64_t)g.rejected);
     metric_set(&refused[1], (int64_t)g.replayed);
     metric_set(&refused[2], (int64_t)g.refused_claims);
+    metric_set(&jumbo, (int64_t)g.jumbo_sent);
     metric_set(&dropped, (int64_t)g.dropped_full);
     metric_set(&verified, (int64_t)g.signatures_verified);
     metric_set(&health, (int64_t)g.health);

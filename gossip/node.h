@@ -38,7 +38,8 @@ enum gossip_channel {
     CHANNEL_SYNC = 3,
     CHANNEL_RAFT = 4,
     CHANNEL_CALL = 5, /* agent-to-agent calls: forwarded writes, hints */
-    CHANNEL_COUNT = 6
+    CHANNEL_PATH = 6, /* the node's own: does a datagram of this size arrive? */
+    CHANNEL_COUNT = 7
 };
 
 /* What members tell of themselves; spread with their alive message. */
@@ -119,8 +120,10 @@ void gossip_set_meta(struct gossip_node *g, const struct gossip_meta *meta);
 
 /* ---- messages ---------------------------------------------------------------- */
 
-/* Largest datagram payload that a channel may send. */
-size_t gossip_datagram_room(const struct gossip_node *g);
+/* Largest payload that goes as one datagram: as a rule, and to that member now, which is more where
+ * the path was proven to take it, less where it does not take the usual. */
+#define GOSSIP_ROOM (GOSSIP_DATAGRAM_BASE - 45u) /* less seal and channel */
+size_t gossip_room(struct gossip_node *g, uint64_t to);
 
 /* A message from a member (opened, authentic, not replayed, sender known and alive). Bytes are
  * valid during the call. One handler per channel; CHANNEL_SWIM is the node's own. */
@@ -132,6 +135,9 @@ void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_f
  * is full (bounded; the caller's protocol repairs). */
 int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to, const void *data,
                 size_t len);
+/* The same of what was lost before: perhaps because of its size, which is looked at. */
+int gossip_send_again(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                      const void *data, size_t len);
 /* Like gossip_send, but always in order on the stream to that member (raft's appends). */
 int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
                        const void *data, size_t len);
@@ -174,7 +180,8 @@ struct gossip_stats {
     uint64_t datagrams_sent, datagrams_received, bytes_sent, bytes_received;
     uint64_t stream_bytes_sent, stream_bytes_received;
     uint64_t cross_zone_bytes_sent; /* of both: to members in another zone */
-    uint64_t too_big;               /* datagrams that the path did not take */
+    uint64_t jumbo_sent;            /* datagrams larger than the usual */
+    uint64_t too_big;               /* datagrams that this machine's own interface did not take */
     uint64_t rejected, replayed, dropped_full;
     uint64_t strangers; /* rejected: from senders that we do not know */
     uint64_t refused_claims, signatures_verified;

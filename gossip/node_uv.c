@@ -13,7 +13,7 @@
 #define LEAVE_MS 300u /* the word is spread some ten times by then */
 #define PORT_TRIES 20 /* port 0: the kernel's UDP choice may be taken in TCP */
 
-_Static_assert(SWIM_PACKET_MAX + 1 + SEAL_OVERHEAD <= GOSSIP_DATAGRAM_MAX, "fits a datagram");
+_Static_assert(GOSSIP_ROOM + 1 + SEAL_OVERHEAD == GOSSIP_DATAGRAM_BASE, "what it says");
 
 struct local_message {
     struct list link;
@@ -47,8 +47,10 @@ void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *wh
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
 {
     struct peer *p = &g->peers[m->slot];
-    if (p->num != m->m.num)
+    if (p->num != m->m.num) {
         *p = (struct peer){.num = m->m.num};
+        path_init(&p->path);
+    }
     return p;
 }
 
@@ -71,23 +73,34 @@ bool node_is_far(const struct gossip_node *g, const struct swim_member *m)
     return own[0] != '\0' && m->m.meta->zone[0] != '\0' && strcmp(own, m->m.meta->zone) != 0;
 }
 
-static void send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
-                           bool intro, const struct sockaddr_storage *addr, uint8_t channel,
-                           const void *data, size_t len)
+bool node_has_met(struct gossip_node *g, const struct swim_member *m)
+{
+    const struct peer *p = node_peer(g, m);
+    return p->heard_as == g->epoch && p->window.epoch == m->epoch;
+}
+
+static int send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
+                          bool intro, const struct sockaddr_storage *addr, uint8_t channel,
+                          const void *data, size_t len)
 {
     struct seal_pair *pair = intro ? NULL : node_pair(g, m);
-    const struct peer *p = node_peer(g, m);
-    size_t sent = 0;
-    /* Whoever spoke from this life of its to this life of ours knows both. */
-    bool met = p->heard_as == g->epoch && p->window.epoch == epoch && m->epoch == epoch;
+    int sent = 0;
+    bool met = m->epoch == epoch && node_has_met(g, m);
     if (intro || pair != NULL)
         sent = udp_send(g,
                         intro ? SEAL_INTRO
                         : met ? SEAL_BRIEF
                               : SEAL_BOUND,
                         (struct seal_peer){m->m.num, epoch}, pair, addr, channel, data, len);
-    if (node_is_far(g, m))
-        g->stats.cross_zone_bytes_sent += sent;
+    if (sent > 0 && node_is_far(g, m))
+        g->stats.cross_zone_bytes_sent += (uint64_t)sent;
+    return sent;
+}
+
+int node_send(struct gossip_node *g, const struct swim_member *m,
+              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len)
+{
+    return send_to_member(g, m, m->epoch, false, addr, channel, data, len);
 }
 
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
@@ -160,6 +173,8 @@ static void report(struct gossip_node *g)
             tcp_member_gone(g, num);
             call_fail(g, num, ERR_UNREACHABLE);
         }
+        if (change.cause == SWIM_CAUSE_META) /* perhaps another address, and so another path */
+            path_init(&node_peer(g, change.member)->path);
         /* Called even if only meta or address changed: then before equals the state. */
         if (g->on_member != NULL && !g->closing)
             g->on_member(g->arg, &copy, change.before, why);
@@ -218,7 +233,9 @@ void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, con
     swim_heard(g->swim, now, from.num, from.epoch);
     if (m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
         return;
-    if (channel == CHANNEL_CALL && source == NULL)
+    if (channel == CHANNEL_PATH && source != NULL)
+        path_message(g, m, message + 1, len - 1, source);
+    else if (channel == CHANNEL_CALL && source == NULL)
         call_message(g, from.num, message + 1, len - 1);
     else if (g->handler[channel].fn != NULL)
         g->handler[channel].fn(g->handler[channel].arg, from.num, message + 1, len - 1);
@@ -226,7 +243,7 @@ void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, con
 
 void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_fn fn, void *arg)
 {
-    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_COUNT);
+    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_PATH);
     g->handler[channel].fn = fn;
     g->handler[channel].arg = arg;
 }
@@ -284,10 +301,12 @@ static int send_self(struct gossip_node *g, uint8_t channel, const void *data, s
     return 0;
 }
 
+enum way { AS_FITS, ONCE_MORE, BY_STREAM };
+
 static int send_message(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
-                        const void *data, size_t len, bool stream)
+                        const void *data, size_t len, enum way way)
 {
-    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_COUNT);
+    ENSURE(channel > CHANNEL_SWIM && channel < CHANNEL_PATH);
     if (g->closing)
         return ERR_CLOSED;
     if (to == g->num)
@@ -295,27 +314,33 @@ static int send_message(struct gossip_node *g, enum gossip_channel channel, uint
     const struct swim_member *m = swim_find(g->swim, to);
     if (m == NULL || m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
         return ERR_NOTFOUND;
-    if (stream || len > gossip_datagram_room(g))
+    if (way == BY_STREAM || len > path_room(g, m))
         return tcp_send(g, m, (uint8_t)channel, data, len);
-    send_to_member(g, m, m->epoch, false, m->m.addr, (uint8_t)channel, data, len);
-    return 0;
+    return path_send(g, m, (uint8_t)channel, data, len, way == ONCE_MORE);
 }
 
-size_t gossip_datagram_room(const struct gossip_node *g)
+size_t gossip_room(struct gossip_node *g, uint64_t to)
 {
-    return g->swim->room;
+    const struct swim_member *m = swim_find(g->swim, to);
+    return m == NULL || m->m.self ? GOSSIP_ROOM : path_room(g, m);
 }
 
 int gossip_send(struct gossip_node *g, enum gossip_channel channel, uint64_t to, const void *data,
                 size_t len)
 {
-    return send_message(g, channel, to, data, len, false);
+    return send_message(g, channel, to, data, len, AS_FITS);
+}
+
+int gossip_send_again(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                      const void *data, size_t len)
+{
+    return send_message(g, channel, to, data, len, ONCE_MORE);
 }
 
 int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
                        const void *data, size_t len)
 {
-    return send_message(g, channel, to, data, len, true);
+    return send_message(g, channel, to, data, len, BY_STREAM);
 }
 
 /* ---- life ---- */

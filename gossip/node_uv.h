@@ -11,6 +11,7 @@
 #include "gossip/marks_uv.h"
 #include "gossip/node.h"
 #include "gossip/nodekey.h"
+#include "gossip/path.h"
 #include "gossip/seal.h"
 #include "gossip/swim.h"
 #include "gossip/wire.h"
@@ -60,6 +61,7 @@ struct peer { /* per slot of the swim core */
     bool paired;
     struct seal_window window;
     uint64_t heard_as; /* our epoch, to which the last packet that proved its sender was bound */
+    struct path path;
     struct stream *out;
 };
 
@@ -164,6 +166,11 @@ bool node_is_far(const struct gossip_node *g, const struct swim_member *m); /* a
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
 /* What we share with a member; NULL: its key is none. */
 struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);
+/* Whoever spoke from this life of its to this life of ours knows both. */
+bool node_has_met(struct gossip_node *g, const struct swim_member *m);
+/* As udp_send. */
+int node_send(struct gossip_node *g, const struct swim_member *m,
+              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
 void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */
@@ -172,16 +179,24 @@ uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its
 
 /* udp_uv.c */
 int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
-/* pair NULL: as an introduction, under the cluster's key. Returns the length of what was sent. */
-size_t udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
-                const void *data, size_t len);
+/* pair NULL: as an introduction, under the cluster's key. Returns the length of what was sent, 0 if
+ * there was no way or no room, or UV_EMSGSIZE: larger than our interface takes. */
+int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+             struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+             const void *data, size_t len);
 void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
                     size_t len);
 /* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
 struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr);
 struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
                                         const struct sockaddr_storage *addr);
+
+/* path_uv.c */
+size_t path_room(struct gossip_node *g, const struct swim_member *m);
+int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
+              size_t len, bool again);
+void path_message(struct gossip_node *g, const struct swim_member *m, const uint8_t *data,
+                  size_t len, const struct sockaddr_storage *source);
 
 /* tcp_uv.c */
 int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);

@@ -129,7 +129,7 @@ static int take_sync(struct records *r, uint64_t from, const uint8_t *data, size
             return 0;
         if (in->reply_len > 0) {
             r->bytes_sent += in->reply_len;
-            gossip_send(r->options.gossip, CHANNEL_SYNC, from, r->out, in->reply_len);
+            gossip_send_again(r->options.gossip, CHANNEL_SYNC, from, r->out, in->reply_len);
         }
         if (hand_over(r, now_ms, in->apply, in->apply_count) != 0) {
             *pos = before;
@@ -239,14 +239,16 @@ void records_purged(struct records *r, uint64_t key_hash, struct record_version 
 /* False: there is more to send at once. */
 static bool send_rumors(struct records *r, uint64_t now_ms)
 {
-    size_t room = gossip_datagram_room(r->options.gossip);
+    struct gossip_node *g = r->options.gossip;
     size_t bytes = 0;
     for (unsigned i = 0; i < TURN_MESSAGES && bytes < TURN_BYTES; i++) {
         uint64_t to = 0;
-        size_t len = rumor_poll(&r->rumor, now_ms, room, r->out, SYNC_MESSAGE_MAX, &to);
+        size_t len = rumor_poll(&r->rumor, now_ms, GOSSIP_ROOM, r->out, SYNC_MESSAGE_MAX, &to);
         if (len == 0)
             return true;
-        int err = gossip_send(r->options.gossip, CHANNEL_RUMOR, to, r->out, len);
+        int err = rumor_is_repair(r->out, len)
+                      ? gossip_send_again(g, CHANNEL_RUMOR, to, r->out, len)
+                      : gossip_send(g, CHANNEL_RUMOR, to, r->out, len);
         rumor_sent(&r->rumor, now_ms, err);
         if (err == 0)
             r->bytes_sent += len;
@@ -261,7 +263,7 @@ static bool send_sync(struct records *r, uint64_t now_ms)
     size_t len = sync_poll(&r->sync, now_ms, r->out, SYNC_MESSAGE_MAX, &to);
     if (len == 0)
         return true;
-    int err = gossip_send(r->options.gossip, CHANNEL_SYNC, to, r->out, len);
+    int err = gossip_send_again(r->options.gossip, CHANNEL_SYNC, to, r->out, len);
     sync_sent(&r->sync, now_ms, err);
     if (err == 0)
         r->bytes_sent += len;
@@ -418,6 +420,12 @@ static bool have(void *arg, uint64_t key_hash, struct record_version version)
     return r->options.get(r->options.arg, key_hash, check_version, &c) == 0 && c.found;
 }
 
+static size_t room(void *arg, uint64_t to)
+{
+    const struct records *r = arg;
+    return gossip_room(r->options.gossip, to);
+}
+
 static int load(void *arg, uint64_t key_hash, void (*fn)(void *fn_arg, const struct record *rec),
                 void *fn_arg)
 {
@@ -466,6 +474,7 @@ static int init_cores(struct records *r)
                                .answer_max = ANSWER_MAX,
                                .arena_bytes = ARENA_BYTES,
                                .arg = r,
+                               .room = room,
                                .have = have,
                                .load = load};
     struct sync_options so = {.self = ro.self,

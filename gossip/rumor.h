@@ -78,6 +78,8 @@ struct rumor_options {
     uint32_t answer_max;  /* power of two: asked-for records waiting */
     uint32_t arena_bytes; /* power of two: bytes of recent records kept at hand */
     void *arg;
+    /* Of a datagram to that member; NULL: rumor_poll's. */
+    size_t (*room)(void *arg, uint64_t to);
     /* Is this version, or a newer one, stored? */
     bool (*have)(void *arg, uint64_t key_hash, struct record_version version);
     /* The stored record, given to fn during the call; ERR_NOTFOUND. */
@@ -193,12 +195,14 @@ struct rumor_place {
 int rumor_recv(struct rumor *r, uint64_t now_ms, uint64_t from, const uint8_t *data, size_t len,
                struct rumor_place *at, struct rumor_in *in);
 
-/* The next message to send now: its length, 0 if there is none. room is a datagram's; longer
- * messages go by stream. cap >= RUMOR_MESSAGE_MAX. After each: rumor_sent() with what sending
- * returned; after ERR_BUSY the records of a queue stay in it. */
+/* The next message to send now: its length, 0 if there is none. room is a usual datagram's; what is
+ * longer than the path to its member takes goes by stream. cap >= RUMOR_MESSAGE_MAX. After each:
+ * rumor_sent() with what sending returned; after ERR_BUSY the records of a queue stay in it. */
 size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
                   uint64_t *ret_to);
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err);
+/* Does it carry what was asked for because it did not come? */
+bool rumor_is_repair(const uint8_t *data, size_t len);
 /* When rumor_poll should be called again; UINT64_MAX: not before the next input. */
 uint64_t rumor_deadline(const struct rumor *r, uint64_t now_ms);
 

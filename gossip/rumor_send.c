@@ -36,13 +36,19 @@ static int append_record(struct rumor *r, uint64_t key_hash, struct record_run *
     return err != 0 ? err : loader.err;
 }
 
+static size_t room_to(const struct rumor *r, uint64_t to)
+{
+    return r->options.room == NULL ? r->room : r->options.room(r->options.arg, to);
+}
+
 /* ---- answers ---------------------------------------------------------------------- */
 
-static size_t poll_answers(struct rumor *r, size_t room, uint8_t *out, size_t cap, uint64_t *ret_to)
+static size_t poll_answers(struct rumor *r, uint8_t *out, size_t cap, uint64_t *ret_to)
 {
     uint32_t mask = r->options.answer_max - 1;
     while (r->answer_count > 0) {
         uint64_t to = r->answers[r->answer_head].to;
+        size_t room = room_to(r, to);
         struct record_run run = {0};
         struct wbuf w;
         wbuf_init(&w, out, cap);
@@ -84,9 +90,10 @@ static void put_tree(struct wbuf *w, const struct tree *tree)
 
 /* Fills one message from the queue without taking anything out: rumor_sent does that. A burst is
  * cut at a datagram's room while few datagrams carry it, and goes as one stream message else. */
-static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64_t bit, size_t room,
+static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64_t bit,
                         struct wbuf *w, uint32_t *ret_count)
 {
+    size_t room = room_to(r, queue->to);
     struct record_run run = {0};
     struct tree tree = {0};
     size_t fit_len = 0;
@@ -119,7 +126,7 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
         if (w->len >= RUMOR_BATCH)
             break;
     }
-    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * room) {
+    if (fit_count > 0 && fit_len > 1 && w->len < RUMOR_STREAM_FROM * r->room) {
         w->len = fit_len;
         count = fit_count;
     }
@@ -127,7 +134,7 @@ static size_t fill_push(struct rumor *r, const struct rumor_queue *queue, uint64
     return w->len;
 }
 
-static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, size_t cap,
+static size_t poll_queues(struct rumor *r, uint64_t now_ms, uint8_t *out, size_t cap,
                           uint64_t *ret_to)
 {
     for (uint32_t i = 0; i < RUMOR_QUEUES && r->waiting != 0; i++) {
@@ -139,7 +146,7 @@ static size_t poll_queues(struct rumor *r, uint64_t now_ms, size_t room, uint8_t
             struct wbuf w;
             uint32_t count;
             wbuf_init(&w, out, cap);
-            size_t len = fill_push(r, queue, UINT64_C(1) << q, room, &w, &count);
+            size_t len = fill_push(r, queue, UINT64_C(1) << q, &w, &count);
             if (len > 1) {
                 r->queue_turn = q + 1;
                 r->last_queue = q;
@@ -327,9 +334,9 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     ENSURE(!r->last_open);
     r->last_queue = NONE;
     r->room = room;
-    size_t len = poll_answers(r, room, out, cap, ret_to);
+    size_t len = poll_answers(r, out, cap, ret_to);
     if (len == 0)
-        len = poll_queues(r, now_ms, room, out, cap, ret_to);
+        len = poll_queues(r, now_ms, out, cap, ret_to);
     if (len == 0)
         len = poll_asks(r, now_ms, room, out, ret_to);
     if (len == 0)
@@ -337,6 +344,11 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     r->last_open = len > 0;
     r->stats.bytes += len;
     return len;
+}
+
+bool rumor_is_repair(const uint8_t *data, size_t len)
+{
+    return len > 0 && data[0] == RUMOR_REPAIR;
 }
 
 void rumor_sent(struct rumor *r, uint64_t now_ms, int err)

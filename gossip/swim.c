@@ -40,7 +40,6 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     ENSURE(options->trust.sign != NULL && options->trust.verify != NULL);
     s->trust = options->trust;
     s->born_ms = now_ms;
-    s->room = SWIM_PACKET_MAX;
     swim_lay(s, options->members);
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
     ENSURE(m != NULL);

@@ -14,8 +14,9 @@
 #include "gossip/seal.h"
 #include "gossip/wire.h"
 
-/* Payload of one datagram after seal and channel byte. */
-#define SWIM_PACKET_MAX (GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD - 1u)
+/* Payload of one datagram after seal and channel byte: membership uses no size that has to be
+ * proven. */
+#define SWIM_PACKET_MAX (GOSSIP_DATAGRAM_SMALL - SEAL_OVERHEAD - 1u)
 #define SWIM_OUT_MAX 48u
 #define SWIM_CHECKS_MAX 8u
 #define SWIM_HELLOS_MAX 4u
@@ -215,7 +216,6 @@ struct swim {
     struct swim_trust trust;
     uint64_t born_ms;
     uint64_t rows;   /* the shell's: sum of what it keeps beside the list, which pings tell */
-    size_t room;     /* bytes of a packet: SWIM_PACKET_MAX, or less where the path takes less */
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
     uint64_t unproven_ms; /* until then unproven words of our death are not answered */

@@ -42,21 +42,12 @@ struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
     return ret;
 }
 
-/* Nothing is fragmented: the kernel knows by then what the path takes, and everything shrinks to
- * what any IPv6 path does. Whoever sent this repeats it. */
-static void udp_narrow(struct gossip_node *g, size_t size)
-{
-    g->stats.too_big++;
-    if (size > GOSSIP_DATAGRAM_MIN && g->swim->room > GOSSIP_DATAGRAM_MIN - SEAL_OVERHEAD - 1)
-        g->swim->room = GOSSIP_DATAGRAM_MIN - SEAL_OVERHEAD - 1;
-}
-
-static size_t send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                          struct seal_pair *pair, const struct sockaddr_storage *addr,
-                          const void *plain, size_t len)
+static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+                       struct seal_pair *pair, const struct sockaddr_storage *addr,
+                       const void *plain, size_t len)
 {
     uint8_t packet[GOSSIP_DATAGRAM_MAX];
-    ENSURE(len + SEAL_OVERHEAD <= sizeof packet);
+    ENSURE(len + (type == SEAL_BRIEF ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD) <= sizeof packet);
     if (addr->ss_family == 0 || (g->family == AF_INET && addr->ss_family == AF_INET6))
         return 0;
     /* 2^48 packets are 89 years at 100,000 a second. */
@@ -69,20 +60,22 @@ static size_t send_packet(struct gossip_node *g, enum seal_type type, struct sea
     if (n == UV_EAGAIN) {
         g->stats.dropped_full++;
     } else if (n == UV_EMSGSIZE) {
-        udp_narrow(g, size);
+        g->stats.too_big++;
+        return n;
     } else if (n >= 0) {
         g->stats.datagrams_sent++;
+        g->stats.jumbo_sent += size > GOSSIP_DATAGRAM_BASE;
         g->stats.bytes_sent += size;
-        return size;
+        return (int)size;
     }
     return 0;
 }
 
-size_t udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
-                const void *data, size_t len)
+int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
+             struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+             const void *data, size_t len)
 {
-    uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_OVERHEAD];
+    uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_BRIEF_OVERHEAD];
     ENSURE(len < sizeof plain);
     plain[0] = channel;
     if (len > 0)
@@ -228,10 +221,11 @@ static void on_recv(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct 
     on_packet(g, (const uint8_t *)buf->base, (size_t)n, addr);
 }
 
-/* Don't-fragment: a datagram in pieces is lost with any of them, and many networks drop pieces. */
+/* Don't-fragment: a datagram in pieces is lost with any of them, and many networks drop pieces.
+ * What ICMP says of the path is not listened to: anybody can send that (path.h). */
 static void forbid_fragments(struct gossip_node *g)
 {
-    int fd, v4 = IP_PMTUDISC_DO, v6 = IPV6_PMTUDISC_DO;
+    int fd, v4 = IP_PMTUDISC_PROBE, v6 = IPV6_PMTUDISC_PROBE;
     if (uv_fileno((const uv_handle_t *)&g->udp, &fd) != 0)
         return;
     (void)!setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof v4);

@@ -11,8 +11,9 @@
 
 /* Gossip. */
 #define GOSSIP_MEMBERS_MAX 8192       /* ECS allows 5,000 instances in a cluster */
-#define GOSSIP_DATAGRAM_MAX 1400      /* MTU 1500 less IPv6, UDP and a tunnel's headers */
-#define GOSSIP_DATAGRAM_MIN 1232      /* IPv6's least MTU, 1280, less its and UDP's headers */
+#define GOSSIP_DATAGRAM_SMALL 1232    /* IPv6's least MTU, 1280, less its and UDP's headers */
+#define GOSSIP_DATAGRAM_BASE 1400     /* MTU 1500 less IPv6, UDP and a tunnel's headers */
+#define GOSSIP_DATAGRAM_MAX 8952      /* jumbo frames: MTU 9000 less IPv6's and UDP's headers */
 #define GOSSIP_MESSAGE_MAX (8u << 20) /* one stream message: a raft snapshot or a page of rows */
 #define GOSSIP_STREAMS_MAX 256        /* open peer streams of one agent */
 

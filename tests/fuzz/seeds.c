@@ -10,6 +10,7 @@
 #include "agent/base/record.h"
 #include "agent/base/record_run.h"
 #include "agent/base/row.h"
+#include "gossip/path.h"
 #include "gossip/raft.h"
 #include "gossip/wire.h"
 
@@ -117,6 +118,21 @@ static void make_packets(void)
     j.seen = j.taken = j.self.addr;
     j.refusal = WIRE_ID_TAKEN;
     put("wire", "welcome", bytes, 1 + wire_put_join(&j, bytes + 1));
+}
+
+/* Messages, and a life: much is sent, asked, answered, refused. */
+static void make_paths(void)
+{
+    uint8_t bytes[64];
+    struct path_message question = {PATH_QUESTION, 7, 0, bytes, 5};
+    struct path_message answer = {PATH_ANSWER, 7, 8952, NULL, 0};
+    memset(bytes, 2, sizeof bytes);
+    put("path", "question", bytes, path_put(&question, bytes, sizeof bytes));
+    put("path", "answer", bytes, path_put(&answer, bytes, sizeof bytes));
+    static const uint8_t step[] = {2, 3, 38, 1}; /* a large datagram, an answer */
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = i == 0 ? 255 : step[i % 4];
+    put("path", "life", bytes, sizeof bytes);
 }
 
 static void make_raft(void)
@@ -251,6 +267,7 @@ int main(int argc, char **argv)
     struct buf record;
     make_record(&record);
     make_packets();
+    make_paths();
     make_raft();
     make_records(&record);
     buf_fini(&record);

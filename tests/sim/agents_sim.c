@@ -26,7 +26,7 @@
 #define PEACE_US 20000000u
 
 struct storm { /* per 1,000 and step */
-    uint32_t kill, power, stop, pause, cut, one_way, join, leave, full, wall, lose, connect;
+    uint32_t kill, power, stop, pause, cut, one_way, join, leave, full, wall, lose, connect, paths;
     uint64_t heal_at_us, full_until_us;
     struct node *full_node;
     uint64_t until_us;
@@ -71,6 +71,8 @@ static void draw_profile(void)
     storm.leave = sometimes(15);
     storm.full = sometimes(10);
     storm.wall = sometimes(10);
+    storm.paths = sometimes(10);
+    world.network.paths = sometimes(1u << 20);
     storm.connect = sometimes(20);
     storm.lose = sometimes(15);
     storm.target = 3 + (uint32_t)draw(3);
@@ -177,6 +179,10 @@ static void hit_network(void)
         network_cut(&world.network, a->num, b->num, true);
         world_say(a, "does not reach %s", b->id);
         storm.heal_at_us = world.now_us + draw(5000000);
+    }
+    if (chance(storm.paths)) {
+        world.network.paths = 1 + draw(1u << 20);
+        world_say(NULL, "paths take other sizes");
     }
     if (!chance(storm.cut))
         return;

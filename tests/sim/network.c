@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/base/ensure.h"
+#include "agent/base/hash.h"
 
 #define LATE_US 500000u
 
@@ -48,6 +49,17 @@ unsigned network_send(struct network *n, uint64_t now_us, uint32_t from, uint32_
 bool network_is_cut(const struct network *n, uint32_t from, uint32_t to)
 {
     return n->cut[from * n->count + to];
+}
+
+uint32_t network_interface_mtu(const struct network *n, uint32_t node)
+{
+    return n->paths == 0 || hash_mix(n->paths ^ node) % 4 > 0 ? 9001 : 1500;
+}
+
+uint32_t network_path_mtu(const struct network *n, uint32_t from, uint32_t to)
+{
+    static const uint32_t mtu[] = {1300, 1500, 9001, 9001};
+    return n->paths == 0 ? 9001 : mtu[hash_mix(n->paths ^ (from << 16 | to)) % 4];
 }
 
 void network_cut(struct network *n, uint32_t from, uint32_t to, bool cut)

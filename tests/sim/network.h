@@ -20,6 +20,7 @@ struct network {
     uint32_t count;
     bool *cut; /* [from * count + to] */
     uint64_t sent, lost;
+    uint64_t paths; /* which take how much; 0: all take everything */
 };
 
 void network_init(struct network *n, struct prng *rng, uint32_t count);
@@ -29,6 +30,9 @@ unsigned network_send(struct network *n, uint64_t now_us, uint32_t from, uint32_
                       uint64_t ret_at_us[2]);
 uint64_t network_delay(struct network *n); /* one way, of a packet that gets through */
 bool network_is_cut(const struct network *n, uint32_t from, uint32_t to);
+/* What one sends at a time; what gets there, for longer packets vanish. */
+uint32_t network_interface_mtu(const struct network *n, uint32_t node);
+uint32_t network_path_mtu(const struct network *n, uint32_t from, uint32_t to);
 void network_cut(struct network *n, uint32_t from, uint32_t to, bool cut); /* this way only */
 void network_heal(struct network *n);
 

@@ -97,8 +97,12 @@ int uv_udp_try_send(uv_udp_t *udp, const uv_buf_t bufs[], unsigned count,
     struct node *from = of(udp)->loop->node, *to = node_at(addr);
     uint64_t at_us[2];
     ENSURE(count == 1);
+    size_t packet = bufs[0].len + 28; /* with IPv4 and UDP headers */
+    if (packet > network_interface_mtu(&world.network, from->num))
+        return UV_EMSGSIZE;
+    bool lost = to == NULL || packet > network_path_mtu(&world.network, from->num, to->num);
     unsigned copies =
-        to == NULL ? 0 : network_send(&world.network, world.now_us, from->num, to->num, at_us);
+        lost ? 0 : network_send(&world.network, world.now_us, from->num, to->num, at_us);
     for (unsigned i = 0; i < copies; i++) {
         struct datagram *d = malloc(sizeof *d + bufs[0].len);
         ENSURE(d != NULL);

@@ -43,6 +43,50 @@ Test(node, messages_small_large_and_to_self)
     finish(3);
 }
 
+static bool node0_sends_jumbo_frames(void)
+{
+    return gossip_room(nodes[0].g, gossip_self(nodes[1].g)) > GOSSIP_ROOM;
+}
+
+/* The loopback takes them; until that was proven what is larger than usual goes by stream. */
+Test(node, jumbo_frames_where_they_were_proven)
+{
+    make_cluster(2);
+    static uint8_t data[8000];
+    uint64_t to = gossip_self(nodes[1].g);
+    struct gossip_stats stats;
+    memset(data, 7, sizeof data);
+    want_got = 1;
+    cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, to, data, sizeof data), 0);
+    cr_assert(run_until(node1_got, 10000));
+    gossip_stats(nodes[0].g, &stats);
+    cr_assert_eq(stats.jumbo_sent, 0);
+    cr_assert_gt(stats.stream_bytes_sent, sizeof data);
+    uint64_t by_stream = stats.stream_bytes_sent;
+    for (unsigned i = 0; !node0_sends_jumbo_frames(); i++) {
+        cr_assert_lt(i, 200, "never proven");
+        cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, to, data, GOSSIP_ROOM), 0);
+        want_got++;
+        cr_assert(run_until(node1_got, 10000));
+        cr_assert_eq(nodes[1].got_len, GOSSIP_ROOM);
+        run_until(NULL, 1);
+    }
+    cr_assert_not(gossip_room(nodes[1].g, gossip_self(nodes[0].g)) > GOSSIP_ROOM,
+                  "each direction for itself");
+    for (unsigned i = 0; i < 20; i++) { /* some of them ask again */
+        data[0] = (uint8_t)i;
+        cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, to, data, sizeof data), 0);
+        want_got++;
+        cr_assert(run_until(node1_got, 10000));
+        cr_assert_eq(nodes[1].got_len, sizeof data);
+        cr_assert_eq(memcmp(nodes[1].got_data, data, sizeof data), 0);
+    }
+    gossip_stats(nodes[0].g, &stats);
+    cr_assert_geq(stats.jumbo_sent, 21);
+    cr_assert_eq(stats.stream_bytes_sent, by_stream);
+    finish(2);
+}
+
 static int answer_err;
 static size_t answer_len;
 static unsigned answers;

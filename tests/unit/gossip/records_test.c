@@ -98,10 +98,17 @@ const struct gossip_member *gossip_find(const struct gossip_node *g, uint64_t nu
     return NULL;
 }
 
-size_t gossip_datagram_room(const struct gossip_node *g)
+size_t gossip_room(struct gossip_node *g, uint64_t to)
 {
     (void)g;
+    (void)to;
     return ROOM;
+}
+
+int gossip_send_again(struct gossip_node *g, enum gossip_channel channel, uint64_t to,
+                      const void *data, size_t len)
+{
+    return gossip_send(g, channel, to, data, len);
 }
 
 void gossip_on(struct gossip_node *g, enum gossip_channel channel, gossip_recv_fn fn, void *arg)
