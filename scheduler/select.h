@@ -67,5 +67,8 @@ int select_parse(struct select *ret, const char *text, size_t *ret_position,
 /* own_group: "daemon:<environment>" of the asker, or NULL. */
 bool select_match(const struct select *sel, const struct model_instance *inst,
                   const char *own_group);
+/* What an instance must have wherever the expression holds: the value of an attribute, or (NULL) of
+ * ec2InstanceId, of a test with == under nothing but "and". NULL: nothing. */
+const char *select_required(const struct select *sel, const char *attribute);
 
 #endif

@@ -158,3 +158,23 @@ bool select_match(const struct select *sel, const struct model_instance *inst,
 {
     return sel->everything || node_holds(sel, sel->root, inst, own_group);
 }
+
+static const char *required(const struct select *sel, uint16_t at, const char *attribute)
+{
+    const struct select_node *node = &sel->nodes[at];
+    if (node->kind == SELECT_AND) {
+        const char *left = required(sel, node->left, attribute);
+        return left ? left : required(sel, node->right, attribute);
+    }
+    if (node->kind != SELECT_TEST || node->op != SELECT_EQ || node->negate)
+        return NULL;
+    bool is_subject = attribute ? node->subject == SELECT_ATTRIBUTE &&
+                                      strcmp(&sel->texts[node->name], attribute) == 0
+                                : node->subject == SELECT_EC2;
+    return is_subject ? &sel->texts[sel->values[node->first_value]] : NULL;
+}
+
+const char *select_required(const struct select *sel, const char *attribute)
+{
+    return sel->everything ? NULL : required(sel, sel->root, attribute);
+}

@@ -309,6 +309,8 @@ static int begin(struct request *r, struct list_stream *s)
     /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
     if (s->spec.with_token)
         v2_index(r->api, store_txn_index(s->txn, s->spec.kind), s->index);
+    if (s->spec.query != NULL && s->spec.past == 0)
+        query_narrow(s->spec.query, s->txn, s->spec.kind, &s->spec.filter);
     err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
     if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family))
         err = sort_rows(s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api/query.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ struct query {
     const char *attributes[MODEL_ATTRIBUTES_MAX];
     struct group_task *tasks;
     size_t task_count;
+    char instance[RECORD_KEY_MAX + 1]; /* query_narrow: the one that is asked for */
     struct {
         uint64_t hash; /* of the instance's ARN; 0: free */
         bool matches;
@@ -187,6 +189,35 @@ static bool instance_matches(struct query *q, struct store_txn *txn, const struc
                                   .others =
                                       q->task_count > 0 ? &q->tasks[q->task_count - 1].task : NULL};
     return select_match(&q->select, &inst, NULL);
+}
+
+/* ---- indexes ----------------------------------------------------------------------- */
+
+static int on_instance(void *arg, const struct store_row *row)
+{
+    struct query *q = arg;
+    bool first = q->instance[0] == '\0';
+    snprintf(q->instance, sizeof q->instance, "%.*s", first ? (int)row->record.key_len : 0,
+             row->record.key);
+    return !first; /* two with one id: neither */
+}
+
+void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f)
+{
+    const char *ec2 = select_required(&q->select, NULL);
+    const char *zone = select_required(&q->select, "ecs.availability-zone");
+    if (kind == RECORD_INSTANCE) { /* one test more than there is room for is none lost */
+        if (ec2 != NULL)
+            (void)!filter_add(f, ROW_EC2_INSTANCE, ec2);
+        if (zone != NULL)
+            (void)!filter_add(f, ROW_ZONE, zone);
+        return;
+    }
+    struct store_query of_id = {.kind = RECORD_INSTANCE, .field = ROW_EC2_INSTANCE, .value = ec2};
+    q->instance[0] = '\0';
+    if (kind == RECORD_TASK && ec2 != NULL && store_scan(txn, &of_id, on_instance, q) == 0 &&
+        q->instance[0] != '\0')
+        (void)!filter_add(f, ROW_INSTANCE, q->instance);
 }
 
 /* ---- rows -------------------------------------------------------------------------- */

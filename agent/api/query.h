@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "agent/api/filter.h"
 #include "agent/base/err.h"
 #include "agent/base/row.h"
 #include "store/store.h"
@@ -16,6 +17,9 @@ struct query;
 /* ERR_BADPARAM / ERR_TOOBIG with a sentence that names the position; ERR_NOMEM. */
 int query_new(const char *text, struct query **ret, struct errmsg *e) MUST_CHECK;
 void query_free(struct query *q); /* NULL is nothing */
+/* Adds what an indexed column must be for a match, so that an index can be gone by: of instances
+ * their zone and EC2 id, of tasks the one instance with that EC2 id. q must outlive f. */
+void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f);
 /* Rows of other kinds never match. One thread at a time. */
 bool query_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
                    const struct row *fields);

@@ -39,7 +39,7 @@ void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
  * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment of
  * which something is to be started. */
 void daemons_lead(struct daemons *d, bool leading, uint64_t term);
-void daemons_reconciled(struct daemons *d); /* from intake's on_reconciled */
+void daemons_reconciled(struct daemons *d); /* from intake's on_all_known */
 /* From intake's on_shown: a row that a peer had brought, and that was not believed, may be true. */
 void daemons_shown(struct daemons *d, const struct record *rec);
 /* Intent changed (after intent_apply). */

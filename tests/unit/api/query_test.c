@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "agent/api/pages.h"
+#include "agent/api/query.h"
 #include "tests/unit/api/ask.h"
 
 static struct fixture f;
@@ -58,6 +59,83 @@ static void fill(void)
     put_task('x', 'a', "family:web", "RUNNING", 1);
     put_task('y', 'b', "family:web", "PENDING", 1);
     put_task('z', 'c', "family:log", "RUNNING", 1);
+}
+
+static void put_placed(char name, const char *zone, const char *ec2)
+{
+    char key[160], json[1024];
+    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%c",
+             name);
+    snprintf(json, sizeof json,
+             "{\"agentConnected\":true,\"attributes\":[{\"name\":\"ecs.availability-zone\","
+             "\"value\":\"%s\"}],\"availabilityZone\":\"%s\",\"clusterArn\":\"" CLUSTER "\","
+             "\"containerInstanceArn\":\"%s\",\"ec2InstanceId\":\"%s\",\"n\":\"%c\","
+             "\"status\":\"ACTIVE\",\"version\":1}",
+             zone, zone, key, ec2, name);
+    fixture_put(&f, RECORD_INSTANCE, key, 1, json);
+}
+
+/* The columns by which rows are found, as "zone=a ec2=b instance=c", and the rows. */
+Test(query, what_a_filter_requires_goes_by_an_index)
+{
+    static const struct {
+        const char *filter, *instances, *tasks; /* columns */
+        const char *names[2];
+    } cases[] = {
+        {"ec2InstanceId == i-a", "ec2", "instance", {"a", "x"}},
+        {"attribute:ecs.availability-zone == z1", "zone", "", {"ab", "xy"}},
+        {"agentConnected == true and (attribute:ecs.availability-zone equals z1 and "
+         "ec2InstanceId == i-b)",
+         "ec2 zone",
+         "instance",
+         {"b", "y"}},
+        {"ec2InstanceId == i-none", "ec2", "", {"", ""}},
+        {"ec2InstanceId == i-two", "ec2", "", {"cd", "zw"}}, /* registered twice */
+        {"ec2InstanceId == i-a or ec2InstanceId == i-b", "", "", {"ab", "xy"}},
+        {"not ec2InstanceId == i-a", "", "", {"bcd", "yzw"}},
+        {"ec2InstanceId != i-a", "", "", {"bcd", "yzw"}},
+        {"ec2InstanceId in [i-a]", "", "", {"a", "x"}},
+        {"attribute:zone == z1", "", "", {"", ""}},
+        {"", "", "", {"abcd", "xyzw"}},
+    };
+    static const char *const lists[] = {"instances", "tasks"};
+    static const uint8_t kinds[] = {RECORD_INSTANCE, RECORD_TASK};
+    char path[600], columns[64], got[64];
+    fixture_start(&f, NULL);
+    put_placed('a', "z1", "i-a");
+    put_placed('b', "z1", "i-b");
+    put_placed('c', "z2", "i-two");
+    put_placed('d', "z2", "i-two");
+    for (size_t i = 0; i < 4; i++)
+        put_task("xyzw"[i], "abcd"[i], "family:web", "RUNNING", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t k = 0; k < 2; k++) {
+            struct query *q;
+            struct store_txn *txn;
+            struct filter filter = {.count = 0};
+            columns[0] = '\0';
+            cr_assert_eq(query_new(cases[i].filter, &q, NULL), 0);
+            cr_assert_eq(store_read_begin(f.store, &txn), 0);
+            query_narrow(q, txn, kinds[k], &filter);
+            store_read_end(txn);
+            for (size_t n = 0; n < filter.count; n++) {
+                enum row_field field = filter.tests[n].field;
+                snprintf(columns + strlen(columns), sizeof columns - strlen(columns), "%s%s",
+                         n == 0 ? "" : " ",
+                         field == ROW_ZONE           ? "zone"
+                         : field == ROW_EC2_INSTANCE ? "ec2"
+                                                     : "instance");
+            }
+            query_free(q);
+            cr_expect_str_eq(columns, k == 0 ? cases[i].instances : cases[i].tasks, "%s: %s",
+                             cases[i].filter, columns);
+            size_t at = (size_t)snprintf(path, sizeof path, "/v2/%s?sort=index&filter=", lists[k]);
+            for (const char *p = cases[i].filter; *p != '\0'; p++)
+                at += (size_t)snprintf(path + at, sizeof path - at, "%%%02x", (unsigned char)*p);
+            names(path, got);
+            cr_expect_str_eq(got, cases[i].names[k], "%s: %s", path, got);
+        }
+    fixture_stop(&f);
 }
 
 Test(query, order_and_cluster_query_language)
