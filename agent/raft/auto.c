@@ -42,15 +42,23 @@ static void look_what_is_held(struct raft_uv *r)
     }
 }
 
-/* Live candidates that should recover before this agent. */
+/* Is it to be waited for: alive, or dead so lately that it may have begun, and comes back? */
+static bool may_recover(const struct gossip_member *m, const struct peer_info *p, uint64_t now_ms,
+                        uint64_t fresh_ms)
+{
+    bool dead = m->state > MEMBER_SUSPECT;
+    return !m->self && p != NULL && p->candidate && p->holds &&
+           now_ms < (dead ? m->changed_mono_ms + TURN_MS : p->heard_ms + fresh_ms);
+}
+
+/* Candidates that should recover before this agent. */
 static uint32_t ahead(const struct raft_uv *r, uint64_t now_ms, uint64_t fresh_ms)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
         const struct peer_info *p = hello_peer(r, m->id);
-        n += !m->self && m->state <= MEMBER_SUSPECT && p != NULL && p->candidate && p->holds &&
-             now_ms < p->heard_ms + fresh_ms &&
+        n += may_recover(m, p, now_ms, fresh_ms) &&
              goes_first(p->held_term, p->held_index, m->id, r->lost.held_term, r->lost.held_index,
                         r->self.id);
     }
@@ -108,6 +116,8 @@ void auto_tick(struct raft_uv *r, uint64_t now_ms)
     if (!r->o.auto_recover || !r->o.candidate || r->o.prove_gone == NULL ||
         now_ms < r->lost.look_at)
         return;
+    if (r->lost.since != 0 && now_ms > r->lost.look_at + TURN_MS / 3)
+        r->lost = (struct lost){0}; /* it was stopped: others may have recovered meanwhile */
     hello_voters(r, &voters);
     if (!is_lost(r, now_ms, &voters)) {
         r->lost = (struct lost){.look_at = now_ms + LOOK_MS / 4};

@@ -8,6 +8,11 @@
 #include "agent/agent_int.h"
 #include "tests/sim/users.h"
 
+struct raft_uv *raft_of(const struct node *n)
+{
+    return n->up && n->agent != NULL ? n->agent->raft : NULL;
+}
+
 /* True once there is another leader than that. */
 bool wait_for_leader(const struct node *except, uint64_t us)
 {
@@ -98,13 +103,16 @@ static int story_reclaim(uint64_t seed, bool trace, bool print)
     for (uint32_t i = 0; first != NULL && i < world.node_count; i++)
         for (uint32_t k = 0; k < world.node_count; k++)
             network_cut(&world.network, i, k, votes[i] != votes[k]);
-    world_run(world.now_us + 300000 + draw(1300000));
+    /* Spares count as there until 2 s after what they answered last was sent, every 0.5 s. */
+    world_run(world.now_us + 300000 + draw(1100000));
     for (uint32_t i = 0; first != NULL && i < world.node_count; i++)
         if (votes[i])
             node_gone(&world.nodes[i]);
     world_run(world.now_us + 3000000);
     if (!world.failed)
         make_peace();
+    if (!world.failed && draw(3) > 0)
+        disturb_recovery();
     (void)has_converged(90000000);
     return tell_end(trace, print);
 }
@@ -138,11 +146,6 @@ static int story_island(uint64_t seed, bool trace, bool print)
     if (!all_are_led())
         world_fail("12 s after the partition some know no leader");
     return tell_end(trace, print);
-}
-
-struct raft_uv *raft_of(const struct node *n)
-{
-    return n->up && n->agent != NULL ? n->agent->raft : NULL;
 }
 
 uint64_t leader_of(const struct node *n)

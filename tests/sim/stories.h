@@ -23,6 +23,7 @@ int story_unheard(uint64_t seed, bool trace, bool print);
 int story_bound(uint64_t seed, bool trace, bool print);
 int story_snapshot(uint64_t seed, bool trace, bool print);
 int story_hang(uint64_t seed, bool trace, bool print);
+void disturb_recovery(void);
 
 /* agents_sim.c */
 struct node *the_leader(void);    /* it may act; NULL: none */

@@ -38,6 +38,52 @@ static struct node *any_spare(void)
     return NULL;
 }
 
+static struct node *any_recovering(void)
+{
+    for (uint32_t i = 0; i < world.node_count; i++) {
+        const struct raft_uv *r = raft_of(&world.nodes[i]);
+        if (r != NULL && r->quiet != QUIET_NO)
+            return &world.nodes[i];
+    }
+    return NULL;
+}
+
+/* Stops while its turn comes and another's, which starts the new cluster meanwhile. */
+static void pause_who_waits(void)
+{
+    struct node *n = NULL;
+    world_run(world.now_us + 10000000 + draw(8000000));
+    for (uint32_t i = 0; i < world.node_count && n == NULL; i++)
+        n = raft_of(&world.nodes[i]) == NULL ? NULL : &world.nodes[i];
+    if (world.failed || n == NULL)
+        return;
+    node_pause(n, 10000000 + draw(20000000));
+    world.last_fault_us = n->paused_until_us;
+}
+
+/* Who starts the new cluster is killed amid it, and belongs to the old one or to the new. */
+static void kill_who_recovers(void)
+{
+    struct node *n = NULL;
+    uint64_t until_us = world.now_us + 60000000;
+    while (!world.failed && (n = any_recovering()) == NULL && world.now_us < until_us)
+        world_run(world.now_us + 200);
+    world_run(world.now_us + draw(2 * world.profile.disk_us));
+    if (world.failed || n == NULL || !n->up)
+        return;
+    node_kill(n, draw(2) == 0);
+    world_run(world.now_us + draw(8000000));
+    world.last_fault_us = world.now_us;
+}
+
+void disturb_recovery(void)
+{
+    if (draw(2) == 0)
+        kill_who_recovers();
+    else
+        pause_who_waits();
+}
+
 /* A spare is removed without hearing of it, and is taken in again by the name of a disk that it no
  * longer has, so that nothing the leader sends is for it. It turns to the leader it hears of: among
  * so many agents it would meet it late. */
