@@ -31,6 +31,7 @@ struct query {
     struct group_task *tasks;
     size_t task_count;
     char instance[RECORD_KEY_MAX + 1]; /* query_narrow: the one that is asked for */
+    unsigned found;                    /* of them */
     struct {
         uint64_t hash; /* of the instance's ARN; 0: free */
         bool matches;
@@ -196,10 +197,8 @@ static bool instance_matches(struct query *q, struct store_txn *txn, const struc
 static int on_instance(void *arg, const struct store_row *row)
 {
     struct query *q = arg;
-    bool first = q->instance[0] == '\0';
-    snprintf(q->instance, sizeof q->instance, "%.*s", first ? (int)row->record.key_len : 0,
-             row->record.key);
-    return !first; /* two with one id: neither */
+    snprintf(q->instance, sizeof q->instance, "%.*s", (int)row->record.key_len, row->record.key);
+    return ++q->found > 1;
 }
 
 void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f)
@@ -214,10 +213,11 @@ void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct f
         return;
     }
     struct store_query of_id = {.kind = RECORD_INSTANCE, .field = ROW_EC2_INSTANCE, .value = ec2};
-    q->instance[0] = '\0';
-    if (kind == RECORD_TASK && ec2 != NULL && store_scan(txn, &of_id, on_instance, q) == 0 &&
-        q->instance[0] != '\0')
-        (void)!filter_add(f, ROW_INSTANCE, q->instance);
+    q->found = 0;
+    if (kind != RECORD_TASK || ec2 == NULL || store_scan(txn, &of_id, on_instance, q) != 0 ||
+        q->found > 1) /* an instance may be registered twice */
+        return;
+    (void)!filter_add(f, ROW_INSTANCE, q->found == 1 ? q->instance : "none");
 }
 
 /* ---- rows -------------------------------------------------------------------------- */

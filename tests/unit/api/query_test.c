@@ -89,7 +89,7 @@ Test(query, what_a_filter_requires_goes_by_an_index)
          "ec2 zone",
          "instance",
          {"b", "y"}},
-        {"ec2InstanceId == i-none", "ec2", "", {"", ""}},
+        {"ec2InstanceId == i-none", "ec2", "instance", {"", ""}},
         {"ec2InstanceId == i-two", "ec2", "", {"cd", "zw"}}, /* registered twice */
         {"ec2InstanceId == i-a or ec2InstanceId == i-b", "", "", {"ab", "xy"}},
         {"not ec2InstanceId == i-a", "", "", {"bcd", "yzw"}},
