@@ -178,12 +178,12 @@ class Cloud:
         self.queue_url = self.ready["queue_url"]
 
     def control(self, verb, **args):
-        status, _, body = request(self.port, "POST", f"/_control/{verb}", args)
+        status, _, body = request(self.port, "POST", f"/_control/{verb}", args, timeout=120)
         check(status == 200, f"control {verb} {args}: {status} {body}")
         return body
 
     def truth(self):
-        status, _, body = request(self.port, "GET", "/_control/truth", timeout=60)
+        status, _, body = request(self.port, "GET", "/_control/truth", timeout=120)
         check(status == 200, f"truth: {status}")
         return body
 
@@ -305,7 +305,7 @@ class Agent:
         if method != "GET":
             headers = {"Idempotency-Key": os.urandom(8).hex(), **(headers or {})}
         while True:
-            status, head, out = self.request(method, path, body, headers)
+            status, head, out = self.request(method, path, body, headers, timeout=60)
             if status not in (503, 504) or time.monotonic() >= end:
                 return status, head, out
             time.sleep(0.2)
