@@ -5,7 +5,7 @@ interrupted watch that goes on, and one that cannot."""
 import json
 import socket
 
-from harness import Cluster, check, run
+from harness import Cluster, check, run, wait_for
 
 
 class Watch:
@@ -45,19 +45,24 @@ def is_led(e):
     return (e["event"], e.get("kind")) == ("put", "leader")
 
 
+def snapshot(c):
+    """Of a moment at which one leads; and who that is, and who was asked."""
+    leader = c.wait_leader()
+    a = next(x for x in c.agents if x is not leader)
+    name = leader.get("/v2/agent")["id"]
+    w = Watch(a)
+    first = w.until("synced", lambda e: e["event"] == "synced")
+    members = {e["item"]["id"]: e["item"] for e in first if e.get("kind") == "member"}
+    check(members.keys() == {x.get("/v2/agent")["id"] for x in c.agents}, f"snapshot: {first}")
+    check([m for m, item in members.items() if item["leader"]] == [name], f"{members}")
+    check([e["item"]["leader"] for e in first if is_led(e)] == [name], f"snapshot: {first}")
+    return leader, name, a, w, first
+
+
 def test():
     with Cluster(agents=3, instances=3) as c:
         c.start().wait_ready(60)
-        leader = c.wait_leader()
-        a = next(x for x in c.agents if x is not leader)
-        name = leader.get("/v2/agent")["id"]
-        w = Watch(a)
-        first = w.until("synced", lambda e: e["event"] == "synced")
-        members = {e["item"]["id"]: e["item"] for e in first if e.get("kind") == "member"}
-        check(members.keys() == {x.get("/v2/agent")["id"] for x in c.agents}, f"snapshot: {first}")
-        check([m for m, item in members.items() if item["leader"]] == [name], f"{members}")
-        check([e["item"]["leader"] for e in first if is_led(e)] == [name], f"snapshot: {first}")
-
+        leader, name, a, w, first = wait_for("a snapshot with a leader", 30, lambda: snapshot(c))
         leader.kill()
         seen = w.until("another leader", lambda e: is_led(e) and e["item"]["leader"] != name)
         term = [e["item"]["term"] for e in first if is_led(e)][0]
