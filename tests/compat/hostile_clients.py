@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that do what they should not: the server goes on answering others, ends cleanly and, in
 a build with sanitizers, touches no memory that is not its own. Usage: hostile_clients.py API_SERVE"""
+import contextlib
 import http.client
 import json
 import os
@@ -59,17 +60,22 @@ def check(condition, text):
         raise SystemExit(f"failed: {text}")
 
 
-def still_answers(server, after):
+def asked(server, path):
     """Soon: it may be busy yet with letting go of those that left."""
     end = time.monotonic() + 60
-    status, body = 0, b""
-    while status != 200 and time.monotonic() < end:
-        try:
-            status, body = server.get("/v2/tasks?limit=3")
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.1)
-        check(server.process.poll() is None, f"lives after {after}")
-    check(status == 200 and len(json.loads(body)["items"]) == 3, f"answers after {after}")
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, body = server.get(path)
+            if status == 200:
+                return body
+        check(server.process.poll() is None and time.monotonic() < end, f"answers {path}")
+        time.sleep(0.1)
+
+
+def still_answers(server, after):
+    body = asked(server, "/v2/tasks?limit=3")
+    check(len(json.loads(body)["items"]) == 3, f"answers after {after}")
+    check(server.process.poll() is None, f"lives after {after}")
 
 
 def sent(s, data):
@@ -209,7 +215,7 @@ def gone_in_mid_answer(server):
 
 
 def index_of(server):
-    return json.loads(server.get("/v2/tasks?limit=1")[1])["index"]
+    return json.loads(asked(server, "/v2/tasks?limit=1"))["index"]
 
 
 def slow_readers(server):
@@ -263,7 +269,7 @@ def streams_under_attack(server):
     open_now = 1
     while open_now and time.monotonic() < end + 60:
         time.sleep(0.1)
-        open_now = int(re.search(rb"\nblox_api_streams (\d+)", server.get("/metrics")[1])[1])
+        open_now = int(re.search(rb"\nblox_api_streams (\d+)", asked(server, "/metrics"))[1])
     check(open_now == 0, f"{open_now} streams are left")
 
 
