@@ -7,6 +7,7 @@ instance once, and the rows are compared after each: the next event would hide t
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -17,27 +18,39 @@ KILLS = int(os.environ.get("BLOX_KILLS", "3"))
 INSTANCES = 1200
 
 
-def starve(agent):
+def schedule(agent, policy):
+    """All its threads but the loop's."""
+    pid = agent.process.p.pid
+    with contextlib.suppress(FileNotFoundError):  # dead by now
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            if int(thread) != pid:
+                with contextlib.suppress(ProcessLookupError):  # a short one
+                    os.sched_setscheduler(int(thread), policy, os.sched_param(0))
+
+
+@contextlib.contextmanager
+def starved(agent):
     """Its writer, as on a machine with much else to do: commits take long, its loop runs on. So a
     message that leaves the queue before its row is stored is lost by the kill."""
-    pid = agent.process.p.pid
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        if int(thread) != pid:
-            with contextlib.suppress(ProcessLookupError):  # a short one
-                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
-    return [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    schedule(agent, os.SCHED_IDLE)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
             for _ in range(os.cpu_count())]
+    try:
+        yield
+    finally:
+        for p in busy:
+            p.kill()
+            p.wait()
 
 
 def kill_a_leader(c, rng):
     leader = c.wait_leader()
-    busy = starve(leader)
-    c.cloud.control("storm", count=2 * INSTANCES)
-    time.sleep(rng.uniform(0.3, 1.0))
+    with starved(leader):
+        c.cloud.control("storm", count=2 * INSTANCES)
+        time.sleep(rng.uniform(0.3, 1.0))
+        leader.process.send(signal.SIGKILL)
+    schedule(leader, os.SCHED_OTHER)  # who gets no processor does not die, either
     leader.kill()
-    for p in busy:
-        p.kill()
-        p.wait()
     c.wait_leader(30)
     leader.start()
     wait_for("the killed agent to answer", 30, lambda: leader.get("/v2/agent"))
