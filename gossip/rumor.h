@@ -34,7 +34,7 @@
  * each record to one child, so that it sends as much as everybody else. Under more load, in a
  * burst, it gives each datagram's worth of records a tree whose senders stand behind those of the
  * one before, so that everyone sends the same, and digests come later and to one, because what they
- * would tell of is on its way. In a flood each tree gets 16 KiB, for streams. All hangs on that one
+ * would tell of is on its way. In a flood each tree gets 11 KiB, for streams. All hangs on that one
  * child: it is handed again what anybody asks the origin for. Outside of bursts few of the trees,
  * and so few of the links, will do. */
 #define RUMOR_LOAD_MS 100u
@@ -43,9 +43,9 @@
 #define RUMOR_LOAD_BURST 48u /* less than one full transaction of the store */
 /* From here on many datagrams cost more of the processor than streams do. */
 #define RUMOR_LOAD_FLOOD 320u
-#define RUMOR_FLOOD_RUN (16u * 1024)
-#define RUMOR_FANOUT_BURST 3u /* finer shares for everyone, one step more */
-#define RUMOR_TREES 8u        /* that are used outside of bursts */
+#define RUMOR_FLOOD_RUN (11u * 1024) /* just what goes by stream: the finer, the more alike */
+#define RUMOR_FANOUT_BURST 3u        /* finer shares for everyone, one step more */
+#define RUMOR_TREES 8u               /* that are used outside of bursts */
 #define RUMOR_DIGEST_BURST_MS 150u
 #define RUMOR_DIGEST_BURST_LATE_MS 500u
 #define RUMOR_ASK_BURST_MS 100u /* from a digest to asking in the middle of a burst, at least */
