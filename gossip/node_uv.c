@@ -314,7 +314,7 @@ static int send_message(struct gossip_node *g, enum gossip_channel channel, uint
     const struct swim_member *m = swim_find(g->swim, to);
     if (m == NULL || m->m.state == MEMBER_FAILED || m->m.state == MEMBER_LEFT)
         return ERR_NOTFOUND;
-    if (way == BY_STREAM || len > path_room(g, m))
+    if (way == BY_STREAM)
         return tcp_send(g, m, (uint8_t)channel, data, len);
     return path_send(g, m, (uint8_t)channel, data, len, way == ONCE_MORE);
 }

@@ -193,6 +193,7 @@ struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
 
 /* path_uv.c */
 size_t path_room(struct gossip_node *g, const struct swim_member *m);
+/* By stream what no datagram takes. */
 int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
               size_t len, bool again);
 void path_message(struct gossip_node *g, const struct swim_member *m, const uint8_t *data,

@@ -45,8 +45,10 @@ int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channe
 {
     struct path *p = &node_peer(g, m)->path;
     size_t size = len + OVERHEAD;
-    uint64_t now = node_now(g);
+    uint64_t now = node_now(g); /* once: between two looks a size may fall */
     int sent;
+    if (size > path_size(p, now))
+        return tcp_send(g, m, channel, data, len);
     enum path_level ask = node_has_met(g, m) ? path_wants(p, now, size, again) : PATH_SMALL;
     if (ask > p->level)
         (void)send_question(g, m, ask, NULL, 0);
