@@ -129,11 +129,9 @@ struct agent {
     uint64_t incarnation;
     struct unlisted unlisted[UNLISTED_MAX];
     size_t unlisted_count;
-    uint64_t figures_due_ms; /* of figures and admission */
-    unsigned restoring;      /* restores that wait for their entry, and its result: intents.c */
-    uint64_t restored_index;
-    struct intent_result restored;
-    json_t *restored_body;
+    uint64_t figures_due_ms;   /* of figures and admission */
+    unsigned restoring;        /* restores that wait for their entry: intents.c; */
+    struct restored *restored; /* what entries came to meanwhile, newest first */
     bool stopping;
     uint64_t stop_by_ms;            /* a step of stopping waits no longer */
     unsigned marks_open, marks_due; /* stop.c: last writes not confirmed, not posted yet */

@@ -172,35 +172,52 @@ static int check_cluster(const struct agent *a, const json_t *command, char *det
     return ERR_CONFLICT;
 }
 
+/* Entries are applied several at a time, and who proposed them hears of it after the last. */
+struct restored {
+    struct restored *next;
+    uint64_t index;
+    struct intent_result result; /* .body is this one's own */
+    json_t *body;
+};
+
+static void forget_restored(struct agent *a)
+{
+    for (struct restored *at; (at = a->restored) != NULL;) {
+        a->restored = at->next;
+        json_decref(at->body);
+        free(at);
+    }
+}
+
 void intents_applied(struct agent *a, uint64_t index, const struct intent_result *result)
 {
-    if (a->restoring == 0)
+    struct restored *one = a->restoring == 0 ? NULL : malloc(sizeof *one);
+    if (one == NULL)
         return;
-    json_decref(a->restored_body);
-    a->restored = *result;
-    a->restored_index = index;
-    a->restored_body = result->body == NULL ? NULL : json_deep_copy(result->body);
-    a->restored.body = a->restored_body;
+    *one = (struct restored){.next = a->restored, .index = index, .result = *result};
+    one->body = result->body == NULL ? NULL : json_deep_copy(result->body);
+    one->result.body = one->body;
+    a->restored = one;
 }
 
 static void on_restored(void *arg, int err, uint64_t index, uint64_t term)
 {
     struct job *job = arg;
     struct agent *a = job->agent;
+    const struct restored *one = a->restored;
     (void)term;
+    while (one != NULL && one->index != index)
+        one = one->next;
     a->restoring--;
     if (err != 0)
         job_fail(job, err,
                  "leadership was lost meanwhile; restore the same file again, that does no harm");
-    else if (a->restored_index != index)
-        job_fail(job, ERR_INTERNAL, "its result was lost");
+    else if (one == NULL)
+        job_fail(job, ERR_NOMEM, "no memory for its result; restore the same file again");
     else
-        job_end(job, &a->restored);
-    if (a->restoring == 0) {
-        json_decref(a->restored_body);
-        a->restored_body = NULL;
-        a->restored = (struct intent_result){0};
-    }
+        job_end(job, &one->result);
+    if (a->restoring == 0)
+        forget_restored(a);
 }
 
 static void restore(struct job *job)
