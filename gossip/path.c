@@ -64,6 +64,8 @@ size_t path_size(struct path *p, uint64_t now_ms)
 enum path_level path_wants(struct path *p, uint64_t now_ms, size_t size, bool again)
 {
     look(p, now_ms);
+    if (size > sizes[p->level])
+        return PATH_SMALL; /* the size fell just now: it does not fit a question of ours */
     bool needed = p->level > PATH_SMALL && size > sizes[p->level - 1];
     bool large = size >= sizes[p->level] / 2u; /* a full one, where messages are of that order */
     if (large && p->owed < PATH_WORTH)

@@ -50,6 +50,18 @@ static void raise_to_jumbo(struct path *p, uint64_t now)
     cr_assert_eq(path_size(p, now), JUMBO);
 }
 
+/* The size may fall while a message that was made for it is on its way here. */
+Test(path, a_message_that_does_not_fit_any_more_asks_nothing)
+{
+    struct path p = path();
+    raise_to_jumbo(&p, 1);
+    cr_assert(wants_proof(&p, 2, JUMBO, true));
+    (void)path_ask(&p, 2, PATH_JUMBO, 0);
+    cr_assert_eq(path_wants(&p, 2 + PATH_WAIT_MS, JUMBO, true), PATH_SMALL);
+    cr_assert_eq(path_size(&p, 2 + PATH_WAIT_MS), BASE);
+    cr_assert(wants_proof(&p, 2 + PATH_WAIT_MS, BASE, true));
+}
+
 Test(path, the_usual_size_is_used_at_once_and_its_first_asks)
 {
     struct path p = path();
