@@ -316,6 +316,14 @@ int past_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn 
     return scan_end(err, rc);
 }
 
+/* An earlier row and when it ended, out of its entry. */
+static int earlier_read(const MDB_val *key, const MDB_val *val, struct past_row *ret_old,
+                        struct store_row *ret)
+{
+    int err = entry_read(key, val, ret_old);
+    return err != 0 ? err : row_read(&ret_old->row_key, &ret_old->row, ret);
+}
+
 int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg)
 {
     MDB_cursor *cursor;
@@ -329,7 +337,7 @@ int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg)
          rc = err == 0 ? mdb_cursor_get(cursor, &key, &val, MDB_PREV) : 0) {
         struct past_row old;
         struct store_row row;
-        if (entry_read(&key, &val, &old) != 0 || row_read(&old.row_key, &old.row, &row) != 0)
+        if (earlier_read(&key, &val, &old, &row) != 0)
             store_want_repair(txn->store, "an earlier row is damaged");
         else if (row.record.kind == kind)
             err = fn(arg, &row, old.ended_unix_ms);
@@ -361,7 +369,7 @@ int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_sc
     for (; rc == 0 && err == 0; rc = err == 0 ? mdb_cursor_get(cursor, &key, &val, MDB_NEXT) : 0) {
         struct past_row old;
         struct store_row row;
-        if (entry_read(&key, &val, &old) != 0 || row_read(&old.row_key, &old.row, &row) != 0)
+        if (earlier_read(&key, &val, &old, &row) != 0)
             err = ERR_VERSION; /* what it was is not known any more */
         else if (row.record.kind == kind)
             err = fn(arg, &row);
@@ -380,7 +388,5 @@ int store_before(struct store_txn *txn, uint64_t index, struct store_row *ret)
     int rc = mdb_get(txn->txn, txn->store->past, &key, &val);
     if (rc != 0)
         return store_err(rc);
-    if (entry_read(&key, &val, &old) != 0 || row_read(&old.row_key, &old.row, ret) != 0)
-        return ERR_NOTFOUND;
-    return 0;
+    return earlier_read(&key, &val, &old, ret) != 0 ? ERR_NOTFOUND : 0;
 }
