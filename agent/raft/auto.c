@@ -29,7 +29,8 @@ static bool goes_first(uint64_t term_a, uint64_t index_a, const char *a, uint64_
     return index_a != index_b ? index_a > index_b : strcmp(a, b) < 0;
 }
 
-/* The newest of the own log and of the rows that gossip left here. */
+/* The newest of the own log and of the rows that gossip left here, when the quorum was lost. Not
+ * later: who recovers spreads what it held, and one that has it from there would go first, too. */
 static void look_what_is_held(struct raft_uv *r)
 {
     uint64_t term = 0, index = 0, last = r->core.log.last_index;
@@ -125,9 +126,10 @@ void auto_tick(struct raft_uv *r, uint64_t now_ms)
     }
     uint64_t look_ms = LOOK_MS + 50 * gossip_count(r->o.gossip);
     r->lost.look_at = now_ms + look_ms;
-    if (r->lost.since == 0)
+    if (r->lost.since == 0) {
         r->lost.since = now_ms;
-    look_what_is_held(r);
+        look_what_is_held(r);
+    }
     hello_ask_candidates(r);
     if (now_ms < r->lost.since + LOST_MS || !is_proven(r, &voters))
         return;
