@@ -30,6 +30,58 @@ static void reconcile(struct world *w)
     UNTIL(w, w->known > before);
 }
 
+static unsigned turns, last_scan, scans;
+static bool scanned_twice;
+
+static void on_turn(uv_check_t *check)
+{
+    (void)check;
+    turns++;
+}
+
+static void stop_when_known(struct world *w, bool known)
+{
+    if (known)
+        uv_stop(&w->loop);
+}
+
+int __real_store_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
+                      void *arg);
+int __wrap_store_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
+                      void *arg);
+int __wrap_store_scan(struct store_txn *txn, const struct store_query *q, store_scan_fn fn,
+                      void *arg)
+{
+    if (q->value == NULL) {
+        scanned_twice = scanned_twice || (scans > 0 && last_scan == turns);
+        last_scan = turns;
+        scans++;
+    }
+    return __real_store_scan(txn, q, fn, arg);
+}
+
+/* Rows are gone through in slices, between which the loop hears others. */
+Test(reconcile, goes_through_rows_in_turns_of_the_loop)
+{
+    struct world w;
+    uv_check_t check;
+    world_open(&w, 1100, 1);
+    uv_check_init(&w.loop, &check);
+    uv_check_start(&check, on_turn);
+    no_events(&w);
+    world_lead(&w);
+    UNTIL(&w, w.known > 0);
+    scans = 0;
+    scanned_twice = false;
+    w.when = stop_when_known;
+    intake_reconcile(w.intake);
+    uv_run(&w.loop, UV_RUN_DEFAULT); /* UV_RUN_ONCE looks at timers twice a turn */
+    cr_expect_geq(scans, 4u, "%u: 500, 500 and 100 instances, no task", scans);
+    cr_expect(!scanned_twice);
+    uv_close((uv_handle_t *)&check, NULL);
+    world_close(&w);
+}
+
 Test(reconcile, ends_when_all_pages_are_stored)
 {
     struct world w;
