@@ -18,6 +18,8 @@ static const struct problem_type types[] = {
      "See \"errors\" for the parameter; names are case-sensitive and may be given once."},
     {"bad-body", 400, "The request body is not valid",
      "Send one JSON object with the members that the error names."},
+    {"bad-header", 400, "A header is not valid",
+     "Send Host and Content-Length once, and no Transfer-Encoding but chunked, alone."},
     {"bad-uri", 400, "The address is not valid",
      "Escape every byte as %XX with two hexadecimal digits and send at most 24 parameters."},
     {"unauthenticated", 401, "No valid credentials",
@@ -87,7 +89,7 @@ enum MHD_Result problem_reply(struct request *r, const struct problem *p)
                t->title, t->status);
     put_member(&b, "detail", p->detail != NULL ? p->detail : t->title);
     buf_printf(&b, ",\"instance\":\"%016" PRIx64 "\"", r->id);
-    put_member(&b, "code", p->err != 0 ? err_name(p->err) : t->slug);
+    put_member(&b, "code", t->slug);
     put_member(&b, "hint", p->hint != NULL ? p->hint : t->hint);
     int retry_after_s = t->status == 503 || t->status == 429 ? 1 : 0;
     if (retry_after_s > 0)

@@ -3,6 +3,7 @@
  * parameters in order, and for ARNs in the path with their slashes raw or escaped. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent/api/server.h"
 #include "agent/api/v1.h"
@@ -68,8 +69,25 @@ static bool parse_query(struct request *r)
     return true;
 }
 
+/* "http://AUTHORITY/path", as proxies are asked: the authority is taken off. */
+static void take_authority(struct request *r)
+{
+    size_t raw_len = strlen(r->raw);
+    if (strncasecmp(r->raw, "http://", 7) != 0)
+        return;
+    size_t len = strcspn(r->raw + 7, "/?#");
+    r->host = r->path + raw_len + 2; /* behind path and query */
+    memcpy(r->host, r->raw + 7, len);
+    r->host[len] = '\0';
+    const char *rest = r->raw + 7 + len;
+    if (*rest != '/') /* there is room: the scheme was longer */
+        *r->raw = '/';
+    memmove(r->raw + (*rest != '/'), rest, strlen(rest) + 1);
+}
+
 void request_parse_target(struct request *r)
 {
+    take_authority(r);
     size_t len = strcspn(r->raw, "?");
     memcpy(r->path, r->raw, len);
     r->path[len] = '\0';

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/api/head.h"
 #include "agent/api/listen.h"
 #include "agent/api/problem.h"
 #include "agent/api/v1.h"
@@ -32,8 +33,8 @@ struct request *request_new(struct api *a, const char *uri)
     bool too_long = len > API_URI_MAX;
     if (too_long)
         len = 0;
-    /* raw, then path and query, each with its NUL. */
-    struct request *r = calloc(1, sizeof *r + 2 * len + 4);
+    /* raw, then path and query, each with its NUL, then the authority. */
+    struct request *r = calloc(1, sizeof *r + 3 * len + 6);
     if (r == NULL)
         return NULL;
     r->api = a;
@@ -120,6 +121,8 @@ static enum api_method parse_method(const char *method)
     return METHOD_OTHER;
 }
 
+#define TOO_LARGE "The body is larger than 262144 bytes"
+
 static enum MHD_Result refuse(struct request *r, const char *slug, unsigned status,
                               const char *sentence)
 {
@@ -166,7 +169,7 @@ static void find_scope(struct request *r, bool *ret_bad)
 static bool guard(struct request *r, enum MHD_Result *ret)
 {
     bool bad_token;
-    const char *host = request_header(r, MHD_HTTP_HEADER_HOST);
+    const char *host = r->host != NULL ? r->host : request_header(r, MHD_HTTP_HEADER_HOST);
     if ((connection_is(r) & CONNECTION_EXTRA) != 0) {
         r->is_extra = true;
         *ret = refuse(r, "too-many-requests", 429, "Too many connections are open");
@@ -213,7 +216,7 @@ static bool refuse_form(struct request *r, enum MHD_Result *ret)
                       r->is_v1 ? "400 Bad Request"
                                : "The address holds a broken escape or too many parameters");
     else if (r->body_too_big)
-        *ret = refuse(r, "body-too-large", 413, "The body is larger than 262144 bytes");
+        *ret = refuse(r, "body-too-large", 413, TOO_LARGE);
     else
         return false;
     return true;
@@ -251,11 +254,47 @@ static enum MHD_Result dispatch(struct request *r)
     return root_handle(r);
 }
 
+/* Before the body: what is wrong with the head, so that nobody knows where the body ends. true:
+ * refused. */
+static bool refuse_head(struct request *r, enum MHD_Result *ret)
+{
+    const char *detail;
+    const char *header = head_is_wrong(r, &detail);
+    bool too_much = header == NULL && head_announces_too_much(r);
+    if (header == NULL && !too_much)
+        return false;
+    r->phase = PHASE_READY;
+    atomic_fetch_add(&r->api->in_flight, 1);
+    if (guard(r, ret))
+        return true;
+    if (too_much)
+        *ret = refuse(r, "body-too-large", 413, TOO_LARGE);
+    else if (r->is_v1)
+        *ret = v1_error(r, 400, detail);
+    else
+        *ret = problem_reply(
+            r, &(struct problem){.slug = "bad-header", .detail = detail, .pointer = header});
+    return true;
+}
+
+/* A piece of the body. What is too much is read and dropped, so that the answer arrives; but not
+ * for ever. */
+static enum MHD_Result take_body(struct request *r, const char *data, size_t len)
+{
+    if (!r->body_too_big && buf_put(&r->body, data, len) != 0) {
+        r->body_too_big = true;
+        buf_fini(&r->body);
+    }
+    r->dropped += r->body_too_big ? len : 0;
+    return r->dropped > API_BODY_DROPPED_MAX ? MHD_NO : MHD_YES;
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *data_len, void **con_cls)
 {
     struct request *r = *con_cls;
+    enum MHD_Result ret = MHD_YES;
     (void)arg, (void)conn, (void)url;
     if (r == NULL)
         return MHD_NO; /* no memory for the request */
@@ -263,16 +302,13 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const 
         r->method = parse_method(method);
         r->is_http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
         r->phase = PHASE_BODY;
-        return MHD_YES;
+        (void)refuse_head(r, &ret);
+        return ret;
     }
     if (*data_len > 0) {
-        /* The rest of a body that is too big is read and dropped, so that the answer arrives. */
-        if (!r->body_too_big && buf_put(&r->body, data, *data_len) != 0) {
-            r->body_too_big = true;
-            buf_fini(&r->body);
-        }
+        ret = take_body(r, data, *data_len);
         *data_len = 0;
-        return MHD_YES;
+        return ret;
     }
     return dispatch(r);
 }

@@ -84,12 +84,14 @@ struct request {
     bool is_strong; /* the leader answered, and a majority confirmed that it led */
     bool is_http_1_0;
     bool is_extra; /* on a connection beyond the limit */
-    char *raw;     /* the request target as sent */
+    char *raw;     /* the request target as sent, without an authority in front */
+    char *host;    /* that authority, which then counts instead of Host; or NULL */
     char *path;    /* decoded, without the query */
     char *query;   /* storage of params */
     struct param params[API_PARAMS_MAX];
     size_t param_count;
     struct buf body;
+    uint64_t dropped; /* bytes of the body behind what there is room for */
     uint64_t id;
     uint64_t start_us;
     struct waiter waiter;            /* while it waits for a change */

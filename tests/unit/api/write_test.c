@@ -171,6 +171,7 @@ Test(write, errors_of_the_loop)
         {"DELETE", "/v1/environments/absent", NULL, ERR_NOTFOUND, 200, ""},
         {"DELETE", "/v2/environments/absent", NULL, ERR_NOTFOUND, 404, "not-found"},
         {"POST", "/v2/environments", "{\"name\":\"w\"}", ERR_EXISTS, 409, "problems/conflict"},
+        {"POST", "/v2/environments", "{\"name\":\"w\"}", ERR_BADBODY, 400, "\"code\":\"bad-body\""},
         {"POST", "/v2/environments", "{\"name\":\"w\"}", ERR_BADBODY, 400,
          "{\"pointer\":\"/taskDefinition\",\"detail\":\"a sentence\"}"},
         {"POST", "/v2/environments", "{\"name\":\"w\"}", ERR_MISMATCH, 422, "idempotency-mismatch"},

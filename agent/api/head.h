@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the head of a request may not say (RFC 9112): two hosts, or the body's length in two ways,
+ * which a proxy in front and this server might read differently. */
+#ifndef BLOX_AGENT_API_HEAD_H
+#define BLOX_AGENT_API_HEAD_H
+
+#include "agent/api/server.h"
+
+/* NULL, or the name of the header that is wrong and a sentence about it. */
+const char *head_is_wrong(const struct request *r, const char **ret_detail);
+/* A body that is announced as too large to take: refused before the client sends it. */
+bool head_announces_too_much(const struct request *r);
+
+#endif
