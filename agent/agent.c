@@ -201,6 +201,7 @@ static int start_intake(struct agent *a, struct errmsg *e)
         .rows = a->rows,
         .store = a->store,
         .cluster = a->identity.cluster,
+        .instance_arn = a->identity.instance_arn,
         .clusters = a->config->clusters,
         .queue = or_null(a->config->queue),
         .ecs_agent_endpoint = or_null(a->config->ecs_agent_endpoint),

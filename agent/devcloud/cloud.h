@@ -208,6 +208,7 @@ struct fault {
     uint64_t id;
     char operation[64]; /* "*": any of the service */
     char service[8];    /* "*", "ecs", "sqs", "sts", "ec2", "imds", "agent" */
+    char cluster[256];  /* only requests that name it; "": any */
     char mode[20];
     char code[64];
     char message[128];

@@ -48,13 +48,33 @@ static const char *mode_when(const char *mode)
     return NULL;
 }
 
+static bool is_named(const json_t *name, const char *cluster)
+{
+    const char *text = json_is_string(name) ? json_string_value(name) : "";
+    const char *slash = strrchr(text, '/');
+    return strcmp(slash == NULL ? text : slash + 1, cluster) == 0;
+}
+
+static bool names_cluster(const struct request *req, const char *cluster)
+{
+    size_t i;
+    json_t *name;
+    json_array_foreach(json_arr(req->params, "clusters"), i, name)
+    {
+        if (is_named(name, cluster))
+            return true;
+    }
+    return is_named(json_object_get(req->params, "cluster"), cluster);
+}
+
 static bool applies(const struct fault *f, const struct request *req, const char *when)
 {
     if (f->left == 0 || strcmp(mode_when(f->mode), when) != 0)
         return false;
     if (strcmp(f->service, "*") != 0 && strcmp(f->service, req->service) != 0)
         return false;
-    if (strcmp(req->service, "control") == 0)
+    if (strcmp(req->service, "control") == 0 ||
+        (f->cluster[0] != '\0' && !names_cluster(req, f->cluster)))
         return false;
     return strcmp(f->operation, "*") == 0 || strcmp(f->operation, req->operation) == 0;
 }
@@ -90,6 +110,7 @@ int fault_add(struct devcloud *cloud, const json_t *args, json_t **ret_answer, s
     snprintf(f->mode, sizeof(f->mode), "%s", mode);
     snprintf(f->operation, sizeof(f->operation), "%s", json_str_or(args, "operation", "*"));
     snprintf(f->service, sizeof(f->service), "%s", json_str_or(args, "service", "*"));
+    snprintf(f->cluster, sizeof(f->cluster), "%s", json_str_or(args, "cluster", ""));
     snprintf(f->code, sizeof(f->code), "%s", json_str_or(args, "code", "ServerException"));
     snprintf(f->message, sizeof(f->message), "%s",
              json_str_or(args, "message", "Service Unavailable. Please try again later."));

@@ -100,18 +100,26 @@ static bool same_cluster(const char *a, size_t a_len, const char *b, size_t b_le
     return a_len == b_len && memcmp(a, b, a_len) == 0;
 }
 
+static bool is_at_home(const struct events_options *options, const char *cluster)
+{
+    return options->home == NULL || !is_arn(cluster, strlen(cluster)) ||
+           strncmp(cluster, options->home, strlen(options->home)) == 0;
+}
+
 bool events_keeps_cluster(const struct events_options *options, const char *cluster)
 {
     const char *p = options->clusters;
+    bool at_home = is_at_home(options, cluster);
     if (p == NULL)
-        return true;
+        return at_home;
     while (*p != '\0') {
         p += strspn(p, ", \t");
         size_t len = strcspn(p, ",");
         size_t trimmed = len;
         while (trimmed > 0 && (p[trimmed - 1] == ' ' || p[trimmed - 1] == '\t'))
             trimmed--;
-        if (trimmed > 0 && same_cluster(p, trimmed, cluster, strlen(cluster)))
+        if (trimmed > 0 && (at_home || is_arn(p, trimmed)) &&
+            same_cluster(p, trimmed, cluster, strlen(cluster)))
             return true;
         p += len;
     }

@@ -25,6 +25,9 @@ enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON,
 
 struct events_options {
     const char *clusters; /* names or ARNs, comma-separated; NULL: all */
+    /* "arn:aws:ecs:us-east-1:111122223333:", where those with these names are, and all; NULL or "":
+     * anywhere. A queue may bring events of other regions and accounts. */
+    const char *home;
     bool keep_override_values;
 };
 

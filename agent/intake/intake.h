@@ -19,9 +19,10 @@ struct intake_options {
     struct aws *aws;
     struct rows *rows;
     struct store *store;
-    const char *cluster;  /* name or ARN of the own cluster */
-    const char *clusters; /* "own" | "all" | "name,name": whose events and rows are kept */
-    const char *queue;    /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
+    const char *cluster;      /* name or ARN of the own cluster */
+    const char *instance_arn; /* of the own instance; NULL or "": none, or not known yet */
+    const char *clusters;     /* "own" | "all" | "name,name": whose events and rows are kept */
+    const char *queue;        /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
     const char *ecs_agent_endpoint; /* of the local ECS agent; NULL: not watched */
     uint64_t reconcile_ms;          /* 0: 10 min */
     uint64_t young_ms;              /* a row this young is not buried when ECS misses it; 0: 15 s */

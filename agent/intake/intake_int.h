@@ -36,6 +36,28 @@ struct poller {
 
 /* A reconcile under way; see reconcile_uv.c. */
 struct reconcile;
+
+/* The clusters that it goes through; see clusters.c. */
+struct clusters {
+    struct intake *intake;
+    json_t *wanted;    /* names or ARNs, as configured, that are to be resolved */
+    size_t asked;      /* of those: about so many ECS was asked */
+    size_t batch;      /* so many in one question */
+    json_t *arns;      /* what there is, the own first */
+    struct map unread; /* as it was asked for: what ECS does not let us read */
+    char partly[200];  /* what is wrong although the others go on; "" */
+};
+
+/* Its look at the rows that no list has shown; see leftover.c. */
+struct leftover {
+    const struct clusters *clusters;
+    struct map *seen; /* ARNs that were listed, of all clusters */
+    void *mark;       /* ... and those that are looked at again */
+    int64_t started_unix_ms;
+    uint64_t started_index[RECORD_KIND_END]; /* of the store's changes */
+    char after[RECORD_KEY_MAX];              /* its place among the rows */
+    size_t after_len;
+};
 /* Rows waiting for a describe; see refresh_uv.c. */
 struct refresh {
     struct map waiting; /* "cluster\narn" -> non-NULL */
@@ -64,6 +86,7 @@ struct local {
 struct intake {
     struct intake_options options;
     char cluster[ARN_MAX];
+    char home[ARN_MAX];  /* "arn:aws:ecs:us-east-1:111122223333:", where all ours is; "": unknown */
     char clusters[2048]; /* for events_options; "" with all = true */
     bool all_clusters;
     char queue_url[1024];
@@ -128,6 +151,27 @@ struct stored {
 int intake_stored(struct intake *in, uint8_t kind, const char *key, struct stored *ret);
 /* Does the row say that its task or instance has ended for good? */
 bool intake_is_over(const struct record *rec);
+
+bool intake_is_own(const struct intake *in, const char *cluster); /* name or ARN */
+void intake_set_home(struct intake *in, const char *arn);         /* of anything that is there */
+
+void clusters_init(struct clusters *c, struct intake *in);
+void clusters_fini(struct clusters *c);
+const char *clusters_at(const struct clusters *c, size_t i); /* an ARN; NULL: behind the last */
+/* What DescribeClusters is to be asked for next. New reference; NULL: all is resolved. */
+json_t *clusters_question(struct clusters *c);
+void clusters_take(struct clusters *c, const json_t *body); /* its answer */
+void clusters_take_list(struct clusters *c, const json_t *arns);
+/* The question, or a call about one cluster, failed with r. True: the run can go on, for access was
+ * denied to another cluster than the own. Its rows are to be left as they are. */
+bool clusters_refused(struct clusters *c, const struct aws_result *r);
+bool clusters_leave(struct clusters *c, const char *cluster, const struct aws_result *r);
+bool clusters_unread(const struct clusters *c, const char *arn);
+
+void leftover_init(struct leftover *l, const struct clusters *clusters, struct map *seen,
+                   void *mark);
+/* Work of one turn of the loop: some rows of the kind. Errors: ERR_NOMEM, store_scan's. */
+int leftover_look(struct leftover *l, uint8_t kind, bool *ret_more) MUST_CHECK;
 
 void poll_start(struct intake *in);
 void poll_stop(struct intake *in);

@@ -73,6 +73,7 @@ struct events_options intake_events_options(const struct intake *in)
 {
     return (struct events_options){
         .clusters = in->all_clusters ? NULL : in->clusters,
+        .home = in->home,
         .keep_override_values = in->options.keep_override_values,
     };
 }
@@ -118,6 +119,9 @@ static void choose_clusters(struct intake *in)
     char text[1024]; /* a configured value is not longer */
     char *save = NULL;
     snprintf(in->cluster, sizeof in->cluster, "%s", in->options.cluster);
+    if (in->options.instance_arn != NULL)
+        intake_set_home(in, in->options.instance_arn);
+    intake_set_home(in, in->cluster);
     snprintf(text, sizeof text, "%s", in->options.clusters == NULL ? "own" : in->options.clusters);
     for (char *p = strtok_r(text, ", \t", &save); p != NULL; p = strtok_r(NULL, ", \t", &save))
         add_cluster(in, p);

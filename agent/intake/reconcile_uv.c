@@ -3,12 +3,11 @@
  * describe it, and look again at what only we have. Paced by the client's read budget at the
  * lowest priority; the API reads the store meanwhile.
  *
- * The clusters' names are resolved to ARNs first, because rows carry ARNs and Describe answers of
- * instances carry none. The first run of a leadership resumes what the last leader had begun: it
- * does not ask again for rows that ECS has told of within a quarter of a minute. Per cluster:
- * ListContainerInstances -> ListTasks RUNNING -> Describe all in hundreds. Then our live rows that
- * were not listed anywhere go to refresh (stopped meanwhile, or MISSING: tombstone). The state is
- * whole when all of those rows are committed.
+ * The clusters' names are resolved to ARNs first (clusters.c). The first run of a leadership
+ * resumes what the last leader had begun: it does not ask again for rows that ECS has told of
+ * within a quarter of a minute. Per cluster: ListContainerInstances -> ListTasks RUNNING ->
+ * Describe all in hundreds. Then our live rows that were not listed anywhere go to refresh (stopped
+ * meanwhile, or MISSING: tombstone). The state is whole when all of those rows are committed.
  *
  * What ECS lists as STOPPED comes after that: thousands for an hour after a rollout, which say
  * nothing new but where a task is still stopping that we never heard of, or has stopped unheard.
@@ -60,7 +59,7 @@ struct slot {
 struct reconcile {
     struct intake *intake;
     enum step step;
-    json_t *clusters; /* names or ARNs */
+    struct clusters clusters;
     size_t cluster_at;
     struct map seen; /* ARNs that ECS listed, of all clusters, or that were refreshed: mark_of */
     json_t *arns;    /* of this cluster, to describe: instances, then tasks */
@@ -69,15 +68,12 @@ struct reconcile {
     json_t *listing;  /* a list's answer, taken in slices */
     size_t listing_at;
     struct slot slots[DESCRIBES_MAX];
-    unsigned in_flight;         /* busy slots */
-    char after[RECORD_KEY_MAX]; /* the checks' place among the rows */
-    size_t after_len;
+    unsigned in_flight; /* busy slots */
     int err;
     char why[200];
-    char partly[200]; /* what is wrong although it succeeded */
     struct aws_call *list_call;
+    struct leftover leftover;
     int64_t started_unix_ms;
-    uint64_t started_index[RECORD_KIND_END]; /* of the store's changes */
     size_t listed, described, corrected;
     bool resumes;
     bool whole;   /* what is stopped is left */
@@ -91,7 +87,7 @@ static void begin(struct intake *in, bool only_stopped);
 static void reconcile_free(struct reconcile *rc)
 {
     map_fini(&rc->seen);
-    json_decref(rc->clusters);
+    clusters_fini(&rc->clusters);
     json_decref(rc->arns);
     json_decref(rc->listing);
     free(rc);
@@ -99,7 +95,7 @@ static void reconcile_free(struct reconcile *rc)
 
 static const char *cluster_of(const struct reconcile *rc)
 {
-    return json_string_value(json_array_get(rc->clusters, rc->cluster_at));
+    return clusters_at(&rc->clusters, rc->cluster_at);
 }
 
 /* The timer serves the pause between two runs and the slices within one. */
@@ -121,8 +117,9 @@ static void go_on_soon(struct reconcile *rc)
 
 static void log_end(const struct reconcile *rc, const char *event)
 {
-    LOG(LOG_INFO, event, rc->partly, LU("listed", rc->listed), LU("described", rc->described),
-        LU("corrected", rc->corrected), LI("ms", clock_unix_ms() - rc->started_unix_ms));
+    LOG(LOG_INFO, event, rc->clusters.partly, LU("listed", rc->listed),
+        LU("described", rc->described), LU("corrected", rc->corrected),
+        LI("ms", clock_unix_ms() - rc->started_unix_ms));
 }
 
 /* The caller's last step: what is told may end this leadership. */
@@ -132,7 +129,7 @@ static void become_whole(struct reconcile *rc)
     in->reconciled = true;
     in->described = (int64_t)rc->described;
     in->reconcile_ok_unix_ms = clock_unix_ms();
-    snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
+    snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->clusters.partly);
     log_end(rc, "reconciled");
     rc->whole = in->stopped_due = true;
     rc->cluster_at = 0;
@@ -154,7 +151,7 @@ static void finish(struct reconcile *rc)
         in->reconcile_failures = 0;
         in->stopped_due = false;
         in->all_known = true;
-        snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->partly);
+        snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->clusters.partly);
         log_end(rc, "reconciled_stopped");
     } else {
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
@@ -212,59 +209,20 @@ static void fail(struct reconcile *rc, int err, const char *what)
     snprintf(rc->why, sizeof rc->why, "%s: %s", what, err_text(err));
 }
 
-/* ---- which clusters ---------------------------------------------------------------------- */
+/* ---- which clusters (clusters.c) ----------------------------------------------------------- */
 
 static enum step first_list(const struct reconcile *rc)
 {
     return rc->whole ? LIST_STOPPED : LIST_INSTANCES;
 }
 
-/* The own cluster's ARN serves hints and refreshes from now on. */
-static void learn_own_arn(struct intake *in, const char *arn)
-{
-    const char *name = strrchr(arn, '/');
-    const char *own = strrchr(in->cluster, '/');
-    if (name != NULL && strcmp(name + 1, own == NULL ? in->cluster : own + 1) == 0)
-        snprintf(in->cluster, sizeof in->cluster, "%s", arn);
-}
-
-/* A cluster that is configured but not there (any more) does not keep the others waiting. */
-static void take_clusters(struct reconcile *rc, const json_t *body)
-{
-    size_t i;
-    json_t *cluster;
-    const json_t *gone = json_array_get(json_arr(body, "failures"), 0);
-    const char *name = json_str_or(gone, "arn", "?");
-    const char *reason = json_str_or(gone, "reason", "?");
-    json_array_clear(rc->clusters);
-    json_array_foreach(json_arr(body, "clusters"), i, cluster)
-    {
-        const char *arn = json_str_or(cluster, "clusterArn", "");
-        if (strcmp(json_str_or(cluster, "status", "ACTIVE"), "INACTIVE") == 0) {
-            gone = cluster;
-            name = arn;
-            reason = "INACTIVE";
-        } else if (arn[0] != '\0') {
-            json_array_append_new(rc->clusters, json_string(arn));
-            learn_own_arn(rc->intake, arn);
-        }
-    }
-    if (gone != NULL)
-        snprintf(rc->partly, sizeof rc->partly, "there is no cluster %.120s (%.40s)", name, reason);
-    if (json_array_size(rc->clusters) == 0) {
-        rc->err = ERR_NOTFOUND;
-        snprintf(rc->why, sizeof rc->why, "%s",
-                 gone == NULL ? "DescribeClusters shows no cluster" : rc->partly);
-    }
-}
-
 static void on_resolved(void *arg, const struct aws_result *r)
 {
     struct reconcile *rc = arg;
     rc->list_call = NULL;
-    if (usable(rc, r, "DescribeClusters")) {
-        take_clusters(rc, r->body);
-        rc->step = first_list(rc);
+    if (rc->stopped || !clusters_refused(&rc->clusters, r)) {
+        if (usable(rc, r, "DescribeClusters"))
+            clusters_take(&rc->clusters, r->body);
     }
     answered(rc);
 }
@@ -276,13 +234,26 @@ static struct aws_call_options small_call(const struct intake *in)
                                      .timeout_ms = soon ? SMALL_CALL_MS : 0};
 }
 
+/* Asks for what is left to resolve; if that is nothing, the lists begin. */
 static void resolve(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
     struct aws_call_options options = small_call(in);
-    rc->list_call =
-        aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
-                 json_pack("{s:O}", "clusters", rc->clusters), &options, on_resolved, rc);
+    json_t *names = clusters_question(&rc->clusters);
+    if (names == NULL && clusters_at(&rc->clusters, 0) == NULL) {
+        rc->err = ERR_NOTFOUND;
+        snprintf(rc->why, sizeof rc->why, "%s",
+                 rc->clusters.partly[0] == '\0' ? "DescribeClusters shows no cluster"
+                                                : rc->clusters.partly);
+        return;
+    }
+    if (names == NULL) {
+        rc->step = first_list(rc);
+        go_on_soon(rc);
+        return;
+    }
+    rc->list_call = aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
+                             json_pack("{s:o}", "clusters", names), &options, on_resolved, rc);
     if (rc->list_call == NULL)
         fail(rc, ERR_NOMEM, "this agent");
     else
@@ -378,11 +349,12 @@ static void on_listed(void *arg, const struct aws_result *r)
     struct reconcile *rc = arg;
     rc->list_call = NULL;
     if (!rc->stopped && rc->step != LIST_CLUSTERS &&
-        strcmp(r->code, "ClusterNotFoundException") == 0) {
-        next_cluster(rc); /* deleted since it was resolved: its rows are found by the checks */
-    } else if (usable(rc, r, "list") && rc->step == LIST_CLUSTERS) {
-        json_decref(rc->clusters);
-        rc->clusters = json_incref(json_arr(r->body, "clusterArns"));
+        (strcmp(r->code, "ClusterNotFoundException") == 0 || /* its rows are found by the checks */
+         clusters_leave(&rc->clusters, cluster_of(rc), r))) {
+        next_cluster(rc);
+    } else if (usable(rc, r, rc->step == LIST_CLUSTERS ? "ListClusters" : "list") &&
+               rc->step == LIST_CLUSTERS) {
+        clusters_take_list(&rc->clusters, json_arr(r->body, "clusterArns"));
         rc->step = first_list(rc);
     } else if (rc->err == 0 && !rc->stopped) {
         const char *key = rc->step == LIST_INSTANCES ? "containerInstanceArns" : "taskArns";
@@ -441,7 +413,9 @@ static void on_described(void *arg, const struct aws_result *r)
     struct reconcile *rc = slot->reconcile;
     size_t news = 0;
     slot->call = NULL;
-    if (usable(rc, r, "describe")) {
+    if (!rc->stopped && clusters_leave(&rc->clusters, cluster_of(rc), r)) {
+        rc->arn_at = json_array_size(rc->arns);
+    } else if (usable(rc, r, "describe")) {
         int err =
             refresh_take(rc->intake, cluster_of(rc), r->tape, slot->arns, on_applied, slot, &news);
         if (err != 0)
@@ -491,72 +465,17 @@ static void describe_some(struct reconcile *rc, struct slot *slot)
     in->calls_open++;
 }
 
-/* ---- what only we have -------------------------------------------------------------------- */
-
-struct check {
-    struct reconcile *rc;
-    struct events_options options;
-    size_t left; /* of this slice */
-};
-
-/* It was there before the lists were asked for; of one that came later they need know nothing,
- * unless it is older than it looks (a peer's). The clock alone may lie: set back, it would call a
- * row new until it has caught up. */
-static bool is_older(const struct reconcile *rc, const struct store_row *row)
-{
-    return row->index <= rc->started_index[row->record.kind] ||
-           row->record.observed_unix_ms < rc->started_unix_ms;
-}
-
-static int check_row(void *arg, const struct store_row *row)
-{
-    struct check *check = arg;
-    struct reconcile *rc = check->rc;
-    struct row fields;
-    char arn[RECORD_KEY_MAX + 1];
-    char cluster[ARN_MAX];
-    memcpy(rc->after, row->record.key, row->record.key_len);
-    rc->after_len = row->record.key_len;
-    memcpy(arn, row->record.key, row->record.key_len);
-    arn[row->record.key_len] = '\0';
-    if (is_older(rc, row) && !map_has(&rc->seen, arn) && !intake_is_over(&row->record) &&
-        row_decode(row->record.value, row->record.value_len, &fields) == 0 &&
-        fields.field[ROW_CLUSTER].data != NULL && fields.field[ROW_CLUSTER].len < ARN_MAX) {
-        snprintf(cluster, sizeof cluster, "%.*s", (int)fields.field[ROW_CLUSTER].len,
-                 fields.field[ROW_CLUSTER].data);
-        if (events_keeps_cluster(&check->options, cluster)) {
-            intake_refresh_task(rc->intake, cluster, arn);    /* takes instances too */
-            (void)!map_put(&rc->seen, arn, &rc->whole, NULL); /* asked for once */
-        }
-    }
-    return --check->left == 0;
-}
+/* ---- what only we have (leftover.c) --------------------------------------------------------- */
 
 static void check_some(struct reconcile *rc)
 {
-    struct intake *in = rc->intake;
-    struct store_txn *txn = NULL;
-    struct check check = {rc, intake_events_options(in), CHECK_SLICE};
-    struct store_query query = {
-        .kind = rc->step == CHECK_INSTANCES ? RECORD_INSTANCE : RECORD_TASK,
-        .after_key = rc->after_len == 0 ? NULL : rc->after,
-        .after_key_len = rc->after_len,
-    };
-    char after[RECORD_KEY_MAX]; /* the query's, because check_row moves rc->after */
-    memcpy(after, rc->after, rc->after_len);
-    if (query.after_key != NULL)
-        query.after_key = after;
-    int err = store_read_begin(in->options.store, &txn);
-    if (err == 0) {
-        err = store_scan(txn, &query, check_row, &check);
-        store_read_end(txn);
-    }
+    bool more = false;
+    uint8_t kind = rc->step == CHECK_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
+    int err = leftover_look(&rc->leftover, kind, &more);
     if (err != 0)
         fail(rc, err, "the store cannot be read");
-    if (check.left > 0) {
-        rc->after_len = 0;
+    if (!more)
         rc->step++; /* INSTANCES, TASKS, WHOLE */
-    }
     go_on_soon(rc);
 }
 
@@ -617,24 +536,13 @@ static void advance(struct reconcile *rc)
     if (rc->step == DESCRIBE || rc->step == DESCRIBE_STOPPED)
         describe_next(rc);
     if (rc->err == 0 && rc->step == first_list(rc) &&
-        rc->cluster_at >= json_array_size(rc->clusters))
+        clusters_at(&rc->clusters, rc->cluster_at) == NULL)
         rc->step = rc->whole ? DONE : CHECK_INSTANCES;
     if (rc->err == 0 && rc->list_call == NULL && rc->in_flight == 0)
         perform(rc);
     bool over = rc->err != 0 || rc->step == DONE;
     if (over && rc->in_flight == 0 && rc->list_call == NULL)
         finish(rc);
-}
-
-static json_t *wanted_clusters(const struct intake *in)
-{
-    json_t *list = json_array();
-    char text[sizeof in->clusters];
-    char *save = NULL;
-    snprintf(text, sizeof text, "%s", in->clusters);
-    for (char *p = strtok_r(text, ", ", &save); p != NULL; p = strtok_r(NULL, ", ", &save))
-        json_array_append_new(list, json_string(p));
-    return list;
 }
 
 static void begin(struct intake *in, bool only_stopped)
@@ -656,12 +564,11 @@ static void begin(struct intake *in, bool only_stopped)
     rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
     rc->resumes = !in->reconciled;
     rc->whole = only_stopped;
-    rc->clusters = wanted_clusters(in);
+    clusters_init(&rc->clusters, in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
-    rc->started_index[RECORD_TASK] = store_index(in->options.store, RECORD_TASK);
-    rc->started_index[RECORD_INSTANCE] = store_index(in->options.store, RECORD_INSTANCE);
     map_init(&rc->seen);
+    leftover_init(&rc->leftover, &rc->clusters, &rc->seen, &rc->whole);
     in->reconcile = rc;
     advance(rc);
 }

@@ -404,7 +404,8 @@ static bool take_error(struct describe *d, const struct aws_result *r)
     if (strcmp(r->code, "ClusterNotFoundException") == 0) {
         static const struct tape nothing; /* all that was in it went with the cluster */
         waits = take_answer(d, &nothing);
-    } else if (r->err == ERR_BADPARAM || r->err == ERR_NOTFOUND) {
+    } else if (r->err == ERR_BADPARAM || r->err == ERR_NOTFOUND ||
+               (r->err == ERR_DENIED && !intake_is_own(in, d->cluster))) {
         /* A refusal of the request itself would come again for ever. */
         LOG(LOG_WARN, "describe_refused", r->message, LS("code", r->code),
             LS("cluster", d->cluster), LU("count", json_array_size(d->arns)));

@@ -36,6 +36,8 @@ KILLERS = {
     "plan": ("unit_scheduler_plan_test", []),
     "rows": ("unit_rows_rows_test", []),
     "reconcile": ("unit_intake_reconcile_test", []),
+    "clusters": ("unit_intake_clusters_test", []),
+    "events": ("unit_intake_events_test", []),
     "poll": ("unit_intake_poll_test", ["--filter", "poll/@(nothing|a_batch)*"]),
     "intent": ("unit_intent_intent_test", []),
     "daemons": ("unit_daemons_daemons_test", []),

@@ -544,20 +544,27 @@ Test(events, clusters_that_are_not_kept_are_foreign)
     const struct {
         const char *clusters, *cluster;
         bool kept;
+        const char *home;
     } cases[] = {
-        {NULL, "anything", true},
-        {"c", "arn:aws:ecs:r:1:cluster/c", true},
-        {"a, c ,b", "arn:aws:ecs:r:1:cluster/c", true},
-        {"cc,d", "arn:aws:ecs:r:1:cluster/c", false},
-        {"", "arn:aws:ecs:r:1:cluster/c", false},
-        {"arn:aws:ecs:r:1:cluster/c", "arn:aws:ecs:r:1:cluster/c", true},
-        {"arn:aws:ecs:r:2:cluster/c", "arn:aws:ecs:r:1:cluster/c", false},
-        {"arn:aws:ecs:r:2:cluster/c", "c", true},
+        {NULL, "anything", true, NULL},
+        {"c", "arn:aws:ecs:r:1:cluster/c", true, NULL},
+        {"a, c ,b", "arn:aws:ecs:r:1:cluster/c", true, NULL},
+        {"cc,d", "arn:aws:ecs:r:1:cluster/c", false, NULL},
+        {"", "arn:aws:ecs:r:1:cluster/c", false, NULL},
+        {"arn:aws:ecs:r:1:cluster/c", "arn:aws:ecs:r:1:cluster/c", true, NULL},
+        {"arn:aws:ecs:r:2:cluster/c", "arn:aws:ecs:r:1:cluster/c", false, NULL},
+        {"arn:aws:ecs:r:2:cluster/c", "c", true, NULL},
+        {"c", "arn:aws:ecs:r:1:cluster/c", true, "arn:aws:ecs:r:1:"},
+        {"c", "arn:aws:ecs:r:1:cluster/c", false, "arn:aws:ecs:r:2:"},
+        {"c", "arn:aws:ecs:r:1:cluster/c", true, ""},
+        {NULL, "arn:aws:ecs:r:1:cluster/c", true, "arn:aws:ecs:r:1:"},
+        {NULL, "arn:aws:ecs:r:1:cluster/c", false, "arn:aws:ecs:q:1:"},
+        {"arn:aws:ecs:r:1:cluster/c", "arn:aws:ecs:r:1:cluster/c", true, "arn:aws:ecs:r:2:"},
     };
     struct events_row r;
     events_row_init(&r);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct events_options o = {.clusters = cases[i].clusters};
+        struct events_options o = {.clusters = cases[i].clusters, .home = cases[i].home};
         cr_assert_eq(events_keeps_cluster(&o, cases[i].cluster), cases[i].kept, "case %zu", i);
         if (strncmp(cases[i].cluster, "arn:", 4) != 0)
             continue;

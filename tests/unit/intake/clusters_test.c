@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * intake.clusters: own, all, or a list, against a local cloud that has several. Events are lost, so
+ * that nothing but the comparison brings a row. */
+#include "tests/unit/intake/world.h"
+
+static void on_called(void *arg, const struct aws_result *r)
+{
+    cr_assert_eq(r->err, 0, "%s %s", r->code, r->message);
+    *(bool *)arg = true;
+}
+
+static void call(struct world *w, const char *operation, json_t *params)
+{
+    bool done = false;
+    cr_assert_not_null(aws_call(w->aws, AWS_ECS, operation, params, NULL, on_called, &done));
+    UNTIL(w, done);
+}
+
+/* The main one with two instances, "b" with three, "c" with one. */
+static void open_clusters(struct world *w)
+{
+    world_open(w, 2, 1);
+    world_tell(w, "set", "{\"event_loss\":1}");
+    call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "b"));
+    call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "c"));
+    world_tell(w, "add-instances", "{\"cluster\":\"b\",\"count\":3}");
+    world_tell(w, "add-instances", "{\"cluster\":\"c\",\"count\":1}");
+}
+
+static void lead_with(struct world *w, const char *clusters)
+{
+    if (w->intake != NULL)
+        world_drop_intake(w);
+    w->options.clusters = clusters;
+    w->known = w->failed = 0;
+    w->term++;
+    world_lead(w);
+    UNTIL(w, w->known > 0 || w->failed > 0);
+}
+
+static int see_cluster(void *arg, const struct store_row *row)
+{
+    struct row fields;
+    uint64_t *count = arg;
+    cr_assert_eq(row_decode(row->record.value, row->record.value_len, &fields), 0);
+    const struct row_text *of = &fields.field[ROW_CLUSTER];
+    bool b = of->len > 2 && memcmp(of->data + of->len - 2, "/b", 2) == 0;
+    bool c = of->len > 2 && memcmp(of->data + of->len - 2, "/c", 2) == 0;
+    count[b ? 1 : c ? 2 : 0]++;
+    return 0;
+}
+
+/* Live instances of the main cluster, of b and of c, as three digits. */
+static unsigned instances(struct world *w)
+{
+    struct store_query q = {.kind = RECORD_INSTANCE};
+    struct store_txn *txn;
+    uint64_t count[3] = {0};
+    cr_assert_eq(store_read_begin(w->store, &txn), 0);
+    cr_assert_eq(store_scan(txn, &q, see_cluster, count), 0);
+    store_read_end(txn);
+    return (unsigned)(count[0] * 100 + count[1] * 10 + count[2]);
+}
+
+static bool is_trouble(struct world *w, const char *text)
+{
+    return strstr(intake_trouble(w->intake), text) != NULL;
+}
+
+Test(clusters, own_a_list_or_all)
+{
+    static const struct {
+        const char *clusters;
+        unsigned instances;
+    } cases[] = {{NULL, 200},      {"own", 200}, {"b", 30},       {"own, b", 230},
+                 {"b,own,b", 230}, {"all", 231}, {"own,all", 231}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct world w;
+        open_clusters(&w);
+        lead_with(&w, cases[i].clusters);
+        cr_expect_eq(w.failed, 0u, "%s: %s", cases[i].clusters, intake_trouble(w.intake));
+        cr_expect_eq(instances(&w), cases[i].instances, "%s: %u", cases[i].clusters, instances(&w));
+        cr_expect_str_eq(intake_trouble(w.intake), "");
+        world_close(&w);
+    }
+}
+
+/* What ECS does not let us read of another cluster keeps neither the scheduler nor the rest
+ * waiting, is told, and stays as it is here. */
+Test(clusters, one_that_is_denied)
+{
+    static const char *const operations[] = {"DescribeClusters", "ListContainerInstances",
+                                             "ListTasks", "DescribeContainerInstances"};
+    static const char *const lists[] = {"c,b,own", "all"};
+    for (size_t i = 0; i < 8; i++) {
+        struct world w;
+        char fault[256];
+        open_clusters(&w);
+        lead_with(&w, "all");
+        cr_assert_eq(instances(&w), 231u);
+        world_tell(&w, "add-instances", "{\"count\":1}");
+        snprintf(fault, sizeof fault,
+                 "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+                 "\"operation\":\"%s\",\"cluster\":\"b\"}",
+                 operations[i / 2]);
+        world_tell(&w, "fault", fault);
+        lead_with(&w, lists[i % 2]);
+        unsigned known = w.known; /* the first run has not asked about what was told lately */
+        intake_reconcile(w.intake);
+        UNTIL(&w, w.known > known || w.failed > 0);
+        cr_expect_eq(w.failed, 0u, "%s, %s: %s", lists[i % 2], operations[i / 2],
+                     intake_trouble(w.intake));
+        cr_expect_eq(instances(&w), 331u, "%s: %u", operations[i / 2], instances(&w));
+        if (i != 1) /* all: nobody asks for a description of it */
+            cr_expect(is_trouble(&w, "b cannot be read: AccessDenied"), "%s: %s", operations[i / 2],
+                      intake_trouble(w.intake));
+        world_close(&w);
+    }
+}
+
+Test(clusters, the_own_one_is_not_done_without)
+{
+    struct world w;
+    open_clusters(&w);
+    world_tell(&w, "fault",
+               "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+               "\"operation\":\"ListTasks\",\"cluster\":\"default\"}");
+    lead_with(&w, "all");
+    cr_assert_eq(w.known, 0u);
+    cr_assert(is_trouble(&w, "AccessDenied"));
+    world_close(&w);
+}
+
+/* Hints about a cluster that cannot be read do not slow down what is asked of the others. */
+Test(clusters, a_hint_about_a_denied_one_is_given_up)
+{
+    struct world w;
+    char arn[400];
+    open_clusters(&w);
+    lead_with(&w, "own,b");
+    world_tell(&w, "fault",
+               "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+               "\"cluster\":\"b\"}");
+    intake_refresh_task(w.intake, "b", "arn:aws:ecs:us-east-1:111122223333:task/b/1");
+    UNTIL(&w, world_stat(&w, "op:ecs.DescribeTasks") > 0 &&
+                  world_figure(&w, "reconcile", "waiting") == 0);
+    world_start_task(&w, 0, arn);
+    intake_refresh_task(w.intake, NULL, arn);
+    UNTIL(&w, world_row(&w, RECORD_TASK, arn, NULL)[0] != '\0');
+    cr_assert_str_eq(intake_trouble(w.intake), "");
+    world_close(&w);
+}
+
+/* A cluster that is deleted takes its rows with it, and is told where it was asked for by name. */
+Test(clusters, one_that_is_deleted)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct world w;
+        open_clusters(&w);
+        const char *clusters = i == 0 ? "own,c" : "all";
+        lead_with(&w, clusters);
+        cr_assert_eq(instances(&w) % 10, 1u);
+        json_t *truth = world_control(&w, "truth", NULL);
+        json_t *one;
+        size_t n;
+        json_array_foreach(json_arr(truth, "instances"), n, one)
+        {
+            const char *arn = json_str_or(one, "containerInstanceArn", "");
+            if (strstr(arn, "container-instance/c/") != NULL)
+                call(&w, "DeregisterContainerInstance",
+                     json_pack("{s:s,s:s,s:b}", "cluster", "c", "containerInstance", arn, "force",
+                               1));
+        }
+        json_decref(truth);
+        call(&w, "DeleteCluster", json_pack("{s:s}", "cluster", "c"));
+        lead_with(&w, clusters);
+        cr_assert_eq(w.failed, 0u);
+        UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0 && instances(&w) % 10 == 0);
+        cr_assert_eq(is_trouble(&w, "/c (INACTIVE)"), i == 0, "%s", intake_trouble(w.intake));
+        world_close(&w);
+    }
+}
+
+/* Rows of a cluster that is not kept any more would stay as they were for ever. */
+Test(clusters, one_that_is_not_kept_any_more)
+{
+    struct world w;
+    char arn[400];
+    open_clusters(&w);
+    world_tell(&w, "add-instances", "{\"cluster\":\"b\",\"count\":140}");
+    world_start_task(&w, 0, arn);
+    lead_with(&w, "all");
+    cr_assert_eq(instances(&w), 1631u);
+    lead_with(&w, "own,c");
+    UNTIL(&w, instances(&w) == 201);
+    cr_assert_eq(world_count(&w, RECORD_TASK), 1u);
+    lead_with(&w, "all"); /* and back */
+    cr_assert_eq(instances(&w), 1631u);
+    world_close(&w);
+}
+
+/* DescribeClusters takes a hundred. */
+Test(clusters, a_long_list)
+{
+    struct world w;
+    char list[1024] = "";
+    open_clusters(&w);
+    for (unsigned i = 0; i < 150; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "x%u,", i);
+    strncat(list, "own,b", sizeof list - strlen(list) - 1);
+    lead_with(&w, list);
+    cr_assert_eq(w.failed, 0u, "%s", intake_trouble(w.intake));
+    cr_assert_eq(instances(&w), 230u);
+    cr_assert_eq(world_stat(&w, "op:ecs.DescribeClusters"), 2);
+    world_close(&w);
+}
+
+/* A queue may bring events of other regions and accounts: there is another cluster of that name. */
+Test(clusters, a_namesake_elsewhere_is_foreign)
+{
+    static const char *const lists[] = {"own", "all"};
+    for (size_t i = 0; i < 2; i++) {
+        struct world w;
+        char cluster[400];
+        open_clusters(&w);
+        lead_with(&w, lists[i]);
+        snprintf(cluster, sizeof cluster, "arn:aws:ecs:eu-west-1:111122223333:cluster/%s",
+                 strrchr(json_str(w.ready, "cluster_arn"), '/') + 1);
+        world_event(&w, cluster, "arn:aws:ecs:eu-west-1:111122223333:task/t/1", 1, "RUNNING");
+        UNTIL(&w, world_figure(&w, "queue", "received") > 0 && world_queued(&w) == 0);
+        cr_expect_eq(world_figure(&w, "queue", "foreign"), 1);
+        cr_expect_eq(world_count(&w, RECORD_TASK), 0u);
+        world_drop_intake(&w);
+        w.options.instance_arn = "arn:aws:ecs:us-east-1:111122223333:container-instance/x/1";
+        world_create(&w); /* known before anything was asked */
+        world_event(&w, cluster, "arn:aws:ecs:eu-west-1:111122223333:task/t/1", 1, "RUNNING");
+        intake_lead(w.intake, true, ++w.term);
+        UNTIL(&w, world_figure(&w, "queue", "received") > 0);
+        cr_expect_eq(world_figure(&w, "queue", "foreign"), 1);
+        world_close(&w);
+    }
+}
