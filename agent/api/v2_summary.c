@@ -1,18 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
  * GET /v2/summary: how many tasks and instances there are of each sort, from one snapshot. Tasks
  * come from the counts that the store keeps, so their number does not matter; instances are read
- * one by one for what only their JSON says. */
+ * one by one for what only their JSON says. Of earlier times there are no counts: each row is read.
+ */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/api/span.h"
 #include "agent/api/v2.h"
+#include "agent/base/map.h"
 
 #define SORTS_MAX 1000u      /* texts told of one sort; more are summed up as "others" */
 #define INSTANCES_MAX 20000u /* read at most */
 #define TALLY_MAX 64u        /* instance types, agent versions */
 #define SUMMARY_BYTES (4u << 20)
+
+/* What rows are counted by. */
+struct sort {
+    const char *name;
+    enum row_field field;
+    unsigned max;
+};
+
+static const struct sort task_sorts[] = {{"by_status", ROW_STATUS, SORTS_MAX},
+                                         {"by_family", ROW_FAMILY, SORTS_MAX},
+                                         {"by_task_definition", ROW_REVISION, SORTS_MAX},
+                                         {"by_environment", ROW_ENVIRONMENT, SORTS_MAX},
+                                         {"by_cluster", ROW_CLUSTER, SORTS_MAX},
+                                         {"by_instance", ROW_INSTANCE, INSTANCES_MAX}};
+#define TASK_SORTS (sizeof task_sorts / sizeof task_sorts[0]) /* the last one, if asked for */
+static const struct sort instance_sorts[] = {{"by_status", ROW_STATUS, SORTS_MAX},
+                                             {"by_zone", ROW_ZONE, SORTS_MAX}};
+#define INSTANCE_SORTS (sizeof instance_sorts / sizeof instance_sorts[0])
 
 /* -- members of one object: {"text":rows,...} -------------------------------------- */
 
@@ -35,16 +56,77 @@ static int on_sort(void *arg, const char *text, size_t len, uint64_t rows)
     return buf_printf(s->out, ":%" PRIu64, rows);
 }
 
-static int put_sorts(struct buf *out, struct store_txn *txn, const char *name, uint8_t kind,
-                     enum row_field field, unsigned max)
+static int put_sort(struct buf *out, struct store_txn *txn, uint8_t kind, const struct sort *sort,
+                    const struct map *counted)
 {
-    struct sorts s = {.out = out, .max = max};
-    buf_printf(out, ",\"%s\":{", name);
-    int err = store_values(txn, kind, field, on_sort, &s);
+    struct sorts s = {.out = out, .max = sort->max};
+    const char *text;
+    void *rows;
+    int err = 0;
+    buf_printf(out, ",\"%s\":{", sort->name);
+    if (counted == NULL)
+        err = store_values(txn, kind, sort->field, on_sort, &s);
+    for (size_t at = 0; counted != NULL && map_next(counted, &at, &text, &rows);)
+        (void)on_sort(&s, text, strlen(text), (uint64_t)(uintptr_t)rows);
     if (s.others > 0)
         buf_printf(out, ",\"others\":%" PRIu64, s.others);
     buf_putc(out, '}');
     return err != 0 ? err : out->err;
+}
+
+/* -- earlier times ------------------------------------------------------------------ */
+
+struct census {
+    const struct sort *sorts;
+    size_t count;
+    struct map *counted; /* one of each sort: text to number */
+};
+
+/* As the store's index knows it: a revision together with its family. */
+static bool text_of(const struct row *fields, enum row_field field, char out[RECORD_KEY_MAX + 1])
+{
+    struct row_text text = fields->field[field], family = fields->field[ROW_FAMILY];
+    if (text.data == NULL || (field == ROW_REVISION && family.data == NULL))
+        return false;
+    int n = field == ROW_REVISION
+                ? snprintf(out, RECORD_KEY_MAX + 1, "%.*s:%.*s", (int)family.len, family.data,
+                           (int)text.len, text.data)
+                : snprintf(out, RECORD_KEY_MAX + 1, "%.*s", (int)text.len, text.data);
+    return n >= 0 && n <= (int)RECORD_KEY_MAX;
+}
+
+static int on_counted(void *arg, const struct store_row *row)
+{
+    struct census *c = arg;
+    struct row fields;
+    char text[RECORD_KEY_MAX + 1];
+    int err = 0;
+    if (row_decode(row->record.value, row->record.value_len, &fields) != 0)
+        return 0;
+    for (size_t i = 0; i < c->count && err == 0; i++)
+        if (text_of(&fields, c->sorts[i].field, text)) {
+            uintptr_t n = (uintptr_t)map_get(&c->counted[i], text) + 1;
+            err = map_put(&c->counted[i], text, (void *)n, NULL);
+        }
+    return err;
+}
+
+/* All sorts of a kind. */
+static int put_sorts(struct buf *out, struct store_txn *txn, uint8_t kind, const struct sort *sorts,
+                     size_t count, bool past)
+{
+    struct map counted[TASK_SORTS];
+    struct census c = {.sorts = sorts, .count = count, .counted = counted};
+    int err = 0;
+    for (size_t i = 0; i < count; i++)
+        map_init(&counted[i]);
+    if (past)
+        err = store_scan(txn, &(struct store_query){.kind = kind}, on_counted, &c);
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = put_sort(out, txn, kind, &sorts[i], past ? &counted[i] : NULL);
+    for (size_t i = 0; i < count; i++)
+        map_fini(&counted[i]);
+    return err;
 }
 
 static int put_total(struct buf *out, struct store_txn *txn, const char *name, uint8_t kind)
@@ -130,7 +212,7 @@ static int on_instance(void *arg, const struct store_row *row)
     return 0;
 }
 
-static int put_instances(struct buf *out, struct store_txn *txn)
+static int put_instances(struct buf *out, struct store_txn *txn, bool past)
 {
     struct store_query q = {.kind = RECORD_INSTANCE};
     struct instances *n = calloc(1, sizeof *n);
@@ -138,9 +220,7 @@ static int put_instances(struct buf *out, struct store_txn *txn)
         return ERR_NOMEM;
     int err = put_total(out, txn, "instances", RECORD_INSTANCE);
     if (err == 0)
-        err = put_sorts(out, txn, "by_status", RECORD_INSTANCE, ROW_STATUS, SORTS_MAX);
-    if (err == 0)
-        err = put_sorts(out, txn, "by_zone", RECORD_INSTANCE, ROW_ZONE, SORTS_MAX);
+        err = put_sorts(out, txn, RECORD_INSTANCE, instance_sorts, INSTANCE_SORTS, past);
     if (err == 0)
         err = store_scan(txn, &q, on_instance, n);
     put_tally(out, "by_type", &n->types);
@@ -150,32 +230,36 @@ static int put_instances(struct buf *out, struct store_txn *txn)
     return err != 0 ? err : buf_putc(out, '}');
 }
 
-static int put_tasks(struct buf *out, struct store_txn *txn, bool by_instance)
+static int put_tasks(struct buf *out, struct store_txn *txn, bool by_instance, bool past)
 {
-    static const struct {
-        const char *name;
-        enum row_field field;
-    } sorts[] = {{"by_status", ROW_STATUS},
-                 {"by_family", ROW_FAMILY},
-                 {"by_task_definition", ROW_REVISION},
-                 {"by_environment", ROW_ENVIRONMENT},
-                 {"by_cluster", ROW_CLUSTER}};
     int err = put_total(out, txn, "tasks", RECORD_TASK);
-    for (size_t i = 0; i < sizeof sorts / sizeof sorts[0] && err == 0; i++)
-        err = put_sorts(out, txn, sorts[i].name, RECORD_TASK, sorts[i].field, SORTS_MAX);
-    if (err == 0 && by_instance)
-        err = put_sorts(out, txn, "by_instance", RECORD_TASK, ROW_INSTANCE, INSTANCES_MAX);
+    if (err == 0)
+        err = put_sorts(out, txn, RECORD_TASK, task_sorts, TASK_SORTS - !by_instance, past);
     return err != 0 ? err : buf_putc(out, '}');
+}
+
+static int put_summary(struct buf *out, struct store_txn *txn, bool by_instance, bool past)
+{
+    buf_putc(out, '{');
+    int err = put_tasks(out, txn, by_instance, past);
+    if (err == 0)
+        err = buf_putc(out, ',');
+    if (err == 0)
+        err = put_instances(out, txn, past);
+    if (err == 0)
+        err = buf_putc(out, ',');
+    return err != 0 ? err : put_total(out, txn, "environments", RECORD_ENVIRONMENT);
 }
 
 enum MHD_Result v2_summary(struct request *r)
 {
-    static const char *const known[] = {"consistency", "max_stale", "by_instance", NULL};
+    static const char *const known[] = {"consistency", "max_stale", "by_instance", "at", NULL};
     enum MHD_Result ret;
     struct store_txn *txn;
     struct buf b;
     char index[V2_INDEX_MAX];
-    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret))
+    int64_t past;
+    if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret) || v2_at(r, &past, &ret))
         return ret;
     const char *by_instance = request_param(r, "by_instance");
     if (by_instance != NULL && strcmp(by_instance, "true") != 0 &&
@@ -187,21 +271,15 @@ enum MHD_Result v2_summary(struct request *r)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
     v2_index(r->api, store_txn_index(txn, 0), index);
     buf_init(&b, SUMMARY_BYTES);
-    buf_putc(&b, '{');
-    int err = put_tasks(&b, txn, by_instance != NULL && by_instance[0] == 't');
-    if (err == 0) {
-        buf_putc(&b, ',');
-        err = put_instances(&b, txn);
-    }
-    if (err == 0) {
-        buf_putc(&b, ',');
-        err = put_total(&b, txn, "environments", RECORD_ENVIRONMENT);
-    }
+    int err = v2_rewind(txn, past);
+    if (err == 0)
+        err = put_summary(&b, txn, by_instance != NULL && by_instance[0] == 't', past != 0);
     store_read_end(txn);
     buf_printf(&b, "},\"index\":\"%s\"}\n", index);
     if (err != 0) {
         buf_fini(&b);
-        return problem_reply(r, &(struct problem){.err = err});
+        return err == ERR_VERSION ? v2_past_gone(r, r->api->store)
+                                  : problem_reply(r, &(struct problem){.err = err});
     }
     return reply_json(r, 200, &b, index);
 }

@@ -112,6 +112,43 @@ Test(past, rows_of_a_time)
     fixture_stop(&f);
 }
 
+/* The same answer as at that time, though the counts are of now. */
+Test(past, counts_of_a_time)
+{
+    static const char *const paths[] = {"/v2/summary?by_instance=true", "/v2/summary"};
+    char path[300], then[CLOCK_TEXT_MAX];
+    json_t *was[2];
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 5);
+    fixture_put_task(&f, 3, "STOPPED", 9);
+    fixture_put_instance(&f, INSTANCE_1, "i-1", "ACTIVE");
+    fixture_put_environment(&f, "web", "active");
+    tick();
+    for (size_t i = 0; i < 2; i++)
+        was[i] = get_json(&f, paths[i], 200);
+    clock_format_unix_ms(tick(), then);
+    fixture_put_tasks(&f, 6, 10);
+    fixture_put_task(&f, 1, "STOPPED", 9);
+    fixture_put_instance(&f, INSTANCE_1, "i-1", "DRAINING");
+    fixture_delete(&f, RECORD_ENVIRONMENT, "web", 9);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *now = get_json(&f, paths[i], 200);
+        snprintf(path, sizeof path, "%s%sat=%s", paths[i], i == 0 ? "&" : "?", then);
+        json_t *back = get_json(&f, path, 200);
+        (void)json_object_del(back, "index"); /* that stays the one of now */
+        (void)json_object_del(was[i], "index");
+        (void)json_object_del(now, "index");
+        cr_assert(json_equal(back, was[i]), "%s: %s", path, json_dumps(back, 0));
+        cr_assert_not(json_equal(back, now));
+        json_decref(now);
+        json_decref(back);
+        json_decref(was[i]);
+    }
+    expect("/v2/summary?at=-1h", 410, "past-gone");
+    expect("/v2/summary?at=soon", 400, "must be a time like");
+    fixture_stop(&f);
+}
+
 Test(past, decisions_of_a_time_and_of_a_task)
 {
     char path[700], then[CLOCK_TEXT_MAX];
