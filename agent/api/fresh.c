@@ -8,6 +8,7 @@
 
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
+#include "agent/base/hash.h"
 
 #define STALE_MS_MAX 86400000u
 
@@ -75,19 +76,73 @@ const char *v2_etag(const struct request *r, const struct store_row *row, char o
     return out;
 }
 
+/* The next of If-None-Match's tags from *at on, without "W/". false: there is none. */
+static bool next_tag(const char **at, const char **ret_tag, size_t *ret_len)
+{
+    const char *p = *at;
+    if (p == NULL)
+        return false;
+    p += strspn(p, " \t,");
+    size_t n = strcspn(p, " \t,");
+    *at = p + n;
+    *ret_tag = n > 2 && strncmp(p, "W/", 2) == 0 ? p + 2 : p;
+    *ret_len = (size_t)(p + n - *ret_tag);
+    return n > 0;
+}
+
 bool v2_has_already(const struct request *r, const char *etag)
 {
-    const char *p = request_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH);
-    size_t len = strlen(etag);
-    while (p != NULL && *p != '\0') {
-        p += strspn(p, " \t,");
-        size_t n = strcspn(p, " \t,");
-        if (n == 1 && p[0] == '*')
+    const char *at = request_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH), *tag;
+    size_t len, etag_len;
+    etag += strncmp(etag, "W/", 2) == 0 ? 2 : 0;
+    etag_len = strlen(etag);
+    while (next_tag(&at, &tag, &len))
+        if ((len == 1 && tag[0] == '*') || (len == etag_len && strncmp(tag, etag, len) == 0))
             return true;
-        const char *tag = n > 2 && strncmp(p, "W/", 2) == 0 ? p + 2 : p;
-        if ((size_t)(p + n - tag) == len && strncmp(tag, etag, len) == 0)
-            return true;
-        p += n;
-    }
     return false;
+}
+
+/* ---- lists ------------------------------------------------------------------------ */
+
+uint64_t v2_list_form(const struct request *r)
+{
+    static const char *const others[] = {"index", "wait", "max_stale", "consistency"};
+    uint64_t form = hash_str(r->path);
+    for (size_t i = 0; i < r->param_count; i++) {
+        const struct param *p = &r->params[i];
+        bool counts = p->value[0] != '\0';
+        for (size_t n = 0; n < sizeof others / sizeof others[0]; n++)
+            counts = counts && strcmp(p->name, others[n]) != 0;
+        if (counts) /* in whatever order */
+            form += hash_bytes(p->value, strlen(p->value), hash_str(p->name));
+    }
+    return form;
+}
+
+const char *v2_list_etag(const struct request *r, uint64_t index, uint64_t form,
+                         char out[V2_ETAG_MAX])
+{
+    snprintf(out, V2_ETAG_MAX, "W/\"%s.%" PRIu64 "-%" PRIx64 "\"", r->api->epoch, index, form);
+    return out;
+}
+
+bool v2_list_had(const struct request *r, uint64_t form, uint64_t *ret_index)
+{
+    const char *at = request_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH), *tag;
+    size_t len;
+    char etag[V2_ETAG_MAX];
+    bool had = false;
+    while (next_tag(&at, &tag, &len)) {
+        const char *dot = memchr(tag, '.', len);
+        uint64_t index = dot == NULL ? 0 : strtoull(dot + 1, NULL, 10);
+        bool any = len == 1 && tag[0] == '*';
+        index = any ? store_index(r->api->store, 0) : index;
+        v2_list_etag(r, index, form, etag);
+        if (any || (strlen(etag) == len + 2 && strncmp(etag + 2, tag, len) == 0 &&
+                    index <= store_index(r->api->store, 0))) {
+            *ret_index = !had || index > *ret_index ? index : *ret_index;
+            had = true;
+        }
+    }
+    return had;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/api/gzip.h"
+#include "agent/api/interest.h"
 #include "agent/api/problem.h"
 #include "agent/api/v1.h"
 #include "agent/api/v2.h"
@@ -29,7 +30,7 @@ struct list_stream {
     size_t heap_at;
     struct sort_place last; /* the last item put */
     uint64_t count;
-    char index[V2_INDEX_MAX];
+    char index[V2_INDEX_MAX], etag[V2_ETAG_MAX];
     struct buf *out; /* where items go now: the connection's memory, or buf */
     struct buf buf;  /* the first piece, and items larger than the connection's memory */
     size_t buf_pos;
@@ -306,9 +307,15 @@ static int begin(struct request *r, struct list_stream *s)
     if (err != 0)
         return err;
     s->txn_began_ms = clock_mono_ms();
+    const struct interest interest = {.kind = s->spec.kind, .query = s->spec.query};
+    uint64_t index = interest_index(s->txn, interest_kinds(&interest));
     /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
     if (s->spec.with_token)
-        v2_index(r->api, store_txn_index(s->txn, s->spec.kind), s->index);
+        v2_index(r->api, index, s->index);
+    if (s->spec.form != 0)
+        v2_list_etag(r, index, s->spec.form, s->etag);
+    if (s->spec.query != NULL)
+        query_forget(s->spec.query);
     if (s->spec.query != NULL && s->spec.past == 0)
         query_narrow(s->spec.query, s->txn, s->spec.kind, &s->spec.filter);
     err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
@@ -358,6 +365,7 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     if (err != 0)
         return refuse(r, s, err);
     a.index = s->index;
+    a.etag = s->etag;
     if (r->reading != NULL)
         return read_whole(r, s, &a);
     a.varies = !r->is_v1;

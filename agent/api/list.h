@@ -28,6 +28,7 @@ struct list_spec {
     struct token at;   /* where the page before ended */
     int64_t past;      /* unix ms of the time asked about; 0: now */
     bool with_token;   /* a page: end with next_token and index */
+    uint64_t form;     /* of its ETag; 0: none */
     uint64_t query_id; /* of the request's filters: a token is good for the same ones only */
 };
 

@@ -136,24 +136,29 @@ static size_t read_attributes(struct query *q, struct span array)
     return n;
 }
 
+bool query_counts_task(const struct row *fields)
+{
+    char status[32];
+    struct row_text group = fields->field[ROW_GROUP], text = fields->field[ROW_STATUS];
+    if (group.data == NULL || group.len >= GROUP_MAX || text.len >= sizeof status)
+        return false;
+    if (text.len > 0)
+        memcpy(status, text.data, text.len);
+    status[text.len] = '\0';
+    return model_task_status_parse(status) != TASK_STOPPED &&
+           !row_field_is(fields, ROW_DESIRED, "STOPPED");
+}
+
 static int on_task(void *arg, const struct store_row *row)
 {
     struct query *q = arg;
     struct row fields;
-    char status[32];
     if (q->task_count == TASKS_MAX)
         return 1;
-    if (row_decode(row->record.value, row->record.value_len, &fields) != 0)
+    if (row_decode(row->record.value, row->record.value_len, &fields) != 0 ||
+        !query_counts_task(&fields))
         return 0;
-    struct row_text group = fields.field[ROW_GROUP], text = fields.field[ROW_STATUS];
-    if (group.data == NULL || group.len >= GROUP_MAX || text.len >= sizeof status)
-        return 0;
-    if (text.len > 0)
-        memcpy(status, text.data, text.len);
-    status[text.len] = '\0';
-    if (model_task_status_parse(status) == TASK_STOPPED ||
-        row_field_is(&fields, ROW_DESIRED, "STOPPED"))
-        return 0;
+    struct row_text group = fields.field[ROW_GROUP];
     struct group_task *t = &q->tasks[q->task_count];
     struct model_name *name = (struct model_name *)(void *)t->group;
     memcpy(name->text, group.data, group.len);
@@ -199,6 +204,17 @@ static int on_instance(void *arg, const struct store_row *row)
     struct query *q = arg;
     snprintf(q->instance, sizeof q->instance, "%.*s", (int)row->record.key_len, row->record.key);
     return ++q->found > 1;
+}
+
+uint32_t query_kinds(const struct query *q, uint8_t kind)
+{
+    uint32_t kinds = 1u << kind | 1u << RECORD_INSTANCE;
+    return q->asks_tasks ? kinds | 1u << RECORD_TASK : kinds;
+}
+
+void query_forget(struct query *q)
+{
+    memset(q->answers, 0, sizeof q->answers);
 }
 
 void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f)

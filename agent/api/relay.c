@@ -54,12 +54,14 @@ static enum MHD_Result give(struct request *r)
         return problem_reply(r, &(struct problem){.err = ERR_INTERNAL});
     r->leader = c;
     r->is_strong = relay_is_strong(r);
+    const char *etag = json_str(c->head, "etag");
+    bool has = status == 200 && etag != NULL && etag[0] != '\0' && v2_has_already(r, etag);
     return reply(r,
-                 &(struct answer){.status = (unsigned)status,
-                                  .type = json_str(c->head, "type"),
-                                  .body = &c->body,
+                 &(struct answer){.status = has ? 304 : (unsigned)status,
+                                  .type = has ? NULL : json_str(c->head, "type"),
+                                  .body = has ? NULL : &c->body,
                                   .index = json_str(c->head, "index"),
-                                  .etag = json_str(c->head, "etag"),
+                                  .etag = etag,
                                   .forwarded_to = forwarded_to,
                                   .retry_after_s = (int)json_int_or(c->head, "retry_after_s", 0)});
 }

@@ -18,10 +18,17 @@ int v2_parse_index(const struct request *r, const char *text, uint64_t *ret,
 int v2_parse_time(const char *text, uint64_t max_ms, uint64_t *ret_ms) MUST_CHECK;
 /* Handles consistency= (local) and max_stale=. true: answered. */
 bool v2_freshness(struct request *r, enum MHD_Result *ret);
-#define V2_ETAG_MAX 56
+#define V2_ETAG_MAX 72
 const char *v2_etag(const struct request *r, const struct store_row *row, char out[V2_ETAG_MAX]);
 /* If-None-Match names that ETag. */
 bool v2_has_already(const struct request *r, const char *etag);
+/* Of a list: its index, and a number of what was asked for, in what form. Weak, for the same rows
+ * may come compressed or with a token of another moment. */
+uint64_t v2_list_form(const struct request *r);
+const char *v2_list_etag(const struct request *r, uint64_t index, uint64_t form,
+                         char out[V2_ETAG_MAX]);
+/* If-None-Match has one of this list: the newest index of those. */
+bool v2_list_had(const struct request *r, uint64_t form, uint64_t *ret_index);
 
 /* Reads at=; *ret_at is 0 without it. true: answered. */
 bool v2_at(struct request *r, int64_t *ret_at, enum MHD_Result *ret);

@@ -27,12 +27,13 @@ static enum MHD_Result bad_param(struct request *r, const char *name, const char
 
 /* -- long polls -------------------------------------------------------------------- */
 
-static enum MHD_Result start_wait(struct request *r, uint8_t kind, uint64_t seen, uint64_t wait_ms)
+static enum MHD_Result start_wait(struct request *r, uint32_t kinds, uint64_t seen,
+                                  uint64_t wait_ms)
 {
     /* Up to a sixteenth more, so that polls that began together do not end together. */
     uint64_t spread_ms = wait_ms / 16 > 0 ? r->id * 2654435761u % (wait_ms / 16) : 0;
     r->waiter.conn = r->conn;
-    r->waiter.kinds = 1u << kind;
+    r->waiter.kinds = kinds;
     r->waiter.seen = seen;
     if (r->waiter.deadline_ms == 0)
         r->waiter.deadline_ms = clock_mono_ms() + wait_ms + spread_ms;
@@ -47,7 +48,7 @@ static bool long_poll(struct request *r, const struct interest *interest, enum M
 {
     const char *text = request_param(r, "index");
     const char *wait = request_param(r, "wait");
-    uint8_t kind = interest->kind;
+    uint32_t kinds = interest_kinds(interest);
     char index[V2_INDEX_MAX];
     uint64_t seen, wait_ms = WAIT_MS_DEFAULT;
     bool same;
@@ -75,10 +76,10 @@ static bool long_poll(struct request *r, const struct interest *interest, enum M
     }
     if (r->waiter.why == WOKEN_CHANGE)
         seen = r->waiter.seen; /* up to there nothing was of interest */
-    if (!same || (store_index(r->api->store, kind) > seen &&
+    if (!same || (waiters_index(r->api->store, kinds) > seen &&
                   interest_has_news(r->api->store, interest, &seen)))
         return false;
-    *ret = start_wait(r, kind, seen, wait_ms);
+    *ret = start_wait(r, kinds, seen, wait_ms);
     return true;
 }
 
@@ -264,6 +265,28 @@ static bool has_environment(struct request *r, const char *name)
     return there;
 }
 
+/* If-None-Match: nothing of interest changed since the client's list. Later pages are of a moment
+ * that does not change, and the past does not, either: they have no ETag. */
+static bool has_list(struct request *r, struct list_spec *spec, const struct interest *interest,
+                     enum MHD_Result *ret)
+{
+    char etag[V2_ETAG_MAX], index[V2_INDEX_MAX];
+    uint64_t seen;
+    if (spec->at.snapshot != 0 || spec->past != 0)
+        return false;
+    spec->form = v2_list_form(r);
+    const char *asked = request_param(r, "index");
+    if ((asked != NULL && strcmp(asked, "0") != 0) || !v2_list_had(r, spec->form, &seen) ||
+        (waiters_index(r->api->store, interest_kinds(interest)) > seen &&
+         interest_has_news(r->api->store, interest, &seen)))
+        return false;
+    *ret = reply(r, &(struct answer){.status = 304,
+                                     .index = v2_index(r->api, seen, index),
+                                     .etag = v2_list_etag(r, seen, spec->form, etag),
+                                     .varies = true});
+    return true;
+}
+
 enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment)
 {
     enum MHD_Result ret;
@@ -277,12 +300,11 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
         return ret;
     /* The caller's text is gone when the last piece of the list is read. */
     const char *kept = environment == NULL ? NULL : request_keep(r, environment);
+    const struct interest interest = {.kind = kind, .filter = &spec.filter, .query = spec.query};
     if ((kept != NULL && filter_add(&spec.filter, ROW_ENVIRONMENT, kept) != 0) ||
         (kept == NULL && environment != NULL))
         ret = problem_reply(r, &(struct problem){.err = ERR_NOMEM});
-    else if (!long_poll(
-                 r, &(struct interest){.kind = kind, .filter = &spec.filter, .query = spec.query},
-                 &ret))
+    else if (!long_poll(r, &interest, &ret) && !has_list(r, &spec, &interest, &ret))
         return list_reply(r, &spec, "application/json");
     query_free(spec.query);
     return ret;

@@ -11,6 +11,9 @@
 #include "agent/api/query.h"
 #include "tests/unit/api/ask.h"
 
+#define M5 "attribute:ecs.instance-type%20=~%20m5.*"
+#define WEB "task:group%20==%20family:web"
+
 static struct fixture f;
 
 /* The members of all items, one letter each: what "n" says, in the list's order. */
@@ -23,7 +26,7 @@ static void names(const char *path, char out[64])
     json_decref(doc);
 }
 
-static void put_instance(char name, const char *type, const char *more)
+static void put_instance_as(char name, const char *type, const char *more, uint64_t version)
 {
     char key[160], json[1024];
     snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%c",
@@ -34,7 +37,17 @@ static void put_instance(char name, const char *type, const char *more)
              "\"containerInstanceArn\":\"%s\",\"n\":\"%c\"%s,\"status\":\"ACTIVE\",\"version\":1,"
              "\"versionInfo\":{\"agentVersion\":\"1.9%c.0\"}}",
              type, key, name, more, name - 'a' + '0');
-    fixture_put(&f, RECORD_INSTANCE, key, 1, json);
+    fixture_put(&f, RECORD_INSTANCE, key, version, json);
+}
+
+static void put_instance(char name, const char *type, const char *more)
+{
+    put_instance_as(name, type, more, 1);
+}
+
+static void put_instance_again(char name, const char *type, uint64_t version)
+{
+    put_instance_as(name, type, "", version);
 }
 
 static void put_task(char name, char instance, const char *group, const char *status, uint64_t v)
@@ -420,8 +433,148 @@ static void poll_end(struct poll_job *job, long status, const char *index)
     http_free(&job->answer);
 }
 
+/* What an instance is decides which tasks a filter shows, and a task which instances. */
+Test(query, polls_wake_when_the_other_kind_turns_the_answer)
+{
+    static const struct {
+        const char *what, *path;
+        long status;
+    } cases[] = {
+        {"b becomes m5", "/v2/tasks?filter=" M5, 200}, /* y is there */
+        {"b becomes m5", "/v2/tasks?filter=" M5 "&family=log", 304},
+        {"b becomes m5", "/v2/instances?filter=" M5, 200},
+        {"a changes", "/v2/tasks?filter=" M5, 304},
+        {"a changes", "/v2/instances?filter=" M5, 200},
+        {"d becomes m5", "/v2/tasks?filter=" M5, 304}, /* nothing is there */
+        {"a goes", "/v2/tasks?filter=" M5, 200},
+        {"b goes", "/v2/tasks?filter=" M5, 304},
+        {"e comes", "/v2/tasks?filter=" M5, 200}, /* its task was first */
+        {"c turns twice", "/v2/tasks?filter=" M5, 200},
+        {"w starts on d", "/v2/instances?filter=" WEB, 200},
+        {"w starts on d", "/v2/instances?filter=" WEB "&status=DRAINING", 304},
+        {"w starts on d", "/v2/instances?filter=" M5, 304},
+        {"x stops", "/v2/instances?filter=" WEB, 200},
+        {"x runs on", "/v2/instances?filter=" WEB, 304},
+        {"x stops", "/v2/tasks?filter=" WEB "&family=log", 304},
+        {"v starts on c", "/v2/tasks?filter=" WEB "&family=log", 200}, /* beside z */
+    };
+    static const char prefix[] = "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/";
+    char path[600], index[256], key[160];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *what = cases[i].what;
+        struct poll_job job;
+        fixture_start(&f, NULL);
+        fill();
+        put_task('u', 'e', "family:log", "RUNNING", 1);
+        snprintf(path, sizeof path, "%s&wait=%s", cases[i].path,
+                 cases[i].status == 200 ? "50s" : "300ms");
+        struct http h = http_get(&f, cases[i].path);
+        cr_assert_eq(h.status, 200, "%s", cases[i].path);
+        http_header(&h, "Blox-Index", index);
+        http_free(&h);
+        if (i % 2 == 0) { /* half of them are told while they wait */
+            poll_start(&job, path, index);
+            usleep(50000);
+        }
+        snprintf(key, sizeof key, "%s%c", prefix, what[0]);
+        if (strstr(what, "becomes") != NULL)
+            put_instance_again(what[0], "m5.large", 2);
+        else if (strstr(what, "changes") != NULL)
+            put_instance_again('a', "m5.large", 2);
+        else if (strstr(what, "goes") != NULL)
+            fixture_delete(&f, RECORD_INSTANCE, key, 2);
+        else if (strstr(what, "comes") != NULL)
+            put_instance_again('e', "m5.large", 1);
+        else if (strstr(what, "twice") != NULL) {
+            put_instance_again('c', "t3.micro", 2);
+            put_instance_again('c', "t3.micro", 3);
+        } else if (strstr(what, "starts") != NULL)
+            put_task(what[0], what[strlen(what) - 1], "family:web", "PENDING", 1);
+        else
+            put_task('x', 'a', "family:web", strstr(what, "stops") ? "STOPPED" : "PENDING", 2);
+        if (i % 2 != 0)
+            poll_start(&job, path, index);
+        pthread_join(job.thread, NULL);
+        cr_expect_eq(job.answer.status, cases[i].status, "%s: %s: %ld", what, cases[i].path,
+                     job.answer.status);
+        http_free(&job.answer);
+        fixture_stop(&f);
+    }
+}
+
+/* The status that a client with those ETags gets. */
+static long ask_again(const char *method, const char *path, const char *more, const char *etag,
+                      char next[256])
+{
+    char headers[600], value[256];
+    snprintf(headers, sizeof headers, "%sIf-None-Match: \"x\", %s", more, etag);
+    struct http h = http_do(&f, method, path, headers, NULL);
+    long status = h.status;
+    http_header(&h, "ETag", next);
+    cr_assert(strncmp(next, "W/\"", 3) == 0, "%s: %s", path, next);
+    cr_assert_str_neq(http_header(&h, "Blox-Index", value), "", "%s", path);
+    cr_assert(status == 200 || h.len == 0, "%s: %s", path, h.body);
+    http_free(&h);
+    return status;
+}
+
+Test(query, a_list_that_the_client_has_is_not_sent_again)
+{
+    static const char *const paths[] = {"/v2/tasks?family=web",
+                                        "/v2/tasks?family=web&limit=1",
+                                        "/v2/tasks?family=web&sort=-n",
+                                        "/v2/tasks?filter=" M5,
+                                        "/v2/tasks?family=web&fields=id",
+                                        "/v2/tasks?limit=1&family=web",
+                                        "/v2/environments/web/deployments"};
+    char etag[sizeof paths / sizeof paths[0]][256], next[256], other[256], path[700], last[256];
+    fixture_start(&f, NULL);
+    fill();
+    fixture_put_environment(&f, "web", "active");
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        cr_assert_eq(ask_again("GET", paths[i], "", "\"none\"", etag[i]), 200, "%s", paths[i]);
+        cr_assert_eq(ask_again("GET", paths[i], "", etag[i], next), 304, "%s", paths[i]);
+        cr_assert_str_eq(next, etag[i]);
+        cr_assert_eq(ask_again("HEAD", paths[i], "", etag[i], next), 304, "%s", paths[i]);
+        cr_assert_eq(ask_again("GET", paths[i], "Accept-Encoding: gzip\n", etag[i], next), 304);
+        cr_assert_eq(ask_again("GET", paths[i], "", "*", next), 304, "%s", paths[i]);
+        cr_assert_eq(ask_again("GET", paths[i], "", etag[i] + 2, next), 304, "strong: %s",
+                     paths[i]);
+        /* Another question has another answer. */
+        if (i > 0 && i != 5)
+            cr_assert_eq(ask_again("GET", paths[i], "", etag[i - 1], next), 200, "%s", paths[i]);
+    }
+    cr_assert_str_eq(etag[1], etag[5], "the order of parameters is no matter");
+    cr_assert_eq(ask_again("GET", "/v2/instances?family=web", "", etag[0], next), 200);
+    /* What changes beside the list leaves it as it is; with the newer index it goes on faster. */
+    put_task('z', 'c', "family:log", "STOPPED", 2);
+    cr_assert_eq(ask_again("GET", paths[0], "", etag[0], next), 304);
+    cr_assert_str_neq(next, etag[0]);
+    cr_assert_eq(ask_again("GET", paths[0], "", next, other), 304);
+    cr_assert_eq(ask_again("GET", paths[3], "", etag[3], other), 200);
+    /* A poll goes by its index. */
+    struct http h = http_get(&f, paths[0]);
+    http_header(&h, "Blox-Index", last);
+    http_free(&h);
+    put_task('x', 'a', "family:web", "STOPPED", 2);
+    cr_assert_eq(ask_again("GET", paths[0], "", next, other), 200);
+    cr_assert_eq(ask_again("GET", paths[0], "", other, next), 304);
+    snprintf(path, sizeof path, "%s&index=%s&wait=50s", paths[0], last);
+    cr_assert_eq(ask_again("GET", path, "", next, other), 200);
+    cr_assert_str_eq(other, next);
+    put_instance_again('b', "m5.large", 2);
+    cr_assert_eq(ask_again("GET", paths[3], "", etag[3], other), 200, "y is on an m5 now");
+    fixture_delete(&f, RECORD_TASK, "arn:aws:ecs:us-east-1:111122223333:task/prod/y", 2);
+    cr_assert_eq(ask_again("GET", paths[0], "", next, other), 200, "one went away");
+    /* The past and later pages are not asked for twice. */
+    h = http_do(&f, "GET", "/v2/tasks?at=-0s", "If-None-Match: *", NULL);
+    cr_assert_eq(h.status, 200);
+    cr_assert_str_eq(http_header(&h, "ETag", next), "");
+    http_free(&h);
+    fixture_stop(&f);
+}
+
 #define POLLS 6
-#define M5 "attribute:ecs.instance-type%20=~%20m5.*"
 #define NONE "attribute:ecs.instance-type%20==%20none"
 
 Test(query, polls_wake_for_what_they_ask_for_only)

@@ -103,6 +103,28 @@ static size_t get_page(const char *word, char token[800])
     return count;
 }
 
+Test(relay, what_the_client_has_of_the_leader_is_not_sent_again)
+{
+    static const char *const paths[] = {"/v2/tasks?limit=3&consistency=leader",
+                                        "/v2/tasks/" TASK_1 "?consistency=strong"};
+    char etag[256], headers[300];
+    start(9);
+    for (size_t i = 0; i < 2; i++) {
+        struct http h = http_get(&f, paths[i]);
+        snprintf(headers, sizeof headers, "If-None-Match: %s", http_header(&h, "ETag", etag));
+        http_free(&h);
+        h = http_do(&f, "GET", paths[i], headers, NULL);
+        cr_assert_eq(h.status, 304, "%s: %s: %ld", paths[i], headers, h.status);
+        cr_assert_eq(h.len, 0u);
+        http_free(&h);
+    }
+    fixture_put_task(&f, 1, "STOPPED", 2);
+    struct http h = http_do(&f, "GET", paths[1], headers, NULL);
+    cr_assert_eq(h.status, 200, "it changed: %ld", h.status);
+    http_free(&h);
+    fixture_stop(&f);
+}
+
 Test(relay, pages_go_on_at_the_leader)
 {
     start(25);
