@@ -12,7 +12,6 @@
 #include "agent/base/log.h"
 #include "agent/base/prng.h"
 #include "agent/census.h"
-#include "gossip/wire.h"
 
 #define ATTRIBUTE "blox.addr"
 #define ALONE_FIRST_MS 1000
@@ -190,12 +189,12 @@ static bool is_own(const struct join *j, const char *target)
 /* Those that need not be asked. */
 static void list_live(const struct join *j, struct map *live)
 {
-    char address[WIRE_ADDR_TEXT];
+    char address[ADDR_TEXT];
     map_init(live);
     for (size_t i = 0; i < gossip_count(j->options.gossip); i++) {
         const struct gossip_member *m = gossip_at(j->options.gossip, i);
-        if (m->state != MEMBER_FAILED && m->state != MEMBER_LEFT)
-            (void)map_put(live, wire_addr_text(m->addr, address), live, NULL);
+        for (uint8_t k = 0; m->state <= MEMBER_SUSPECT && k < m->addrs->count; k++)
+            (void)map_put(live, addr_text(&m->addrs->at[k], address), live, NULL);
     }
 }
 

@@ -21,23 +21,14 @@ struct members_page {
 
 static json_t *member_json(struct agent *a, const struct gossip_member *m, uint64_t now)
 {
-    char address[64] = "";
-    char text[80];
-    uint16_t port = 0;
-    const struct sockaddr *sa = (const struct sockaddr *)m->addr;
-    if (sa->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)m->addr;
-        uv_ip6_name(in6, address, sizeof address);
-        port = ntohs(in6->sin6_port);
-    } else {
-        const struct sockaddr_in *in = (const void *)m->addr;
-        uv_ip4_name(in, address, sizeof address);
-        port = ntohs(in->sin_port);
-    }
-    snprintf(text, sizeof text, sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
+    char text[ADDR_TEXT];
+    json_t *addresses = json_array();
+    for (uint8_t i = 0; i < m->addrs->count; i++)
+        json_array_append_new(addresses, json_string(addr_text(&m->addrs->at[i], text)));
     json_t *j = json_object();
     json_set_str(j, "id", m->id);
-    json_set_str(j, "address", text);
+    json_set_str(j, "address", addr_text(&m->addrs->at[m->using], text)); /* that we use */
+    json_object_set_new(j, "addresses", addresses);
     json_set_str(j, "state", gossip_state_str(m->state));
     json_set_int(j, "incarnation", (int64_t)m->incarnation);
     json_set_str(j, "zone", m->meta->zone[0] == '\0' ? NULL : m->meta->zone);

@@ -17,67 +17,9 @@
 #define JOIN_SYNCS 2u         /* lists asked for while joining; the digests do the rest */
 #define JOIN_ADDRESSES 4u     /* of one name */
 
-/* ---- addresses ---- */
-
-/* "host:port", "[v6]:port". False: no port. */
-static bool split(const char *text, char *host, size_t host_max, char *port, size_t port_max)
-{
-    const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon == text || colon[1] == '\0')
-        return false;
-    const char *from = text;
-    size_t len = (size_t)(colon - text);
-    if (text[0] == '[' && colon[-1] == ']') {
-        from++;
-        len -= 2;
-    }
-    if (len >= host_max || strlen(colon + 1) >= port_max ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return false;
-    memcpy(host, from, len);
-    host[len] = '\0';
-    snprintf(port, port_max, "%s", colon + 1);
-    return true;
-}
-
-static int parse_numeric(const char *host, const char *port, struct sockaddr_storage *ret)
-{
-    long number = strtol(port, NULL, 10);
-    if (number < 0 || number > 65535)
-        return ERR_BADPARAM;
-    *ret = (struct sockaddr_storage){0};
-    if (uv_ip4_addr(host, (int)number, (struct sockaddr_in *)(void *)ret) == 0)
-        return 0;
-    if (uv_ip6_addr(host, (int)number, (struct sockaddr_in6 *)(void *)ret) == 0)
-        return 0;
-    return ERR_NOTFOUND;
-}
-
-int join_parse(struct gossip_node *g, const char *text, struct sockaddr_storage *ret,
-               struct errmsg *e)
-{
-    char host[256], port[8];
-    if (!split(text, host, sizeof host, port, sizeof port))
-        return errmsg_set(e, ERR_CONFIG, "'%s' is not an address: write host:port or [v6]:port",
-                          text);
-    int err = parse_numeric(host, port, ret);
-    if (err == 0)
-        return 0;
-    if (err == ERR_BADPARAM)
-        return errmsg_set(e, ERR_CONFIG, "'%s': a port is 0 to 65535", text);
-    uv_getaddrinfo_t req;
-    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
-    int rc = uv_getaddrinfo(g->loop, &req, NULL, host, port, &hints);
-    if (rc != 0)
-        return errmsg_set(e, ERR_CONFIG, "'%s' does not resolve: %s", text, uv_strerror(rc));
-    *ret = udp_plain_addr(req.addrinfo->ai_addr);
-    uv_freeaddrinfo(req.addrinfo);
-    return 0;
-}
-
 /* ---- asking ---- */
 
-static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int seed)
+static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed)
 {
     uint8_t packet[WIRE_JOIN_LEN];
     struct wire_join join = {.type = WIRE_JOIN};
@@ -94,18 +36,18 @@ static void ask(struct gossip_node *g, const struct sockaddr_storage *addr, int 
 
 void join_ask_member(struct gossip_node *g, const struct swim_member *m)
 {
-    ask(g, m->m.addr, -1);
+    ask(g, node_addr(m), -1);
 }
 
-static void ask_seed(struct gossip_node *g, size_t seed, const struct sockaddr_storage *addr)
+static void ask_seed(struct gossip_node *g, size_t seed, const struct gossip_addr *addr)
 {
-    if (wire_addr_equal(addr, swim_self(g->swim)->m.addr)) {
+    if (addr_find(swim_self(g->swim)->m.addrs, addr) >= 0) {
         g->seeds[seed].answered = g->seeds[seed].self = true;
         return;
     }
     for (uint32_t i = 0; i < g->swim->count; i++) {
         const struct swim_member *m = swim_nth(g->swim, i);
-        if (wire_addr_equal(addr, m->m.addr) && m->m.state == MEMBER_ALIVE) {
+        if (addr_find(m->m.addrs, addr) >= 0 && m->m.state == MEMBER_ALIVE) {
             g->seeds[seed].answered = true;
             return;
         }
@@ -127,8 +69,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
     g->resolving--;
     unsigned asked = 0;
     for (struct addrinfo *at = res; status == 0 && at != NULL && !g->closing; at = at->ai_next) {
-        struct sockaddr_storage addr = udp_plain_addr(at->ai_addr);
-        if (addr.ss_family != 0 && asked++ < JOIN_ADDRESSES)
+        struct gossip_addr addr = addr_plain(at->ai_addr);
+        if (addr.family != 0 && asked++ < JOIN_ADDRESSES)
             ask_seed(g, q->seed, &addr);
     }
     if (status != 0 && !g->closing && !g->refused && node_others(g) == 0)
@@ -143,11 +85,11 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 static void try_seed(struct gossip_node *g, size_t seed)
 {
     char host[256], port[8];
-    struct sockaddr_storage addr;
+    struct gossip_addr addr;
     struct seed *s = &g->seeds[seed];
-    if (s->answered || s->resolving || !split(s->text, host, sizeof host, port, sizeof port))
+    if (s->answered || s->resolving || !addr_split(s->text, host, sizeof host, port, sizeof port))
         return;
-    if (parse_numeric(host, port, &addr) == 0) {
+    if (addr_numeric(host, port, &addr) == 0) {
         ask_seed(g, seed, &addr);
         return;
     }
@@ -246,7 +188,7 @@ int gossip_join(struct gossip_node *g, const char *const *addresses, size_t coun
         return ERR_CLOSED;
     g->join_call++;
     for (size_t i = 0; i < count; i++) {
-        if (!split(addresses[i], host, sizeof host, port, sizeof port) ||
+        if (!addr_split(addresses[i], host, sizeof host, port, sizeof port) ||
             strlen(addresses[i]) >= sizeof g->seeds[0].text) {
             snprintf(g->trouble, sizeof g->trouble,
                      "'%.200s' is not an address: write host:port or [v6]:port", addresses[i]);
@@ -285,7 +227,7 @@ void join_joined(struct gossip_node *g)
 /* ---- the two packets ---- */
 
 static void answer_join(struct gossip_node *g, const struct seal_header *h,
-                        const struct wire_join *join, const struct sockaddr_storage *from)
+                        const struct wire_join *join, const struct gossip_addr *from)
 {
     const struct gossip_member *other;
     uint8_t packet[WIRE_JOIN_LEN];
@@ -302,11 +244,11 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(g->swim, &join->self, &other);
     /* Another key, from the very address: a lost data directory, most likely. Ask back. */
-    if (welcome.refusal == WIRE_ID_TAKEN && wire_addr_equal(from, other->addr) &&
+    if (welcome.refusal == WIRE_ID_TAKEN && addr_find(other->addrs, from) >= 0 &&
         swim_challenge(g->swim, node_now(g), other->num))
         join_ask_member(g, swim_find(g->swim, other->num));
     if (other != NULL) {
-        welcome.taken = *other->addr;
+        welcome.taken = addr_find(other->addrs, from) >= 0 ? *from : other->addrs->at[0];
         welcome.known_state = other->state;
         welcome.known_incarnation = other->incarnation;
         welcome.known_epoch = swim_find(g->swim, other->num)->epoch;
@@ -319,8 +261,8 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
 
 static void explain_refusal(struct gossip_node *g, const struct wire_join *w)
 {
-    char addr[WIRE_ADDR_TEXT];
-    wire_addr_text(&w->taken, addr);
+    char addr[ADDR_TEXT];
+    addr_text(&w->taken, addr);
     g->refused = true;
     if (w->refusal == WIRE_ID_TAKEN)
         snprintf(g->trouble, sizeof g->trouble,
@@ -345,20 +287,19 @@ static void explain_refusal(struct gossip_node *g, const struct wire_join *w)
 }
 
 /* An agent without an advertised address believes the first member that lets it in. */
-static void learn_address(struct gossip_node *g, const struct sockaddr_storage *seen)
+static void learn_address(struct gossip_node *g, const struct gossip_addr *seen)
 {
-    struct sockaddr_storage addr = *seen;
-    if (!g->wildcard || seen->ss_family == 0)
+    struct gossip_addr addr = *seen;
+    if (!g->wildcard || seen->family == 0)
         return;
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&addr;
-    in->sin_port = htons(g->port); /* same place in sockaddr_in6 */
+    addr.port = g->port;
     g->wildcard = false;
-    if (!wire_addr_equal(&addr, swim_self(g->swim)->m.addr))
+    if (addr_find(swim_self(g->swim)->m.addrs, &addr) < 0)
         swim_set_addr(g->swim, &addr, node_now(g));
 }
 
 static void take_welcome(struct gossip_node *g, const struct seal_header *h,
-                         const struct wire_join *w, const struct sockaddr_storage *from)
+                         const struct wire_join *w, const struct gossip_addr *from)
 {
     struct asked *a = NULL;
     uint64_t now = node_now(g);
@@ -395,7 +336,7 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
 }
 
 void join_on_hello(struct gossip_node *g, const struct seal_header *h, const uint8_t *data,
-                   size_t len, const struct sockaddr_storage *from)
+                   size_t len, const struct gossip_addr *from)
 {
     struct wire_join join;
     if (wire_get_join(data, len, &join) != 0) {

@@ -19,6 +19,7 @@
 #include "agent/base/err.h"
 #include "agent/base/json.h"
 #include "agent/base/limits.h"
+#include "gossip/addr.h"
 
 struct uv_loop_s;
 struct gossip_node;
@@ -52,8 +53,8 @@ struct gossip_meta {
 };
 
 struct gossip_member {
-    const char *id;                      /* AGENT_ID_MAX bytes */
-    const struct sockaddr_storage *addr; /* advertised; UDP and TCP use the same port */
+    const char *id;                   /* AGENT_ID_MAX bytes */
+    const struct gossip_addrs *addrs; /* advertised */
     const struct gossip_meta *meta;
     uint64_t num;
     uint64_t incarnation;
@@ -62,6 +63,7 @@ struct gossip_member {
     uint32_t rtt_us;          /* smoothed; 0: unknown */
     enum gossip_state state;
     uint16_t loss_permille; /* of first pings without an answer, smoothed */
+    uint8_t using;          /* which of its addresses we use */
     bool self;
 };
 

@@ -11,7 +11,6 @@
 #include "gossip/why.h"
 
 #define LEAVE_MS 300u /* the word is spread some ten times by then */
-#define PORT_TRIES 20 /* port 0: the kernel's UDP choice may be taken in TCP */
 
 _Static_assert(GOSSIP_ROOM + 1 + SEAL_OVERHEAD == GOSSIP_DATAGRAM_BASE, "what it says");
 
@@ -80,7 +79,7 @@ bool node_has_met(struct gossip_node *g, const struct swim_member *m)
 }
 
 static int send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
-                          bool intro, const struct sockaddr_storage *addr, uint8_t channel,
+                          bool intro, const struct gossip_addr *addr, uint8_t channel,
                           const void *data, size_t len)
 {
     struct seal_pair *pair = intro ? NULL : node_pair(g, m);
@@ -97,14 +96,14 @@ static int send_to_member(struct gossip_node *g, const struct swim_member *m, ui
     return sent;
 }
 
-int node_send(struct gossip_node *g, const struct swim_member *m,
-              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len)
+int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
+              uint8_t channel, const void *data, size_t len)
 {
     return send_to_member(g, m, m->epoch, false, addr, channel, data, len);
 }
 
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
-                        const struct seal_peer *reply, const struct sockaddr_storage *reply_addr)
+                        const struct seal_peer *reply, const struct gossip_addr *reply_addr)
 {
     const struct swim_member *m =
         swim_find(g->swim, p->to != 0 || reply == NULL ? p->to : reply->num);
@@ -112,16 +111,16 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
         return;
     if (p->to == 0) {
         /* Answers go where the packet came from, never to an address that it names. */
-        const struct sockaddr_storage *addr = reply_addr != NULL ? reply_addr
-                                              : m != NULL        ? m->m.addr
-                                                                 : NULL;
+        const struct gossip_addr *addr = reply_addr != NULL ? reply_addr
+                                         : m != NULL        ? node_addr(m)
+                                                            : NULL;
         if (m != NULL)
             send_to_member(g, m, reply->epoch, false, addr, CHANNEL_SWIM, p->data, p->len);
         else if (addr != NULL)
             udp_send(g, SEAL_INTRO, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
     } else if (m != NULL && !m->m.self) {
         if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
-            send_to_member(g, m, m->epoch, p->intro, m->m.addr, CHANNEL_SWIM, p->data, p->len);
+            send_to_member(g, m, m->epoch, p->intro, node_addr(m), CHANNEL_SWIM, p->data, p->len);
     }
 }
 
@@ -182,7 +181,7 @@ static void report(struct gossip_node *g)
 }
 
 void node_perform(struct gossip_node *g, const struct seal_peer *reply,
-                  const struct sockaddr_storage *reply_addr)
+                  const struct gossip_addr *reply_addr)
 {
     struct swim_out *out = g->out;
     for (size_t i = 0; i < out->count && !g->closing; i++)
@@ -213,7 +212,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
 /* ---- receiving ---- */
 
 void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
-                  size_t len, const struct sockaddr_storage *source)
+                  size_t len, const struct gossip_addr *source)
 {
     if (len == 0 || g->closing)
         return;
@@ -424,104 +423,6 @@ static int init_handles(struct gossip_node *g)
     return 0;
 }
 
-static void on_retried(uv_handle_t *handle)
-{
-    free(handle);
-}
-
-/* With port 0 both sockets must get one number: try until the kernel's choice for one is free for
- * the other. Handles cannot be bound twice, so a failed pair is replaced. */
-static int open_sockets(struct gossip_node *g, const struct sockaddr_storage *bind,
-                        struct errmsg *e)
-{
-    struct sockaddr_storage addr = *bind;
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&addr;
-    bool any = in->sin_port == 0;
-    for (int i = 0; any && i < PORT_TRIES; i++) {
-        /* A throw-away TCP socket picks the number. */
-        struct sockaddr_storage name = {0};
-        int len = sizeof name;
-        uv_tcp_t *probe = calloc(1, sizeof *probe);
-        if (probe == NULL || uv_tcp_init(g->loop, probe) != 0) {
-            free(probe);
-            return errmsg_set(e, ERR_NOMEM, "no memory for a socket");
-        }
-        int rc = uv_tcp_bind(probe, (const struct sockaddr *)bind, 0);
-        if (rc == 0)
-            rc = uv_tcp_getsockname(probe, (struct sockaddr *)&name, &len);
-        uv_close((uv_handle_t *)probe, on_retried);
-        if (rc != 0)
-            return errmsg_set(e, ERR_IO, "no port: %s", uv_strerror(rc));
-        in->sin_port = ((struct sockaddr_in *)(void *)&name)->sin_port;
-        int err = udp_open(g, &addr, e);
-        if (err == 0)
-            return tcp_open(g, &addr, e);
-        if (err != ERR_EXISTS)
-            return err;
-    }
-    int err = udp_open(g, &addr, e);
-    return err != 0 ? err : tcp_open(g, &addr, e);
-}
-
-static bool is_wildcard(const struct sockaddr_storage *a)
-{
-    if (a->ss_family == AF_INET)
-        return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == 0;
-    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
-}
-
-/* Bound to every address and told none: the first interface that leads outside, until a member that
- * lets us in says how it sees us. */
-static void guess_address(struct gossip_node *g, struct sockaddr_storage *addr)
-{
-    uv_interface_address_t *list;
-    int count;
-    g->wildcard = true;
-    uv_ip4_addr("127.0.0.1", 0, (struct sockaddr_in *)(void *)addr);
-    if (uv_interface_addresses(&list, &count) != 0)
-        return;
-    for (int i = 0; i < count; i++) {
-        if (list[i].is_internal || list[i].address.address4.sin_family != AF_INET)
-            continue;
-        memcpy(addr, &list[i].address.address4, sizeof(struct sockaddr_in));
-        break;
-    }
-    uv_free_interface_addresses(list, count);
-}
-
-static int find_addresses(struct gossip_node *g, const struct gossip_options *o,
-                          struct sockaddr_storage *advertise, struct errmsg *e)
-{
-    struct sockaddr_storage bind;
-    int err = join_parse(g, o->bind, &bind, e);
-    if (err == 0) {
-        g->family = bind.ss_family;
-        err = open_sockets(g, &bind, e);
-    }
-    if (err != 0) {
-        errmsg_wrap(e, "gossip cannot listen on %s", o->bind);
-        return err;
-    }
-    if (o->advertise != NULL && o->advertise[0] != '\0') {
-        err = join_parse(g, o->advertise, advertise, e);
-        if (err == 0 && is_wildcard(advertise))
-            err = errmsg_set(e, ERR_CONFIG, "'%s' is not an address that peers can reach",
-                             o->advertise);
-        if (err != 0) {
-            errmsg_wrap(e, "advertised gossip address");
-            return err;
-        }
-    } else {
-        *advertise = bind;
-        if (is_wildcard(&bind))
-            guess_address(g, advertise);
-    }
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)advertise;
-    if (in->sin_port == 0 || o->advertise == NULL || o->advertise[0] == '\0')
-        in->sin_port = htons(g->port);
-    return 0;
-}
-
 static int take_options(struct gossip_node *g, const struct gossip_options *o, struct errmsg *e)
 {
     size_t id_len = strlen(o->id);
@@ -573,7 +474,7 @@ static bool verify_word(void *arg, const uint8_t key[WIRE_KEY], const uint8_t *b
 
 int gossip_create(struct gossip_node **ret, const struct gossip_options *o, struct errmsg *e)
 {
-    struct sockaddr_storage advertise = {0};
+    struct gossip_addrs advertise = {0};
     struct gossip_node *g = calloc(1, sizeof *g);
     if (g == NULL)
         return errmsg_set(e, ERR_NOMEM, "no memory for the gossip node");
@@ -596,14 +497,14 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
         free(g);
         return err;
     }
-    err = find_addresses(g, o, &advertise, e);
+    err = addrs_open(g, o, &advertise, e);
     if (err != 0) {
         gossip_destroy(g, NULL, NULL); /* closes what was opened; frees itself on the loop */
         return err;
     }
     struct swim_options options = {.members = GOSSIP_MEMBERS_MAX,
                                    .id = g->id,
-                                   .addr = advertise,
+                                   .addrs = advertise,
                                    .meta = o->meta,
                                    .incarnation = o->incarnation,
                                    .epoch = g->epoch,

@@ -158,10 +158,15 @@ struct gossip_node {
 /* Performs what the core wants, reports changes, arms the timer. reply: whom a packet to 0 goes
  * to; may be NULL. */
 void node_perform(struct gossip_node *g, const struct seal_peer *reply,
-                  const struct sockaddr_storage *reply_addr);
+                  const struct gossip_addr *reply_addr);
 /* proven: made by member `from` itself; else only what is signed counts. source NULL: a stream. */
 void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
-                  size_t len, const struct sockaddr_storage *source);
+                  size_t len, const struct gossip_addr *source);
+/* At which it is reached. */
+static inline const struct gossip_addr *node_addr(const struct swim_member *m)
+{
+    return &m->m.addrs->at[m->m.using];
+}
 bool node_is_far(const struct gossip_node *g, const struct swim_member *m); /* another zone */
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
 /* What we share with a member; NULL: its key is none. */
@@ -169,38 +174,46 @@ struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);
 /* Whoever spoke from this life of its to this life of ours knows both. */
 bool node_has_met(struct gossip_node *g, const struct swim_member *m);
 /* As udp_send. */
-int node_send(struct gossip_node *g, const struct swim_member *m,
-              const struct sockaddr_storage *addr, uint8_t channel, const void *data, size_t len);
+int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
+              uint8_t channel, const void *data, size_t len);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
 void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */
 uint32_t node_others(const struct gossip_node *g);   /* live members beside us */
 uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its finer part */
 
+/* addrs_uv.c */
+/* Opens both sockets, and says at which addresses others reach them. */
+int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gossip_addrs *ret,
+               struct errmsg *e);
+/* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
+struct gossip_addr addr_plain(const struct sockaddr *addr);
+/* family: AF_INET6, IPv4 addresses as such sockets take them. */
+struct sockaddr_storage addr_kernel(const struct gossip_addr *addr, int family);
+/* "host:port", "[v6]:port". False: no port. */
+bool addr_split(const char *text, char *host, size_t host_max, char *port, size_t port_max);
+/* ERR_NOTFOUND: a name; ERR_BADPARAM: no port. */
+int addr_numeric(const char *host, const char *port, struct gossip_addr *ret);
+
 /* udp_uv.c */
-int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
+int udp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
 /* pair NULL: as an introduction, under the cluster's key. Returns the length of what was sent, 0 if
  * there was no way or no room, or UV_EMSGSIZE: larger than our interface takes. */
 int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-             struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+             struct seal_pair *pair, const struct gossip_addr *addr, uint8_t channel,
              const void *data, size_t len);
-void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
+void udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const void *data,
                     size_t len);
-/* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
-struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr);
-struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
-                                        const struct sockaddr_storage *addr);
-
 /* path_uv.c */
 size_t path_room(struct gossip_node *g, const struct swim_member *m);
 /* By stream what no datagram takes. */
 int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
               size_t len, bool again);
 void path_message(struct gossip_node *g, const struct swim_member *m, const uint8_t *data,
-                  size_t len, const struct sockaddr_storage *source);
+                  size_t len, const struct gossip_addr *source);
 
 /* tcp_uv.c */
-int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e);
+int tcp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
 int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
              size_t len);
 int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, if it can be */
@@ -221,12 +234,9 @@ void call_close(struct gossip_node *g);
 
 /* join_uv.c */
 void join_on_hello(struct gossip_node *g, const struct seal_header *h, const uint8_t *data,
-                   size_t len, const struct sockaddr_storage *from);
+                   size_t len, const struct gossip_addr *from);
 void join_ask_member(struct gossip_node *g, const struct swim_member *m);
 void join_joined(struct gossip_node *g); /* somebody else is here */
 void join_timer(uv_timer_t *timer);
-/* Numeric or (blocking, at start only) by name. */
-int join_parse(struct gossip_node *g, const char *text, struct sockaddr_storage *ret,
-               struct errmsg *e);
 
 #endif

@@ -33,7 +33,7 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
                              .incarnation = options->incarnation,
                              .has_body = true,
                              .epoch = options->epoch,
-                             .addr = options->addr,
+                             .addrs = options->addrs,
                              .meta = options->meta};
     memcpy(me.id, options->id, strnlen(options->id, sizeof me.id - 1));
     memcpy(me.key, options->key, sizeof me.key);
@@ -281,11 +281,10 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
     if (m->evicted)
         return WIRE_NOT_ADMITTED;
     if (m->m.self)
-        return wire_addr_equal(m->m.addr, &joiner->addr) && m->epoch == joiner->epoch
-                   ? WIRE_ACCEPTED
-                   : WIRE_ID_TAKEN;
-    bool same = wire_addr_equal(m->m.addr, &joiner->addr) &&
-                memcmp(m->card->key, joiner->key, WIRE_KEY) == 0;
+        return addr_meet(m->m.addrs, &joiner->addrs) && m->epoch == joiner->epoch ? WIRE_ACCEPTED
+                                                                                  : WIRE_ID_TAKEN;
+    bool same =
+        addr_meet(m->m.addrs, &joiner->addrs) && memcmp(m->card->key, joiner->key, WIRE_KEY) == 0;
     if (swim_is_live(m->m.state) && !same)
         return WIRE_ID_TAKEN;
     return WIRE_ACCEPTED;
@@ -293,10 +292,10 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
 
 /* Only whoever receives at that address knows the nonce that it repeated. */
 static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                        const struct sockaddr_storage *from, struct swim_out *out)
+                        const struct gossip_addr *from, struct swim_out *out)
 {
     struct swim_member *m = swim_get(s, w->self.num);
-    if (m != NULL && wire_addr_equal(from, m->m.addr) &&
+    if (m != NULL && addr_find(m->m.addrs, from) >= 0 &&
         memcmp(m->card->key, w->self.key, WIRE_KEY) != 0)
         m->moved = 1;
     (void)!swim_update(s, now_ms, &w->self, w->self.num, false, out);
@@ -317,12 +316,11 @@ static void outdo_earlier_life(struct swim *s, uint64_t now_ms, const struct wir
 
 bool swim_refused_for_earlier_life(const struct wire_join *w)
 {
-    return w->refusal == WIRE_ID_TAKEN && w->taken.ss_family != 0 &&
-           wire_addr_equal(&w->taken, &w->seen);
+    return w->refusal == WIRE_ID_TAKEN && w->taken.family != 0 && addr_equal(&w->taken, &w->seen);
 }
 
 void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct sockaddr_storage *from, struct swim_out *out)
+                  const struct gossip_addr *from, struct swim_out *out)
 {
     enter(s, now_ms);
     if (swim_refused_for_earlier_life(w))
@@ -333,7 +331,7 @@ void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
 }
 
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct sockaddr_storage *from, bool sync, struct swim_out *out)
+                  const struct gossip_addr *from, bool sync, struct swim_out *out)
 {
     enter(s, now_ms);
     outdo_earlier_life(s, now_ms, w);
@@ -370,11 +368,11 @@ void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *me
     leave_step(s, now_ms, out);
 }
 
-void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms)
+void swim_set_addr(struct swim *s, const struct gossip_addr *addr, uint64_t now_ms)
 {
     struct swim_member *me = swim_me(s);
     struct swim_card card = *me->card;
-    card.addr = *addr;
+    card.addrs = (struct gossip_addrs){.at = {*addr}, .count = 1};
     swim_set_card(s, me, &card);
     swim_mark_dirty(s, me, SWIM_CAUSE_META, 0);
     swim_raise(s, now_ms, me->m.incarnation + 1);

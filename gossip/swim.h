@@ -118,7 +118,7 @@ enum swim_check { CHECK_NONE, CHECK_ASKED, CHECK_CONNECTED, CHECK_REFUSED, CHECK
 /* What a member says of itself, in its signed word. */
 struct swim_card {
     char id[AGENT_ID_MAX];
-    struct sockaddr_storage addr;
+    struct gossip_addrs addrs;
     struct gossip_meta meta;
     uint64_t epoch; /* packets may have shown a later one */
     uint8_t key[WIRE_KEY];
@@ -281,7 +281,7 @@ struct swim_out {
 struct swim_options {
     uint32_t members; /* room for so many, this one included */
     const char *id;
-    struct sockaddr_storage addr;
+    struct gossip_addrs addrs;
     struct gossip_meta meta;
     uint64_t incarnation, epoch, seed;
     uint8_t key[WIRE_KEY];
@@ -316,13 +316,13 @@ void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_
 const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
 /* What a member told of itself in a welcome that came from an address; then ask it for its list. */
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct sockaddr_storage *from, bool sync, struct swim_out *out);
+                  const struct gossip_addr *from, bool sync, struct swim_out *out);
 /* The same of one that refused us: what it is counts nevertheless. Where it takes us for another
  * because our key was lost, it asks who lives at our address now; with a clock that went back since
  * then, our answer counts only above the incarnation and session of the life that it knows. */
 bool swim_refused_for_earlier_life(const struct wire_join *w);
 void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct sockaddr_storage *from, struct swim_out *out);
+                  const struct gossip_addr *from, struct swim_out *out);
 /* May we ask now who lives at its address? True once a second. */
 bool swim_challenge(struct swim *s, uint64_t now_ms, uint64_t num);
 /* Does a joiner clash with someone we know? */
@@ -330,7 +330,7 @@ enum wire_refusal swim_admit(const struct swim *s, const struct wire_update *joi
                              const struct gossip_member **ret_other);
 void swim_set_meta(struct swim *s, uint64_t now_ms, const struct gossip_meta *meta,
                    struct swim_out *out);
-void swim_set_addr(struct swim *s, const struct sockaddr_storage *addr, uint64_t now_ms);
+void swim_set_addr(struct swim *s, const struct gossip_addr *addr, uint64_t now_ms);
 void swim_set_epoch(struct swim *s, uint64_t epoch); /* a new session of our own */
 /* A member that the agent does not admit: failed at once, and not heard until it is admitted. */
 void swim_evict(struct swim *s, uint64_t now_ms, uint64_t num, bool evicted);

@@ -72,7 +72,7 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
                       uint64_t teller)
 {
     bool same =
-        wire_addr_equal(m->m.addr, &u->addr) && memcmp(m->m.meta, &u->meta, sizeof u->meta) == 0;
+        addr_equal_all(m->m.addrs, &u->addrs) && memcmp(m->m.meta, &u->meta, sizeof u->meta) == 0;
     if (memcmp(m->card->key, u->key, WIRE_KEY) != 0) {
         struct swim_doubt *d = swim_doubt(s, m);
         if (!d->rekeyed)
@@ -82,7 +82,7 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
         m->met = m->moved = 0;
     }
     struct swim_card card = *m->card;
-    card.addr = u->addr;
+    card.addrs = u->addrs;
     card.meta = u->meta;
     card.epoch = u->epoch;
     memcpy(card.key, u->key, sizeof card.key);

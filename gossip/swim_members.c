@@ -241,7 +241,7 @@ void swim_set_card(struct swim *s, struct swim_member *m, const struct swim_card
 {
     m->card = swim_keep_card(s, m->slot, card);
     m->m.id = m->card->id;
-    m->m.addr = &m->card->addr;
+    m->m.addrs = &m->card->addrs;
     m->m.meta = &m->card->meta;
 }
 
@@ -255,7 +255,7 @@ struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_
         return NULL;
     uint32_t slot = free_slot(s);
     struct swim_member *m = swim_at(s, slot);
-    struct swim_card card = {.addr = u->addr, .meta = u->meta, .epoch = u->epoch};
+    struct swim_card card = {.addrs = u->addrs, .meta = u->meta, .epoch = u->epoch};
     memcpy(card.id, u->id, sizeof card.id);
     memcpy(card.key, u->key, sizeof card.key);
     memcpy(card.sig, u->sig, sizeof card.sig);

@@ -88,7 +88,7 @@ void swim_describe(const struct swim_member *m, bool body, struct wire_update *r
                                 .incarnation = m->m.incarnation,
                                 .has_body = body || state == MEMBER_ALIVE,
                                 .epoch = m->card->epoch,
-                                .addr = m->card->addr,
+                                .addrs = m->card->addrs,
                                 .meta = m->card->meta};
     memcpy(ret->id, m->card->id, sizeof ret->id);
     memcpy(ret->key, m->card->key, sizeof ret->key);

@@ -475,7 +475,7 @@ static struct stream *stream_connect(struct gossip_node *g, const struct swim_me
     t->num = m->m.num;
     t->epoch = m->epoch;
     t->connect.data = t;
-    struct sockaddr_storage addr = udp_socket_addr(g, m->m.addr);
+    struct sockaddr_storage addr = addr_kernel(node_addr(m), g->family);
     if (uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&addr, on_connected) != 0) {
         stream_close(t);
         return NULL;
@@ -565,14 +565,15 @@ static void on_connection(uv_stream_t *listener, int status)
         stream_close(t);
 }
 
-int tcp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e)
+int tcp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e)
 {
-    int rc = uv_tcp_bind(&g->listener, (const struct sockaddr *)bind, 0);
+    struct sockaddr_storage at = addr_kernel(bind, g->family);
+    int rc = uv_tcp_bind(&g->listener, (const struct sockaddr *)&at, 0);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&g->listener, 256, on_connection);
     if (rc == 0)
         return 0;
-    char text[WIRE_ADDR_TEXT];
+    char text[ADDR_TEXT];
     return errmsg_set(e, rc == UV_EADDRINUSE ? ERR_EXISTS : ERR_IO, "tcp %s: %s",
-                      wire_addr_text(bind, text), uv_strerror(rc));
+                      addr_text(bind, text), uv_strerror(rc));
 }

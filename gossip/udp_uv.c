@@ -7,54 +7,19 @@
 #include "agent/base/hash.h"
 #include "gossip/node_uv.h"
 
-struct sockaddr_storage udp_plain_addr(const struct sockaddr *addr)
-{
-    struct sockaddr_storage ret = {0};
-    if (addr->sa_family == AF_INET) {
-        memcpy(&ret, addr, sizeof(struct sockaddr_in));
-    } else if (addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            struct sockaddr_in *in = (struct sockaddr_in *)(void *)&ret;
-            in->sin_family = AF_INET;
-            in->sin_port = in6->sin6_port;
-            memcpy(&in->sin_addr, (const uint8_t *)&in6->sin6_addr + 12, 4);
-        } else {
-            memcpy(&ret, addr, sizeof(struct sockaddr_in6));
-        }
-    }
-    return ret;
-}
-
-struct sockaddr_storage udp_socket_addr(const struct gossip_node *g,
-                                        const struct sockaddr_storage *addr)
-{
-    if (g->family != AF_INET6 || addr->ss_family != AF_INET)
-        return *addr;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
-    struct sockaddr_storage ret = {0};
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&ret;
-    uint8_t bytes[16] = {[10] = 0xff, [11] = 0xff};
-    memcpy(bytes + 12, &in->sin_addr, 4);
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = in->sin_port;
-    memcpy(&in6->sin6_addr, bytes, 16);
-    return ret;
-}
-
 static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-                       struct seal_pair *pair, const struct sockaddr_storage *addr,
-                       const void *plain, size_t len)
+                       struct seal_pair *pair, const struct gossip_addr *addr, const void *plain,
+                       size_t len)
 {
     uint8_t packet[GOSSIP_DATAGRAM_MAX];
     ENSURE(len + (type == SEAL_BRIEF ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD) <= sizeof packet);
-    if (addr->ss_family == 0 || (g->family == AF_INET && addr->ss_family == AF_INET6))
+    if (addr->family == 0 || (g->family == AF_INET && addr->family == 6))
         return 0;
     /* 2^48 packets are 89 years at 100,000 a second. */
     ENSURE(g->counter < SEAL_COUNTER_MAX);
     struct seal_peer from = {g->num, g->epoch};
     size_t size = seal_datagram(&g->seal, type, from, ++g->counter, to, pair, plain, len, packet);
-    struct sockaddr_storage target = udp_socket_addr(g, addr);
+    struct sockaddr_storage target = addr_kernel(addr, g->family);
     uv_buf_t buf = uv_buf_init((char *)packet, (unsigned)size);
     int n = uv_udp_try_send(&g->udp, &buf, 1, (const struct sockaddr *)&target);
     if (n == UV_EAGAIN) {
@@ -72,7 +37,7 @@ static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_p
 }
 
 int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
-             struct seal_pair *pair, const struct sockaddr_storage *addr, uint8_t channel,
+             struct seal_pair *pair, const struct gossip_addr *addr, uint8_t channel,
              const void *data, size_t len)
 {
     uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_BRIEF_OVERHEAD];
@@ -83,7 +48,7 @@ int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
     return send_packet(g, type, to, pair, addr, plain, len + 1);
 }
 
-void udp_send_hello(struct gossip_node *g, const struct sockaddr_storage *addr, const void *data,
+void udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const void *data,
                     size_t len)
 {
     (void)send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
@@ -193,7 +158,7 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
         refuse(g, addr, result, &h);
         return;
     }
-    struct sockaddr_storage from = udp_plain_addr(addr);
+    struct gossip_addr from = addr_plain(addr);
     bool proven = h.type == SEAL_BOUND || h.type == SEAL_BRIEF;
     if (proven ? !is_fresh(g, &h) : !is_first(g, &h))
         return;
@@ -233,9 +198,10 @@ static void forbid_fragments(struct gossip_node *g)
         (void)!setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof v6);
 }
 
-int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct errmsg *e)
+int udp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e)
 {
-    int rc = uv_udp_bind(&g->udp, (const struct sockaddr *)bind, 0);
+    struct sockaddr_storage at = addr_kernel(bind, g->family);
+    int rc = uv_udp_bind(&g->udp, (const struct sockaddr *)&at, 0);
     struct sockaddr_storage name = {0};
     int len = sizeof name;
     if (rc == 0)
@@ -243,15 +209,14 @@ int udp_open(struct gossip_node *g, const struct sockaddr_storage *bind, struct 
     if (rc == 0)
         rc = uv_udp_recv_start(&g->udp, on_alloc, on_recv);
     if (rc != 0) {
-        char text[WIRE_ADDR_TEXT];
+        char text[ADDR_TEXT];
         return errmsg_set(e, rc == UV_EADDRINUSE ? ERR_EXISTS : ERR_IO, "udp %s: %s",
-                          wire_addr_text(bind, text), uv_strerror(rc));
+                          addr_text(bind, text), uv_strerror(rc));
     }
     /* Bursts of a mass start; the kernel's own maximum caps it. */
     int size = 1 << 20;
     uv_recv_buffer_size((uv_handle_t *)&g->udp, &size);
     forbid_fragments(g);
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&name;
-    g->port = ntohs(in->sin_port); /* same place in sockaddr_in6 */
+    g->port = addr_plain((const struct sockaddr *)&name).port;
     return 0;
 }

@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gossip/wire.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/base/ensure.h"
 
 #define BODY_BIT 0x08u
 #define STATE_MASK 0x07u
+#define MORE_BIT 0x80u /* of an address: one more follows */
 #define RING_BITS 2
+
+#define ADDRS_MAX (GOSSIP_ADDRS_MAX * 19u) /* of IPv6 */
+#define BODY_MAX                                                                                   \
+    (8u + ADDRS_MAX + AGENT_ID_MAX + ZONE_MAX + sizeof((struct gossip_meta *)0)->version + 4u +    \
+     WIRE_KEY)
+#define ALIVE_MAX (1u + 8u + 9u + BODY_MAX + WIRE_SIG)
+_Static_assert(1 + 8 + 8 + BODY_MAX <= WIRE_STATEMENT_MAX, "it is signed as a whole");
+_Static_assert(ALIVE_MAX + 1 + WIRE_VOTES_MAX * (8 + WIRE_SIG) <= WIRE_UPDATE_MAX, "it fits");
+_Static_assert(1 + 16 + ALIVE_MAX + 1 + 2 * 19 + 1 + 8 + 8 <= WIRE_JOIN_LEN, "no amplification");
 
 static void put_text(struct wbuf *w, const char *text, size_t max)
 {
@@ -38,74 +46,58 @@ static void get_text(struct rbuf *r, char *out, size_t max)
     out[len] = '\0';
 }
 
-static void put_addr(struct wbuf *w, const struct sockaddr_storage *a)
+static size_t host_len(uint8_t family)
 {
-    if (a->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
-        wbuf_u8(w, 4);
-        wbuf_bytes(w, &in->sin_addr, 4);
-        wbuf_bytes(w, &in->sin_port, 2);
-    } else if (a->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)a;
-        wbuf_u8(w, 6);
-        wbuf_bytes(w, &in->sin6_addr, 16);
-        wbuf_bytes(w, &in->sin6_port, 2);
-    } else {
-        wbuf_u8(w, 0);
+    return family == 4 ? 4 : family == 6 ? 16 : 0;
+}
+
+static void put_addr(struct wbuf *w, const struct gossip_addr *a, bool more)
+{
+    size_t len = host_len(a->family);
+    wbuf_u8(w, (uint8_t)(a->family | (more ? MORE_BIT : 0)));
+    wbuf_bytes(w, a->host, len);
+    if (len > 0) {
+        wbuf_u8(w, (uint8_t)(a->port >> 8));
+        wbuf_u8(w, (uint8_t)a->port);
     }
 }
 
-static void get_addr(struct rbuf *r, struct sockaddr_storage *ret)
+/* True: one more follows. */
+static bool get_addr(struct rbuf *r, struct gossip_addr *ret)
 {
-    *ret = (struct sockaddr_storage){0};
-    uint8_t family = rbuf_u8(r);
-    if (family == 4) {
-        struct sockaddr_in *in = (struct sockaddr_in *)(void *)ret;
-        const uint8_t *at = rbuf_bytes(r, 6);
-        if (at == NULL)
+    uint8_t first = rbuf_u8(r);
+    *ret = (struct gossip_addr){.family = first & (uint8_t)~MORE_BIT};
+    size_t len = host_len(ret->family);
+    const uint8_t *at = len == 0 ? NULL : rbuf_bytes(r, len + 2);
+    if (at != NULL) {
+        memcpy(ret->host, at, len);
+        ret->port = (uint16_t)(at[len] << 8 | at[len + 1]);
+    }
+    if (ret->family != 0 && len == 0)
+        r->bad = true;
+    return (first & MORE_BIT) != 0;
+}
+
+static void put_addrs(struct wbuf *w, const struct gossip_addrs *list)
+{
+    ENSURE(list->count > 0 && list->count <= GOSSIP_ADDRS_MAX);
+    for (uint8_t i = 0; i < list->count; i++)
+        put_addr(w, &list->at[i], i + 1u < list->count);
+}
+
+/* One to three, all different: a member is not asked twice at one address. */
+static void get_addrs(struct rbuf *r, struct gossip_addrs *ret)
+{
+    bool more = true;
+    while (more && !r->bad) {
+        struct gossip_addr a;
+        more = get_addr(r, &a);
+        if (a.family == 0 || ret->count == GOSSIP_ADDRS_MAX || addr_find(ret, &a) >= 0) {
+            r->bad = true;
             return;
-        in->sin_family = AF_INET;
-        memcpy(&in->sin_addr, at, 4);
-        memcpy(&in->sin_port, at + 4, 2);
-    } else if (family == 6) {
-        struct sockaddr_in6 *in = (struct sockaddr_in6 *)(void *)ret;
-        const uint8_t *at = rbuf_bytes(r, 18);
-        if (at == NULL)
-            return;
-        in->sin6_family = AF_INET6;
-        memcpy(&in->sin6_addr, at, 16);
-        memcpy(&in->sin6_port, at + 16, 2);
-    } else if (family != 0) {
-        r->bad = 1;
+        }
+        ret->at[ret->count++] = a;
     }
-}
-
-bool wire_addr_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-    uint8_t bytes[2][32];
-    struct wbuf w[2];
-    for (int i = 0; i < 2; i++) {
-        wbuf_init(&w[i], bytes[i], sizeof bytes[i]);
-        put_addr(&w[i], i == 0 ? a : b);
-    }
-    return w[0].len == w[1].len && memcmp(bytes[0], bytes[1], w[0].len) == 0;
-}
-
-const char *wire_addr_text(const struct sockaddr_storage *a, char out[WIRE_ADDR_TEXT])
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (a->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(out, WIRE_ADDR_TEXT, "%s:%u", host, ntohs(in->sin_port));
-    } else if (a->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)a;
-        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
-        snprintf(out, WIRE_ADDR_TEXT, "[%s]:%u", host, ntohs(in->sin6_port));
-    } else {
-        snprintf(out, WIRE_ADDR_TEXT, "?");
-    }
-    return out;
 }
 
 /* ---- heads ---- */
@@ -202,7 +194,7 @@ static bool has_votes(enum gossip_state state)
 static void put_body(struct wbuf *w, const struct wire_update *u)
 {
     wbuf_u64(w, u->epoch);
-    put_addr(w, &u->addr);
+    put_addrs(w, &u->addrs);
     put_text(w, u->id, sizeof u->id);
     put_text(w, u->meta.zone, sizeof u->meta.zone);
     put_text(w, u->meta.version, sizeof u->meta.version);
@@ -262,7 +254,7 @@ static void get_bytes(struct rbuf *r, uint8_t *out, size_t len)
 static void get_body(struct rbuf *r, struct wire_update *ret)
 {
     ret->epoch = rbuf_u64(r);
-    get_addr(r, &ret->addr);
+    get_addrs(r, &ret->addrs);
     get_text(r, ret->id, sizeof ret->id);
     get_text(r, ret->meta.zone, sizeof ret->meta.zone);
     get_text(r, ret->meta.version, sizeof ret->meta.version);
@@ -287,7 +279,7 @@ int wire_get_update(struct rbuf *r, struct wire_update *ret)
         return ERR_MALFORMED;
     if (ret->has_body) {
         get_body(r, ret);
-        if (ret->addr.ss_family == 0 || ret->id[0] == '\0')
+        if (ret->id[0] == '\0')
             return ERR_MALFORMED;
     }
     if (has_votes(ret->state)) {
@@ -313,8 +305,8 @@ size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN])
     wire_put_update(&w, &j->self);
     if (j->type == WIRE_WELCOME) {
         wbuf_u8(&w, (uint8_t)j->refusal);
-        put_addr(&w, &j->seen);
-        put_addr(&w, &j->taken);
+        put_addr(&w, &j->seen, false);
+        put_addr(&w, &j->taken, false);
         wbuf_u8(&w, (uint8_t)j->known_state);
         wbuf_u64(&w, j->known_incarnation);
         wbuf_u64(&w, j->known_epoch);
@@ -343,12 +335,12 @@ int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret)
         return ERR_MALFORMED;
     if (ret->type == WIRE_WELCOME) {
         ret->refusal = (enum wire_refusal)rbuf_u8(&r);
-        get_addr(&r, &ret->seen);
-        get_addr(&r, &ret->taken);
+        bool more = get_addr(&r, &ret->seen);
+        more = get_addr(&r, &ret->taken) || more;
         ret->known_state = (enum gossip_state)rbuf_u8(&r);
         ret->known_incarnation = rbuf_u64(&r);
         ret->known_epoch = rbuf_u64(&r);
-        if (ret->refusal > WIRE_NOT_ADMITTED || ret->known_state > MEMBER_LEFT)
+        if (more || ret->refusal > WIRE_NOT_ADMITTED || ret->known_state > MEMBER_LEFT)
             return ERR_MALFORMED;
     }
     return r.bad ? ERR_MALFORMED : 0;

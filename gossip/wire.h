@@ -56,14 +56,14 @@ struct wire_update {
     bool has_body; /* always for alive; in sync pages for all */
     uint64_t epoch;
     char id[AGENT_ID_MAX];
-    struct sockaddr_storage addr;
+    struct gossip_addrs addrs;
     struct gossip_meta meta;
     uint8_t key[WIRE_KEY];
     uint8_t sig[WIRE_SIG]; /* of what the member says of itself: num, incarnation, body */
     uint8_t vote_count;    /* degraded, suspect, failed: who says so; left: the member itself */
     struct wire_vote vote[WIRE_VOTES_MAX];
 };
-#define WIRE_UPDATE_MAX 512u
+#define WIRE_UPDATE_MAX 576u
 
 /* The bytes that a signature covers: by 0, what the member says of itself; else what `by` says of
  * it in this state (suspect and failed are one statement: that it is silent). */
@@ -92,18 +92,13 @@ struct wire_join {
     struct wire_update self; /* state alive */
     /* welcome only */
     enum wire_refusal refusal;
-    struct sockaddr_storage seen;  /* where the join came from */
-    struct sockaddr_storage taken; /* refused: where the other one is */
+    struct gossip_addr seen;       /* where the join came from */
+    struct gossip_addr taken;      /* refused: where the other one is */
     enum gossip_state known_state; /* what the answerer held of the joiner; 0: nothing */
     uint64_t known_incarnation;
     uint64_t known_epoch;
 };
 size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN]);
 int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret) MUST_CHECK;
-
-bool wire_addr_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
-#define WIRE_ADDR_TEXT 64
-/* "10.0.0.1:7381", "[fe80::1]:7381", "?" */
-const char *wire_addr_text(const struct sockaddr_storage *a, char out[WIRE_ADDR_TEXT]);
 
 #endif

@@ -73,10 +73,8 @@ static struct wire_update make_update(void)
                             .epoch = 1,
                             .id = "i-0123456789abcdef0",
                             .meta = {.zone = "us-east-1a", .version = "1.0.0", .api_port = 7380}};
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&u.addr;
-    in->sin_family = AF_INET;
-    in->sin_port = htons(7381);
-    in->sin_addr.s_addr = htonl(0x0a000002);
+    u.addrs.at[u.addrs.count++] =
+        (struct gossip_addr){.family = 4, .port = 7381, .host = {10, 0, 0, 2}};
     return u;
 }
 
@@ -115,7 +113,7 @@ static void make_packets(void)
     struct wire_join j = {.type = WIRE_JOIN, .self = make_update()};
     put("wire", "join", bytes, 1 + wire_put_join(&j, bytes + 1));
     j.type = WIRE_WELCOME;
-    j.seen = j.taken = j.self.addr;
+    j.seen = j.taken = j.self.addrs.at[0];
     j.refusal = WIRE_ID_TAKEN;
     put("wire", "welcome", bytes, 1 + wire_put_join(&j, bytes + 1));
 }

@@ -14,14 +14,10 @@
 
 static struct swim_out out;
 
-static struct sockaddr_storage address(uint8_t last)
+static struct gossip_addrs address(uint8_t last)
 {
-    struct sockaddr_storage s = {0};
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&s;
-    in->sin_family = AF_INET;
-    in->sin_port = htons(7381);
-    in->sin_addr.s_addr = htonl(0x0a000000u + last);
-    return s;
+    return (struct gossip_addrs){.at = {{.family = 4, .port = 7381, .host = {10, 0, 0, last}}},
+                                 .count = 1};
 }
 
 static void admit(struct swim *s, uint64_t num, uint64_t now_ms)
@@ -32,14 +28,14 @@ static void admit(struct swim *s, uint64_t num, uint64_t now_ms)
                                   .incarnation = 1,
                                   .has_body = true,
                                   .epoch = 1,
-                                  .addr = address((uint8_t)num)};
+                                  .addrs = address((uint8_t)num)};
     w.self.id[0] = 'a';
     w.self.id[1] = (char)('a' + num);
     w.self.num = hash_str(w.self.id);
     memset(w.self.key, (int)num, sizeof w.self.key);
     uint8_t bytes[WIRE_STATEMENT_MAX];
     fake_sign(w.self.key, bytes, wire_statement(&w.self, 0, bytes), w.self.sig);
-    swim_welcome(s, now_ms, &w, &w.self.addr, true, &out);
+    swim_welcome(s, now_ms, &w, &w.self.addrs.at[0], true, &out);
     ENSURE(swim_find(s, w.self.num) != NULL);
 }
 
@@ -62,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ENSURE(s != NULL);
     struct swim_options o = {.members = FUZZ_MEMBERS,
                              .id = "self",
-                             .addr = address(250),
+                             .addrs = address(250),
                              .incarnation = 5,
                              .epoch = 9,
                              .seed = 3};

@@ -28,9 +28,10 @@ static void check_packet(const uint8_t *data, size_t size)
         ENSURE(strnlen(u.id, sizeof u.id) < sizeof u.id);
         uint8_t said[WIRE_STATEMENT_MAX];
         ENSURE(wire_statement(&u, u.has_body ? 0 : 5, said) <= sizeof said);
-        char text[WIRE_ADDR_TEXT];
-        (void)wire_addr_text(&u.addr, text);
-        (void)wire_addr_equal(&u.addr, &again.addr);
+        char text[ADDR_TEXT];
+        for (uint8_t i = 0; i < u.addrs.count; i++)
+            (void)addr_text(&u.addrs.at[i], text);
+        ENSURE(addr_equal_all(&u.addrs, &again.addrs) && u.addrs.count <= GOSSIP_ADDRS_MAX);
     }
 }
 

@@ -74,7 +74,7 @@ static bool same_card(const struct swim_card *a, const struct swim_card *b)
 {
     return memcmp(a->sig, b->sig, sizeof a->sig) == 0 && a->epoch == b->epoch &&
            memcmp(a->key, b->key, sizeof a->key) == 0 && memcmp(a->id, b->id, sizeof a->id) == 0 &&
-           wire_addr_equal(&a->addr, &b->addr) && memcmp(&a->meta, &b->meta, sizeof a->meta) == 0;
+           addr_equal_all(&a->addrs, &b->addrs) && memcmp(&a->meta, &b->meta, sizeof a->meta) == 0;
 }
 
 static const struct swim_card **card_place(const struct swim_card *c)

@@ -222,9 +222,10 @@ static void answer_join(struct world *w, uint32_t me, const struct net_event *ev
     welcome.refusal = swim_admit(n->s, &join->self, &other);
     if (welcome.refusal == WIRE_ID_TAKEN && swim_challenge(n->s, world_ms(w), other->num))
         send_join(w, me, ev->from);
-    welcome.seen = join->self.addr; /* a host keeps its address in all its lives */
+    welcome.seen = join->self.addrs.at[0]; /* a host keeps its address in all its lives */
     if (other != NULL) {
-        welcome.taken = *other->addr;
+        welcome.taken =
+            addr_find(other->addrs, &welcome.seen) >= 0 ? welcome.seen : other->addrs->at[0];
         welcome.known_state = other->state;
         welcome.known_incarnation = other->incarnation;
         welcome.known_epoch = swim_find(n->s, other->num)->epoch;
@@ -247,7 +248,7 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
         swim_set_epoch(n->s, n->epoch);
     }
     if (welcome->refusal != WIRE_ACCEPTED) {
-        swim_refused(n->s, world_ms(w), welcome, &welcome->self.addr, &w->out);
+        swim_refused(n->s, world_ms(w), welcome, &welcome->self.addrs.at[0], &w->out);
         perform(w, me, ev->from, ev->a);
         return;
     }
@@ -261,7 +262,7 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     bool sync = !seed || n->synced < JOIN_SYNCS;
     if (sync && seed)
         n->synced++;
-    swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addr, sync, &w->out);
+    swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addrs.at[0], sync, &w->out);
     perform(w, me, ev->from, ev->a);
 }
 
@@ -408,10 +409,10 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
                                  .incarnation = n->incarnation,
                                  .epoch = n->epoch,
                                  .seed = prng_next(&w->prng)};
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&ret->addr;
-    in->sin_family = AF_INET;
-    in->sin_port = htons(7381);
-    in->sin_addr.s_addr = htonl(0x0a000000u + i + 1);
+    const uint8_t host[] = {10, (uint8_t)((i + 1) >> 16), (uint8_t)((i + 1) >> 8),
+                            (uint8_t)(i + 1)};
+    ret->addrs = (struct gossip_addrs){.at = {{.family = 4, .port = 7381}}, .count = 1};
+    memcpy(ret->addrs.at[0].host, host, sizeof host);
     snprintf(ret->meta.zone, sizeof ret->meta.zone, "eu-west-1%c", 'a' + w->net.host[i].zone);
     snprintf(ret->meta.version, sizeof ret->meta.version, "1.0.0");
     ret->meta.api_port = 7380;
@@ -498,7 +499,7 @@ static void make_image(struct world *w, struct swim *s)
                                 .incarnation = o.incarnation,
                                 .has_body = true,
                                 .epoch = o.epoch,
-                                .addr = o.addr,
+                                .addrs = o.addrs,
                                 .meta = o.meta};
         uint8_t said[WIRE_STATEMENT_MAX];
         memcpy(u.id, o.id, sizeof u.id);

@@ -171,7 +171,7 @@ static void assert_as_it_said(const struct wire_update *said, uint64_t raised, u
     for (unsigned i = 0; i < world.count; i++) {
         const struct swim_member *m = view(i, VICTIM);
         cr_expect_eq(memcmp(m->card->key, said->key, WIRE_KEY), 0, "lie %u, node %u: key", lie, i);
-        cr_expect(wire_addr_equal(m->m.addr, &said->addr), "lie %u, node %u: address", lie, i);
+        cr_expect(addr_equal_all(m->m.addrs, &said->addrs), "lie %u, node %u: address", lie, i);
         cr_expect_str_eq(m->m.meta->zone, said->meta.zone, "lie %u, node %u", lie, i);
         cr_expect_eq(m->m.meta->lifecycle, said->meta.lifecycle, "lie %u, node %u", lie, i);
         cr_expect_eq(memcmp(m->m.meta, &said->meta, sizeof said->meta), 0, "lie %u", lie);
@@ -194,7 +194,7 @@ Test(attack, what_a_member_is_only_itself_can_change)
         u.incarnation += 1;
         switch (what) {
         case 0:
-            ((struct sockaddr_in *)(void *)&u.addr)->sin_port++;
+            u.addrs.at[0].port++;
             break;
         case 1:
             u.epoch += UINT64_C(1) << 60;
@@ -281,7 +281,7 @@ Test(attack, who_was_there_first_wins_its_name_back)
     swim_self_update(world.node[VICTIM].s, &right);
     u = right;
     u.incarnation += 1;
-    ((struct sockaddr_in *)(void *)&u.addr)->sin_port = 9;
+    u.addrs.at[0].port = 9;
     memcpy(u.key, world.node[HOSTILE].key, WIRE_KEY);
     sign_as(world.node[HOSTILE].key, &u, 0, u.sig);
     tell_all(&u);

@@ -15,7 +15,7 @@ static struct swim *small(uint32_t room)
 {
     struct swim *s = calloc(1, swim_memory(room));
     struct swim_options o = {.members = room, .id = "self", .incarnation = 1, .epoch = 1};
-    o.addr.ss_family = AF_INET;
+    o.addrs = (struct gossip_addrs){.at = {{.family = 4}}, .count = 1};
     fake_trust(&o, small_key, 1);
     swim_init(s, &o, 1000);
     return s;
@@ -30,8 +30,7 @@ static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state 
     snprintf(u.id, sizeof u.id, "small-%u", i);
     u.state = state;
     u.num = hash_str(u.id);
-    u.addr.ss_family = AF_INET;
-    ((struct sockaddr_in *)(void *)&u.addr)->sin_port = (in_port_t)(i + 1);
+    u.addrs = (struct gossip_addrs){.at = {{.family = 4, .port = (uint16_t)(i + 1)}}, .count = 1};
     memset(u.key, (int)i + 1, sizeof u.key);
     fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
     if (state == MEMBER_LEFT) {
@@ -131,7 +130,7 @@ Test(swim_alone, a_refused_key_is_a_reason_to_look)
     meet(s, 1001, 1, MEMBER_ALIVE, 1);
     snprintf(u.id, sizeof u.id, "small-0");
     u.num = hash_str(u.id);
-    u.addr.ss_family = AF_INET;
+    u.addrs = (struct gossip_addrs){.at = {{.family = 4}}, .count = 1};
     memset(u.key, 77, sizeof u.key);
     fake_sign(u.key, said, wire_statement(&u, 0, said), u.sig);
     wbuf_init(&w, bytes, sizeof bytes);

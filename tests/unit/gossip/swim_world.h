@@ -158,18 +158,18 @@ static void world_join(unsigned me, unsigned other, bool sync)
         return;
     swim_self_update(world.node[me].s, &self);
     w.refusal = swim_admit(world.node[other].s, &self, &known);
-    w.seen = self.addr;
+    w.seen = self.addrs.at[0];
     if (known != NULL) {
-        w.taken = *known->addr;
+        w.taken = addr_find(known->addrs, &w.seen) >= 0 ? w.seen : known->addrs->at[0];
         w.known_state = known->state;
         w.known_incarnation = known->incarnation;
         w.known_epoch = swim_find(world.node[other].s, known->num)->epoch;
     }
     swim_self_update(world.node[other].s, &w.self);
     if (w.refusal == WIRE_ACCEPTED)
-        swim_welcome(world.node[me].s, world.now_ms, &w, &w.self.addr, sync, &world.out);
+        swim_welcome(world.node[me].s, world.now_ms, &w, &w.self.addrs.at[0], sync, &world.out);
     else
-        swim_refused(world.node[me].s, world.now_ms, &w, &w.self.addr, &world.out);
+        swim_refused(world.node[me].s, world.now_ms, &w, &w.self.addrs.at[0], &world.out);
     world_perform(me, 0, 0);
     /* Another key at the known address: it asks there. */
     if (w.refusal == WIRE_ID_TAKEN && swim_challenge(world.node[other].s, world.now_ms, self.num))
@@ -222,9 +222,8 @@ static void world_start(unsigned i)
                              .incarnation = n->incarnation,
                              .epoch = n->epoch,
                              .seed = prng_next(&world.prng)};
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&o.addr;
-    in->sin_family = AF_INET;
-    in->sin_port = (in_port_t)(1000 + i);
+    o.addrs =
+        (struct gossip_addrs){.at = {{.family = 4, .port = (uint16_t)(1000 + i)}}, .count = 1};
     memset(n->failed_at, 0, sizeof n->failed_at);
     fake_trust(&o, n->key, 1 + i + n->key_number);
     swim_init(n->s, &o, world.now_ms);
