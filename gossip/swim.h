@@ -155,6 +155,7 @@ struct swim_member {
     uint32_t slot;
     uint32_t at;         /* place in order[] */
     uint32_t queue_next; /* spread queue; free slots */
+    uint32_t queue_prev;
     uint32_t dirty_next;
     uint8_t vote_count, stalled_count; /* of the doubt's */
     uint8_t met;     /* it sent us what only it can, in this life of its: it knows us */

@@ -13,6 +13,7 @@ static void push(struct swim *s, struct swim_queue *q, uint32_t slot, uint8_t wh
     struct swim_member *m = swim_at(s, slot);
     m->queued = which;
     m->queue_next = SWIM_NONE;
+    m->queue_prev = q->tail; /* of the first: anything */
     if (q->count == 0)
         q->head = slot;
     else
@@ -36,17 +37,14 @@ void swim_forget(struct swim *s, struct swim_member *m)
     if (m->queued == 0)
         return;
     struct swim_queue *q = m->queued == 1 ? &s->fresh : &s->again;
-    uint32_t slot = m->slot, prev = SWIM_NONE, at = q->head;
-    for (uint32_t i = 0; i < q->count && at != slot; i++) {
-        prev = at;
-        at = swim_look(s, at)->queue_next;
-    }
-    if (prev == SWIM_NONE)
+    if (q->head == m->slot)
         q->head = m->queue_next;
     else
-        swim_at(s, prev)->queue_next = m->queue_next;
-    if (q->tail == slot)
-        q->tail = prev;
+        swim_at(s, m->queue_prev)->queue_next = m->queue_next;
+    if (q->tail == m->slot)
+        q->tail = m->queue_prev;
+    else
+        swim_at(s, m->queue_next)->queue_prev = m->queue_prev;
     q->count--;
     m->queued = 0;
 }
