@@ -73,6 +73,8 @@
 #define SWIM_SETTLE_MAX_MS 2000u
 #define SWIM_SYNCS 16u     /* lists that are sent to others at the same time, a page a step each */
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
+#define SWIM_RETURNED 16u  /* so many that come back from the dead ... */
+#define SWIM_RETURNED_MS 2000u /* ... in so short a time are the end of a partition */
 #define SWIM_DEAD_PING_MS 1000u
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
 #define SWIM_DOUBT_MS (3600u * 1000u) /* what a suspicion left is kept for gossip_why() so long */
@@ -232,6 +234,9 @@ struct swim {
     struct swim_doubt *doubts; /* all */
     uint64_t random_ms, dead_ms, round_ms, last_round_ms, sync_ms, reap_ms, digest_changed_ms;
     uint64_t settle_ms, settle_gap_ms;
+    uint64_t returned_ms;             /* when the first of so many came back from the dead */
+    uint32_t returned, settle_digest; /* of our list at the last comparison */
+    bool healing;                     /* many did: lists are compared for as long as they change */
     uint8_t sync_tries, sync_turn;
     uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */
     struct swim_queue fresh, again;

@@ -128,14 +128,18 @@ static bool may_hold(struct swim *s, uint64_t now_ms, struct swim_member *m,
 }
 
 static void alive(struct swim *s, uint64_t now_ms, struct swim_member *m,
-                  const struct wire_update *u, uint64_t teller)
+                  const struct wire_update *u, uint64_t teller, bool listed)
 {
     take_body(s, m, u, teller);
     bool lived = swim_is_live(m->m.state);
+    if (m->m.state == MEMBER_FAILED)
+        swim_returned(s, now_ms);
     clear_suspicion(m);
     swim_set_state(s, now_ms, m, MEMBER_ALIVE, u->incarnation,
                    lived ? SWIM_CAUSE_REFUTED : SWIM_CAUSE_JOINED, teller);
-    swim_enqueue(s, now_ms, m);
+    /* What all fetch from lists is no news. */
+    if (!listed || !s->healing)
+        swim_enqueue(s, now_ms, m);
 }
 
 static void trace_claims(struct swim_member *m)
@@ -192,7 +196,7 @@ static int take_own_word(struct swim *s, uint64_t now_ms, const struct wire_upda
     if (m == NULL)
         return add_unknown(s, now_ms, u, teller, listed);
     if (may_hold(s, now_ms, m, u, out))
-        alive(s, now_ms, m, u, teller);
+        alive(s, now_ms, m, u, teller, listed);
     return 0;
 }
 

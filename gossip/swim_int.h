@@ -162,6 +162,8 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
                const struct swim_member *about, bool spread, struct swim_out *out);
 /* The packet to that member that was built last introduces us, if there is room. */
 void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out);
+/* A member came back from the dead. */
+void swim_returned(struct swim *s, uint64_t now_ms);
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
 uint64_t swim_spread_deadline(const struct swim *s);
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,

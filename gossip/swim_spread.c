@@ -296,8 +296,27 @@ static void settle(struct swim *s, uint64_t now_ms, struct swim_out *out)
     const struct swim_member *to = swim_random_live(s, NULL);
     if (to != NULL)
         swim_sync_ask(s, now_ms, to->m.num, false, false, out);
-    s->settle_gap_ms *= 2;
+    if (!s->healing || swim_digest(s) == s->settle_digest)
+        s->settle_gap_ms *= 2;
+    s->settle_digest = swim_digest(s);
     s->settle_ms = s->settle_gap_ms > SWIM_SETTLE_MAX_MS ? 0 : now_ms + s->settle_gap_ms;
+    s->healing = s->healing && s->settle_ms != 0;
+}
+
+/* At the end of a partition everybody has something new to say, and all have it to say to all: as
+ * news it would take each member n * log n sends, of which the last bring something to one in
+ * thousands. Lists are compared instead, for as long as that changes them. */
+void swim_returned(struct swim *s, uint64_t now_ms)
+{
+    if (now_ms - s->returned_ms > SWIM_RETURNED_MS) {
+        s->returned = 0;
+        s->returned_ms = now_ms;
+    }
+    if (++s->returned < SWIM_RETURNED || s->healing)
+        return;
+    s->healing = true;
+    s->settle_gap_ms = SWIM_SYNC_GAP_MS;
+    s->settle_ms = now_ms + prng_below(&s->prng, SWIM_SYNC_GAP_MS);
 }
 
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)

@@ -38,6 +38,14 @@ static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state 
         u.vote[0].num = u.num;
         fake_sign(u.key, said, wire_statement(&u, u.num, said), u.vote[0].sig);
     }
+    for (unsigned by = 0; state == MEMBER_FAILED && by < SWIM_QUORUM; by++) {
+        uint8_t key[WIRE_KEY];
+        char id[16];
+        snprintf(id, sizeof id, "small-%u", by);
+        memset(key, (int)by + 1, sizeof key);
+        u.vote[u.vote_count].num = hash_str(id);
+        fake_sign(key, said, wire_statement(&u, hash_str(id), said), u.vote[u.vote_count++].sig);
+    }
     wbuf_init(&w, bytes, sizeof bytes);
     wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
     wire_put_update(&w, &u);
@@ -115,6 +123,47 @@ Test(swim_alone, who_errs_in_company_asks_another)
     }
     cr_assert_geq(asked_ms, 1001 + SWIM_STILL_MS);
     cr_assert_leq(asked_ms, 1001 + SWIM_STILL_MS + 500);
+    free(s);
+}
+
+static unsigned asks_in(struct swim *s, uint64_t from_ms, uint64_t to_ms)
+{
+    unsigned asks = 0;
+    for (uint64_t now_ms = from_ms; now_ms < to_ms; now_ms += 10) {
+        struct swim_change c;
+        swim_tick(s, now_ms, &out);
+        for (size_t i = 0; i < out.count; i++)
+            asks += out.packet[i].data[0] == WIRE_SYNC_ASK;
+        out.count = out.checks = out.hellos = 0;
+        while (swim_next_change(s, &c))
+            ;
+    }
+    return asks;
+}
+
+/* At the end of a partition lists are compared for as long as that changes them, and no longer; one
+ * that comes back is no partition's end. */
+Test(swim_alone, many_back_from_the_dead_are_fetched_from_lists)
+{
+    struct swim *s = small(64);
+    const unsigned first = 2, end = first + SWIM_RETURNED;
+    for (unsigned i = 0; i < end; i++)
+        meet(s, 1000, i, i < first ? MEMBER_ALIVE : MEMBER_FAILED, 1);
+    for (unsigned i = first; i < end; i++)
+        cr_assert_eq(held(s, i), MEMBER_FAILED);
+    for (unsigned i = first + 1; i < end; i++)
+        meet(s, 1010, i, MEMBER_ALIVE, 2);
+    cr_assert_eq(asks_in(s, 1020, 1500), 0, "all but one");
+    meet(s, 1500, first, MEMBER_ALIVE, 2);
+    uint64_t now_ms = 1510;
+    unsigned asks = 0;
+    for (unsigned life = 3; life < 23; life++, now_ms += SWIM_SYNC_GAP_MS / 2) {
+        meet(s, now_ms, first, MEMBER_ALIVE, life);
+        asks += asks_in(s, now_ms + 10, now_ms + SWIM_SYNC_GAP_MS / 2);
+    }
+    cr_assert_geq(asks, 9, "at each of ten gaps the list had changed");
+    cr_assert_leq(asks_in(s, now_ms, now_ms + 5000), 4, "the gaps double");
+    cr_assert_eq(asks_in(s, now_ms + 5000, now_ms + 30000), 0);
     free(s);
 }
 
