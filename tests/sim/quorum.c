@@ -33,16 +33,29 @@ bool quorum_has(const struct raft_uv *leader, const struct node *n)
     return false;
 }
 
-/* Spares count as well: they may be promoted in this very moment. */
+static bool bears_loss(const struct raft_config *c, const struct node *n)
+{
+    uint32_t lost = 0;
+    for (uint32_t i = 0; i < c->count; i++)
+        lost += !has_log(&c->server[i]) || strcmp(c->server[i].id, n->id) == 0;
+    return lost <= (raft_voter_count(c) - 1) / 2;
+}
+
+/* Spares count as well: they may be promoted in this very moment. A change that is decided may count
+ * on what this one answered a moment ago (three voters become two), so what it makes must bear the
+ * loss, too. */
 bool quorum_bears_loss(const struct raft_uv *leader, const struct node *n)
 {
     const struct raft *core = &leader->core;
-    uint32_t lost = 0;
-    if (core->config.index > core->commit)
+    if (core->config.index > core->commit || !bears_loss(&core->config, n))
         return false;
-    for (uint32_t i = 0; i < core->config.count; i++) {
+    for (uint32_t i = 0; leader->wish.since != 0 && i < core->config.count; i++) {
         const struct raft_server *s = &core->config.server[i];
-        lost += !has_log(s) || strcmp(s->id, n->id) == 0;
+        struct raft_config to;
+        if (s->num == leader->wish.num &&
+            raft_config_change(&core->config, leader->wish.change, s, &to) == 0 &&
+            !bears_loss(&to, n))
+            return false;
     }
-    return lost <= (raft_voter_count(&core->config) - 1) / 2;
+    return true;
 }
