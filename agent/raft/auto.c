@@ -3,16 +3,18 @@
  * `blox raft recover` asks a person for, that the other voters are gone for good, is asked of ECS.
  *
  * Only while no leader is known and gossip holds no majority of the voters alive, for 10 s; only if
- * so many voters are proven gone that the rest can never be a majority; and one agent after the
- * other, the one that holds the newest intent first: all say in their hellos what they hold. */
+ * so many voters are proven gone that the rest can never be a majority; and only with the word of
+ * all other candidates that they will not (word.c). They ask for it one after the other, the one
+ * that holds the newest intent first: all say in their hellos what they hold. */
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/raft/raft_uv_int.h"
 
 #define LOST_MS 10000u /* the quorum is lost for so long before anything is asked */
 #define LOOK_MS 2000u  /* and 50 more for each member: all ask all */
-#define TURN_MS 15000u /* what each agent that should recover before this one is given */
+#define TURN_MS 15000u /* what each agent that should ask before this one is given */
 
 static bool is_live(const struct raft_uv *r, uint64_t num)
 {
@@ -20,9 +22,8 @@ static bool is_live(const struct raft_uv *r, uint64_t num)
     return m != NULL && (m->self || m->state <= MEMBER_SUSPECT);
 }
 
-/* Is (term, index) of a, or with the same the id, before b's? */
-static bool goes_first(uint64_t term_a, uint64_t index_a, const char *a, uint64_t term_b,
-                       uint64_t index_b, const char *b)
+bool auto_goes_first(uint64_t term_a, uint64_t index_a, const char *a, uint64_t term_b,
+                     uint64_t index_b, const char *b)
 {
     if (term_a != term_b)
         return term_a > term_b;
@@ -37,31 +38,23 @@ static void look_what_is_held(struct raft_uv *r)
     r->lost.held_term = r->core.config.count > 0 ? raft_term_of(&r->core, last) : 0;
     r->lost.held_index = r->core.config.count > 0 ? last : 0;
     if (r->o.newest != NULL && r->o.newest(r->o.arg, &term, &index) == 0 &&
-        goes_first(term, index, "", r->lost.held_term, r->lost.held_index, "")) {
+        auto_goes_first(term, index, "", r->lost.held_term, r->lost.held_index, "")) {
         r->lost.held_term = term;
         r->lost.held_index = index;
     }
 }
 
-/* Is it to be waited for: alive, or dead so lately that it may have begun, and comes back? */
-static bool may_recover(const struct gossip_member *m, const struct peer_info *p, uint64_t now_ms,
-                        uint64_t fresh_ms)
-{
-    bool dead = m->state > MEMBER_SUSPECT;
-    return !m->self && p != NULL && p->candidate && p->holds &&
-           now_ms < (dead ? m->changed_mono_ms + TURN_MS : p->heard_ms + fresh_ms);
-}
-
-/* Candidates that should recover before this agent. */
+/* Live candidates that should recover before this agent. */
 static uint32_t ahead(const struct raft_uv *r, uint64_t now_ms, uint64_t fresh_ms)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
         const struct peer_info *p = hello_peer(r, m->id);
-        n += may_recover(m, p, now_ms, fresh_ms) &&
-             goes_first(p->held_term, p->held_index, m->id, r->lost.held_term, r->lost.held_index,
-                        r->self.id);
+        bool may = !m->self && p != NULL && p->candidate && p->holds &&
+                   m->state <= MEMBER_SUSPECT && now_ms < p->heard_ms + fresh_ms;
+        n += may && auto_goes_first(p->held_term, p->held_index, m->id, r->lost.held_term,
+                                    r->lost.held_index, r->self.id);
     }
     return n;
 }
@@ -73,7 +66,8 @@ static bool is_proven(struct raft_uv *r, const struct raft_config *voters)
     const struct raft_server *next = NULL;
     for (uint32_t i = 0; i < voters->count; i++) {
         const struct raft_server *s = &voters->server[i];
-        bool known = raft_find(&r->lost.gone, s->num) != NULL;
+        const struct peer_info *p = hello_peer(r, s->id);
+        bool known = p != NULL && p->gone;
         if (!s->voter || is_live(r, s->num))
             continue;
         proven += known;
@@ -91,13 +85,11 @@ static bool is_proven(struct raft_uv *r, const struct raft_config *voters)
 
 void raft_uv_gone(struct raft_uv *r, const char *id, bool gone)
 {
-    struct raft_config voters;
-    hello_voters(r, &voters);
-    for (uint32_t i = 0; gone && !r->closing && i < voters.count; i++)
-        if (strcmp(voters.server[i].id, id) == 0 && r->lost.since != 0 &&
-            raft_find(&r->lost.gone, voters.server[i].num) == NULL &&
-            r->lost.gone.count < RAFT_SERVERS_MAX)
-            r->lost.gone.server[r->lost.gone.count++] = voters.server[i];
+    struct peer_info *p = gone && !r->closing ? hello_remember(r, id) : NULL;
+    if (p == NULL)
+        return;
+    p->gone = true; /* and EC2 never takes that back */
+    auto_begin(r);
 }
 
 static bool is_lost(const struct raft_uv *r, uint64_t now_ms, const struct raft_config *voters)
@@ -110,18 +102,45 @@ static bool is_lost(const struct raft_uv *r, uint64_t now_ms, const struct raft_
            r->superseded == 0 && !step_in_conflict(r, now_ms);
 }
 
+bool auto_sees_loss(const struct raft_uv *r, uint64_t now_ms)
+{
+    struct raft_config voters;
+    hello_voters(r, &voters);
+    return is_lost(r, now_ms, &voters);
+}
+
+void auto_begin(struct raft_uv *r)
+{
+    struct errmsg e = {""};
+    if (!word_is_asked(r) || r->lost.proven_ms == 0 || r->quiet != QUIET_NO ||
+        word_missing(r) != NULL)
+        return;
+    LOG_MSG(LOG_WARN, "raft_auto_recover",
+            "most voters are gone for good, as ECS says; going on from what is left");
+    if (raft_uv_recover(r, false, NULL, NULL, &e) < 0)
+        LOG(LOG_ERROR, "raft_auto_recover", "could not recover", LS("error", e.text));
+    word_withdraw(r);
+    r->lost = (struct lost){.look_at = clock_mono_ms() + LOOK_MS};
+}
+
+/* Nothing is lost, or this agent knows too little of it by now. */
+static void begin_anew(struct raft_uv *r, uint64_t look_at)
+{
+    word_withdraw(r);
+    r->lost = (struct lost){.look_at = look_at};
+}
+
 void auto_tick(struct raft_uv *r, uint64_t now_ms)
 {
     struct raft_config voters;
-    struct errmsg e = {""};
     if (!r->o.auto_recover || !r->o.candidate || r->o.prove_gone == NULL ||
         now_ms < r->lost.look_at)
         return;
     if (r->lost.since != 0 && now_ms > r->lost.look_at + TURN_MS / 3)
-        r->lost = (struct lost){0}; /* it was stopped: others may have recovered meanwhile */
+        begin_anew(r, 0); /* it was stopped: others may have recovered meanwhile */
     hello_voters(r, &voters);
     if (!is_lost(r, now_ms, &voters)) {
-        r->lost = (struct lost){.look_at = now_ms + LOOK_MS / 4};
+        begin_anew(r, now_ms + LOOK_MS / 4);
         return;
     }
     uint64_t look_ms = LOOK_MS + 50 * gossip_count(r->o.gossip);
@@ -137,9 +156,6 @@ void auto_tick(struct raft_uv *r, uint64_t now_ms)
         r->lost.proven_ms = now_ms;
     if (now_ms < r->lost.proven_ms + look_ms + ahead(r, now_ms, 3 * look_ms) * TURN_MS)
         return;
-    LOG_MSG(LOG_WARN, "raft_auto_recover",
-            "most voters are gone for good, as ECS says; going on from what is left");
-    if (raft_uv_recover(r, false, NULL, NULL, &e) < 0)
-        LOG(LOG_ERROR, "raft_auto_recover", "could not recover", LS("error", e.text));
-    r->lost = (struct lost){.look_at = now_ms + LOOK_MS};
+    word_ask(r);
+    auto_begin(r);
 }

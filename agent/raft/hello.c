@@ -36,7 +36,7 @@ void hello_free(struct raft_uv *r)
     map_fini(&r->peers);
 }
 
-static struct peer_info *remember(struct raft_uv *r, const char *id)
+struct peer_info *hello_remember(struct raft_uv *r, const char *id)
 {
     struct peer_info *p = map_get(&r->peers, id);
     if (p != NULL || r->peers.count >= GOSSIP_MEMBERS_MAX)
@@ -237,7 +237,7 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
     uint64_t held_term = holds ? rbuf_u64(&b) : 0;
     uint64_t held_index = holds ? rbuf_u64(&b) : 0;
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
-    struct peer_info *p = b.bad || m == NULL ? NULL : remember(r, m->id);
+    struct peer_info *p = b.bad || m == NULL ? NULL : hello_remember(r, m->id);
     if (p == NULL)
         return;
     bool leaving = (flags & HELLO_LEAVING) != 0;
@@ -252,7 +252,9 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
                             .leaving = leaving,
                             .holds = holds,
                             .held_term = held_term,
-                            .held_index = held_index};
+                            .held_index = held_index,
+                            .round = p->round,
+                            .asked_ms = p->asked_ms};
     if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
         meet(r, from, cluster_id, former, former_count);
     } else if (recover_is_former(r, cluster_id)) {

@@ -213,6 +213,10 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         hello_boot_recv(r, from, data, len);
         return;
     }
+    if (kind == FRAME_WORD) {
+        word_recv(r, from, data, len, clock_mono_ms());
+        return;
+    }
     if (frame_get(r, from, data, len, &cluster_id, &m, entries) < 0)
         return;
     m.from = from; /* gossip proved it */
@@ -312,6 +316,8 @@ static int load(struct raft_uv *r, struct errmsg *e)
         err = load_boot(r);
     if (err == 0)
         err = recover_load(r);
+    if (err == 0)
+        err = word_load(r);
     if (err < 0)
         return errmsg_set(e, err, "the raft log is damaged: %s", err_text(err));
     return 0;

@@ -21,13 +21,14 @@
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
 #define LEADER_STALE_MS 90000u /* a non-voter asks again before that */
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */
-#define RETRY_MS 250u          /* after the disk refused a write */
-#define ANSWER_SOON_MS 10u     /* so long an answer waits for the write under way */
+#define WORDS_MAX 16u
+#define RETRY_MS 250u      /* after the disk refused a write */
+#define ANSWER_SOON_MS 10u /* so long an answer waits for the write under way */
 
 /* While not QUIET_NO nothing is stepped; what is asked for begins when no write is under way. */
 enum quiet { QUIET_NO, QUIET_RECOVER, QUIET_REJOIN, QUIET_WRITING };
 
-enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3, FRAME_BRIEF = 4 };
+enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3, FRAME_BRIEF = 4, FRAME_WORD = 5 };
 
 struct held { /* encoded, waits for its gate */
     struct held *next;
@@ -46,6 +47,8 @@ struct peer_info { /* what a member's hello said */
     uint64_t num, disk, cluster_id, heard_ms;
     bool blank, candidate, leaving, holds;
     uint64_t held_term, held_index; /* what it could recover from */
+    uint64_t round, asked_ms;       /* word.c: gave its word to that; asks for ours since */
+    bool gone;                      /* its instance, for good */
 };
 struct rows_batch { /* rows applied in memory, on their way to the disk */
     struct buf bytes;
@@ -112,8 +115,14 @@ struct raft_uv {
 
     struct lost { /* auto.c: the quorum is lost */
         uint64_t since, look_at, proven_ms, asked_num, held_term, held_index;
-        struct raft_config gone; /* voters that ECS says are gone for good */
     } lost;
+    struct {                   /* word.c */
+        uint64_t round, asked; /* what this agent asks for, and of which cluster; 0: nothing */
+        size_t next;
+        uint64_t cluster; /* the one that this agent gave its word not to recover, */
+        char given[WORDS_MAX][AGENT_ID_MAX]; /* and to whom: on disk */
+        uint32_t count;
+    } word;
 
     enum quiet quiet;
     void (*quiet_done)(void *arg, int err);
@@ -157,7 +166,9 @@ uint64_t hello_asks_at(const struct raft_uv *r); /* outside, knowing a leader: w
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
 void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len);
 void hello_announce(struct raft_uv *r); /* a leader tells some members; they pass it on */
+/* NULL: nothing is known of it. Remember makes it known; NULL: no memory. */
 struct peer_info *hello_peer(const struct raft_uv *r, const char *id);
+struct peer_info *hello_remember(struct raft_uv *r, const char *id);
 /* Those who may decide on this server's vote, at once. */
 void hello_tell(struct raft_uv *r, uint64_t to);
 void hello_tell_servers(struct raft_uv *r);
@@ -174,6 +185,23 @@ void recover_superseded(struct raft_uv *r, uint64_t by);
 
 /* auto.c */
 void auto_tick(struct raft_uv *r, uint64_t now_ms);
+
+bool auto_sees_loss(const struct raft_uv *r, uint64_t now_ms); /* no leader, no live majority */
+void auto_begin(struct raft_uv *r);                            /* if nobody's word is missing */
+/* Is (term, index) of a, or with the same the id, before b's? */
+bool auto_goes_first(uint64_t term_a, uint64_t index_a, const char *a, uint64_t term_b,
+                     uint64_t index_b, const char *b);
+
+/* word.c */
+int word_load(struct raft_uv *r);
+void word_ask(struct raft_uv *r); /* whoever did not give it, and EC2 about the dead */
+void word_withdraw(struct raft_uv *r);
+bool word_is_asked(const struct raft_uv *r); /* this agent asks for it */
+void word_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len, uint64_t now_ms);
+/* The id of one without whose word this agent may not recover by itself; of one that has its word
+ * and did not return it. NULL: there is none. */
+const char *word_missing(const struct raft_uv *r);
+const char *word_bound_to(const struct raft_uv *r);
 
 /* pilot.c */
 void pilot_tick(struct raft_uv *r, uint64_t now_ms);

@@ -361,6 +361,12 @@ int raft_uv_recover(struct raft_uv *r, bool force, void (*done)(void *arg, int e
                           "%u of %u voters are alive, a majority: they will elect a leader. "
                           "If they cannot, stop them for good and try again",
                           live, all);
+    const char *bound = word_bound_to(r);
+    if (bound != NULL && !force)
+        return errmsg_set(e, ERR_CONFLICT,
+                          "this agent gave its word to %s, which recovers by itself "
+                          "(raft.auto_recover); if it is gone for good, use --force",
+                          bound);
     if (r->cluster_id == 0 && r->known_cluster == 0 && !force)
         return errmsg_set(e, ERR_CONFLICT,
                           "this agent was in no cluster yet; wait until one is formed, or use "

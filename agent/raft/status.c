@@ -46,6 +46,12 @@ static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
         snprintf(text, sizeof(text),
                  "no cluster yet: waiting until %u candidates have been seen for %" PRIu64 " ms",
                  r->o.expect, r->o.bootstrap_wait_ms);
+    else if (step_leader(r) == 0 && word_is_asked(r) && word_missing(r) != NULL)
+        snprintf(text, sizeof(text),
+                 "no leader: most voters are gone for good. This agent would recover, but %s has "
+                 "neither promised not to, nor is its instance terminated. Start its agent or "
+                 "terminate it; or: blox raft recover, on one agent only",
+                 word_missing(r));
     else if (step_leader(r) == 0)
         snprintf(text, sizeof(text),
                  "no leader: a majority of the %u voters does not answer. If they are gone "

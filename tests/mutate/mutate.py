@@ -51,6 +51,8 @@ KILLERS = {
     "bound": ("agents_sim", ["--bound", "--seeds", "50", "--seconds", "40"]),
     "hang": ("agents_sim", ["--hang", "--seeds", "50", "--seconds", "40"]),
     "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),
+    "reclaim": ("agents_sim", ["--reclaim", "--seeds", "400", "--seconds", "40"]),
+    "words": ("agents_sim", ["--words", "--seeds", "50", "--seconds", "40"]),
     "agents_sim": ("agents_sim", ["--seeds", "2000", "--seconds", "40"]),
 }
 

@@ -41,9 +41,9 @@ static bool bears_loss(const struct raft_config *c, const struct node *n)
     return lost <= (raft_voter_count(c) - 1) / 2;
 }
 
-/* Spares count as well: they may be promoted in this very moment. A change that is decided may count
- * on what this one answered a moment ago (three voters become two), so what it makes must bear the
- * loss, too. */
+/* Spares count as well: they may be promoted in this very moment. A change that is decided may
+ * count on what this one answered a moment ago (three voters become two), so what it makes must
+ * bear the loss, too. */
 bool quorum_bears_loss(const struct raft_uv *leader, const struct node *n)
 {
     const struct raft *core = &leader->core;

@@ -78,9 +78,8 @@ static int story_succession(uint64_t seed, bool trace, bool print)
 }
 
 /* All voters are terminated in one moment, while users write. The others were out of reach for
- * some moments before, so that they have what was acknowledged only if they were waited for; they
- * recover by themselves, once ECS and EC2 say so, and no acknowledged write is missing. */
-static int story_reclaim(uint64_t seed, bool trace, bool print)
+ * some moments before, so that they have what was acknowledged only if they were waited for. */
+void reclaim_voters(uint64_t seed, bool trace)
 {
     world_init(seed, trace);
     world.recovers = true;
@@ -111,6 +110,12 @@ static int story_reclaim(uint64_t seed, bool trace, bool print)
     world_run(world.now_us + 3000000);
     if (!world.failed)
         make_peace();
+}
+
+/* The rest recovers by itself, once ECS and EC2 say so, and no acknowledged write is missing. */
+static int story_reclaim(uint64_t seed, bool trace, bool print)
+{
+    reclaim_voters(seed, trace);
     if (!world.failed && draw(3) > 0)
         disturb_recovery();
     (void)has_converged(90000000);
@@ -161,7 +166,7 @@ story_fn story_named(const char *name)
     } stories[] = {
         {"succession", story_succession}, {"reclaim", story_reclaim}, {"island", story_island},
         {"removed", story_removed},       {"unheard", story_unheard}, {"bound", story_bound},
-        {"snapshot", story_snapshot},     {"hang", story_hang},
+        {"snapshot", story_snapshot},     {"hang", story_hang},       {"words", story_words},
     };
     for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++)
         if (strcmp(stories[i].name, name) == 0)

@@ -14,8 +14,9 @@ story_fn story_named(const char *name); /* NULL: there is none */
 void start_world(uint64_t seed, bool trace);           /* a quiet one */
 void begin(uint64_t seed, bool trace, uint32_t count); /* so many agents, and one of them leads */
 bool wait_for_leader(const struct node *except, uint64_t us); /* another than this one */
-struct raft_uv *raft_of(const struct node *n);                /* NULL: it has none now */
-uint64_t leader_of(const struct node *n);                     /* that it knows; 0: none */
+void reclaim_voters(uint64_t seed, bool trace); /* three remain, which recover by themselves */
+struct raft_uv *raft_of(const struct node *n);  /* NULL: it has none now */
+uint64_t leader_of(const struct node *n);       /* that it knows; 0: none */
 
 /* stories_raft.c */
 int story_removed(uint64_t seed, bool trace, bool print);
@@ -23,6 +24,7 @@ int story_unheard(uint64_t seed, bool trace, bool print);
 int story_bound(uint64_t seed, bool trace, bool print);
 int story_snapshot(uint64_t seed, bool trace, bool print);
 int story_hang(uint64_t seed, bool trace, bool print);
+int story_words(uint64_t seed, bool trace, bool print);
 void disturb_recovery(void);
 
 /* agents_sim.c */

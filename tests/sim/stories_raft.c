@@ -76,12 +76,40 @@ static void kill_who_recovers(void)
     world.last_fault_us = world.now_us;
 }
 
+/* Who started the new cluster says so to some, and then nothing for a long time. */
+static void pause_who_recovered(void)
+{
+    struct node *n = NULL;
+    uint64_t until_us = world.now_us + 60000000;
+    while (!world.failed && (n = any_recovering()) == NULL && world.now_us < until_us)
+        world_run(world.now_us + 200);
+    world_run(world.now_us + draw(draw(2) == 0 ? 5000 : 1000000));
+    if (world.failed || n == NULL || !n->up)
+        return;
+    node_pause(n, 20000000 + draw(30000000));
+    world.last_fault_us = n->paused_until_us;
+}
+
+/* Those that remain are in two halves that do not see each other, and AWS answers both. */
+static void part_who_remain(void)
+{
+    world_run(world.now_us + draw(18000000));
+    uint64_t alone = draw(world.node_count);
+    for (uint32_t i = 0; i < world.node_count; i++)
+        for (uint32_t k = 0; k < world.node_count; k++)
+            network_cut(&world.network, i, k, (i % 3 == alone % 3) != (k % 3 == alone % 3));
+    world_say(NULL, "the network is cut in two");
+    world_run(world.now_us + 10000000 + draw(50000000));
+    network_heal(&world.network);
+    world_say(NULL, "the network is whole");
+    world.last_fault_us = world.now_us;
+}
+
 void disturb_recovery(void)
 {
-    if (draw(2) == 0)
-        kill_who_recovers();
-    else
-        pause_who_waits();
+    static void (*const how[])(void) = {kill_who_recovers, pause_who_waits, pause_who_recovered,
+                                        part_who_remain};
+    how[draw(sizeof how / sizeof how[0])]();
 }
 
 /* A spare is removed without hearing of it, and is taken in again by the name of a disk that it no
@@ -250,5 +278,51 @@ int story_hang(uint64_t seed, bool trace, bool print)
     world_say(hung, "its disk works");
     make_peace();
     (void)has_converged(20000000);
+    return tell_end(trace, print);
+}
+
+static void ask_now(void *arg)
+{
+    struct raft_uv *r = raft_of(arg);
+    if (r->quiet == QUIET_NO && r->lost.proven_ms != 0)
+        word_ask(r);
+}
+
+/* Nobody insists on being the first any more. */
+static void be_patient(const struct raft_uv *r)
+{
+    for (uint32_t i = 0; i < world.node_count; i++) {
+        struct peer_info *p = hello_peer(r, world.nodes[i].id);
+        if (p != NULL)
+            p->asked_ms = r->lost.since - 25000;
+    }
+}
+
+/* Two ask all others for their words in one moment, and each other. Who gives its own has to ask
+ * again, for what it was given before does not hold beside that: one recovers. */
+int story_words(uint64_t seed, bool trace, bool print)
+{
+    struct node *rest[NODES_MAX];
+    uint32_t count = 0;
+    reclaim_voters(seed, trace);
+    for (uint32_t i = 0; i < world.node_count; i++)
+        if (world.nodes[i].exists)
+            rest[count++] = &world.nodes[i];
+    bool all = false;
+    for (uint64_t until_us = world.now_us + 30000000;
+         !world.failed && !all && world.now_us < until_us; world_run(world.now_us + 10000)) {
+        all = true;
+        for (uint32_t i = 0; i < count; i++)
+            all = all && raft_of(rest[i])->lost.proven_ms != 0;
+    }
+    uint32_t out = (uint32_t)draw(3);
+    for (uint32_t i = 0; !world.failed && all && i < count; i++)
+        be_patient(raft_of(rest[i]));
+    for (uint32_t i = 0; !world.failed && all && i < count; i++)
+        if (i != out)
+            node_post(rest[i], world.now_us + draw(2000), ask_now, rest[i]);
+    (void)has_converged(90000000);
+    if (!all)
+        world_say(NULL, "one recovered before the others were ready: not this seed's story");
     return tell_end(trace, print);
 }
