@@ -52,7 +52,6 @@ bool state_compact(struct store *s)
     if (!is_worth_it(s))
         return false;
     uint64_t before = env_file_bytes(&s->state);
-    env_remove(s->dir, STATE_NEW);
     snprintf(path, sizeof path, "%s/" STATE_NEW, s->dir);
     int rc = mkdir(path, 0700) != 0 ? ERR_IO : mdb_env_copy2(s->state.env, path, MDB_CP_COMPACT);
     if (rc != 0 || life_write(path, false, false, s->crashes) != 0) {

@@ -267,7 +267,6 @@ int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct err
     struct env from = s->state;
     uint64_t rows = 0;
     s->state = (struct env){.name = STATE_NEW};
-    env_remove(s->dir, STATE_NEW);
     int rc = 0;
     int err = env_open(&s->state, s->dir, map_bytes, MDB_NOSYNC, e);
     if (err == 0)

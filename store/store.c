@@ -105,6 +105,8 @@ static int begin_life(const struct env *env, unsigned crashes, struct errmsg *e)
 static int open_env(struct store *s, struct env *env, bool rebuildable, size_t map_bytes,
                     struct errmsg *e)
 {
+    if (rebuildable)
+        env_remove(s->dir, STATE_NEW); /* of a start that was killed */
     int err = examine(s, env->name, rebuildable, &map_bytes, e);
     if (err == 0)
         err = env_open(env, s->dir, map_bytes, rebuildable ? MDB_NOSYNC : 0, e);

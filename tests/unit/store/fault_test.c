@@ -1,66 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every call of LMDB fails once, in turn, and with each kind of failure: nothing that was
- * acknowledged is lost, nothing is half done, nothing crashes, and the next start is sound. The
- * functions below stand before LMDB's own. */
-#include <dlfcn.h>
-#include <errno.h>
-#include <lmdb.h>
-#include <stdatomic.h>
-
+ * acknowledged is lost, nothing is half done, nothing crashes, and the next start is sound. */
 #include "agent/base/clock.h"
 #include "tests/unit/store/fixture.h"
-
-static _Atomic long calls, fail_at; /* 0: never */
-static int fail_with;
-
-static bool fails(void)
-{
-    return atomic_fetch_add(&calls, 1) + 1 == atomic_load(&fail_at);
-}
-
-/* fn: LMDB's own. */
-#define REAL(name, fn)                                                                             \
-    __typeof__(&(name)) fn;                                                                        \
-    void *at_##fn = dlsym(RTLD_NEXT, #name);                                                       \
-    memcpy(&(fn), &at_##fn, sizeof(fn))
-#define STAND_IN(name, params, args)                                                               \
-    int name params                                                                                \
-    {                                                                                              \
-        REAL(name, real);                                                                          \
-        return fails() ? fail_with : real args;                                                    \
-    }
-
-STAND_IN(mdb_env_create, (MDB_env * *env), (env))
-STAND_IN(mdb_env_open, (MDB_env * env, const char *path, unsigned flags, mdb_mode_t mode),
-         (env, path, flags, mode))
-STAND_IN(mdb_env_set_mapsize, (MDB_env * env, size_t size), (env, size))
-STAND_IN(mdb_env_set_maxdbs, (MDB_env * env, MDB_dbi dbs), (env, dbs))
-STAND_IN(mdb_env_set_maxreaders, (MDB_env * env, unsigned readers), (env, readers))
-STAND_IN(mdb_env_sync, (MDB_env * env, int force), (env, force))
-STAND_IN(mdb_env_info, (MDB_env * env, MDB_envinfo *info), (env, info))
-STAND_IN(mdb_txn_begin, (MDB_env * env, MDB_txn *parent, unsigned flags, MDB_txn **txn),
-         (env, parent, flags, txn))
-STAND_IN(mdb_txn_renew, (MDB_txn * txn), (txn))
-STAND_IN(mdb_dbi_open, (MDB_txn * txn, const char *name, unsigned flags, MDB_dbi *dbi),
-         (txn, name, flags, dbi))
-STAND_IN(mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
-STAND_IN(mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
-         (txn, dbi, key, data, flags))
-STAND_IN(mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
-STAND_IN(mdb_cursor_open, (MDB_txn * txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
-STAND_IN(mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op),
-         (cursor, key, data, op))
-STAND_IN(mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags))
-
-/* As LMDB does: a transaction whose commit failed is gone. */
-int mdb_txn_commit(MDB_txn *txn)
-{
-    REAL(mdb_txn_commit, real);
-    if (!fails())
-        return real(txn);
-    mdb_txn_abort(txn);
-    return fail_with;
-}
+#include "tests/unit/store/lmdb_faults.h"
 
 /* ---- what happens ---- */
 
@@ -174,10 +117,7 @@ static bool life(long at, int code)
     struct fix f;
     struct known k = {.entries = 0};
     fix_init(&f);
-    /* Thousands of synced commits, and no power is going to fail. */
-    rmdir(f.dir);
-    snprintf(f.dir, sizeof f.dir, "/dev/shm/blox-store-XXXXXX");
-    cr_assert_not_null(mkdtemp(f.dir));
+    fix_in_memory(&f);
     f.options.past_ms = 60000;
     f.options.past_bytes = 1 << 20;
     fail_at = 0;

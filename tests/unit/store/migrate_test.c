@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Databases that earlier versions wrote (tests/data/store) open with all that was in them. */
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "store/store_int.h"
 #include "tests/unit/store/fixture.h"
+#include "tests/unit/store/lmdb_faults.h"
 
 #define DATA "tests/data/store/"
 #define TASK "arn:aws:ecs:us-east-1:111122223333:task/prod/"
@@ -190,6 +192,88 @@ Test(migrate, a_copy_that_was_not_finished_is_no_harm)
     cr_assert(!f.report.state_quarantined, "%s", f.report.why);
     check_rows(&f);
     fix_fini(&f);
+}
+
+static bool is_there(const struct fix *f, const char *name)
+{
+    char path[256];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", f->dir, name);
+    return stat(path, &st) == 0;
+}
+
+static void begin(struct fix *f, const char *format)
+{
+    fix_init(f);
+    fix_in_memory(f);
+    copy_database(f, format);
+}
+
+/* Calls of LMDB in a start. */
+static long calls_of(const char *format)
+{
+    struct fix f;
+    begin(&f, format);
+    (void)fix_failed_opening(&f, LONG_MAX, 0);
+    fix_fini(&f);
+    return atomic_load(&calls);
+}
+
+/* Each of the first and of the last, and some of the many between in which rows are copied. */
+static long next_call(long at, long count)
+{
+    return at < 100 || at > count - 100 ? at + 1 : at + 17;
+}
+
+Test(migrate, killed_at_every_step)
+{
+    for (size_t i = 0; i < RECORDED; i++) {
+        long count = calls_of(recorded[i]);
+        cr_assert_gt(count, 60, "only %ld calls", count);
+        for (long at = 1; at <= count; at = next_call(at, count)) {
+            struct fix f;
+            begin(&f, recorded[i]);
+            (void)fix_killed_opening(&f, at);
+            fix_reopen(&f);
+            cr_assert(!f.report.state_quarantined && !f.report.log_quarantined, "%s, call %ld: %s",
+                      recorded[i], at, f.report.why);
+            check_rows(&f);
+            check_log(&f);
+            cr_assert(!is_there(&f, STATE_NEW), "%s, call %ld", recorded[i], at);
+            fix_fini(&f);
+        }
+    }
+}
+
+static void fail_once(const char *format, long at, int code)
+{
+    struct fix f;
+    begin(&f, format);
+    (void)fix_failed_opening(&f, at, code);
+    bool set_aside = f.report.state_quarantined;
+    cr_assert(!f.report.log_quarantined, "%s", f.report.why);
+    fix_reopen(&f);
+    cr_assert(!f.report.state_quarantined && !f.report.log_quarantined, "%s, call %ld: %s", format,
+              at, f.report.why);
+    check_log(&f);
+    if (set_aside)
+        cr_assert_eq(f.report.rows, 0u);
+    else
+        check_rows(&f);
+    cr_assert(!is_there(&f, STATE_NEW), "%s, call %ld", format, at);
+    fix_fini(&f);
+}
+
+/* The disk is full, or fails: log/ is taken over then or later, as it is; state/ is too, or is set
+ * aside as a whole and comes from peers again. */
+Test(migrate, a_disk_that_fails_at_every_step)
+{
+    static const int codes[] = {ENOSPC, EIO, MDB_MAP_FULL};
+    for (size_t i = 0; i < RECORDED; i++) {
+        long count = calls_of(recorded[i]), turn = 0;
+        for (long at = 1; at <= count; at = next_call(at, count), turn++)
+            fail_once(recorded[i], at, codes[turn % 3]);
+    }
 }
 
 /* Of a damaged database of an earlier format the sound rows are taken, or it is set aside. */
