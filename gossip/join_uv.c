@@ -36,7 +36,9 @@ static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed)
 
 void join_ask_member(struct gossip_node *g, const struct swim_member *m)
 {
-    ask(g, node_addr(m), -1);
+    int at;
+    for (unsigned nth = 0; (at = node_address(g, m, nth)) >= 0; nth++)
+        ask(g, &m->m.addrs->at[at], -1);
 }
 
 static void ask_seed(struct gossip_node *g, size_t seed, const struct gossip_addr *addr)

@@ -50,6 +50,9 @@ struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
         *p = (struct peer){.num = m->m.num};
         path_init(&p->path);
     }
+    if (p->using != m->m.using)
+        path_init(&p->path); /* another way begins anew */
+    p->using = m->m.using;
     return p;
 }
 
@@ -78,9 +81,20 @@ bool node_has_met(struct gossip_node *g, const struct swim_member *m)
     return p->heard_as == g->epoch && p->window.epoch == m->epoch;
 }
 
-static int send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
-                          bool intro, const struct gossip_addr *addr, uint8_t channel,
-                          const void *data, size_t len)
+int node_address(const struct gossip_node *g, const struct swim_member *m, unsigned nth)
+{
+    uint8_t set = swim_usable(g->swim, m);
+    for (unsigned i = 0; i < GOSSIP_ADDRS_MAX; i++) {
+        unsigned at = (m->m.using + i) % GOSSIP_ADDRS_MAX;
+        if ((set >> at & 1) != 0 && nth-- == 0)
+            return (int)at;
+    }
+    return -1;
+}
+
+static int send_there(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
+                      bool intro, const struct gossip_addr *addr, uint8_t channel, const void *data,
+                      size_t len)
 {
     struct seal_pair *pair = intro ? NULL : node_pair(g, m);
     int sent = 0;
@@ -96,10 +110,28 @@ static int send_to_member(struct gossip_node *g, const struct swim_member *m, ui
     return sent;
 }
 
+/* addr NULL: ours may be the host that has lost a network, which its kernel knows. */
+static int send_to_member(struct gossip_node *g, const struct swim_member *m, uint64_t epoch,
+                          bool intro, const struct gossip_addr *addr, uint8_t channel,
+                          const void *data, size_t len)
+{
+    if (addr != NULL)
+        return send_there(g, m, epoch, intro, addr, channel, data, len);
+    int sent = UV_ENETUNREACH, at;
+    for (unsigned nth = 0; sent == UV_ENETUNREACH && (at = node_address(g, m, nth)) >= 0; nth++)
+        sent = send_there(g, m, epoch, intro, &m->m.addrs->at[at], channel, data, len);
+    return sent;
+}
+
 int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
               uint8_t channel, const void *data, size_t len)
 {
     return send_to_member(g, m, m->epoch, false, addr, channel, data, len);
+}
+
+static const struct gossip_addr *addr_of(const struct swim_member *m, uint8_t via)
+{
+    return via == 0 || via > m->m.addrs->count ? NULL : &m->m.addrs->at[via - 1];
 }
 
 static void send_packet(struct gossip_node *g, const struct swim_packet *p,
@@ -111,16 +143,14 @@ static void send_packet(struct gossip_node *g, const struct swim_packet *p,
         return;
     if (p->to == 0) {
         /* Answers go where the packet came from, never to an address that it names. */
-        const struct gossip_addr *addr = reply_addr != NULL ? reply_addr
-                                         : m != NULL        ? node_addr(m)
-                                                            : NULL;
         if (m != NULL)
-            send_to_member(g, m, reply->epoch, false, addr, CHANNEL_SWIM, p->data, p->len);
-        else if (addr != NULL)
-            udp_send(g, SEAL_INTRO, *reply, NULL, addr, CHANNEL_SWIM, p->data, p->len);
+            send_to_member(g, m, reply->epoch, false, reply_addr, CHANNEL_SWIM, p->data, p->len);
+        else if (reply_addr != NULL)
+            udp_send(g, SEAL_INTRO, *reply, NULL, reply_addr, CHANNEL_SWIM, p->data, p->len);
     } else if (m != NULL && !m->m.self) {
         if (!p->stream || tcp_send(g, m, CHANNEL_SWIM, p->data, p->len) != 0)
-            send_to_member(g, m, m->epoch, p->intro, node_addr(m), CHANNEL_SWIM, p->data, p->len);
+            send_to_member(g, m, m->epoch, p->intro, addr_of(m, p->via), CHANNEL_SWIM, p->data,
+                           p->len);
     }
 }
 
@@ -505,6 +535,7 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
     struct swim_options options = {.members = GOSSIP_MEMBERS_MAX,
                                    .id = g->id,
                                    .addrs = advertise,
+                                   .ipv6 = g->family == AF_INET6,
                                    .meta = o->meta,
                                    .incarnation = o->incarnation,
                                    .epoch = g->epoch,

@@ -26,6 +26,7 @@
 #define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
 #define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
 #define STREAM_HANDSHAKE_MS 5000u
+#define STREAM_NEXT_MS 1000u    /* where there is another address to connect to */
 #define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours */
@@ -45,13 +46,15 @@ struct stream {
     uint64_t num; /* the peer; for STREAM_IN proven by the first frame that opened */
     uint64_t epoch;
     uint64_t used_ms;
+    struct gossip_addr meant; /* the peer's that was in use; perhaps another was free to connect */
+    uint8_t nth, at;          /* which of those that node_address() tells; its place in the list */
     struct seal_stream seal;
     struct buf raw;     /* received, sealed */
     struct buf plain;   /* received, opened: a sequence of messages */
     struct buf pending; /* to send: messages not yet sealed */
     size_t pending_at;  /* sealed up to here */
     bool writing;
-    bool retiring; /* its key seals no more: closed when all is sent */
+    bool retiring; /* its key seals no more, or it leads elsewhere: closed when all is sent */
 };
 
 struct peer { /* per slot of the swim core */
@@ -62,6 +65,7 @@ struct peer { /* per slot of the swim core */
     struct seal_window window;
     uint64_t heard_as; /* our epoch, to which the last packet that proved its sender was bound */
     struct path path;
+    uint8_t using; /* of its addresses: the path's */
     struct stream *out;
 };
 
@@ -162,18 +166,16 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
 /* proven: made by member `from` itself; else only what is signed counts. source NULL: a stream. */
 void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, const uint8_t *message,
                   size_t len, const struct gossip_addr *source);
-/* At which it is reached. */
-static inline const struct gossip_addr *node_addr(const struct swim_member *m)
-{
-    return &m->m.addrs->at[m->m.using];
-}
+/* The place of the nth address to try: 0 the one in use, then the others that we can use; -1: no
+ * more. */
+int node_address(const struct gossip_node *g, const struct swim_member *m, unsigned nth);
 bool node_is_far(const struct gossip_node *g, const struct swim_member *m); /* another zone */
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
 /* What we share with a member; NULL: its key is none. */
 struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);
 /* Whoever spoke from this life of its to this life of ours knows both. */
 bool node_has_met(struct gossip_node *g, const struct swim_member *m);
-/* As udp_send. */
+/* As udp_send. addr NULL: the one in use, or if nothing leads there the next. */
 int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
               uint8_t channel, const void *data, size_t len);
 void node_handle_closed(struct gossip_node *g);
@@ -198,7 +200,7 @@ int addr_numeric(const char *host, const char *port, struct gossip_addr *ret);
 /* udp_uv.c */
 int udp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
 /* pair NULL: as an introduction, under the cluster's key. Returns the length of what was sent, 0 if
- * there was no way or no room, or UV_EMSGSIZE: larger than our interface takes. */
+ * there was no room, UV_EMSGSIZE: larger than our interface takes, or UV_ENETUNREACH: no way. */
 int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
              struct seal_pair *pair, const struct gossip_addr *addr, uint8_t channel,
              const void *data, size_t len);

@@ -24,7 +24,7 @@ static int send_question(struct gossip_node *g, const struct swim_member *m, enu
     uint64_t now = node_now(g);
     q.seq = path_ask(p, now, level, m->m.rtt_us);
     path_put(&q, data, len);
-    int sent = node_send(g, m, node_addr(m), CHANNEL_PATH, data, len);
+    int sent = node_send(g, m, NULL, CHANNEL_PATH, data, len);
     if (sent == UV_EMSGSIZE)
         path_refused(p, now, size);
     return sent;
@@ -55,7 +55,7 @@ int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channe
     if (ask != PATH_SMALL && ask == p->level)
         sent = send_asking(g, m, channel, data, len);
     else
-        sent = node_send(g, m, node_addr(m), channel, data, len);
+        sent = node_send(g, m, NULL, channel, data, len);
     if (sent != UV_EMSGSIZE)
         return 0; /* what the socket had no room for counts as lost on the way */
     path_refused(p, now, size);

@@ -39,6 +39,7 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     memcpy(me.key, options->key, sizeof me.key);
     ENSURE(options->trust.sign != NULL && options->trust.verify != NULL);
     s->trust = options->trust;
+    s->ipv6 = options->ipv6;
     s->born_ms = now_ms;
     swim_lay(s, options->members);
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);

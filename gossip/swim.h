@@ -34,7 +34,9 @@
 #define SWIM_TIMEOUT_MAX_MS 1500u /* a member that is slower than this is as good as silent */
 #define SWIM_INDIRECT_MIN_MS 200u /* two round trips and a retry by the helper */
 #define SWIM_HELPERS 3u           /* SWIM's k; Lifeguard and memberlist use 3 as well */
-#define SWIM_CONFIRM_TRIES 3u     /* at 5 % loss each way three tries miss by chance in 9 of 10^4 */
+#define SWIM_SILENT_FAMILY 2u /* probes in a row that one family answered and the other did not */
+#define SWIM_PREFER_MS 10000u /* a preferred family stays so long at least */
+#define SWIM_CONFIRM_TRIES 3u /* at 5 % loss each way three tries miss by chance in 9 of 10^4 */
 #define SWIM_CONFIRM_STEP_MS 100u
 #define SWIM_LATE_MS 5000u /* an ack is still matched (for the RTT) for so long */
 
@@ -98,7 +100,8 @@ enum swim_cause { /* why a member's state changed */
                   SWIM_CAUSE_STALLED, /* its host answers, it does not */
                   SWIM_CAUSE_LEFT,
                   SWIM_CAUSE_META,
-                  SWIM_CAUSE_EVICTED /* no container instance of the cluster */
+                  SWIM_CAUSE_ADDRESS, /* it answers at another address than the one used so far */
+                  SWIM_CAUSE_EVICTED  /* no container instance of the cluster */
 };
 
 /* Evidence of the last suspicion or failure of a member, for gossip_why(). */
@@ -179,8 +182,12 @@ struct swim_probe {
     uint8_t tries, helpers, nacks, check;
     uint8_t ring;
     uint32_t slot;
+    uint8_t via, other; /* the member's address in use; the last that was tried beside it */
+    uint8_t found;      /* 1 + place of another address that answered, 0: none */
+    uint8_t refused;    /* bit set of addresses that refused a connection */
+    bool readdressed;   /* its addresses changed since: what answers is not known any more */
     uint32_t helper[SWIM_HELPERS];
-    uint16_t seq;
+    uint16_t seq[GOSSIP_ADDRS_MAX]; /* of the pings to each address; 0: none went there */
     uint16_t timeout_ms;
     uint64_t started_us, started_ms, due_ms;
 };
@@ -227,7 +234,12 @@ struct swim {
     uint16_t seq;
     uint32_t health;
     uint32_t self;
-    bool raised; /* own incarnation was raised since the last drain */
+    bool ipv6;             /* our sockets reach IPv6 addresses */
+    uint8_t family;        /* preferred, 4 or 6; 0: whichever a member names first */
+    uint8_t silent_family; /* was silent, the other was not, ... */
+    uint8_t silent;        /* ... in so many probes in a row */
+    uint64_t preferred_ms; /* the other family than before, since then */
+    bool raised;           /* own incarnation was raised since the last drain */
     bool rings_stale;
     struct swim_ring ring[SWIM_RINGS];
     struct swim_doubt *watch;  /* whose suspicion ends first; NULL: nobody is suspected */
@@ -270,6 +282,7 @@ struct swim {
 
 struct swim_packet {
     uint64_t to; /* 0: to where the packet being handled came from */
+    uint8_t via; /* 1 + place of the only address that it is for; 0: the one in use */
     bool stream;
     bool intro; /* the receiver may not know us: carries our own word */
     uint16_t len;
@@ -280,14 +293,16 @@ struct swim_out {
     enum swim_rows rows; /* a ping told the sender's */
     size_t count, checks, hellos;
     struct swim_packet packet[SWIM_OUT_MAX];
-    uint64_t check[SWIM_CHECKS_MAX]; /* open and close a TCP connection, then swim_checked() */
-    uint64_t hello[SWIM_HELLOS_MAX]; /* send a join to these members' addresses */
+    /* Open and close a TCP connection to each of swim_usable() addresses, then swim_checked(). */
+    uint64_t check[SWIM_CHECKS_MAX];
+    uint64_t hello[SWIM_HELLOS_MAX]; /* send a join to all addresses of these members */
 };
 
 struct swim_options {
     uint32_t members; /* room for so many, this one included */
     const char *id;
     struct gossip_addrs addrs;
+    bool ipv6; /* our sockets reach IPv6 addresses */
     struct gossip_meta meta;
     uint64_t incarnation, epoch, seed;
     uint8_t key[WIRE_KEY];
@@ -314,8 +329,11 @@ int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uin
                        size_t len, struct swim_out *out);
 /* Any other authentic packet of that member: a sign of life. False: unknown member. */
 bool swim_heard(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch);
-void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
+/* at: the place of the address that was tried. */
+void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, uint8_t at, enum swim_check result,
                   struct swim_out *out);
+/* The addresses of a member that we can use, as a bit set; never empty. */
+uint8_t swim_usable(const struct swim *s, const struct swim_member *m);
 /* The shell lost a connection to that member: look at once instead of at the next probe. */
 void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out);
 /* The member that we observe on a ring; NULL: none. */

@@ -71,8 +71,9 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
 static void take_body(struct swim *s, struct swim_member *m, const struct wire_update *u,
                       uint64_t teller)
 {
-    bool same =
-        addr_equal_all(m->m.addrs, &u->addrs) && memcmp(m->m.meta, &u->meta, sizeof u->meta) == 0;
+    const struct gossip_addrs before = *m->m.addrs;
+    bool moved = !addr_equal_all(&before, &u->addrs);
+    bool same = !moved && memcmp(m->m.meta, &u->meta, sizeof u->meta) == 0;
     if (memcmp(m->card->key, u->key, WIRE_KEY) != 0) {
         struct swim_doubt *d = swim_doubt(s, m);
         if (!d->rekeyed)
@@ -88,6 +89,8 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
     memcpy(card.key, u->key, sizeof card.key);
     memcpy(card.sig, u->sig, sizeof card.sig);
     swim_set_card(s, m, &card);
+    if (moved)
+        swim_new_addresses(s, m, &before);
     if (u->epoch > m->epoch) {
         m->epoch = u->epoch;
         s->lives++;

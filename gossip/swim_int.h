@@ -130,6 +130,17 @@ void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspi
 uint64_t swim_watch_deadline(const struct swim *s);
 void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation);
 
+/* swim_address.c */
+/* The usable address behind `after` that is not `except`, around; `except`: there is none. */
+uint8_t swim_other_address(const struct swim *s, const struct swim_member *m, uint8_t after,
+                           uint8_t except);
+/* Chooses among a member's new addresses. before: those that it had, NULL: it is new. */
+void swim_new_addresses(struct swim *s, struct swim_member *m, const struct gossip_addrs *before);
+/* A ping that went to that address was answered. */
+void swim_address_answered(struct swim *s, const struct swim_member *m, uint8_t at);
+/* It answers there, and no more at the one in use. */
+void swim_readdress(struct swim *s, uint64_t now_ms, struct swim_member *m, uint8_t at);
+
 /* swim_probe.c */
 void swim_probe_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
 uint64_t swim_probe_deadline(const struct swim *s);
@@ -157,6 +168,8 @@ uint64_t swim_absent_deadline(const struct swim *s);
 void swim_describe(const struct swim_member *m, bool body, struct wire_update *ret);
 void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m);
 void swim_forget(struct swim *s, struct swim_member *m);
+/* The packet that was built last for that member is for one of its addresses only. */
+void swim_send_at(uint64_t to, uint8_t at, struct swim_out *out);
 /* Builds a packet: head, `about` first (may be NULL), then what is to be spread, as fits. */
 void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
                const struct swim_member *about, bool spread, struct swim_out *out);

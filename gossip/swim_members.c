@@ -263,6 +263,7 @@ struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_
     m->m.num = u->num;
     m->m.incarnation = u->incarnation;
     swim_set_card(s, m, &card);
+    swim_new_addresses(s, m, NULL);
     s->order[s->count++] = slot;
     s->table[table_place(s, u->num)] = slot + 1;
     s->lives++;

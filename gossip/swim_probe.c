@@ -46,6 +46,15 @@ static void learn_rtt(struct swim_member *m, uint64_t us)
         m->m.rtt_us = 1;
 }
 
+/* Which address is the ping with that number for? -1: it is not of this probe. */
+static int probed_at(const struct swim_probe *p, uint16_t seq)
+{
+    for (int i = 0; i < (int)GOSSIP_ADDRS_MAX; i++)
+        if (seq != 0 && p->seq[i] == seq)
+            return i;
+    return -1;
+}
+
 /* ---- sending pings ---- */
 
 /* Two sums that look alike in one ping do not in the next. */
@@ -56,16 +65,36 @@ static uint32_t rows_told(const struct swim *s, uint16_t seq)
 
 /* Whoever is held to be anything but alive is told so, and can refute. Whoever does not answer may
  * not know us: the second try says who we are. */
-static void send_ping(struct swim *s, struct swim_member *m, uint16_t seq, uint8_t ring, bool again,
-                      struct swim_out *out)
+static void send_ping(struct swim *s, struct swim_member *m, uint8_t at, uint16_t seq, uint8_t ring,
+                      bool again, struct swim_out *out)
 {
     struct wire_head h = {.type = WIRE_PING, .seq = seq, .digest = swim_digest(s), .ring = ring};
     h.rows = rows_told(s, seq);
     if (ring != 0)
         swim_tell_beats(s, s->now_us / 1000, ring, &h);
+    size_t before = out->count;
     swim_send(s, m->m.num, &h, m->m.state == MEMBER_ALIVE ? NULL : m, !again, out);
+    if (out->count == before)
+        return;
     if (again)
         swim_introduce(s, m->m.num, out);
+    swim_send_at(m->m.num, at, out);
+}
+
+/* At the address in use, and at another beside it: each has a number of its own, so that an answer
+ * says which of them it is to. */
+static void ping_again(struct swim *s, struct swim_probe *p, struct swim_member *m,
+                       struct swim_out *out)
+{
+    uint8_t at = p->readdressed ? m->m.using : p->via;
+    uint16_t first = p->seq[p->via];
+    send_ping(s, m, at, first, 0, true, out);
+    p->other = swim_other_address(s, m, p->other, at);
+    if (p->other == at)
+        return;
+    if (p->seq[p->other] == 0)
+        p->seq[p->other] = next_seq(s);
+    send_ping(s, m, p->other, p->readdressed ? first : p->seq[p->other], 0, true, out);
 }
 
 static struct swim_probe *free_probe(struct swim *s)
@@ -109,18 +138,22 @@ void swim_probe_start(struct swim *s, uint64_t now_ms, struct swim_member *m,
     *p = (struct swim_probe){.kind = (uint8_t)kind,
                              .tries = 1,
                              .ring = ring,
+                             .via = m->m.using,
+                             .other = m->m.using,
                              .slot = m->slot,
-                             .seq = next_seq(s),
                              .timeout_ms = probe_timeout(s, m),
                              .started_us = s->now_us,
                              .started_ms = now_ms};
+    p->seq[p->via] = next_seq(s);
     p->due_ms = now_ms + p->timeout_ms / 2;
+    if (kind == PROBE_DEAD) /* it has one more ping: at each of the others in turn */
+        p->other = swim_other_address(s, m, (uint8_t)(s->seq % GOSSIP_ADDRS_MAX), p->via);
     if (kind == PROBE_CONFIRM) {
         uint64_t step = (uint64_t)p->timeout_ms * SWIM_CONFIRM_STEP_MS / SWIM_TIMEOUT_MIN_MS;
         p->due_ms = now_ms + step;
         want_check(p, m, out);
     }
-    send_ping(s, m, p->seq, ring, kind == PROBE_DEAD, out);
+    send_ping(s, m, p->via, p->seq[p->via], ring, kind == PROBE_DEAD, out);
 }
 
 static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
@@ -131,9 +164,9 @@ static void go_indirect(struct swim *s, uint64_t now_ms, struct swim_probe *p,
     p->due_ms = now_ms + SWIM_INDIRECT_MIN_MS * swim_stretch(s);
     if (p->due_ms < now_ms + p->timeout_ms)
         p->due_ms = now_ms + p->timeout_ms;
-    send_ping(s, m, p->seq, 0, true, out);
+    ping_again(s, p, m, out);
     want_check(p, m, out);
-    struct wire_head h = {.type = WIRE_PING_REQ, .seq = p->seq, .target = m->m.num};
+    struct wire_head h = {.type = WIRE_PING_REQ, .seq = p->seq[p->via], .target = m->m.num};
     for (unsigned tries = 0; tries < 3 * SWIM_HELPERS && p->helpers < SWIM_HELPERS; tries++) {
         const struct swim_member *helper = swim_random_live(s, m);
         if (helper == NULL)
@@ -208,16 +241,18 @@ static void probe_due(struct swim *s, uint64_t now_ms, struct swim_probe *p, str
     if (p->stage == 0 && p->tries == 1 && p->kind != PROBE_DEAD)
         m->m.loss_permille = (uint16_t)(m->m.loss_permille + (1000 - m->m.loss_permille) / 16);
     if (p->stage == 2) {
+        if (p->found != 0 && p->via == m->m.using)
+            swim_readdress(s, now_ms, m, (uint8_t)(p->found - 1));
         p->kind = PROBE_FREE;
     } else if (p->kind == PROBE_CONFIRM && p->tries < SWIM_CONFIRM_TRIES) {
         p->due_ms = now_ms + (p->due_ms - p->started_ms) / p->tries;
         p->tries++;
-        send_ping(s, m, p->seq, 0, true, out);
+        ping_again(s, p, m, out);
     } else if (p->kind != PROBE_CONFIRM && p->tries == 1) {
         /* A lost packet is the usual reason: one more before others are troubled. */
         p->tries++;
         p->due_ms = p->started_ms + p->timeout_ms;
-        send_ping(s, m, p->seq, 0, true, out);
+        ping_again(s, p, m, out);
     } else if (p->stage == 0 && (p->kind == PROBE_RING || p->kind == PROBE_RANDOM)) {
         go_indirect(s, now_ms, p, m, out);
     } else {
@@ -283,7 +318,7 @@ static void look_at_absent(struct swim *s, uint64_t now_ms, struct swim_out *out
         uint16_t before = s->seq;
         swim_probe_start(s, now_ms, swim_at(s, m->slot), PROBE_RING, 0, out);
         for (unsigned i = 0; i < s->probes_used && s->seq != before; i++)
-            if (s->probe[i].kind == PROBE_RING && s->probe[i].seq == s->seq)
+            if (s->probe[i].kind == PROBE_RING && probed_at(&s->probe[i], s->seq) >= 0)
                 s->probe[i].tries = 2;
     }
 }
@@ -330,7 +365,10 @@ static void relay_due(struct swim *s, uint64_t now_ms, struct swim_relay *r, str
     if (r->tries < 2) {
         r->tries++;
         r->due_ms = now_ms + SWIM_INDIRECT_MIN_MS / 3;
-        send_ping(s, m, r->seq, 0, true, out);
+        uint8_t via = m->m.using, other = swim_other_address(s, m, via, via);
+        send_ping(s, m, via, r->seq, 0, true, out);
+        if (other != via)
+            send_ping(s, m, other, r->seq, 0, true, out);
     } else if (r->tries == 2) {
         struct wire_head h = {.type = WIRE_NACK, .seq = r->asker_seq};
         swim_send(s, r->asker, &h, NULL, true, out);
@@ -376,8 +414,10 @@ uint64_t swim_probe_deadline(const struct swim *s)
 
 void swim_probe_reset(struct swim *s)
 {
-    for (unsigned i = 0; i < s->probes_used; i++)
+    for (unsigned i = 0; i < s->probes_used; i++) {
         s->probe[i].stage = 2;
+        s->probe[i].found = 0;
+    }
     memset(s->relay, 0, sizeof s->relay);
 }
 
@@ -433,6 +473,25 @@ static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, s
     r->seq = 0;
 }
 
+/* It lives. Where another address than the one in use answered, that one has a moment left: a lost
+ * packet is the usual reason. */
+static void answered(struct swim *s, uint64_t now_ms, struct swim_probe *p, struct swim_member *m,
+                     uint8_t at)
+{
+    if (p->readdressed || at == p->via) {
+        if (!p->readdressed)
+            swim_address_answered(s, m, at);
+        p->kind = PROBE_FREE;
+        return;
+    }
+    if (p->found != 0)
+        return;
+    p->found = (uint8_t)(at + 1);
+    p->stage = 2;
+    p->due_ms = now_ms + p->timeout_ms / 2;
+    swim_address_answered(s, m, at);
+}
+
 void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
                  struct swim_out *out)
 {
@@ -441,7 +500,8 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
             relayed_ack(s, now_ms, &s->relay[i], out);
     for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
-        if (p->kind == PROBE_FREE || p->seq != h->seq)
+        int at = p->kind == PROBE_FREE ? -1 : probed_at(p, h->seq);
+        if (at < 0)
             continue;
         struct swim_member *m = swim_at(s, p->slot);
         bool direct = m->m.num == from;
@@ -450,7 +510,7 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
             helped = helped || swim_look(s, p->helper[k])->m.num == from;
         if (!direct && !helped)
             return;
-        if (direct)
+        if (direct && at == p->via)
             learn_rtt(m, s->now_us - p->started_us);
         if (direct && p->stage == 0 && p->tries == 1)
             m->m.loss_permille = (uint16_t)(m->m.loss_permille - (m->m.loss_permille + 15) / 16);
@@ -463,7 +523,9 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
                 due > now_ms)
                 s->ring[p->ring - 1].due_ms = due;
         }
-        if (direct || p->stage < 2)
+        if (direct)
+            answered(s, now_ms, p, m, (uint8_t)at);
+        else if (p->stage < 2)
             p->kind = PROBE_FREE;
         return;
     }
@@ -472,7 +534,7 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
 void swim_on_nack(struct swim *s, const struct wire_head *h)
 {
     for (unsigned i = 0; i < s->probes_used; i++)
-        if (s->probe[i].kind != PROBE_FREE && s->probe[i].seq == h->seq &&
+        if (s->probe[i].kind != PROBE_FREE && probed_at(&s->probe[i], h->seq) >= 0 &&
             s->probe[i].nacks < s->probe[i].helpers)
             s->probe[i].nacks++;
 }
@@ -501,10 +563,10 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
                                 .seq = next_seq(s),
                                 .slot = m->slot,
                                 .tries = 1};
-    send_ping(s, m, free->seq, 0, false, out);
+    send_ping(s, m, m->m.using, free->seq, 0, false, out);
 }
 
-void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check result,
+void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, uint8_t at, enum swim_check result,
                   struct swim_out *out)
 {
     const struct swim_member *m = swim_find(s, num);
@@ -513,9 +575,14 @@ void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, enum swim_check
         return;
     for (unsigned i = 0; i < s->probes_used; i++) {
         struct swim_probe *p = &s->probe[i];
-        bool news = p->check == CHECK_ASKED ||
-                    (p->check == CHECK_CONNECTED && result == CHECK_REFUSED); /* it was dying */
-        if (p->kind == PROBE_FREE || p->slot != m->slot || !news)
+        if (p->kind == PROBE_FREE || p->slot != m->slot || p->check == CHECK_NONE ||
+            p->check == CHECK_REFUSED)
+            continue;
+        if (result == CHECK_REFUSED) /* also where it was connected a moment ago: it was dying */
+            p->refused |= (uint8_t)(1u << at);
+        if (result == CHECK_REFUSED && (swim_usable(s, m) & ~p->refused) != 0)
+            continue;
+        if (p->check == CHECK_CONNECTED && result == CHECK_SILENT)
             continue;
         p->check = (uint8_t)result;
         /* Nobody listens there any more: no need to wait for silence. Others must still agree. */

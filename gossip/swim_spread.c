@@ -143,6 +143,7 @@ static struct swim_packet *next_packet(struct swim_out *out, uint64_t to, bool s
     p->to = to;
     p->stream = stream;
     p->intro = false;
+    p->via = 0;
     return p;
 }
 
@@ -153,6 +154,13 @@ static bool is_new_to(const struct swim *s, uint64_t to)
     uint64_t now_ms = s->now_us / 1000;
     return m != NULL && !m->met &&
            (now_ms - s->born_ms < SWIM_MEET_MS || now_ms - m->known_ms < SWIM_MEET_MS);
+}
+
+void swim_send_at(uint64_t to, uint8_t at, struct swim_out *out)
+{
+    struct swim_packet *p = out->count == 0 ? NULL : &out->packet[out->count - 1];
+    if (p != NULL && p->to == to && p->via == 0)
+        p->via = (uint8_t)(at + 1);
 }
 
 void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out)

@@ -11,6 +11,7 @@
 #define MESSAGE_HEADER 5u /* u8 channel, u32 length */
 
 static void stream_flush(struct stream *t);
+static bool stream_next(struct stream *t);
 
 /* ---- life ---- */
 
@@ -57,6 +58,8 @@ static void stream_broke(struct stream *t)
     struct gossip_node *g = t->node;
     uint64_t num = t->num;
     bool out = t->kind == STREAM_OUT, was_open = t->state == STREAM_OPEN;
+    if (out && !was_open && !g->closing && stream_next(t))
+        return;
     stream_close(t);
     if (!out || g->closing)
         return;
@@ -111,8 +114,11 @@ void tcp_tick(struct gossip_node *g, uint64_t now)
         if (t->state != STREAM_OPEN)
             limit = t->kind == STREAM_CHECK ? STREAM_CHECK_MS : STREAM_HANDSHAKE_MS;
         const struct swim_member *m = swim_find(g->swim, t->num);
+        if (t->kind == STREAM_OUT && t->state != STREAM_OPEN && m != NULL &&
+            node_address(g, m, t->nth + 1u) >= 0)
+            limit = STREAM_NEXT_MS;
         bool held = t->state == STREAM_OPEN &&
-                    (t->kind == STREAM_OUT ? is_observed(g, t->num)
+                    (t->kind == STREAM_OUT ? is_observed(g, t->num) && !t->retiring
                                            : t->seal.recv_counter > 0 && m != NULL);
         if (now - t->used_ms < limit || held)
             continue;
@@ -407,9 +413,9 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 
 /* ---- connecting ---- */
 
-static void check_result(struct gossip_node *g, uint64_t num, enum swim_check result)
+static void check_result(struct gossip_node *g, uint64_t num, uint8_t at, enum swim_check result)
 {
-    swim_checked(g->swim, node_now(g), num, result, g->out);
+    swim_checked(g->swim, node_now(g), num, at, result, g->out);
     node_perform(g, NULL, NULL);
 }
 
@@ -420,25 +426,27 @@ static void on_check_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     struct stream *t = handle->data;
     struct gossip_node *g = t->node;
     uint64_t num = t->num;
+    uint8_t at = t->at;
     (void)buf;
     if (n >= 0 || t->state == STREAM_CLOSING)
         return;
     stream_close(t);
     if (!g->closing)
-        check_result(g, num, CHECK_REFUSED);
+        check_result(g, num, at, CHECK_REFUSED);
 }
 
 static void check_done(struct stream *t, int status)
 {
     struct gossip_node *g = t->node;
     uint64_t num = t->num;
+    uint8_t at = t->at;
     enum swim_check result = status == 0                 ? CHECK_CONNECTED
                              : status == UV_ECONNREFUSED ? CHECK_REFUSED
                                                          : CHECK_SILENT;
     if (status != 0 || uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_check_read) != 0)
         stream_close(t);
     if (status != UV_ECANCELED && !g->closing)
-        check_result(g, num, result);
+        check_result(g, num, at, result);
 }
 
 static void on_connected(uv_connect_t *req, int status)
@@ -466,27 +474,61 @@ static void on_connected(uv_connect_t *req, int status)
         stream_broke(t);
 }
 
+/* To the nth address, or one behind it. */
 static struct stream *stream_connect(struct gossip_node *g, const struct swim_member *m,
-                                     enum stream_kind kind)
+                                     enum stream_kind kind, unsigned nth)
 {
     struct stream *t = stream_new(g, kind);
+    int rc = UV_ENETUNREACH, at;
     if (t == NULL)
         return NULL;
     t->num = m->m.num;
     t->epoch = m->epoch;
+    t->meant = m->m.addrs->at[m->m.using];
     t->connect.data = t;
-    struct sockaddr_storage addr = addr_kernel(node_addr(m), g->family);
-    if (uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&addr, on_connected) != 0) {
-        stream_close(t);
-        return NULL;
+    for (; rc != 0 && (at = node_address(g, m, nth)) >= 0; nth++) {
+        struct sockaddr_storage addr = addr_kernel(&m->m.addrs->at[at], g->family);
+        t->at = (uint8_t)at;
+        t->nth = (uint8_t)nth;
+        rc = uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&addr, on_connected);
+        if (kind == STREAM_CHECK)
+            break; /* each is checked for itself */
     }
-    return t;
+    if (rc == 0)
+        return t;
+    stream_close(t);
+    return NULL;
+}
+
+/* What waits goes by another stream; neither has sent anything. */
+static void move_pending(struct stream *from, struct stream *to)
+{
+    struct buf empty = to->pending;
+    to->pending = from->pending;
+    from->pending = empty;
+}
+
+/* No connection came about: at the next address, if there is one. */
+static bool stream_next(struct stream *t)
+{
+    struct gossip_node *g = t->node;
+    const struct swim_member *m = swim_find(g->swim, t->num);
+    if (m == NULL || g->peers[m->slot].out != t || t->epoch != m->epoch ||
+        node_address(g, m, t->nth + 1u) < 0)
+        return false;
+    struct stream *next = stream_connect(g, m, STREAM_OUT, t->nth + 1u);
+    if (next == NULL)
+        return false;
+    move_pending(t, next);
+    g->peers[m->slot].out = next;
+    stream_close(t);
+    return true;
 }
 
 void tcp_check(struct gossip_node *g, const struct swim_member *m)
 {
-    if (g->checks < 4 * SWIM_CHECKS_MAX)
-        stream_connect(g, m, STREAM_CHECK);
+    for (unsigned nth = 0; g->checks < 4 * SWIM_CHECKS_MAX && node_address(g, m, nth) >= 0; nth++)
+        stream_connect(g, m, STREAM_CHECK, nth);
 }
 
 /* The outgoing stream that was unused for the longest makes room. */
@@ -504,16 +546,36 @@ static bool make_room(struct gossip_node *g)
     return oldest != NULL;
 }
 
+/* It is reached at another address from now on. What was sent to the one before may still arrive.
+ */
+static int readdress(struct gossip_node *g, const struct swim_member *m, struct peer *p)
+{
+    struct stream *old = p->out, *t = stream_connect(g, m, STREAM_OUT, 0);
+    if (t == NULL)
+        return 0; /* then by the old way */
+    p->out = t;
+    if (old->state == STREAM_OPEN) {
+        old->retiring = true;
+        stream_flush(old);
+    } else {
+        move_pending(old, t);
+        stream_close(old);
+    }
+    return 0;
+}
+
 int tcp_hold(struct gossip_node *g, const struct swim_member *m)
 {
     struct peer *p = node_peer(g, m);
     if (p->out != NULL && p->out->epoch != m->epoch)
         stream_close(p->out); /* it restarted: that connection leads to its earlier life */
+    if (p->out != NULL && !addr_equal(&p->out->meant, &m->m.addrs->at[m->m.using]))
+        return readdress(g, m, p);
     if (p->out != NULL)
         return 0;
     if (g->outgoing >= GOSSIP_STREAMS_MAX && !make_room(g))
         return ERR_BUSY;
-    p->out = stream_connect(g, m, STREAM_OUT);
+    p->out = stream_connect(g, m, STREAM_OUT, 0);
     return p->out == NULL ? ERR_UNREACHABLE : 0;
 }
 

@@ -14,7 +14,7 @@ static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_p
     uint8_t packet[GOSSIP_DATAGRAM_MAX];
     ENSURE(len + (type == SEAL_BRIEF ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD) <= sizeof packet);
     if (addr->family == 0 || (g->family == AF_INET && addr->family == 6))
-        return 0;
+        return UV_ENETUNREACH;
     /* 2^48 packets are 89 years at 100,000 a second. */
     ENSURE(g->counter < SEAL_COUNTER_MAX);
     struct seal_peer from = {g->num, g->epoch};
@@ -32,6 +32,8 @@ static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_p
         g->stats.jumbo_sent += size > GOSSIP_DATAGRAM_BASE;
         g->stats.bytes_sent += size;
         return (int)size;
+    } else if (n != UV_ENOBUFS && n != UV_ENOMEM) {
+        return UV_ENETUNREACH;
     }
     return 0;
 }

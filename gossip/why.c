@@ -72,7 +72,7 @@ static void add_accusers(const struct swim *s, const struct swim_trace *t, char 
 void why_sentence(const struct swim *s, const struct swim_change *c, char out[WHY_TEXT_MAX])
 {
     const struct swim_trace *t = swim_trace_of(c->member);
-    char name[AGENT_ID_MAX];
+    char name[AGENT_ID_MAX], address[ADDR_TEXT];
     out[0] = '\0';
     switch (c->cause) {
     case SWIM_CAUSE_JOINED:
@@ -111,6 +111,10 @@ void why_sentence(const struct swim *s, const struct swim_change *c, char out[WH
         break;
     case SWIM_CAUSE_EVICTED:
         add(out, "it is no container instance of this cluster, says ECS");
+        break;
+    case SWIM_CAUSE_ADDRESS:
+        add(out, "it answers at %s, and not at the address used so far",
+            addr_text(&c->member->m.addrs->at[c->member->m.using], address));
         break;
     case SWIM_CAUSE_META:
         add(out, "it told something new of itself");

@@ -27,6 +27,7 @@ KILLERS = {
     "voters": ("unit_raft_voters_test", []),
     "boot": ("unit_raft_boot_test", []),
     "swim": ("unit_gossip_swim_test", []),
+    "swim_address": ("unit_gossip_swim_address_test", []),
     "swim_alone": ("unit_gossip_swim_alone_test", []),
     "swim_sim": ("swim_sim", ["--seeds", "200", "--seconds", "40"]),
     "rumor": ("unit_gossip_rumor_test", []),

@@ -30,6 +30,7 @@ struct net_event {
     uint8_t *bytes;
     uint32_t node, from, len;
     uint8_t type;  /* the world's own */
+    uint8_t way;   /* likewise */
     bool datagram; /* waits in the socket and may not find room there */
     bool turn;     /* its turn on a busy host was found already */
     uint8_t inlined[NET_INLINE];

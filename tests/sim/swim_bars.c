@@ -70,6 +70,7 @@ static struct world *begin(const struct bars *b, struct tally *t, bool formed)
     t->pair_cap = (size_t)b->victims * b->nodes;
     t->pairs_us = grab(t->pair_cap, sizeof *t->pairs_us);
     world_init(w, b->nodes, &b->net, b->seed);
+    w->addresses = b->addresses;
     w->hooks = (struct world_hooks){t, changed};
     if (formed)
         world_form(w);
@@ -320,6 +321,56 @@ int bars_restart(const struct bars *b)
            "after the last\n",
            w->nodes, b->net.loss, took[0], took[1]);
     bool bad = took[0] > WHOLE_S || took[1] > WHOLE_S;
+    end(w, &t);
+    return bad;
+}
+
+/* ---- one of two networks ---- */
+
+/* How many of the others use an address of a node whose network does not reach it. */
+static uint32_t astray(const struct world *w, uint32_t about)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w->nodes; i++) {
+        const struct swim_member *m = swim_find(w->node[i].s, w->node[about].num);
+        uint8_t way = m->m.addrs->at[m->m.using].family == 6;
+        n += i != about && (w->node[about].dark >> way & 1) != 0;
+    }
+    return n;
+}
+
+/* Hosts lose the network of one of their two addresses for ten seconds, one after the other, then
+ * that of the other. */
+int bars_dark(const struct bars *b)
+{
+    struct bars two = *b;
+    struct tally t;
+    uint64_t *took = grab(b->victims, sizeof *took);
+    two.addresses = 2;
+    struct world *w = begin(&two, &t, true);
+    uint32_t wrong = 0;
+    world_run(w, 10 * S_US);
+    for (uint32_t v = 0; v < b->victims; v++) {
+        uint32_t victim = (uint32_t)prng_below(&w->prng, w->nodes);
+        uint64_t from = w->net.now_us;
+        const struct gossip_member *m = &swim_self(w->node[victim].s)->m;
+        w->node[victim].dark = m->addrs->at[0].family == 6 ? 2 : 1; /* which all use */
+        while (astray(w, victim) > 0 && w->net.now_us - from < 10 * S_US)
+            world_run(w, w->net.now_us + S_US / 20);
+        took[v] = w->net.now_us - from;
+        world_run(w, from + 10 * S_US);
+        w->node[victim].dark = 0;
+        world_run(w, w->net.now_us + b->every_us);
+        wrong += world_wrong(w);
+    }
+    qsort(took, b->victims, sizeof *took, by_value);
+    printf("dark: %u nodes of two addresses, %u lose the network of one, loss %.2f: all others use "
+           "the other after p50 %.2f s, max %.2f s; suspicions %u, failures %u, wrong views %u\n",
+           w->nodes, b->victims, b->net.loss, (double)took[b->victims / 2] / 1e6,
+           (double)took[b->victims - 1] / 1e6, t.suspicions, t.failures, wrong);
+    bool bad = t.failures > 0 || wrong > 0 || took[b->victims - 1] > 5 * S_US ||
+               (b->net.loss == 0 && t.suspicions > 0);
+    free(took);
     end(w, &t);
     return bad;
 }

@@ -8,6 +8,7 @@ struct bars {
     uint32_t nodes, victims;
     uint64_t seed, duration_us, every_us;
     struct net_profile net;
+    uint8_t addresses; /* of each member */
     bool killed;
 };
 /* Each prints one line and returns whether the run broke a promise. */
@@ -18,5 +19,6 @@ int bars_starve(const struct bars *b);
 int bars_start(const struct bars *b);
 int bars_heal(const struct bars *b);
 int bars_restart(const struct bars *b);
+int bars_dark(const struct bars *b);
 
 #endif

@@ -52,12 +52,13 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct bars *b);
-    } bars[] = {{"detect", bars_detect},  {"quiet", bars_quiet}, {"pause", bars_pause},
-                {"starve", bars_starve},  {"start", bars_start}, {"heal", bars_heal},
-                {"restart", bars_restart}};
+    } bars[] = {{"detect", bars_detect},   {"quiet", bars_quiet}, {"pause", bars_pause},
+                {"starve", bars_starve},   {"start", bars_start}, {"heal", bars_heal},
+                {"restart", bars_restart}, {"dark", bars_dark}};
     struct bars b = {.nodes = 64,
                      .victims = 40,
                      .seed = 1,
+                     .addresses = 1,
                      .duration_us = 60000000,
                      .every_us = 2000000,
                      .net = {.latency_us = 500, .cross_us = 500, .jitter_us = 200}};
@@ -85,6 +86,8 @@ int main(int argc, char **argv)
                 *numbers[k].at = (uint64_t)(v * numbers[k].times);
         if (strcmp(argv[i], "--nodes") == 0)
             b.nodes = (uint32_t)v;
+        if (strcmp(argv[i], "--addresses") == 0)
+            b.addresses = (uint8_t)v;
         if (strcmp(argv[i], "--victims") == 0)
             b.victims = (uint32_t)v;
         if (strcmp(argv[i], "--zones") == 0)

@@ -66,18 +66,32 @@ static void count(struct world *w, uint32_t from, uint32_t to, size_t bytes, boo
     n->cross_bytes += w->net.host[from].zone != w->net.host[to].zone ? bytes : 0;
 }
 
+/* Does the network of a member's nth IPv4 or IPv6 address carry from one to the other? */
+static bool carries(const struct world *w, uint8_t way, uint32_t a, uint32_t b)
+{
+    return ((w->node[a].dark | w->node[b].dark) >> way & 1) == 0;
+}
+
+/* Families stand for networks: an agent may put its own in another order. */
+static uint8_t way_of(const struct swim_member *m, uint8_t at)
+{
+    return m->m.addrs->at[at].family == 6;
+}
+
 static void send_packet(struct world *w, uint32_t me, const struct swim_packet *p, uint32_t reply,
                         uint64_t reply_epoch)
 {
     struct world_node *n = &w->node[me];
     uint32_t to = reply;
     uint64_t epoch = reply_epoch;
+    uint8_t way = w->way;
     if (p->to != 0) {
         const struct swim_member *m = swim_find(n->s, p->to);
         to = world_find(w, p->to);
         if (m == NULL || m->m.self || to == UINT32_MAX)
             return;
         epoch = m->epoch;
+        way = way_of(m, p->via != 0 ? (uint8_t)(p->via - 1) : m->m.using);
     }
     unsigned around = p->intro ? SEAL_BYTES : SEAL_BRIEF_BYTES;
     count(w, me, to, p->len + around, p->stream);
@@ -89,9 +103,11 @@ static void send_packet(struct world *w, uint32_t me, const struct swim_packet *
                            .from = me,
                            .node = to,
                            .len = p->len,
+                           .way = way,
                            .a = n->epoch,
                            .b = epoch};
-    net_send(&w->net, &ev, p->data, around, p->stream);
+    if (carries(w, way, me, to))
+        net_send(&w->net, &ev, p->data, around, p->stream);
 }
 
 static void send_hello(struct world *w, uint32_t from, uint32_t to, const struct wire_join *j)
@@ -107,7 +123,8 @@ static void send_hello(struct world *w, uint32_t from, uint32_t to, const struct
                            .node = to,
                            .len = (uint32_t)len,
                            .a = w->node[from].epoch};
-    net_send(&w->net, &ev, packet, SEAL_BYTES, false);
+    if (carries(w, 0, from, to) || (w->addresses > 1 && carries(w, 1, from, to))) /* to all */
+        net_send(&w->net, &ev, packet, SEAL_BYTES, false);
 }
 
 static void send_join(struct world *w, uint32_t me, uint32_t to)
@@ -127,14 +144,19 @@ static void check(struct world *w, uint32_t me, uint64_t num)
         !net_reaches(&w->net, to, me))
         return;
     const struct net_profile *p = &w->net.profile;
-    uint64_t way = w->net.host[me].zone == w->net.host[to].zone ? p->latency_us : p->cross_us;
+    const struct swim_member *m = swim_find(w->node[me].s, num);
+    uint64_t takes = w->net.host[me].zone == w->net.host[to].zone ? p->latency_us : p->cross_us;
     bool lost = prng_unit(&w->prng) < 2 * p->loss;
-    struct net_event ev = {.at_us = w->net.now_us + 2 * way + (lost ? SYN_AGAIN_US : 0),
+    struct net_event ev = {.at_us = w->net.now_us + 2 * takes + (lost ? SYN_AGAIN_US : 0),
                            .type = TYPE_CHECK,
                            .node = me,
                            .a = num,
                            .b = w->node[me].lives};
-    net_at(&w->net, &ev, NULL);
+    for (uint8_t at = 0; at < m->m.addrs->count; at++) {
+        ev.way = at;
+        if (carries(w, way_of(m, at), me, to))
+            net_at(&w->net, &ev, NULL);
+    }
 }
 
 /* ---- performing ---- */
@@ -298,6 +320,7 @@ static void receive_packet(struct world *w, const struct net_event *ev)
     const struct swim_member *m = swim_find(n->s, from->num);
     bool known = m != NULL && memcmp(m->card->key, from->key, WIRE_KEY) == 0;
     int err = 0;
+    w->way = ev->way;
     if (m != NULL && ev->a < m->epoch)
         return; /* of the sender's earlier life: the seal's window refuses it */
     if (known && ev->type != TYPE_INTRO)
@@ -348,7 +371,7 @@ static void receive(struct world *w, struct net_event *ev)
         enum swim_check result = w->node[about].life == LIFE_UP ? CHECK_CONNECTED : CHECK_REFUSED;
         if (w->node[about].life == LIFE_VANISHED)
             return;
-        swim_checked(n->s, world_ms(w), ev->a, result, &w->out);
+        swim_checked(n->s, world_ms(w), ev->a, ev->way, result, &w->out);
         perform(w, ev->node, ev->node, 0);
     } else if (ev->type == TYPE_TIMER) {
         if (ev->at_us < n->timer_us)
@@ -413,6 +436,12 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
                             (uint8_t)(i + 1)};
     ret->addrs = (struct gossip_addrs){.at = {{.family = 4, .port = 7381}}, .count = 1};
     memcpy(ret->addrs.at[0].host, host, sizeof host);
+    ret->ipv6 = true;
+    if (w->addresses > 1) {
+        ret->addrs.at[1] = (struct gossip_addr){.family = 6, .port = 7381, .host = {0xfd}};
+        memcpy(ret->addrs.at[1].host + 12, host, sizeof host);
+        ret->addrs.count = 2;
+    }
     snprintf(ret->meta.zone, sizeof ret->meta.zone, "eu-west-1%c", 'a' + w->net.host[i].zone);
     snprintf(ret->meta.version, sizeof ret->meta.version, "1.0.0");
     ret->meta.api_port = 7380;

@@ -44,6 +44,7 @@ struct world_node {
     uint32_t seed[WORLD_SEEDS];
     uint8_t seeds_answered; /* bit set */
     uint8_t synced, life;
+    uint8_t dark; /* bit set of its addresses whose network does not reach it */
     bool leaving;
 };
 
@@ -59,6 +60,8 @@ struct world {
     struct net net;
     struct world_node *node;
     uint32_t nodes;
+    uint8_t addresses; /* of each: 1, an IPv4; 2, an IPv6 beside it, in a network of its own */
+    uint8_t way;       /* of the packet that is answered: which of them it was sent to */
     struct prng prng;
     struct world_hooks hooks;
     struct swim_out out;

@@ -327,10 +327,10 @@ Test(swim, a_connection_that_ends_at_once_is_a_refusal)
     world_run(1);
     swim_suspicious(s, world.now_ms, num_of(4), &world.out);
     world.out = (struct swim_out){0};
-    swim_checked(s, world.now_ms, num_of(4), CHECK_CONNECTED, &world.out);
+    swim_checked(s, world.now_ms, num_of(4), 0, CHECK_CONNECTED, &world.out);
     swim_tick(s, world.now_ms, &world.out);
     cr_assert_eq(view(0, 4)->m.state, MEMBER_ALIVE);
-    swim_checked(s, world.now_ms, num_of(4), CHECK_REFUSED, &world.out);
+    swim_checked(s, world.now_ms, num_of(4), 0, CHECK_REFUSED, &world.out);
     swim_tick(s, world.now_ms, &world.out);
     cr_assert_eq(view(0, 4)->m.state, MEMBER_SUSPECT);
     world_fini();

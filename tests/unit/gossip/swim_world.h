@@ -26,6 +26,8 @@ struct world_node {
     uint8_t key[WIRE_KEY];
     uint64_t key_number; /* another one after a lost data directory */
     unsigned side;       /* of the partition */
+    unsigned dark;       /* bit set of networks that do not reach it: of its first address, ... */
+    bool ipv4_only;      /* has no IPv6 sockets */
     uint64_t sent_packets, sent_bytes;
     unsigned doubts;               /* suspicions and degradations of others that it saw */
     uint64_t failed_at[WORLD_MAX]; /* when this node marked that one */
@@ -33,6 +35,7 @@ struct world_node {
 struct world_packet {
     uint64_t at_ms, order, from, from_epoch, to, to_epoch;
     bool stream, intro;
+    uint8_t net; /* that it travels by; a check's: of the address */
     uint16_t len;
     uint8_t *data;
     int check_of; /* >= 0: a TCP check's result for node `to` about node check_of */
@@ -47,8 +50,13 @@ static struct {
     struct world_packet *heap;
     size_t heap_len, heap_cap;
     unsigned failures_of_running, failures, suspicions, degraded;
+    uint8_t reply_net;     /* an answer goes back where its question came from */
+    unsigned ipv6_to_none; /* packets that a node without IPv6 wanted to send by it */
     struct swim_out out;
 } world;
+
+/* Of each node: an IPv4, an IPv6, a second IPv4. Set before world_init(). */
+static unsigned world_addresses = 1;
 
 static bool packet_before(const struct world_packet *a, const struct world_packet *b)
 {
@@ -103,21 +111,37 @@ static bool reachable(unsigned a, unsigned b)
            world.node[a].state != VANISHED && world.node[b].state != ABSENT;
 }
 
+static bool carries(unsigned net, unsigned a, unsigned b)
+{
+    return ((world.node[a].dark | world.node[b].dark) >> net & 1) == 0;
+}
+
+/* Which network an address of anybody's is in. */
+static uint8_t net_of(const struct swim_member *m, uint8_t at)
+{
+    return m->m.addrs->at[at].host[0];
+}
+
 static void world_send(unsigned me, const struct swim_packet *p, uint64_t reply_to,
                        uint64_t reply_epoch)
 {
     struct world_node *n = &world.node[me];
     uint64_t to = p->to != 0 ? p->to : reply_to, epoch = reply_epoch;
+    uint8_t net = world.reply_net;
     if (p->to != 0) {
         const struct swim_member *m = swim_find(n->s, to);
         if (m == NULL)
             return;
         epoch = m->epoch;
+        uint8_t at = p->via != 0 ? (uint8_t)(p->via - 1) : m->m.using;
+        cr_assert_lt(at, m->m.addrs->count);
+        net = net_of(m, at);
+        world.ipv6_to_none += n->ipv4_only && m->m.addrs->at[at].family == 6;
     }
     int index = world_index(to);
     n->sent_packets++;
     n->sent_bytes += p->len + 1u + 28 + (p->intro ? SEAL_OVERHEAD : SEAL_BRIEF_OVERHEAD);
-    if (index < 0 || !reachable(me, (unsigned)index))
+    if (index < 0 || !reachable(me, (unsigned)index) || !carries(net, me, (unsigned)index))
         return;
     if (!p->stream && prng_unit(&world.prng) < world.loss)
         return;
@@ -126,6 +150,7 @@ static void world_send(unsigned me, const struct swim_packet *p, uint64_t reply_
                              .from_epoch = n->epoch,
                              .to = to,
                              .to_epoch = epoch,
+                             .net = net,
                              .stream = p->stream,
                              .intro = p->intro,
                              .len = p->len,
@@ -141,11 +166,17 @@ static void world_check(unsigned me, uint64_t num)
     if (target < 0 || !reachable(me, (unsigned)target))
         return;
     enum world_state state = world.node[target].state;
-    heap_push((struct world_packet){.at_ms = world.now_ms + 1,
-                                    .to = swim_self(world.node[me].s)->m.num,
-                                    .to_epoch = world.node[me].epoch,
-                                    .check_of = target,
-                                    .check = state == KILLED ? CHECK_REFUSED : CHECK_CONNECTED});
+    const struct swim_member *m = swim_find(world.node[me].s, num);
+    for (uint8_t at = 0; at < m->m.addrs->count; at++)
+        if ((swim_usable(world.node[me].s, m) >> at & 1) != 0 &&
+            carries(net_of(m, at), me, (unsigned)target))
+            heap_push(
+                (struct world_packet){.at_ms = world.now_ms + 1,
+                                      .to = swim_self(world.node[me].s)->m.num,
+                                      .to_epoch = world.node[me].epoch,
+                                      .net = at,
+                                      .check_of = target,
+                                      .check = state == KILLED ? CHECK_REFUSED : CHECK_CONNECTED});
 }
 
 /* Join and welcome in one: what the shell does with two packets. */
@@ -155,6 +186,11 @@ static void world_join(unsigned me, unsigned other, bool sync)
     struct wire_update self;
     struct wire_join w = {.type = WIRE_WELCOME};
     if (!reachable(me, other) || world.node[other].state != RUNNING)
+        return;
+    unsigned ways = 0;
+    for (unsigned net = 0; net < world_addresses; net++)
+        ways += carries(net, me, other);
+    if (ways == 0)
         return;
     swim_self_update(world.node[me].s, &self);
     w.refusal = swim_admit(world.node[other].s, &self, &known);
@@ -222,8 +258,10 @@ static void world_start(unsigned i)
                              .incarnation = n->incarnation,
                              .epoch = n->epoch,
                              .seed = prng_next(&world.prng)};
-    o.addrs =
-        (struct gossip_addrs){.at = {{.family = 4, .port = (uint16_t)(1000 + i)}}, .count = 1};
+    o.ipv6 = !n->ipv4_only;
+    for (uint8_t k = 0; k < world_addresses; k++)
+        o.addrs.at[o.addrs.count++] = (struct gossip_addr){
+            .family = k == 1 ? 6 : 4, .port = (uint16_t)(1000 + i), .host = {k}};
     memset(n->failed_at, 0, sizeof n->failed_at);
     fake_trust(&o, n->key, 1 + i + n->key_number);
     swim_init(n->s, &o, world.now_ms);
@@ -265,12 +303,13 @@ static void world_deliver(struct world_packet *p)
         return; /* bound to another life: it does not open */
     if (p->check_of >= 0) {
         const struct world_node *about = &world.node[p->check_of];
-        swim_checked(n->s, world.now_ms, swim_self(about->s)->m.num, p->check, &world.out);
+        swim_checked(n->s, world.now_ms, swim_self(about->s)->m.num, p->net, p->check, &world.out);
         world_perform((unsigned)to, 0, 0);
         return;
     }
     if (world_index(p->from) >= 0 && !reachable((unsigned)world_index(p->from), (unsigned)to))
         return;
+    world.reply_net = p->net;
     /* Does it share a key with the sender, as the shell would find out? */
     int from = world_index(p->from);
     const struct swim_member *m = swim_find(n->s, p->from);
