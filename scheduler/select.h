@@ -70,5 +70,9 @@ bool select_match(const struct select *sel, const struct model_instance *inst,
 /* What an instance must have wherever the expression holds: the value of an attribute, or (NULL) of
  * ec2InstanceId, of a test with == under nothing but "and". NULL: nothing. */
 const char *select_required(const struct select *sel, const char *attribute);
+/* The same of task:group: one of its tasks must be in it. */
+const char *select_required_group(const struct select *sel);
+/* The same of whatever attribute there is first. */
+const char *select_required_text(const struct select *sel);
 
 #endif

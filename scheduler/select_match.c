@@ -159,22 +159,34 @@ bool select_match(const struct select *sel, const struct model_instance *inst,
     return sel->everything || node_holds(sel, sel->root, inst, own_group);
 }
 
-static const char *required(const struct select *sel, uint16_t at, const char *attribute)
+/* name NULL: of any attribute. */
+static const char *required(const struct select *sel, uint16_t at, enum select_subject subject,
+                            const char *name)
 {
     const struct select_node *node = &sel->nodes[at];
     if (node->kind == SELECT_AND) {
-        const char *left = required(sel, node->left, attribute);
-        return left ? left : required(sel, node->right, attribute);
+        const char *left = required(sel, node->left, subject, name);
+        return left ? left : required(sel, node->right, subject, name);
     }
-    if (node->kind != SELECT_TEST || node->op != SELECT_EQ || node->negate)
+    if (node->kind != SELECT_TEST || node->op != SELECT_EQ || node->negate ||
+        node->subject != subject || (name && strcmp(&sel->texts[node->name], name) != 0))
         return NULL;
-    bool is_subject = attribute ? node->subject == SELECT_ATTRIBUTE &&
-                                      strcmp(&sel->texts[node->name], attribute) == 0
-                                : node->subject == SELECT_EC2;
-    return is_subject ? &sel->texts[sel->values[node->first_value]] : NULL;
+    return &sel->texts[sel->values[node->first_value]];
 }
 
 const char *select_required(const struct select *sel, const char *attribute)
 {
-    return sel->everything ? NULL : required(sel, sel->root, attribute);
+    return sel->everything
+               ? NULL
+               : required(sel, sel->root, attribute ? SELECT_ATTRIBUTE : SELECT_EC2, attribute);
+}
+
+const char *select_required_group(const struct select *sel)
+{
+    return sel->everything ? NULL : required(sel, sel->root, SELECT_GROUP, NULL);
+}
+
+const char *select_required_text(const struct select *sel)
+{
+    return sel->everything ? NULL : required(sel, sel->root, SELECT_ATTRIBUTE, NULL);
 }

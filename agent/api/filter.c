@@ -151,6 +151,7 @@ static void plan_revision(const struct filter *f, struct store_txn *txn, uint8_t
     if (err != 0 || r.rows >= fewest)
         return;
     ret->field = ROW_REVISION;
+    ret->rows = r.rows;
     ret->any_family = family == NULL;
     ret->none = r.rows == 0;
     snprintf(ret->text, sizeof ret->text, "%s%s%s", family == NULL ? "" : family,
@@ -163,9 +164,10 @@ int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, boo
     struct cluster_search cluster;
     uint64_t total;
     *ret = (struct filter_plan){.field = 0};
-    if (f->count == 0 || past)
+    if (past)
         return 0;
     int err = store_count(txn, kind, 0, NULL, &total);
+    ret->rows = total;
     if (err != 0)
         total = UINT64_MAX; /* a damaged count is being repaired; reading all is right, too */
     /* An index that holds more than half of the rows costs more than reading them all in order. */
@@ -180,6 +182,7 @@ int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, boo
             strlen(text) > RECORD_KEY_MAX)
             continue; /* ERR_BADPARAM: this field has no index */
         fewest = n;
+        ret->rows = n;
         ret->field = t->field;
         memcpy(ret->text, text, strlen(text) + 1);
     }

@@ -35,6 +35,7 @@ struct filter_plan {
     enum row_field field;
     char text[RECORD_KEY_MAX + 1];
     bool none;
+    uint64_t rows;   /* to look at */
     bool any_family; /* text is a revision: that of each family, one after the other */
 };
 /* past: the snapshot is one of earlier times, of which there is no index. */

@@ -6,6 +6,7 @@
 
 #include "agent/api/gzip.h"
 #include "agent/api/interest.h"
+#include "agent/api/join.h"
 #include "agent/api/problem.h"
 #include "agent/api/v1.h"
 #include "agent/api/v2.h"
@@ -25,6 +26,7 @@ struct list_stream {
     uint64_t txn_began_ms;
     struct list_spec spec;
     struct filter_plan plan;
+    struct join join;
     struct shapes *shapes;  /* with spec.body */
     struct sort_heap *heap; /* sorted lists: the page's rows */
     size_t heap_at;
@@ -111,6 +113,8 @@ static int on_row(void *arg, const struct store_row *row)
 
 static int scan(struct list_stream *s, store_scan_fn fn, const struct sort_place *after)
 {
+    if (s->join.used)
+        return join_scan(&s->join, s->txn, s->spec.kind, fn, s);
     return filter_scan(&s->plan, s->txn, s->spec.kind, after->key, after->key_len, fn, s);
 }
 
@@ -224,6 +228,7 @@ static void stream_free(void *arg)
     struct list_stream *s = arg;
     end_snapshot(s);
     query_free(s->spec.query);
+    join_fini(&s->join);
     free(s->heap);
     shapes_free(s->shapes);
     buf_fini(&s->buf);
@@ -297,6 +302,19 @@ static struct list_stream *stream_new(struct request *r, const struct list_spec 
     return s;
 }
 
+#define JOIN_FROM 200u /* rows; fewer are asked one by one */
+
+/* If instances lead to so many rows or fewer, to go by them is less than to go through all rows: a
+ * sorted list needs all, another one is full after limit / density. */
+static uint64_t worth_joining(const struct list_stream *s)
+{
+    uint64_t most = s->plan.rows / 2;
+    if (s->spec.sort.member[0] == '\0')
+        while (most * most > s->spec.limit * s->plan.rows)
+            most -= most / 8 + 1;
+    return most;
+}
+
 static int begin(struct request *r, struct list_stream *s)
 {
     bool first = s->spec.at.snapshot == 0;
@@ -319,7 +337,9 @@ static int begin(struct request *r, struct list_stream *s)
     if (s->spec.query != NULL && s->spec.past == 0)
         query_narrow(s->spec.query, s->txn, s->spec.kind, &s->spec.filter);
     err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
-    if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family))
+    if (err == 0 && s->spec.query != NULL && s->spec.past == 0 && s->plan.rows > JOIN_FROM)
+        err = join_plan(&s->join, s->spec.query, s->txn, s->spec.kind, worth_joining(s));
+    if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family || s->join.used))
         err = sort_rows(s);
     buf_puts(&s->buf, "{\"items\":[");
     return err != 0 ? err : read_piece(s, &s->buf);

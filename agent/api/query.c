@@ -7,6 +7,7 @@
 
 #include "agent/api/span.h"
 #include "agent/base/clock.h"
+#include "agent/base/find.h"
 #include "agent/base/hash.h"
 #include "agent/base/json.h"
 #include "scheduler/select.h"
@@ -14,7 +15,7 @@
 #define TASKS_MAX 500u /* of one instance, looked at for task:group */
 #define GROUP_MAX 256u
 #define TEXT_BYTES (64u * 1024) /* of one instance: 256 attributes and more */
-#define ANSWERS 4096u           /* instances whose answer is remembered while tasks are listed */
+#define ANSWERS 16384u          /* instances whose answer is remembered while tasks are listed */
 
 /* One task of an instance, as far as task:group asks. */
 struct group_task {
@@ -32,10 +33,8 @@ struct query {
     size_t task_count;
     char instance[RECORD_KEY_MAX + 1]; /* query_narrow: the one that is asked for */
     unsigned found;                    /* of them */
-    struct {
-        uint64_t hash; /* of the instance's ARN; 0: free */
-        bool matches;
-    } answers[ANSWERS];
+    const char *needle;                /* stands in the JSON of an instance that matches; or NULL */
+    uint64_t answers[ANSWERS];         /* a hash of the ARN, its last bit the answer; 0: free */
 };
 
 int query_new(const char *text, struct query **ret, struct errmsg *e)
@@ -51,6 +50,9 @@ int query_new(const char *text, struct query **ret, struct errmsg *e)
         query_free(q);
         return err;
     }
+    q->needle = select_required_text(&q->select);
+    if (q->needle != NULL && q->needle[0] == '\0')
+        q->needle = NULL;
     *ret = q;
     return 0;
 }
@@ -175,6 +177,12 @@ static bool instance_matches(struct query *q, struct store_txn *txn, const struc
                                              SPAN_NAME("runningTasksCount"),
                                              SPAN_NAME("versionInfo")};
     struct span m[4];
+    /* Most have another value, and are passed over by their bytes; unless some are written as
+     * escapes. */
+    if (q->needle != NULL && fields->json.data != NULL &&
+        find_text(fields->json.data, fields->json.len, q->needle, strlen(q->needle)) == NULL &&
+        memchr(fields->json.data, '\\', fields->json.len) == NULL)
+        return false;
     q->text_len = 0;
     q->task_count = 0;
     span_pick((struct span){fields->json.data, fields->json.len}, names, 4, m);
@@ -204,6 +212,11 @@ static int on_instance(void *arg, const struct store_row *row)
     struct query *q = arg;
     snprintf(q->instance, sizeof q->instance, "%.*s", (int)row->record.key_len, row->record.key);
     return ++q->found > 1;
+}
+
+const char *query_required_group(const struct query *q)
+{
+    return select_required_group(&q->select);
 }
 
 uint32_t query_kinds(const struct query *q, uint8_t kind)
@@ -238,24 +251,36 @@ void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct f
 
 /* ---- rows -------------------------------------------------------------------------- */
 
+static uint64_t *answer_of(struct query *q, const char *arn, size_t len, uint64_t *ret_hash)
+{
+    *ret_hash = hash_bytes(arn, len, 1) | 2;
+    return &q->answers[(*ret_hash >> 2) % ANSWERS];
+}
+
+bool query_shows_instance(struct query *q, struct store_txn *txn, const struct store_row *row)
+{
+    struct row instance;
+    uint64_t hash;
+    uint64_t *answer = answer_of(q, row->record.key, row->record.key_len, &hash);
+    bool matches = !row->record.deleted &&
+                   row_decode(row->record.value, row->record.value_len, &instance) == 0 &&
+                   instance_matches(q, txn, row, &instance);
+    *answer = (hash & ~(uint64_t)1) | matches;
+    return matches;
+}
+
 static bool task_matches(struct query *q, struct store_txn *txn, const struct row *fields)
 {
     struct row_text arn = fields->field[ROW_INSTANCE];
     struct store_row row;
-    struct row instance;
+    uint64_t hash;
     if (arn.data == NULL)
         return false;
-    uint64_t hash = hash_bytes(arn.data, arn.len, 1) | 1;
-    size_t at = (hash >> 1) % ANSWERS;
-    if (q->answers[at].hash != hash) {
-        bool matches = store_get_ref(txn, RECORD_INSTANCE, arn.data, arn.len, &row) == 0 &&
-                       !row.record.deleted &&
-                       row_decode(row.record.value, row.record.value_len, &instance) == 0 &&
-                       instance_matches(q, txn, &row, &instance);
-        q->answers[at].hash = hash;
-        q->answers[at].matches = matches;
-    }
-    return q->answers[at].matches;
+    uint64_t *answer = answer_of(q, arn.data, arn.len, &hash);
+    if ((*answer | 1) == (hash | 1))
+        return *answer & 1;
+    return store_get_ref(txn, RECORD_INSTANCE, arn.data, arn.len, &row) == 0 &&
+           query_shows_instance(q, txn, &row);
 }
 
 bool query_matches(struct query *q, struct store_txn *txn, const struct store_row *row,

@@ -26,6 +26,10 @@ void query_forget(struct query *q);
 /* Adds what an indexed column must be for a match, so that an index can be gone by: of instances
  * their zone and EC2 id, of tasks the one instance with that EC2 id. q must outlive f. */
 void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f);
+/* The group that a task of each such instance is in, or NULL. */
+const char *query_required_group(const struct query *q);
+/* Does an instance match? Remembered, for its tasks. */
+bool query_shows_instance(struct query *q, struct store_txn *txn, const struct store_row *row);
 /* Rows of other kinds never match. One thread at a time. */
 bool query_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
                    const struct row *fields);

@@ -3,11 +3,8 @@
 
 #include <string.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "agent/base/err.h"
+#include "agent/base/find.h"
 
 #define SPAN_TEXT_MIN 4u /* a span takes up to 5 bytes beside its tag; most take 3 */
 
@@ -33,34 +30,12 @@ const char *row_field_str(enum row_field field)
     return (unsigned)field < ROW_FIELD_END && names[field] != NULL ? names[field] : "unknown";
 }
 
-/* memmem(), whose tables for each needle take longer than to look at a few kilobytes of JSON:
- * sixteen places at once, by the first and the last byte. */
-static const char *find(const char *in, size_t len, const char *text, size_t n)
-{
-#ifdef __SSE2__
-    const __m128i first = _mm_set1_epi8(text[0]);
-    const __m128i last = _mm_set1_epi8(text[n - 1]);
-    for (; len >= n + 15; in += 16, len -= 16) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)in);
-        __m128i z = _mm_loadu_si128((const __m128i *)(const void *)(in + n - 1));
-        int hits =
-            _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, first), _mm_cmpeq_epi8(z, last)));
-        for (; hits != 0; hits &= hits - 1) {
-            const char *at = in + __builtin_ctz((unsigned)hits);
-            if (memcmp(at, text, n) == 0)
-                return at;
-        }
-    }
-#endif
-    return memmem(in, len, text, n);
-}
-
 /* Where text stands in the JSON, if to say so is shorter than to repeat it. */
 static const char *find_span(const struct row *row, const struct row_text *text)
 {
     if (text->len < SPAN_TEXT_MIN || row->json.data == NULL)
         return NULL;
-    return find(row->json.data, row->json.len, text->data, text->len);
+    return find_text(row->json.data, row->json.len, text->data, text->len);
 }
 
 static void put_field(const struct row *row, int field, struct buf *out)

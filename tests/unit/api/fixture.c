@@ -167,7 +167,7 @@ static void apply(struct fixture *f, const struct record *rec)
     f->applying++;
 }
 
-static void settle(struct fixture *f)
+void fixture_settle(struct fixture *f)
 {
     for (int i = 0; f->applying > 0; i++) {
         store_poll(f->store);
@@ -176,8 +176,8 @@ static void settle(struct fixture *f)
     }
 }
 
-static void put_row(struct fixture *f, uint8_t kind, const char *key, uint64_t version,
-                    const char *text)
+void fixture_post(struct fixture *f, uint8_t kind, const char *key, uint64_t version,
+                  const char *text)
 {
     struct row row = {0};
     struct buf b;
@@ -231,8 +231,8 @@ static void put_row(struct fixture *f, uint8_t kind, const char *key, uint64_t v
 void fixture_put(struct fixture *f, uint8_t kind, const char *key, uint64_t version,
                  const char *json)
 {
-    put_row(f, kind, key, version, json);
-    settle(f);
+    fixture_post(f, kind, key, version, json);
+    fixture_settle(f);
 }
 
 void fixture_delete(struct fixture *f, uint8_t kind, const char *key, uint64_t version)
@@ -244,7 +244,7 @@ void fixture_delete(struct fixture *f, uint8_t kind, const char *key, uint64_t v
                          .key = key,
                          .key_len = (uint16_t)strlen(key)};
     apply(f, &rec);
-    settle(f);
+    fixture_settle(f);
 }
 
 static void put_task(struct fixture *f, unsigned number, const char *status, uint64_t version)
@@ -267,20 +267,20 @@ static void put_task(struct fixture *f, unsigned number, const char *status, uin
         "\"taskArn\":\"%s\",\"taskDefinitionArn\":\"arn:aws:ecs:us-east-1:111122223333:"
         "task-definition/log-router:17\",\"version\":%llu}",
         number, status, status, number % 7, key, (unsigned long long)version);
-    put_row(f, RECORD_TASK, key, version, json);
+    fixture_post(f, RECORD_TASK, key, version, json);
 }
 
 void fixture_put_task(struct fixture *f, unsigned number, const char *status, uint64_t version)
 {
     put_task(f, number, status, version);
-    settle(f);
+    fixture_settle(f);
 }
 
 void fixture_change_tasks(struct fixture *f, unsigned first, unsigned count, uint64_t version)
 {
     for (unsigned i = 0; i < count; i++)
         put_task(f, first + i, "RUNNING", version);
-    settle(f);
+    fixture_settle(f);
 }
 
 void fixture_put_tasks(struct fixture *f, unsigned first, unsigned count)

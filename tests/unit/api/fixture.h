@@ -47,6 +47,10 @@ void fixture_stop_api(struct fixture *f);
 /* A row with the fields that its JSON members give, as intake makes them. */
 void fixture_put(struct fixture *f, uint8_t kind, const char *key, uint64_t version,
                  const char *json);
+/* The same without waiting for it; several, then fixture_settle(). */
+void fixture_post(struct fixture *f, uint8_t kind, const char *key, uint64_t version,
+                  const char *json);
+void fixture_settle(struct fixture *f);
 void fixture_delete(struct fixture *f, uint8_t kind, const char *key, uint64_t version);
 /* One running task on INSTANCE_1's cluster; number is its short id in 32 digits. */
 void fixture_put_task(struct fixture *f, unsigned number, const char *status, uint64_t version);
