@@ -6,6 +6,7 @@
 
 #include "agent/base/ensure.h"
 #include "agent/base/hash.h"
+#include "scheduler/model_others.h"
 #include "scheduler/model_table.h"
 
 static const char *const instance_status_text[] = {"UNSEEN", "REGISTERING", "ACTIVE", "DRAINING",
@@ -500,9 +501,8 @@ static void free_other(struct model *m, struct model_other *other)
     while (*at != other)
         at = &(*at)->next;
     *at = other->next;
-    model_table_remove(&m->other_table, other->hash, other);
     drop_name(m, other->group);
-    give_memory(m, other);
+    model_others_remove(m, other);
     task_left(m, inst);
 }
 
@@ -510,20 +510,18 @@ static int add_other(struct model *m, const struct model_task_row *row, uint64_t
                      struct model_other **ret)
 {
     struct model_instance *inst = NULL;
-    int rv = model_table_reserve(m, &m->other_table);
-    if (!rv)
-        rv = place_of(m, row, &inst);
+    int rv = place_of(m, row, &inst);
     if (rv)
         return rv;
-    struct model_other *other = get_memory(m, sizeof *other);
+    struct model_other *other = model_others_add(m, hash);
     if (!other) {
         if (!has_tasks(inst) && inst->status == MODEL_UNSEEN)
             free_instance(m, inst);
         return ERR_NOMEM;
     }
-    *other = (struct model_other){.hash = hash, .instance = inst, .next = inst->others};
+    other->instance = inst;
+    other->next = inst->others;
     inst->others = other;
-    model_table_add(&m->other_table, hash, other);
     *ret = other;
     return 0;
 }
@@ -531,7 +529,7 @@ static int add_other(struct model *m, const struct model_task_row *row, uint64_t
 static int put_other(struct model *m, const struct model_task_row *row)
 {
     uint64_t hash = hash_str(row->arn);
-    struct model_other *other = model_table_find(&m->other_table, hash);
+    struct model_other *other = model_others_find(&m->others, hash);
     if (other && row->version < other->version)
         return 0;
     if (model_task_status_parse(row->status) == TASK_STOPPED) {
@@ -539,7 +537,7 @@ static int put_other(struct model *m, const struct model_task_row *row)
             free_other(m, other);
         return 0;
     }
-    if (!other && m->task_table.count + m->other_table.count >= m->tasks_max)
+    if (!other && m->task_table.count + m->others.count >= m->tasks_max)
         return ERR_FULL;
     int rv = other ? 0 : add_other(m, row, hash, &other);
     if (rv)
@@ -567,7 +565,7 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
     struct model_task *old = model_find_task(m, row->arn);
     if (old && row->version < old->version)
         return 0;
-    if (!old && m->task_table.count + m->other_table.count >= m->tasks_max)
+    if (!old && m->task_table.count + m->others.count >= m->tasks_max)
         return ERR_FULL;
     struct model_instance *inst = NULL;
     int rv = place_of(m, row, &inst);
@@ -611,7 +609,7 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
 void model_del_task(struct model *m, const char *arn)
 {
     struct model_task *task = model_find_task(m, arn);
-    struct model_other *other = model_table_find(&m->other_table, hash_str(arn));
+    struct model_other *other = model_others_find(&m->others, hash_str(arn));
     if (task)
         free_task(m, task);
     if (other)
@@ -645,7 +643,7 @@ void model_fini(struct model *m)
     give_memory(m, m->instances);
     give_memory(m, m->instance_table.slots);
     give_memory(m, m->task_table.slots);
-    give_memory(m, m->other_table.slots);
+    model_others_fini(m);
     give_memory(m, m->name_table.slots);
     model_init(m, m->instances_max, m->tasks_max, m->resize, m->arg);
 }

@@ -123,6 +123,16 @@ struct model_table {
     size_t count;
 };
 
+struct model_chunk;
+/* Those, by their hash; model_others.c. */
+struct model_others {
+    struct model_other **slots; /* NULL: free */
+    size_t cap;                 /* 0 or a power of two */
+    size_t count;
+    struct model_other *free; /* linked by next */
+    struct model_chunk *chunks;
+};
+
 struct model {
     model_resize_fn resize;
     void *arg;
@@ -134,7 +144,7 @@ struct model {
     uint32_t next_generation;
     struct model_table instance_table;
     struct model_table task_table;
-    struct model_table other_table;
+    struct model_others others;
     struct model_table name_table;
 };
 

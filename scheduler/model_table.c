@@ -19,16 +19,6 @@ void *model_table_get(const struct model_table *t, model_key_fn key, uint64_t ha
     return NULL;
 }
 
-void *model_table_find(const struct model_table *t, uint64_t hash)
-{
-    if (!t->cap)
-        return NULL;
-    size_t i = hash & (t->cap - 1);
-    while (t->slots[i].entry && t->slots[i].hash != hash)
-        i = (i + 1) & (t->cap - 1);
-    return t->slots[i].entry;
-}
-
 int model_table_reserve(struct model *m, struct model_table *t)
 {
     if ((t->count + 1) * 4 <= t->cap * 3)

@@ -10,8 +10,6 @@ typedef const char *(*model_key_fn)(const void *entry);
 
 void *model_table_get(const struct model_table *t, model_key_fn key, uint64_t hash,
                       const char *text);
-/* The entry of that hash, in a table whose entries are told apart by nothing else. */
-void *model_table_find(const struct model_table *t, uint64_t hash);
 /* Room for one more; 0 or ERR_NOMEM. */
 int model_table_reserve(struct model *m, struct model_table *t) MUST_CHECK;
 /* There is room and the key is not there. */

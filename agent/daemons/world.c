@@ -462,5 +462,5 @@ void world_load_slice(struct daemons *d)
     if (d->loaded)
         LOG(LOG_INFO, "daemons_loaded", "the scheduler knows the stored rows",
             LU("instances", d->model.instance_table.count),
-            LU("daemons", d->model.task_table.count), LU("others", d->model.other_table.count));
+            LU("daemons", d->model.task_table.count), LU("others", d->model.others.count));
 }

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scheduler/model.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/base/hash.h"
+#include "agent/base/prng.h"
+#include "scheduler/model_others.h"
 #include "world.h"
 
 Test(model, keeps_the_newest_row)
@@ -129,23 +133,75 @@ Test(model, holds_of_other_tasks_that_they_live_and_their_group)
     put_task(&m, (struct task_spec){"u", "i", NULL, "x", "RUNNING", "RUNNING", 2, 0}, 1);
     struct model_task_row more = {.arn = "v", .instance = "i", .group = "daemon:a"};
     cr_expect_eq(model_put_task(&m, &more, 1, NULL), ERR_FULL, "they count");
-    cr_assert_eq(m.other_table.count, 2);
+    cr_assert_eq(m.others.count, 2);
     cr_expect_null(inst->others->group);
     cr_expect_str_eq(inst->others->next->group->text, "service:a");
     put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "STOPPED", "STOPPED", 1, 0}, 2);
-    cr_expect_eq(m.other_table.count, 2, "older");
+    cr_expect_eq(m.others.count, 2, "older");
     put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "RUNNING", "STOPPED", 3, 0}, 2);
-    cr_expect_eq(m.other_table.count, 2);
+    cr_expect_eq(m.others.count, 2);
     cr_expect_null(model_find_name(&m, "service:a"), "not one to count on");
     uint64_t changes = inst->changes;
     put_task(&m, (struct task_spec){"t", "i", "service:a", "x", "STOPPED", "STOPPED", 4, 0}, 3);
-    cr_expect_eq(m.other_table.count, 1);
+    cr_expect_eq(m.others.count, 1);
     cr_expect_neq(inst->changes, changes, "there is room now");
     model_del_instance(&m, "i");
     cr_expect_not_null(model_find_instance(&m, "i"), "its task keeps it");
     model_del_task(&m, "u");
     cr_expect_null(model_find_instance(&m, "i"));
     model_fini(&m);
+}
+
+static size_t bytes_held;
+
+static void *counting_resize(void *arg, void *memory, size_t size)
+{
+    bytes_held -= memory == NULL ? 0 : malloc_usable_size(memory);
+    memory = test_resize(arg, memory, size);
+    bytes_held += memory == NULL ? 0 : malloc_usable_size(memory);
+    return memory;
+}
+
+/* They come and go in any order; what one takes is little, and is taken again by the next. */
+Test(model, many_other_tasks)
+{
+    enum { MANY = 45000 };
+    struct model m;
+    struct prng prng;
+    char arn[16];
+    static bool there[MANY];
+    size_t count = 0;
+    bytes_held = 0;
+    prng_seed(&prng, 3);
+    model_init(&m, 10, MANY, counting_resize, NULL);
+    put_instance(&m, (struct instance_spec){"i", "ACTIVE", true, 1, NULL, 0}, 1);
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < MANY; i++) {
+            snprintf(arn, sizeof arn, "t%zu", i);
+            put_task(&m,
+                     (struct task_spec){arn, i % 2 ? "i" : "j", "service:a", "x", "RUNNING",
+                                        "RUNNING", 2, 0},
+                     1);
+        }
+        cr_assert_eq(m.others.count, (size_t)MANY);
+        cr_expect_lt(bytes_held / MANY, 54u, "%zu bytes each", bytes_held / MANY);
+        for (size_t i = 0; i < MANY; i++) /* the newest of an instance are found at once */
+            there[i] = i < MANY - 2000 || prng_below(&prng, 2) == 0;
+        for (size_t i = MANY; i-- > 0;) {
+            snprintf(arn, sizeof arn, "t%zu", i);
+            if (!there[i])
+                model_del_task(&m, arn);
+        }
+        count = 0;
+        for (size_t i = 0; i < MANY; i++) {
+            snprintf(arn, sizeof arn, "t%zu", i);
+            cr_assert_eq(model_others_find(&m.others, hash_str(arn)) != NULL, there[i], "%s", arn);
+            count += there[i];
+        }
+        cr_assert_eq(m.others.count, count);
+    }
+    model_fini(&m);
+    cr_assert_eq(bytes_held, 0u);
 }
 
 Test(model, shares_attributes_and_finds_each)
