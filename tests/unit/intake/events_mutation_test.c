@@ -198,3 +198,81 @@ Test(events_mutation, mutated_structures_never_crash_nor_make_an_odd_row)
     free_samples();
     events_row_fini(&r);
 }
+
+static bool is_needed(const char *member)
+{
+    static const char *const needed[] = {
+        "taskArn", "containerInstanceArn", "clusterArn", "lastStatus", "status", "version"};
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        if (strcmp(needed[i], member) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum events_outcome outcome_of(const json_t *event, struct events_row *r)
+{
+    char *text = json_dumps(event, JSON_COMPACT);
+    events_parse(text, strlen(text), &all, r);
+    free(text);
+    return r->outcome;
+}
+
+/* Whatever AWS leaves out, adds or writes otherwise: a task or an instance is a row as long as it
+ * says which one it is, where, in which state and version. Without a version it is a reason to ask,
+ * without one of the others it is kept aside. */
+Test(events_mutation, one_member_after_another)
+{
+    static char large[40001];
+    const char *const values[] = {NULL,   "null",
+                                  "\"\"", "{}",
+                                  "[]",   "[null,{\"a\":{}}]",
+                                  "0",    "-7.5",
+                                  "true", "\"\\u00e9\\u6f22\\ud83d\\ude00\"",
+                                  large};
+    struct events_row r;
+    unsigned rows = 0;
+    memset(large, 'x', sizeof large - 1);
+    large[0] = large[sizeof large - 2] = '"';
+    events_row_init(&r);
+    read_samples();
+    for (size_t i = 0; i < sample_count; i++) {
+        json_t *event = json_parse_lenient(samples[i].text, samples[i].len, NULL);
+        json_t *members = json_deep_copy(json_obj(event, "detail"));
+        const char *member;
+        json_t *value;
+        bool is_row = members != NULL && outcome_of(event, &r) == EVENTS_ROW;
+        json_object_foreach(members, member, value)
+        {
+            for (size_t v = 0; is_row && v < sizeof values / sizeof values[0]; v++) {
+                json_t *other = json_deep_copy(event);
+                json_t *detail = json_obj(other, "detail");
+                bool task = json_object_get(detail, "taskArn") != NULL;
+                if (v == 0)
+                    json_object_del(detail, member);
+                else
+                    json_object_set_new(detail, member,
+                                        json_loads(values[v], JSON_DECODE_ANY, NULL));
+                enum events_outcome outcome = outcome_of(other, &r);
+                bool needed = is_needed(member) &&
+                              strcmp(member, task ? "containerInstanceArn" : "lastStatus") != 0;
+                if (!needed) {
+                    cr_assert_eq(outcome, EVENTS_ROW, "%s: %s = %.40s: %s", samples[i].path, member,
+                                 v == 0 ? "(absent)" : values[v], r.why);
+                    cr_assert_null(odd_row(&r, &all), "%s: %s", samples[i].path, member);
+                    rows++;
+                } else if (v < 2) {
+                    cr_assert_eq(outcome,
+                                 strcmp(member, "version") == 0 ? EVENTS_HINT : EVENTS_POISON,
+                                 "%s: %s", samples[i].path, member);
+                }
+                json_decref(other);
+            }
+        }
+        json_decref(members);
+        json_decref(event);
+    }
+    cr_assert_gt(rows, 3000u, "%u", rows);
+    free_samples();
+    events_row_fini(&r);
+}
