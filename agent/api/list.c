@@ -17,8 +17,9 @@
 /* Room for what follows the last item: the token (a key of 400 bytes as base64), the index. */
 #define TAIL_BYTES 1024u
 /* A client that reads slower than this gets the rest from a newer snapshot: an old one would keep
- * every page that changed since. Lists in pages are short, and promise one moment. */
+ * every page that changed since. Lists in pages are short, and promise one moment: they are cut. */
 #define SNAPSHOT_MS_MAX 5000
+#define PAGE_MS_MAX 30000
 
 struct list_stream {
     struct api *api;
@@ -39,6 +40,9 @@ struct list_stream {
     bool full; /* out has no room for the next item */
     bool more; /* the limit ended it */
     bool done;
+    bool is_held; /* in api->holders, for more than one piece */
+    bool cut;     /* its moment is gone */
+    struct held held;
 };
 
 /* -- items --------------------------------------------------------------------- */
@@ -207,6 +211,8 @@ static int read_piece(struct list_stream *s, struct buf *out)
     uint64_t now_ms = clock_mono_ms();
     if (s->txn != NULL && !s->spec.with_token && now_ms - s->txn_began_ms > SNAPSHOT_MS_MAX)
         end_snapshot(s);
+    if (s->cut || (s->spec.with_token && now_ms - s->txn_began_ms > PAGE_MS_MAX))
+        return ERR_TIMEOUT;
     if (s->txn == NULL) {
         int err = store_read_begin(s->api->store, &s->txn);
         if (err != 0)
@@ -226,6 +232,8 @@ static int read_piece(struct list_stream *s, struct buf *out)
 static void stream_free(void *arg)
 {
     struct list_stream *s = arg;
+    if (s->is_held)
+        held_remove(&s->api->holders, &s->held);
     end_snapshot(s);
     query_free(s->spec.query);
     join_fini(&s->join);
@@ -247,11 +255,16 @@ static ssize_t give_buf(struct list_stream *s, char *data, size_t max)
     return (ssize_t)n;
 }
 
-static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
+static void let_go(struct held *h)
 {
-    struct list_stream *s = arg;
+    struct list_stream *s = LIST_OF(h, struct list_stream, held);
+    s->cut = s->txn != NULL && s->spec.with_token;
+    end_snapshot(s);
+}
+
+static ssize_t give(struct list_stream *s, char *data, size_t max)
+{
     struct buf direct;
-    (void)pos;
     if (s->buf.len > 0)
         return give_buf(s, data, max);
     if (s->done)
@@ -269,6 +282,18 @@ static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
     if (read_piece(s, &s->buf) != 0)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     return give_buf(s, data, max);
+}
+
+static ssize_t on_read(void *arg, uint64_t pos, char *data, size_t max)
+{
+    struct list_stream *s = arg;
+    (void)pos;
+    if (!s->is_held)
+        return give(s, data, max);
+    held_begin(&s->held);
+    ssize_t n = give(s, data, max);
+    held_end(&s->held);
+    return n;
 }
 
 /* -- the answer ---------------------------------------------------------------- */
@@ -389,6 +414,9 @@ enum MHD_Result list_reply(struct request *r, const struct list_spec *spec, cons
     if (r->reading != NULL)
         return read_whole(r, s, &a);
     a.varies = !r->is_v1;
+    s->is_held = !s->done && held_add(&s->api->holders, &s->held, let_go) == 0;
+    if (s->is_held)
+        waiters_tick_within(&s->api->waiters, PAGES_TICK_MS);
     bool gzip = !r->is_v1 && gzip_is_accepted(request_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING));
     if (s->done &&
         !(gzip && s->buf.len > GZIP_FROM_BYTES)) { /* it fits: one answer with its length */

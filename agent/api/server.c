@@ -401,6 +401,7 @@ static unsigned on_tick(void *arg)
     struct api *a = arg;
     auth_reload(&a->auth);
     bool keeps = pages_tick(&a->pages);
+    keeps = holders_tick(&a->holders) || keeps;
     return keeps ? PAGES_TICK_MS : a->auth.token_file[0] != '\0' ? TOKEN_FILE_MS : 0;
 }
 
@@ -426,7 +427,7 @@ int api_start(struct api **ret, const struct api_options *options, struct errmsg
     err = streams_start(&a->streams, a->store, e);
     if (publish_init(&a->publish, options->want, options->arg) != 0 ||
         writes_init(&a->writes) != 0 || pages_init(&a->pages, a->store) != 0 ||
-        news_init(&a->news) != 0)
+        holders_init(&a->holders) != 0 || news_init(&a->news) != 0)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
     if (err == 0)
         err = waiters_start(&a->waiters, a->store, on_tick, a, e);
@@ -464,6 +465,7 @@ void api_stop(struct api *a)
     waiters_fini(&a->waiters);
     streams_fini(&a->streams);
     pages_fini(&a->pages);
+    holders_fini(&a->holders);
     writes_fini(&a->writes);
     publish_fini(&a->publish);
     news_fini(&a->news);

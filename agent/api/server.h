@@ -16,6 +16,7 @@
 
 #include "agent/api/api.h"
 #include "agent/api/auth.h"
+#include "agent/api/held.h"
 #include "agent/api/news.h"
 #include "agent/api/pages.h"
 #include "agent/api/publish.h"
@@ -54,6 +55,7 @@ struct api {
     struct streams streams;
     struct news news;
     struct pages pages;
+    struct holders holders;
     struct writes writes;
     uint64_t request_prefix;
     _Atomic uint64_t request_count;
