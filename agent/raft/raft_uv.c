@@ -106,6 +106,8 @@ static void on_timer(uv_timer_t *timer)
     uint64_t now_ms = clock_mono_ms();
     if (now_ms >= r->core.due_ms && r->superseded == 0)
         step(r, &(struct raft_input){.type = RAFT_TICK});
+    if (r->apply_at != 0 && now_ms >= r->apply_at)
+        step_apply(r);
     if (r->quiet != QUIET_NO)
         return; /* armed again when that is over */
     if (now_ms >= r->tick_at && !r->closing) {
@@ -137,6 +139,8 @@ void raft_uv_arm(struct raft_uv *r)
         due = r->tick_at; /* the core rests */
     if (r->tick_at < due)
         due = r->tick_at;
+    if (r->apply_at != 0 && r->apply_at < due)
+        due = r->apply_at;
     uv_update_time(r->o.loop);
     (void)uv_timer_start(r->timer, on_timer, due > now_ms ? due - now_ms : 0, 0);
 }

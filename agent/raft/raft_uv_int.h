@@ -23,6 +23,7 @@
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */
 #define WORDS_MAX 16u
 #define RETRY_MS 250u      /* after the disk refused a write */
+#define APPLY_LATER_MS 2u  /* a follower applies: some writes of one client share it */
 #define ANSWER_SOON_MS 10u /* so long an answer waits for the write under way */
 
 /* While not QUIET_NO nothing is stepped; what is asked for begins when no write is under way. */
@@ -82,7 +83,8 @@ struct raft_uv {
     uint64_t applied, applied_term, applied_disk;
     struct raft_config applied_config;
     struct rows_batch batch;
-    bool rewrite; /* a write of rows failed: the next one writes them all */
+    uint64_t apply_at; /* a follower's timer applies what is committed; 0: there is nothing */
+    bool rewrite;      /* a write of rows failed: the next one writes them all */
     bool applying, compacting, stepping;
     struct raft_rows snapshot_rows;
     uint64_t base_index, compact_to; /* of the log on disk */
@@ -150,6 +152,7 @@ int frame_get(const struct raft_uv *r, uint64_t from, const uint8_t *data, size_
 void step_metrics(void); /* registers them */
 int step_propose(struct raft_uv *r, const void *data, size_t len, uint64_t *ret_index);
 void step(struct raft_uv *r, const struct raft_input *in);
+void step_apply(struct raft_uv *r); /* not from within a step */
 void step_flush(struct raft_uv *r); /* writes that wait for the disk */
 void step_fail_waiters(struct raft_uv *r, int err);
 void step_start_cluster(struct raft_uv *r); /* the first configuration is agreed */

@@ -37,12 +37,15 @@ static struct agent agents[AGENTS];
 static const uint8_t key[1][32] = {{7}};
 static uint64_t answered, answer_index;
 static int answer_err;
-static bool apart; /* started agents do not join the others */
+static bool polling; /* the loop looks at sockets and what threads say, not at timers */
+static uint64_t in_poll[RAFT_UV_LEADER + 1]; /* entries applied meanwhile, by role */
+static bool apart;                           /* started agents do not join the others */
 
 static void on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
                      struct raft_rows *ret)
 {
     struct agent *a = arg;
+    in_poll[a->role] += polling;
     cr_assert_eq(len, 8);
     cr_assert_lt(a->count, VALUES);
     memcpy(&a->values[a->count], data, 8);
@@ -362,6 +365,39 @@ Test(raft_uv, one_agent_leads_alone_and_grows_to_three)
     UNTIL(leader() != NULL);
     propose(3);
     cr_assert_eq(answer_err, 0);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    (void)handle;
+    polling = true;
+}
+
+static void on_check(uv_check_t *handle)
+{
+    (void)handle;
+    polling = false;
+}
+
+/* What is committed comes with the next entries: their write and the answer go first. */
+Test(raft_uv, a_follower_applies_by_its_timer_and_a_leader_at_once)
+{
+    static uv_prepare_t before;
+    static uv_check_t after;
+    uv_prepare_init(&loop, &before);
+    uv_check_init(&loop, &after);
+    uv_prepare_start(&before, on_prepare);
+    uv_check_start(&after, on_check);
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
+    UNTIL(agree_on_leader());
+    for (uint64_t v = 1; v <= 30; v++)
+        propose(v);
+    UNTIL(all_have(30));
+    cr_assert_eq(in_poll[RAFT_UV_FOLLOWER], 0);
+    cr_assert_gt(in_poll[RAFT_UV_LEADER], 0);
+    uv_close((uv_handle_t *)&before, NULL);
+    uv_close((uv_handle_t *)&after, NULL);
 }
 
 static uint64_t metric_of(const char *name)
