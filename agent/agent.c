@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "agent/advertise.h"
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
@@ -94,23 +95,21 @@ static uint64_t next_incarnation(struct agent *a)
     return next;
 }
 
-static uint16_t configured_port(const char *bind)
+/* Has an interface of this host that address? */
+static bool is_on_host(const char *address)
 {
-    const char *colon = strrchr(bind, ':');
-    return colon == NULL ? 0 : (uint16_t)strtoul(colon + 1, NULL, 10);
-}
-
-/* What peers are told: the setting, else the instance's address, else where we are bound. */
-static void choose_advertise(const struct agent *a, char *out, size_t size)
-{
-    const char *bind = a->config->gossip_bind;
-    bool any = strncmp(bind, "0.0.0.0:", 8) == 0 || strncmp(bind, "[::]:", 5) == 0;
-    if (a->config->gossip_advertise[0] != '\0')
-        snprintf(out, size, "%s", a->config->gossip_advertise);
-    else if (any && a->identity.address[0] != '\0')
-        snprintf(out, size, "%s:%u", a->identity.address, configured_port(bind));
-    else
-        snprintf(out, size, "%s", any ? "" : bind);
+    struct sockaddr_in6 wanted;
+    uv_interface_address_t *list;
+    int count;
+    bool found = false;
+    if (uv_ip6_addr(address, 0, &wanted) != 0 || uv_interface_addresses(&list, &count) != 0)
+        return false;
+    for (int i = 0; i < count; i++)
+        found = found || (list[i].address.address6.sin6_family == AF_INET6 &&
+                          memcmp(&list[i].address.address6.sin6_addr, &wanted.sin6_addr,
+                                 sizeof wanted.sin6_addr) == 0);
+    uv_free_interface_addresses(list, count);
+    return found;
 }
 
 static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e)
@@ -245,7 +244,7 @@ static int start_join(struct agent *a, const char *advertise)
         .aws = a->aws,
         .gossip = a->gossip,
         .config = a->config,
-        .address = advertise[0] == '\0' || configured_port(advertise) == 0 ? bound : advertise,
+        .address = advertise_port(advertise) == 0 ? bound : advertise,
         .seed = random_u64(),
         .arg = a,
         .on_census = flow_on_census,
@@ -274,7 +273,7 @@ static void on_identity(void *arg, const struct identity *found)
     a->identity = *found;
     LOG(LOG_INFO, "identity", "", LS("id", found->id), LS("cluster", found->cluster),
         LS("instance", found->instance_arn), LS("zone", found->zone));
-    choose_advertise(a, advertise, sizeof advertise);
+    advertise_choose(a->config, &a->identity, is_on_host, advertise, sizeof advertise);
     int err = start_gossip(a, advertise, &e);
     if (err == 0)
         err = start_records(a);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/advertise.h"
 #include "agent/base/json.h"
 #include "agent/base/log.h"
 
@@ -67,6 +68,7 @@ static void save(struct identity_search *s)
     json_set_str(j, "instance_arn", s->found.instance_arn);
     json_set_str(j, "zone", s->found.zone);
     json_set_str(j, "address", s->found.address);
+    json_set_str(j, "address6", s->found.address6);
     json_set_str(j, "lifecycle", s->found.lifecycle);
     buf_init(&b, sizeof s->saved - 1);
     if (json_write(j, &b) == 0 &&
@@ -100,6 +102,8 @@ static void load(struct identity_search *s)
         copy(s->found.zone, sizeof s->found.zone, zone, strlen(zone));
     const char *address = json_str_or(j, "address", "");
     copy(s->found.address, sizeof s->found.address, address, strlen(address));
+    const char *address6 = json_str_or(j, "address6", "");
+    copy(s->found.address6, sizeof s->found.address6, address6, strlen(address6));
     const char *arn = json_str_or(j, "instance_arn", "");
     copy(s->found.instance_arn, sizeof s->found.instance_arn, arn, strlen(arn));
     const char *lifecycle = json_str_or(j, "lifecycle", "");
@@ -248,6 +252,13 @@ static void on_address(void *arg, int err, int status, const char *body, size_t 
     answer_came(s);
 }
 
+static void on_address6(void *arg, int err, int status, const char *body, size_t len)
+{
+    struct identity_search *s = arg;
+    take(s->found.address6, sizeof s->found.address6, err, status, body, len);
+    answer_came(s);
+}
+
 static void on_lifecycle(void *arg, int err, int status, const char *body, size_t len)
 {
     struct identity_search *s = arg;
@@ -278,6 +289,8 @@ static void start_round(struct identity_search *s)
         ask(s, "instance-id", on_instance_id);
         ask(s, "placement/availability-zone", on_zone);
         ask(s, "local-ipv4", on_address);
+        if (advertise_wants_ipv6(c))
+            ask(s, "ipv6", on_address6);
         ask(s, "instance-life-cycle", on_lifecycle);
     }
     answer_came(s);

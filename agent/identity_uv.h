@@ -18,6 +18,7 @@ struct identity {
     char instance_arn[ARN_MAX];
     char zone[ZONE_MAX];
     char address[64];   /* local IPv4 */
+    char address6[64];  /* IPv6, if its interface has one */
     char lifecycle[32]; /* "spot", "on-demand", ... or "" */
 };
 

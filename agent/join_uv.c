@@ -9,6 +9,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "agent/advertise.h"
 #include "agent/base/log.h"
 #include "agent/base/prng.h"
 #include "agent/census.h"
@@ -21,13 +22,13 @@
 #define LEADERLESS_MS 3000 /* an election is over by then */
 #define LEADER_CENSUS_MS 600000
 #define PUBLISH_JITTER_MS 2000
-#define ADDRESSES_MAX 5000
-#define ADDRESS_LEN 300
+#define AGENTS_MAX 5000
+#define ADDRESS_LEN (ADVERTISE_VALUE_MAX + 4)
 
 struct join {
     struct join_options options;
     struct identity identity;
-    char address[ADDRESS_LEN]; /* own, as it is published */
+    char address[ADVERTISE_VALUE_MAX + 1]; /* own, as they are published */
     struct prng prng;
     uv_timer_t timer;
     uv_timer_t publish_timer;
@@ -126,27 +127,6 @@ static void join_seeds_file(struct join *j)
     join_text(j, text, " \t\r\n,");
 }
 
-/* "10.0.1.5:7381" and "fd00::1:7381" (no brackets: ECS refuses them in attribute values). */
-static bool bracketed(const char *value, char out[ADDRESS_LEN])
-{
-    const char *last = strrchr(value, ':');
-    if (last == NULL || strlen(value) >= ADDRESS_LEN - 3)
-        return false;
-    bool ipv6 = memchr(value, ':', (size_t)(last - value)) != NULL;
-    snprintf(out, ADDRESS_LEN, ipv6 ? "[%.*s]%s" : "%.*s%s", (int)(last - value), value, last);
-    return true;
-}
-
-static void unbracketed(const char *address, char out[ADDRESS_LEN])
-{
-    size_t n = 0;
-    for (const char *p = address; *p != '\0' && n + 1 < ADDRESS_LEN; p++) {
-        if (*p != '[' && *p != ']')
-            out[n++] = *p;
-    }
-    out[n] = '\0';
-}
-
 static void on_put(void *arg, const struct aws_result *r)
 {
     struct join *j = arg;
@@ -212,19 +192,24 @@ static void ask(struct join *j, const char *const *listed, size_t count)
 static void use_attributes(struct join *j, const json_t *attributes)
 {
     size_t total = json_array_size(attributes);
-    char(*text)[ADDRESS_LEN] = calloc(total + 1, sizeof *text);
-    const char **list = calloc(total + 1, sizeof *list);
-    size_t count = 0;
+    size_t most = GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX);
+    char(*text)[ADDRESS_LEN] = calloc(most + 1, sizeof *text);
+    const char **list = calloc(most + 1, sizeof *list);
+    size_t count = 0, agents = 0;
     bool own_right = false;
-    for (size_t i = 0; text != NULL && list != NULL && i < total && count < ADDRESSES_MAX; i++) {
+    for (size_t i = 0; text != NULL && list != NULL && i < total && agents < AGENTS_MAX; i++) {
         const json_t *a = json_array_get(attributes, i);
         const char *value = json_str_or(a, "value", "");
         if (is_own(j, json_str_or(a, "targetId", ""))) {
             own_right = strcmp(value, j->address) == 0;
-        } else if (bracketed(value, text[count])) {
+            continue;
+        }
+        size_t before = count;
+        while (count < most && advertise_next(&value, text[count], ADDRESS_LEN)) {
             list[count] = text[count];
             count++;
         }
+        agents += count > before;
     }
     if (list != NULL)
         ask(j, list, count);
@@ -235,7 +220,7 @@ static void use_attributes(struct join *j, const json_t *attributes)
         !uv_is_active((uv_handle_t *)&j->publish_timer))
         uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
     if (j->options.on_census != NULL)
-        j->options.on_census(j->options.arg, (unsigned)(count + 1));
+        j->options.on_census(j->options.arg, (unsigned)(agents + 1));
 }
 
 static void on_list(void *arg, const struct aws_result *r)
@@ -321,7 +306,7 @@ int join_start(struct join **ret, const struct join_options *options)
         return ERR_NOMEM;
     j->options = *options;
     j->options.address = NULL; /* the caller's; ours is a copy */
-    unbracketed(options->address, j->address);
+    advertise_value(options->address, j->address);
     j->backoff_ms = ALONE_FIRST_MS;
     j->unled_ms = uv_now(options->loop);
     prng_seed(&j->prng, options->seed);

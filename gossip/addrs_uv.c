@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/ensure.h"
 #include "gossip/node_uv.h"
@@ -154,21 +155,31 @@ static bool is_wildcard(const struct gossip_addr *a)
     return memcmp(a->host, none, sizeof none) == 0;
 }
 
-/* Bound to every address and told none: the first interface that leads outside, until a member that
- * lets us in says how it sees us. */
+/* Of this very link only: no address for others. */
+static bool is_of_link(const struct gossip_addr *a)
+{
+    return a->family == 6 && a->host[0] == 0xfe && (a->host[1] & 0xc0) == 0x80;
+}
+
+/* Bound to every address and told none: the first interface that leads outside, by IPv4 if there is
+ * one, until a member that lets us in says how it sees us. */
 static void guess_address(struct gossip_node *g, struct gossip_addr *addr)
 {
     uv_interface_address_t *list;
     int count;
+    bool found = false;
     g->wildcard = true;
     (void)addr_numeric("127.0.0.1", "0", addr);
     if (uv_interface_addresses(&list, &count) != 0)
         return;
     for (int i = 0; i < count; i++) {
-        if (list[i].is_internal || list[i].address.address4.sin_family != AF_INET)
+        struct gossip_addr a = addr_plain((const struct sockaddr *)&list[i].address.address4);
+        bool better = !found || (addr->family == 6 && a.family == 4);
+        if (list[i].is_internal || is_of_link(&a) || !better ||
+            (a.family == 6 && g->family != AF_INET6))
             continue;
-        *addr = addr_plain((const struct sockaddr *)&list[i].address.address4);
-        break;
+        *addr = a;
+        found = true;
     }
     uv_free_interface_addresses(list, count);
 }
@@ -207,15 +218,35 @@ static int parse_advertised(struct gossip_node *g, const char *text, struct goss
     return err;
 }
 
+/* Hosts without IPv6 are usual. */
+static bool has_ipv6(void)
+{
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool has = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
+    if (fd >= 0)
+        close(fd);
+    return has;
+}
+
+int addrs_bind(struct gossip_node *g, const char *text, struct errmsg *e)
+{
+    int err = parse(g, text, &g->bound, e);
+    if (err != 0) {
+        errmsg_wrap(e, "gossip cannot listen on %s", text);
+        return err;
+    }
+    if (g->bound.family == 6 && is_wildcard(&g->bound) && !has_ipv6())
+        g->bound.family = 4;
+    g->family = g->bound.family == 6 ? AF_INET6 : AF_INET;
+    return 0;
+}
+
 int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gossip_addrs *ret,
                struct errmsg *e)
 {
-    struct gossip_addr bind = {0};
-    int err = parse(g, o->bind, &bind, e);
-    if (err == 0) {
-        g->family = bind.family == 6 ? AF_INET6 : AF_INET;
-        err = open_sockets(g, &bind, e);
-    }
+    struct gossip_addr own = g->bound;
+    int err = open_sockets(g, &own, e);
     if (err != 0) {
         errmsg_wrap(e, "gossip cannot listen on %s", o->bind);
         return err;
@@ -226,9 +257,9 @@ int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gos
         errmsg_wrap(e, "advertised gossip address");
     if (err != 0 || ret->count > 0)
         return err;
-    if (is_wildcard(&bind))
-        guess_address(g, &bind);
-    bind.port = g->port;
-    *ret = (struct gossip_addrs){.at = {bind}, .count = 1};
+    if (is_wildcard(&own))
+        guess_address(g, &own);
+    own.port = g->port;
+    *ret = (struct gossip_addrs){.at = {own}, .count = 1};
     return 0;
 }

@@ -71,8 +71,8 @@ struct gossip_options {
     struct uv_loop_s *loop;
     const char *id;
     const char *cluster;       /* in the AAD of every packet: two clusters never merge */
-    const char *bind;          /* "0.0.0.0:7381", "[::]:7381", "127.0.0.1:0" */
-    const char *advertise;     /* host:port that peers reach; NULL: the bound address */
+    const char *bind;          /* "[::]:7381" both families, "0.0.0.0:7381", "127.0.0.1:0" */
+    const char *advertise;     /* host:port,... that peers reach; NULL: the bound address */
     const uint8_t (*keys)[32]; /* keys[0] seals; all open */
     size_t key_count;          /* >= 1 */
     uint64_t incarnation;      /* greater than any this id used before (persisted by the agent) */

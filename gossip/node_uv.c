@@ -436,9 +436,18 @@ void gossip_leave(struct gossip_node *g, void (*done)(void *arg), void *arg)
         uv_timer_start(&g->leave_timer, on_left, alone ? 0 : LEAVE_MS, 0);
 }
 
+/* An IPv6 socket that takes IPv4 too, whatever net.ipv6.bindv6only says; TCP's libuv makes so. */
+static int udp_init_both(struct gossip_node *g)
+{
+    int fd, off = 0, rc = uv_udp_init_ex(g->loop, &g->udp, AF_INET6);
+    if (rc == 0 && uv_fileno((const uv_handle_t *)&g->udp, &fd) == 0)
+        (void)!setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    return rc;
+}
+
 static int init_handles(struct gossip_node *g)
 {
-    int rc = uv_udp_init(g->loop, &g->udp);
+    int rc = g->family == AF_INET6 ? udp_init_both(g) : uv_udp_init(g->loop, &g->udp);
     rc = rc != 0 ? rc : uv_tcp_init(g->loop, &g->listener);
     if (rc != 0)
         return ERR_IO; /* only bad flags can fail; nothing is registered with the loop yet */
@@ -518,6 +527,8 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
     int err = ERR_NOMEM;
     if (g->swim != NULL && g->out != NULL && g->peers != NULL)
         err = take_options(g, o, e);
+    if (err == 0)
+        err = addrs_bind(g, o->bind, e);
     if (err == 0)
         err = init_handles(g);
     if (err != 0) {

@@ -110,6 +110,7 @@ struct gossip_node {
     uv_timer_t leave_timer;
     uv_idle_t local_idle;
     int family; /* of our sockets */
+    struct gossip_addr bound;
     uint16_t port;
     bool wildcard; /* bound to any address and nothing advertised: learn it from a welcome */
     unsigned open_handles;
@@ -185,6 +186,8 @@ uint32_t node_others(const struct gossip_node *g);   /* live members beside us *
 uint64_t node_now(struct gossip_node *g); /* reads the clock, tells the core its finer part */
 
 /* addrs_uv.c */
+/* Where to listen, and with sockets of which family. */
+int addrs_bind(struct gossip_node *g, const char *text, struct errmsg *e);
 /* Opens both sockets, and says at which addresses others reach them. */
 int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gossip_addrs *ret,
                struct errmsg *e);

@@ -19,10 +19,29 @@ static const char *age_of(const json_t *obj, const char *member, char out[24])
     return out;
 }
 
+/* The addresses that are not in use. */
+static const char *others_of(const json_t *m, char out[256])
+{
+    const json_t *list = json_arr(m, "addresses");
+    const char *in_use = json_str(m, "address");
+    size_t i, len = 0;
+    json_t *address;
+    out[0] = '\0';
+    json_array_foreach(list, i, address)
+    {
+        const char *text = json_string_value(address);
+        if (text == NULL || in_use == NULL || strcmp(text, in_use) == 0 || len >= 250)
+            continue;
+        int n = snprintf(out + len, 256 - len, "%s%s", len == 0 ? "" : ",", text);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    return out[0] == '\0' ? NULL : out;
+}
+
 static void add_member(struct cli_table *t, const json_t *m, bool wide)
 {
     char rtt[24] = "-";
-    char text[24];
+    char text[24], others[256];
     int64_t us = json_int_or(m, "rtt_us", 0);
     if (us > 0)
         snprintf(rtt, sizeof rtt, "%.1fms", (double)us / 1000.0);
@@ -41,6 +60,7 @@ static void add_member(struct cli_table *t, const json_t *m, bool wide)
     snprintf(text, sizeof text, "%lld", (long long)json_int_or(m, "incarnation", 0));
     cli_table_add(t, text);
     cli_table_add(t, json_str(why, "suspected_by"));
+    cli_table_add(t, others_of(m, others));
 }
 
 static void print_names(const char *title, const json_t *names)
@@ -124,9 +144,9 @@ int cli_members(struct cli *cli, int argc, char **argv)
 {
     static const char usage[] = "members [why ID] [-o table|wide|json]";
     static const struct cli_option none[] = {{0}};
-    static const char *const titles[] = {"ID",    "ADDRESS",     "STATE",    "ROLE",
-                                         "ZONE",  "RTT",         "VERSION",  "SINCE",
-                                         "HEARD", "INCARNATION", "SUSPECTED"};
+    static const char *const titles[] = {"ID",    "ADDRESS",     "STATE",     "ROLE",
+                                         "ZONE",  "RTT",         "VERSION",   "SINCE",
+                                         "HEARD", "INCARNATION", "SUSPECTED", "ALSO AT"};
     const char *words[2];
     struct cli_answer a;
     int n = cli_parse(cli, argc, argv, none, words, 2, usage);
@@ -147,7 +167,7 @@ int cli_members(struct cli *cli, int argc, char **argv)
         size_t i;
         json_t *m;
         bool wide = cli->output == CLI_WIDE;
-        cli_table_init(&t, titles, wide ? 11 : 7);
+        cli_table_init(&t, titles, wide ? 12 : 7);
         json_array_foreach(json_arr(a.body, "items"), i, m) add_member(&t, m, wide);
         cli_table_print(&t);
         cli_table_fini(&t);

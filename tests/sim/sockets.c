@@ -40,6 +40,12 @@ int uv_udp_init(uv_loop_t *uv, uv_udp_t *udp)
     return handle_init(uv, udp, UDP);
 }
 
+int uv_udp_init_ex(uv_loop_t *uv, uv_udp_t *udp, unsigned flags)
+{
+    (void)flags;
+    return handle_init(uv, udp, UDP);
+}
+
 int uv_udp_bind(uv_udp_t *udp, const struct sockaddr *addr, unsigned flags)
 {
     (void)flags;

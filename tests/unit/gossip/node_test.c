@@ -454,6 +454,9 @@ Test(node, bad_options_say_what_is_wrong)
         {"i-1", "nonsense", NULL, "host:port", 1},
         {"i-1", "127.0.0.1:99999", NULL, "0 to 65535", 1},
         {"i-1", "127.0.0.1:0", "0.0.0.0:1", "peers can reach", 1},
+        {"i-1", "127.0.0.1:0", "127.0.0.1:1, nonsense", "host:port", 1},
+        {"i-1", "127.0.0.1:0", "127.0.0.1:1,127.0.0.1:1", "named twice", 1},
+        {"i-1", "127.0.0.1:0", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,[::1]:1", "at most 3", 1},
         {"", "127.0.0.1:0", NULL, "1 to 63 characters", 1},
         {"a b", "127.0.0.1:0", NULL, "without blanks", 1},
         {"i-1", "127.0.0.1:0", NULL, "keys", 0},
@@ -619,4 +622,35 @@ Test(node, ipv6_and_both_families)
         cr_assert(run_until(all_heard, 10000), "case %zu", c);
         finish(2);
     }
+}
+
+static bool second_in_use(void)
+{
+    const struct gossip_member *m = gossip_find_id(nodes[1].g, "i-0");
+    return m != NULL && m->using == 1 && m->state == MEMBER_ALIVE;
+}
+
+/* At the address that it names first nobody listens: streams are connected to the next at once, and
+ * datagrams go there once a ping was answered. */
+Test(node, the_address_that_answers_is_used)
+{
+    char seed[40];
+    const char *list[1] = {seed};
+    static uint8_t large[20000]; /* over the stream */
+    memset(nodes, 0, sizeof nodes);
+    uv_loop_init(&loop);
+    advertised = "127.0.0.9:9, 127.0.0.1:0";
+    make(0, "i-0", "c", key_a, 1);
+    advertised = NULL;
+    make(1, "i-1", "c", key_a, 1);
+    snprintf(seed, sizeof seed, "127.0.0.1:%u", gossip_port(nodes[0].g));
+    gossip_join(nodes[1].g, list, 1);
+    expect_count = expect_alive = 2;
+    cr_assert(run_until(all_see, 10000));
+    uint64_t to[2] = {gossip_self(nodes[1].g), gossip_self(nodes[0].g)};
+    cr_assert_eq(gossip_send(nodes[1].g, CHANNEL_RUMOR, to[1], large, sizeof large), 0);
+    cr_assert_eq(gossip_send(nodes[0].g, CHANNEL_RUMOR, to[0], large, 100), 0);
+    cr_assert(run_until(all_heard, 10000));
+    cr_assert(run_until(second_in_use, 10000));
+    finish(2);
 }
