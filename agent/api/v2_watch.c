@@ -315,13 +315,14 @@ static int read_phases(struct watch *w, struct store_txn *txn)
 static enum stream_says watch_read(void *arg, struct buf *out, bool beat)
 {
     struct watch *w = arg;
-    struct store_txn *txn;
-    if (store_read_begin(w->api->store, &txn) != 0)
+    struct store_txn *txn = NULL; /* members are in no row */
+    if (w->kinds != 0 && store_read_begin(w->api->store, &txn) != 0)
         return STREAM_OVER;
     w->out = out;
     w->txn = txn;
     int err = read_phases(w, txn);
-    store_read_end(txn);
+    if (txn != NULL)
+        store_read_end(txn);
     if (err == 0 && out->len == 0 && beat)
         put_heartbeat(w);
     w->out = NULL;

@@ -26,28 +26,30 @@ static void names(const char *path, char out[64])
     json_decref(doc);
 }
 
-static void put_instance_as(char name, const char *type, const char *more, uint64_t version)
+/* With more attributes than its type, and more members. */
+static void put_instance_as(char name, const char *type, const char *attributes, const char *more,
+                            uint64_t version)
 {
     char key[160], json[1024];
     snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%c",
              name);
     snprintf(json, sizeof json,
              "{\"agentConnected\":true,\"attributes\":[{\"name\":\"ecs.instance-type\",\"value\":"
-             "\"%s\"},{\"name\":\"gp\\u0075\"}],\"clusterArn\":\"" CLUSTER "\","
+             "\"%s\"},{\"name\":\"gp\\u0075\"}%s],\"clusterArn\":\"" CLUSTER "\","
              "\"containerInstanceArn\":\"%s\",\"n\":\"%c\"%s,\"status\":\"ACTIVE\",\"version\":1,"
              "\"versionInfo\":{\"agentVersion\":\"1.9%c.0\"}}",
-             type, key, name, more, name - 'a' + '0');
+             type, attributes, key, name, more, name - 'a' + '0');
     fixture_put(&f, RECORD_INSTANCE, key, version, json);
 }
 
 static void put_instance(char name, const char *type, const char *more)
 {
-    put_instance_as(name, type, more, 1);
+    put_instance_as(name, type, "", more, 1);
 }
 
 static void put_instance_again(char name, const char *type, uint64_t version)
 {
-    put_instance_as(name, type, "", version);
+    put_instance_as(name, type, "", "", version);
 }
 
 static void put_task(char name, char instance, const char *group, const char *status, uint64_t v)
@@ -76,16 +78,11 @@ static void fill(void)
 
 static void put_placed(char name, const char *zone, const char *ec2)
 {
-    char key[160], json[1024];
-    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%c",
-             name);
-    snprintf(json, sizeof json,
-             "{\"agentConnected\":true,\"attributes\":[{\"name\":\"ecs.availability-zone\","
-             "\"value\":\"%s\"}],\"availabilityZone\":\"%s\",\"clusterArn\":\"" CLUSTER "\","
-             "\"containerInstanceArn\":\"%s\",\"ec2InstanceId\":\"%s\",\"n\":\"%c\","
-             "\"status\":\"ACTIVE\",\"version\":1}",
-             zone, zone, key, ec2, name);
-    fixture_put(&f, RECORD_INSTANCE, key, 1, json);
+    char attribute[100], more[100];
+    snprintf(attribute, sizeof attribute, ",{\"name\":\"ecs.availability-zone\",\"value\":\"%s\"}",
+             zone);
+    snprintf(more, sizeof more, ",\"availabilityZone\":\"%s\",\"ec2InstanceId\":\"%s\"", zone, ec2);
+    put_instance_as(name, "m5.large", attribute, more, 1);
 }
 
 /* The columns by which rows are found, as "zone=a ec2=b instance=c", and the rows. */
