@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The map grows under load, with readers at work, and no write is lost. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "agent/base/clock.h"
 #include "store/store_int.h"
@@ -111,6 +113,43 @@ Test(map, a_reader_that_stays_costs_a_refusal_at_worst)
     cr_assert_eq(fix_apply(&f, &rec, 1), 0);
     cr_assert_eq(store_health(f.s), 0);
     cr_assert_eq(fix_count(&f, RECORD_TASK, 0, NULL), (uint64_t)stored + 1);
+    buf_fini(&value);
+    fix_fini(&f);
+}
+
+/* Another program looks into the database and is killed: it would hold all pages from then on. */
+static void look_and_die(const struct fix *f)
+{
+    char path[160];
+    int status;
+    snprintf(path, sizeof path, "%s/state", f->dir);
+    pid_t pid = fork();
+    if (pid == 0) {
+        MDB_env *env;
+        MDB_txn *txn;
+        if (mdb_env_create(&env) == 0 && mdb_env_open(env, path, MDB_RDONLY, 0600) == 0 &&
+            mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0)
+            raise(SIGKILL);
+        _exit(1);
+    }
+    waitpid(pid, &status, 0);
+    cr_assert(WIFSIGNALED(status), "it could not look");
+}
+
+Test(map, a_reader_that_died_holds_nothing)
+{
+    struct fix f;
+    char key[32];
+    fix_open(&f);
+    look_and_die(&f);
+    buf_init(&value, 1 << 20);
+    for (uint64_t i = 1; i <= ROWS; i++) {
+        struct record rec = big(7, key);
+        rec.version.hi = i;
+        cr_assert_eq(fix_apply(&f, &rec, 1), 0);
+    }
+    cr_assert_lt(store_state_bytes(f.s), 2u << 20, "%llu bytes of 13 MB written",
+                 (unsigned long long)store_state_bytes(f.s));
     buf_fini(&value);
     fix_fini(&f);
 }
