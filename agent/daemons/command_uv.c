@@ -214,6 +214,13 @@ static void on_cluster(void *arg, const struct aws_result *result)
         refuse(c, ERR_NOTFOUND, "cluster", detail);
         return;
     }
+    if (!intake_keeps(d->options.intake, json_str(cluster, "clusterArn"))) {
+        snprintf(detail, sizeof detail,
+                 "nothing is known of cluster '%.120s' here: intake.clusters does not name it",
+                 name);
+        refuse(c, ERR_BADPARAM, "cluster", detail);
+        return;
+    }
     json_set_str(c->json, "cluster", json_str(cluster, "clusterArn"));
     json_object_set_new(c->json, "_cluster", json_true());
     look_up(d, c);

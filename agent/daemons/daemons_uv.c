@@ -285,14 +285,15 @@ json_t *daemons_status(const struct daemons *d)
         const struct denv *env = LIST_OF(n, struct denv, node);
         const struct plan_counts *c = &env->counts;
         bool waits = env->starts_wait && !env->settled;
+        bool kept = !d->leading || intake_keeps(d->options.intake, env->cluster);
         settled = settled && !waits;
         json_array_append_new(
-            list,
-            json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name, "deployment",
-                      env->deployment, "deleting", env->plan.deleting, "settled", !waits, "desired",
-                      (json_int_t)c->desired, "running", (json_int_t)c->running, "pending",
-                      (json_int_t)c->pending, "waiting", (json_int_t)c->waiting, "failed",
-                      (json_int_t)c->failed, "error", env->error));
+            list, json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name,
+                            "deployment", env->deployment, "deleting", env->plan.deleting,
+                            "settled", !waits, "desired", (json_int_t)c->desired, "running",
+                            (json_int_t)c->running, "pending", (json_int_t)c->pending, "waiting",
+                            (json_int_t)c->waiting, "failed", (json_int_t)c->failed, "error",
+                            kept ? env->error : "intake.clusters does not name its cluster"));
     }
     const char *state = !d->leading      ? "not leading"
                         : !d->loaded     ? "loading"

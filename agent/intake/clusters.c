@@ -16,6 +16,12 @@ bool intake_is_own(const struct intake *in, const char *cluster)
     return events_keeps_cluster(&own, cluster);
 }
 
+bool intake_keeps(const struct intake *in, const char *cluster)
+{
+    struct events_options options = intake_events_options(in);
+    return events_keeps_cluster(&options, cluster);
+}
+
 void intake_set_home(struct intake *in, const char *arn)
 {
     const char *end = arn;

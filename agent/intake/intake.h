@@ -54,6 +54,8 @@ void intake_refresh_task(struct intake *in, const char *cluster, const char *tas
 void intake_refresh_instance(struct intake *in, const char *cluster, const char *instance_arn);
 /* Start a full reconcile now (also used after credentials came). */
 void intake_reconcile(struct intake *in);
+/* Are the rows of that cluster (ARN) kept here? */
+bool intake_keeps(const struct intake *in, const char *cluster);
 const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
 /* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
  *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting"},

@@ -63,6 +63,9 @@ def own(c):
              lambda: intake(c)["queue"]["foreign"] > foreign)
     see(c, {"test": 3})
     c.cloud.control("connect", instance=c.others["b"][0])
+    status, _, body = c.agents[0].ask("POST", "/v2/environments", {
+        "name": "x", "cluster": "b", "taskDefinition": "daemon:1"})
+    check(status == 400 and "intake.clusters" in body["detail"], f"{status} {body}")
 
 
 def a_list(c):
@@ -142,6 +145,8 @@ def not_kept(c):
     see(c, {"test": SIZE["test"]})
     see(c, {"test": SIZE["test"]}, "tasks")
     check(len(c.cloud.running("daemon:logs-b")) == SIZE["b"], "tasks in b were stopped")
+    told = {e["name"]: e["error"] for e in c.wait_leader().get("/v2/agent")["daemons"]["environments"]}
+    check("intake.clusters" in told["logs-b"] and told["logs-test"] == "", told)
     restart_with(c, "own,b")
     see(c, SIZE)
     see(c, {k: SIZE[k] for k in ("test", "b")}, "tasks")
