@@ -90,14 +90,50 @@ static void finish_transfer(struct raft_uv *r, int err)
         done(r->transfer_arg, err);
 }
 
-/* An agent outside that knows the leader has nothing to look at until it asks for it again. */
+/* Nothing is left to the tick that it should do soon. */
+static bool rests(const struct raft_uv *r, uint64_t now_ms)
+{
+    const struct raft *core = &r->core;
+    bool stored = core->hard == core->saved.hard && core->log.last_index == core->saved.last &&
+                  !raft_is_restoring(core) && r->batch.index == 0 && !r->rewrite;
+    bool fit = r->disk_err == 0 && r->bad_log_ms == 0 && r->bad_disk_ms == 0;
+    bool leads = core->role == RAFT_LEADER;
+    if (r->starting || r->boot_writing || r->superseded != 0 || step_in_conflict(r, now_ms) ||
+        r->held_first != NULL || r->snapshot_index != 0)
+        return false;
+    if (!step_is_server(r))
+        return r->known_leader != 0;
+    return core->leader != 0 && stored && fit && r->waiter_count == 0 &&
+           r->transfer_until_ms == 0 && r->lost.since == 0 &&
+           (!leads || (r->pilot_at != 0 && r->wish.since == 0));
+}
+
+/* At rest an agent outside, knowing the leader, has nothing to look at until it asks for it again;
+ * a server looks seldom, and when it is awake for a heartbeat (REST_LATE_MS). */
 static uint64_t next_tick(const struct raft_uv *r, uint64_t now_ms)
 {
-    uint64_t asks_at = hello_asks_at(r);
-    bool rests = !step_is_server(r) && r->known_leader != 0 && !r->starting && !r->boot_writing &&
-                 r->superseded == 0 && !step_in_conflict(r, now_ms) && r->held_first == NULL &&
-                 r->snapshot_index == 0;
-    return rests && asks_at > now_ms + TICK_MS ? asks_at : now_ms + TICK_MS;
+    uint64_t at = step_is_server(r) ? now_ms + REST_TICK_MS : hello_asks_at(r);
+    return rests(r, now_ms) && at > now_ms + TICK_MS ? at : now_ms + TICK_MS;
+}
+
+static void tick(struct raft_uv *r, uint64_t now_ms)
+{
+    if (now_ms < r->tick_at || r->closing || r->quiet != QUIET_NO)
+        return;
+    step_flush(r);
+    hello_tick(r, now_ms);
+    pilot_tick(r, now_ms);
+    auto_tick(r, now_ms);
+    look_at_disk(r, now_ms);
+    r->tick_at = next_tick(r, now_ms);
+    if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
+        finish_transfer(r, ERR_TIMEOUT);
+    if (r->snapshot_index != 0 && now_ms > r->snapshot_used_ms + 30000) {
+        buf_fini(&r->snapshot_out);
+        r->snapshot_index = 0;
+    }
+    raft_uv_publish(r);
+    raft_uv_arm(r);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -108,24 +144,8 @@ static void on_timer(uv_timer_t *timer)
         step(r, &(struct raft_input){.type = RAFT_TICK});
     if (r->apply_at != 0 && now_ms >= r->apply_at)
         step_apply(r);
-    if (r->quiet != QUIET_NO)
-        return; /* armed again when that is over */
-    if (now_ms >= r->tick_at && !r->closing) {
-        step_flush(r);
-        hello_tick(r, now_ms);
-        pilot_tick(r, now_ms);
-        auto_tick(r, now_ms);
-        look_at_disk(r, now_ms);
-        r->tick_at = next_tick(r, now_ms);
-        if (r->transfer_until_ms != 0 && now_ms >= r->transfer_until_ms)
-            finish_transfer(r, ERR_TIMEOUT);
-        if (r->snapshot_index != 0 && now_ms > r->snapshot_used_ms + 30000) {
-            buf_fini(&r->snapshot_out);
-            r->snapshot_index = 0;
-        }
-        raft_uv_publish(r);
-    }
-    raft_uv_arm(r);
+    tick(r, now_ms);
+    raft_uv_arm(r); /* nothing while another is to end first: armed again then */
 }
 
 void raft_uv_arm(struct raft_uv *r)
@@ -135,10 +155,9 @@ void raft_uv_arm(struct raft_uv *r)
         return;
     if (next_tick(r, now_ms) < r->tick_at)
         r->tick_at = next_tick(r, now_ms); /* it rests no longer */
-    if (r->superseded != 0)
-        due = r->tick_at; /* the core rests */
-    if (r->tick_at < due)
-        due = r->tick_at;
+    uint64_t late_ms = step_is_server(r) && rests(r, now_ms) ? REST_LATE_MS : 0;
+    if (r->superseded != 0 || r->tick_at + late_ms < due) /* superseded: the core rests */
+        due = r->tick_at + late_ms;
     if (r->apply_at != 0 && r->apply_at < due)
         due = r->apply_at;
     uv_update_time(r->o.loop);
@@ -229,6 +248,7 @@ static void on_message(void *arg, uint64_t from, const uint8_t *data, size_t len
         return;
     if (cluster_id == r->cluster_id && r->superseded == 0)
         step(r, &(struct raft_input){.type = RAFT_RECV, .msg = &m});
+    tick(r, clock_mono_ms());
 }
 
 /* ---- start and end ---------------------------------------------------------------- */
