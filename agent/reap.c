@@ -104,17 +104,12 @@ static bool wanted(const struct agent *a, size_t stage)
     return a->reap_rounds % PURGE_EVERY_ROUNDS == 0;
 }
 
-static void next_stage(struct agent *a)
+/* The first of this round that is wanted, from this one on. */
+static size_t next_stage(const struct agent *a, size_t stage)
 {
-    struct reap_walk *w = a->reap;
-    w->after_len = 0;
-    do
-        w->stage++;
-    while (w->stage < STAGES && !wanted(a, w->stage));
-    if (w->stage == STAGES) {
-        a->reap_due_ms = clock_mono_ms() + EVERY_MS;
-        reap_fini(a);
-    }
+    while (stage < STAGES && !wanted(a, stage))
+        stage++;
+    return stage;
 }
 
 static int look(struct agent *a, struct reap_walk *w)
@@ -155,26 +150,40 @@ static void slice(struct agent *a)
         else
             purge(a, w);
     }
-    if (!more)
-        next_stage(a);
+    if (more)
+        return;
+    w->after_len = 0;
+    w->stage = next_stage(a, w->stage + 1);
+    if (w->stage == STAGES) {
+        a->reap_due_ms = clock_mono_ms() + EVERY_MS;
+        reap_fini(a);
+    }
 }
 
+/* Most rounds of most agents have nothing to do: those take no memory. */
+static bool begin(struct agent *a)
+{
+    if (clock_mono_ms() < a->reap_due_ms)
+        return false;
+    a->reap_due_ms = clock_mono_ms() + EVERY_MS; /* also if there is no memory */
+    a->reap_rounds++;
+    size_t stage = next_stage(a, 0);
+    a->reap = stage == STAGES ? NULL : malloc(sizeof *a->reap);
+    if (a->reap == NULL)
+        return false;
+    a->reap->stage = stage;
+    a->reap->after_len = 0;
+    return true;
+}
+
+/* What finds no rows costs no slice. */
 void reap_tick(struct agent *a)
 {
-    if (a->reap == NULL) {
-        if (clock_mono_ms() < a->reap_due_ms)
-            return;
-        a->reap_due_ms = clock_mono_ms() + EVERY_MS; /* also if there is no memory */
-        a->reap = calloc(1, sizeof *a->reap);
-        if (a->reap == NULL)
-            return;
-        a->reap_rounds++;
-        if (!wanted(a, 0)) {
-            next_stage(a);
-            return;
-        }
-    }
-    slice(a);
+    if (a->reap == NULL && !begin(a))
+        return;
+    do
+        slice(a);
+    while (a->reap != NULL && a->reap->looked == 0);
 }
 
 uint64_t reap_wait_ms(const struct agent *a)
