@@ -189,6 +189,16 @@ static void give_up(struct command *c)
                      "status)");
 }
 
+/* What one of two clusters acknowledges is lost when it is given up. Reads go on: blox backup. */
+static bool refuse_in_conflict(struct command *c)
+{
+    char why[256];
+    if (is_read(c) || !raft_uv_in_conflict(c->agent->raft, why, sizeof why))
+        return false;
+    finish_error(c, ERR_CONFLICT, why);
+    return true;
+}
+
 static void try_command(struct command *c)
 {
     struct agent *a = c->agent;
@@ -209,6 +219,8 @@ static void try_command(struct command *c)
             finish_error(c, ERR_NOTLEADER, a->fatal[0] == '\0' ? "starting" : a->fatal);
         return;
     }
+    if (refuse_in_conflict(c))
+        return;
     if (raft_uv_is_leader(a->raft)) {
         c->busy = true;
         c->forwarded_to[0] = '\0';

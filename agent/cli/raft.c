@@ -24,7 +24,8 @@ int cli_raft(struct cli *cli, int argc, char **argv)
             "  recover   the other voters are gone for good: start a new cluster from what this "
             "agent\n            and gossip know. On one agent only.\n"
             "  rejoin    this agent was a voter of a cluster that was recovered elsewhere: "
-            "forget\n            its raft log and join the recovered one\n",
+            "forget\n            its raft log and join the recovered one; with --force one of two "
+            "clusters\n            that met (blox status) is given up so, on each of its agents\n",
             USAGE);
         return 2;
     }

@@ -465,6 +465,8 @@ int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_don
     uint64_t index = 0, start_ns = clock_mono_ns();
     if (!raft_uv_is_leader(r))
         return ERR_NOTLEADER;
+    if (len > 0 && step_in_conflict(r, clock_mono_ms()))
+        return ERR_CONFLICT; /* it could be lost when one of the two is given up */
     if (len > RAFT_COMMAND_MAX)
         return ERR_TOOBIG;
     if (r->waiter_count == WAITERS_MAX)

@@ -68,7 +68,8 @@ int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options,
 void raft_uv_destroy(struct raft_uv *r, void (*done)(void *arg), void *arg);
 
 /* done: 0 after the entry is committed and applied here (apply ran just before), or
- * ERR_NOTLEADER (not accepted), ERR_TIMEOUT (accepted, outcome unknown: leadership was lost). */
+ * ERR_NOTLEADER (not accepted), ERR_TIMEOUT (accepted, outcome unknown: leadership was lost).
+ * ERR_CONFLICT at once while raft_uv_in_conflict(). */
 typedef void (*raft_uv_done_fn)(void *arg, int err, uint64_t index, uint64_t term);
 int raft_uv_propose(struct raft_uv *r, const void *data, size_t len, raft_uv_done_fn done,
                     void *arg) MUST_CHECK;
@@ -79,6 +80,9 @@ bool raft_uv_is_leader(const struct raft_uv *r);
 int raft_uv_barrier(struct raft_uv *r, raft_uv_done_fn done, void *arg) MUST_CHECK;
 /* True while the check-quorum lease holds: the leader may act on the world. */
 bool raft_uv_may_act(const struct raft_uv *r);
+/* Two clusters of this name met: one will be given up, with what is written to it. out: a sentence
+ * that says how. */
+bool raft_uv_in_conflict(const struct raft_uv *r, char *out, size_t size);
 uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-voters learn it too) */
 uint64_t raft_uv_term(const struct raft_uv *r);
 uint64_t raft_uv_applied_index(const struct raft_uv *r);
@@ -102,7 +106,8 @@ int raft_uv_recover(struct raft_uv *r, bool force, void (*done)(void *arg, int e
                     struct errmsg *e) MUST_CHECK;
 /* The answer to prove_gone. */
 void raft_uv_gone(struct raft_uv *r, const char *id, bool gone);
-/* A server of a former cluster forgets it and joins the recovered one as a new server. */
+/* A server of a former cluster forgets it and joins the recovered one as a new server; with force,
+ * one of two clusters that met, which is given up thereby on all its agents. */
 int raft_uv_rejoin(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
                    struct errmsg *e) MUST_CHECK;
 uint64_t raft_uv_cluster_id(const struct raft_uv *r); /* 0: none known */

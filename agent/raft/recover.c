@@ -256,8 +256,14 @@ static void blank_now(struct raft_uv *r)
     uint8_t bytes[BOOT_BYTES_MAX];
     struct wbuf w;
     uint64_t none = 0;
+    uint64_t given_up = r->superseded == 0 && r->conflict_ms != 0 ? r->cluster_id : 0;
     forget_messages(r);
     r->cluster_id = r->superseded = 0;
+    if (given_up != 0) { /* nor is it learned again from those that are still of it */
+        r->known_cluster = r->conflict_id;
+        r->known_term = 0;
+        add_former(r, given_up);
+    }
     /* Whom the former cluster lost is nothing to recover from any more. */
     r->known_leader = 0;
     r->known_voter_count = 0;
@@ -268,6 +274,7 @@ static void blank_now(struct raft_uv *r)
     boot_encode(&r->boot, &w);
     struct store_fact facts[] = {{"raft.disk", &r->disk, 8},
                                  {"raft.boot", bytes, w.len},
+                                 {"raft.former", r->former, r->former_count * sizeof(r->former[0])},
                                  {"raft.cluster", &none, 8},
                                  {"raft.superseded", &none, 8}};
     struct store_log_write wipe = {.truncate_from = r->core.log.applied + 1,
@@ -381,11 +388,15 @@ int raft_uv_rejoin(struct raft_uv *r, bool force, void (*done)(void *arg, int er
     int err = refuse_busy(r, e);
     if (err != 0)
         return err;
+    bool conflict = step_in_conflict(r, clock_mono_ms());
     if (r->superseded == 0 && !force)
         return errmsg_set(e, ERR_CONFLICT,
-                          "this agent's raft state is not known to be of a former cluster; "
-                          "nothing was changed");
-    if (r->core.role == RAFT_LEADER && r->superseded == 0)
+                          conflict
+                              ? "two clusters met; to give this one up, use --force on each of "
+                                "its agents"
+                              : "this agent's raft state is not known to be of a former "
+                                "cluster; nothing was changed");
+    if (r->core.role == RAFT_LEADER && r->superseded == 0 && !conflict)
         return errmsg_set(e, ERR_CONFLICT, "this agent leads: nothing was changed");
     begin(r, QUIET_REJOIN, done, arg);
     return 0;

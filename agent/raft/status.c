@@ -22,7 +22,20 @@ static json_t *server_json(const struct raft_uv *r, uint32_t i)
     return j;
 }
 
-static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
+bool raft_uv_in_conflict(const struct raft_uv *r, char *out, size_t size)
+{
+    if (!step_in_conflict(r, clock_mono_ms()))
+        return false;
+    snprintf(out, size,
+             "two clusters of this name met: %016" PRIx64 " here, %016" PRIx64
+             " at %s; neither acts "
+             "nor takes writes. Keep one: blox backup > FILE on the other if it has anything, then "
+             "blox raft rejoin --force on each of its agents",
+             r->cluster_id, r->conflict_id, r->conflict_with);
+    return true;
+}
+
+static void set_trouble(const struct raft_uv *r, json_t *j)
 {
     char text[400] = "";
     if (r->superseded != 0)
@@ -31,12 +44,8 @@ static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
                  "as %016" PRIx64 "; it neither votes nor leads. To join the recovered cluster, "
                  "giving up what its own raft log holds: blox raft rejoin",
                  r->cluster_id, r->superseded);
-    else if (step_in_conflict(r, now_ms))
-        snprintf(text, sizeof(text),
-                 "two clusters of this name met: %016" PRIx64 " here, %016" PRIx64
-                 " at %s. Neither leader acts. Keep one: stop the agents of the other, remove "
-                 "log/ from their data directory, start them again.",
-                 r->cluster_id, r->conflict_id, r->conflict_with);
+    else if (raft_uv_in_conflict(r, text, sizeof(text)))
+        ;
     else if (r->disk_err < 0)
         snprintf(text, sizeof(text),
                  "the raft log cannot be written: %s. Free disk space or fix "
@@ -63,7 +72,6 @@ static void set_trouble(const struct raft_uv *r, json_t *j, uint64_t now_ms)
 json_t *raft_uv_status(const struct raft_uv *r)
 {
     static const char *const roles[] = {"follower", "candidate", "leader", "outside"};
-    uint64_t now_ms = clock_mono_ms();
     json_t *j = json_object(), *voters = json_array(), *learners = json_array();
     uint64_t leader = step_leader(r);
     const struct gossip_member *m = leader == 0 ? NULL : gossip_find(r->o.gossip, leader);
@@ -87,6 +95,6 @@ json_t *raft_uv_status(const struct raft_uv *r)
     if (cluster_id != 0)
         snprintf(cluster, sizeof(cluster), "%016" PRIx64, cluster_id);
     json_set_str(j, "cluster_id", cluster);
-    set_trouble(r, j, now_ms);
+    set_trouble(r, j);
     return j;
 }

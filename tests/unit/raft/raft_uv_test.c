@@ -45,6 +45,8 @@ static void on_apply(void *arg, uint64_t index, uint64_t term, const void *data,
                      struct raft_rows *ret)
 {
     struct agent *a = arg;
+    if (len == 0)
+        return; /* a barrier */
     in_poll[a->role] += polling;
     cr_assert_eq(len, 8);
     cr_assert_lt(a->count, VALUES);
@@ -516,4 +518,16 @@ Test(raft_uv, two_clusters_that_meet_stop_acting_and_say_so)
     UNTIL(in_trouble(&agents[0]) && in_trouble(&agents[1]));
     cr_assert_not(raft_uv_may_act(agents[0].raft));
     cr_assert_not(raft_uv_may_act(agents[1].raft));
+    /* Nor take writes, but reads: one of the two is to be kept elsewhere, and then given up. */
+    struct errmsg e = {""};
+    uint64_t value = 1, before = answered;
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(raft_uv_propose(agents[i].raft, &value, 8, on_answer, NULL), ERR_CONFLICT);
+        cr_assert_eq(raft_uv_barrier(agents[i].raft, on_answer, NULL), 0);
+    }
+    UNTIL(answered == before + 2);
+    cr_assert_eq(raft_uv_rejoin(agents[1].raft, false, NULL, NULL, &e), ERR_CONFLICT);
+    cr_assert_eq(raft_uv_rejoin(agents[1].raft, true, NULL, NULL, &e), 0, "%s", e.text);
+    uint64_t kept = raft_uv_cluster_id(agents[0].raft);
+    UNTIL(knows_of(&agents[1], kept));
 }
