@@ -105,9 +105,14 @@ Test(clusters, one_that_is_denied)
                  operations[i / 2]);
         world_tell(&w, "fault", fault);
         lead_with(&w, lists[i % 2]);
-        unsigned known = w.known; /* the first run has not asked about what was told lately */
-        intake_reconcile(w.intake);
-        UNTIL(&w, w.known > known || w.failed > 0);
+        int64_t described = world_stat(&w, "op:ecs.DescribeContainerInstances");
+        for (unsigned n = 1; n < 3; n++) { /* the first has not asked about what was told lately */
+            intake_reconcile(w.intake);
+            UNTIL(&w, w.known > n || w.failed > 0);
+        }
+        described = world_stat(&w, "op:ecs.DescribeContainerInstances") - described;
+        if (i / 2 == 1) /* two of the own, two of c, none about what is left of b */
+            cr_expect_eq(described, 4, "%lld calls", (long long)described);
         cr_expect_eq(w.failed, 0u, "%s, %s: %s", lists[i % 2], operations[i / 2],
                      intake_trouble(w.intake));
         cr_expect_eq(instances(&w), 331u, "%s: %u", operations[i / 2], instances(&w));
