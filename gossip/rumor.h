@@ -52,14 +52,15 @@
 #define RUMOR_ASK_FLOOD_MS 400u /* ... of a flood: a stream sends again by itself what it lost */
 #define RUMOR_DIGEST_MS 30u     /* age from which a record is told of to others */
 #define RUMOR_DIGEST_EVERY_MS 20u
-#define RUMOR_DIGEST_LATE_MS 250u /* once more to one peer: for those who joined or lost much */
+#define RUMOR_DIGEST_LATE_MS 250u    /* once more to one peer: for those who joined or lost much */
+#define RUMOR_DIGEST_TROUBLE_MS 100u /* ... to three, where packets are lost */
 #define RUMOR_DIGEST_PEERS 3u
 #define RUMOR_TROUBLE_MS 2000u /* after a repair: told to all three in a burst, too, and late */
 #define RUMOR_ASK_WAIT_MS 10u  /* from a digest to asking, at least; longer if pushes are late */
 #define RUMOR_ASK_WAIT_MAX_MS 1000u
 #define RUMOR_ASK_CALM_MS 500u /* without a late push it is halved */
-#define RUMOR_ASK_RETRY_MS 40u /* twice; then twice doubled, and so on */
-#define RUMOR_ASK_TRIES 8u     /* after that anti-entropy has it */
+#define RUMOR_ASK_RETRY_MS 40u /* until each holder was asked twice; then doubled, and so on */
+#define RUMOR_ASK_TRIES 8u     /* of one holder, of three 16: then anti-entropy has it */
 #define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
 #define RUMOR_HOLDERS 3u
 #define RUMOR_BATCH (64u * 1024)
@@ -150,7 +151,7 @@ struct rumor {
     uint64_t load_from_ms;
     uint32_t load;
     uint32_t coming;           /* of a batch that is being stored, beside the load */
-    uint32_t digest_turn;      /* which third of the ring is told next in a burst */
+    uint32_t digest_turn;      /* which of the places round the ring is told next in a burst */
     size_t tree_place;         /* burst: of the ring, where the tree begins */
     size_t tree_left;          /* bytes that still go down it */
     size_t room;               /* of a datagram, as last heard */

@@ -25,8 +25,9 @@ bar detect swim_sim detect --nodes 5000 --victims 200 --every 0.5             # 
 bar quiet swim_sim quiet --nodes 5000 --for 86400 --loss 0.05                 # 3
 bar pause swim_sim pause --nodes 5000 --for 200                               # 4, 5
 bar starve swim_sim starve --nodes 5000 --for 60                              # 4, 5
-bar record records_sim --nodes 5000 --records 1 "${links[@]}"                 # 6
-bar lossy records_sim --nodes 5000 --records 20 --interval-us 50000 --loss 0.05 "${links[@]}" # 7
+bar record records_sim --nodes 5000 --records 1 "${links[@]}" --within-ms 150 # 6
+bar lossy records_sim --nodes 5000 --records 20 --interval-us 50000 --loss 0.05 "${links[@]}" \
+  --within-ms 500                                                             # 7
 bar sustained records_sim --nodes 5000 --records 10000 --interval-us 1000 "${links[@]}"       # 9
 for n in 16 64 500 5000; do
   bar rest swim_sim quiet --nodes $n --for 60                                 # 10
