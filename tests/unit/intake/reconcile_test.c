@@ -548,3 +548,22 @@ Test(local, the_own_ecs_agent_gives_hints)
     cr_assert_eq(world_figure(&w, "local", "told"), 0, "no event came");
     world_close(&w);
 }
+
+/* How late an event came is the time since the own ECS agent showed the same. */
+Test(local, an_event_that_comes_later_is_measured)
+{
+    struct world w;
+    char arn[400];
+    world_open(&w, 2, 1);
+    w.options.ecs_agent_endpoint = world_instance(&w, 0, "ecs_agent");
+    world_lead(&w);
+    UNTIL(&w, w.known > 0);
+    world_tell(&w, "set", "{\"event_delay_ms\":6000}");
+    world_start_task(&w, 0, arn);
+    UNTIL(&w, w.hints > 0); /* nobody acts on them */
+    UNTIL(&w, world_is(&w, RECORD_TASK, arn, "RUNNING"));
+    UNTIL(&w, world_figure(&w, "local", "told") == 1);
+    cr_assert_gt(world_figure(&w, "local", "lag_ms"), 0);
+    cr_assert_eq(world_figure(&w, "local", "refreshed"), 0);
+    world_close(&w);
+}
