@@ -85,29 +85,28 @@ static bool long_poll(struct request *r, const struct interest *interest, enum M
 
 /* -- lists ------------------------------------------------------------------------- */
 
-static const char *const row_params[] = {"cluster",
-                                         "status",
-                                         "desired_status",
-                                         "family",
-                                         "revision",
-                                         "group",
-                                         "started_by",
-                                         "instance",
-                                         "zone",
-                                         "environment",
-                                         "limit",
-                                         "next_token",
-                                         "agent_connected",
-                                         "ec2_instance_id",
-                                         "filter",
-                                         "fields",
-                                         "sort",
-                                         "at",
-                                         "index",
-                                         "wait",
-                                         "consistency",
-                                         "max_stale",
-                                         NULL};
+/* A column that rows of the kind do not have would leave an empty list, and the caller in the dark.
+ */
+#define ALL_LISTS                                                                                  \
+    "status", "filter", "fields", "sort", "limit", "next_token", "at", "index", "wait",            \
+        "consistency", "max_stale"
+
+static const char *const *row_params(uint8_t kind, bool of_one_environment)
+{
+    static const char *const instances[] = {"cluster",         ALL_LISTS,         "zone",
+                                            "agent_connected", "ec2_instance_id", NULL};
+    static const char *const tasks[] = {
+        "cluster",    ALL_LISTS,  "desired_status", "family",      "revision", "group",
+        "started_by", "instance", "zone",           "environment", NULL};
+    static const char *const environments[] = {"cluster", ALL_LISTS, NULL};
+    static const char *const deployments[] = {"cluster", ALL_LISTS, "environment", NULL};
+    static const char *const its_deployments[] = {ALL_LISTS, NULL};
+    return kind == RECORD_INSTANCE      ? instances
+           : kind == RECORD_TASK        ? tasks
+           : kind == RECORD_ENVIRONMENT ? environments
+           : of_one_environment         ? its_deployments
+                                        : deployments;
+}
 
 static const struct {
     const char *name;
@@ -291,8 +290,8 @@ enum MHD_Result v2_list(struct request *r, uint8_t kind, const char *environment
 {
     enum MHD_Result ret;
     struct list_spec spec = {.kind = kind, .emit = item_put};
-    if (problem_check_params(r, row_params, &ret) || v2_freshness(r, &ret) ||
-        v2_at(r, &spec.past, &ret))
+    if (problem_check_params(r, row_params(kind, environment != NULL), &ret) ||
+        v2_freshness(r, &ret) || v2_at(r, &spec.past, &ret))
         return ret;
     if (environment != NULL && !has_environment(r, environment))
         return problem_replyf(r, "not-found", "there is no environment \"%.64s\"", environment);

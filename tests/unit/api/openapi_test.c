@@ -131,6 +131,98 @@ Test(openapi, every_path_of_the_router_is_described)
     fixture_stop(&f);
 }
 
+static json_t *resolved(json_t *doc, json_t *node)
+{
+    const char *ref = json_str(node, "$ref");
+    if (ref == NULL)
+        return node;
+    json_t *parameters = json_obj(json_obj(doc, "components"), "parameters");
+    return json_object_get(parameters, strrchr(ref, '/') + 1);
+}
+
+/* Puts the names of an operation's parameters in the query into the set. */
+static void add_params(json_t *doc, json_t *operation, json_t *set)
+{
+    size_t i;
+    json_t *param;
+    json_array_foreach(json_arr(operation, "parameters"), i, param)
+    {
+        param = resolved(doc, param);
+        if (strcmp(json_str_or(param, "in", ""), "query") == 0)
+            json_object_set_new(set, json_str_or(param, "name", "?"), json_true());
+    }
+}
+
+/* What is described is known, and what is not described of a path is refused there. */
+Test(openapi, parameters_are_those_that_the_router_knows)
+{
+    static const char *const paths[] = {"/v2/tasks",
+                                        "/v2/tasks/{id}",
+                                        "/v2/instances",
+                                        "/v2/instances/{id}",
+                                        "/v2/environments",
+                                        "/v2/environments/{name}",
+                                        "/v2/environments/{name}/deployments",
+                                        "/v2/deployments",
+                                        "/v2/summary",
+                                        "/v2/decisions",
+                                        "/v2/agent",
+                                        "/v2/members"};
+    const char *name;
+    json_t *any, *operation;
+    fixture_start(&f, NULL);
+    fixture_put_environment(&f, "web", "active");
+    json_t *doc = get_description(), *all = json_object();
+    json_object_foreach(json_obj(doc, "paths"), name,
+                        any) if ((operation = json_obj(any, "get")) != NULL)
+        add_params(doc, operation, all);
+    cr_assert_gt(json_object_size(all), 20u);
+    json_object_del(all, "filter"); /* what these are good for is told in words of their own */
+    json_object_del(all, "consistency");
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        json_t *own = json_object();
+        add_params(doc, json_obj(json_obj(json_obj(doc, "paths"), paths[i]), "get"), own);
+        json_object_foreach(all, name, any)
+        {
+            char path[200];
+            const char *brace = strchr(paths[i], '{');
+            int len = brace == NULL ? (int)strlen(paths[i]) : (int)(brace - paths[i]);
+            const char *tail = brace == NULL ? "" : strchr(brace, '}') + 1;
+            snprintf(path, sizeof path, "%.*s%s%s?%s=", len, paths[i], brace == NULL ? "" : "web",
+                     tail, name);
+            struct http h = http_get(&f, path);
+            bool unknown = strstr(h.body, "unknown parameter") != NULL;
+            cr_expect_eq(unknown, json_object_get(own, name) == NULL, "%s: %ld %s", path, h.status,
+                         h.body);
+            http_free(&h);
+        }
+        json_decref(own);
+    }
+    json_decref(all);
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+/* Every operation may fail, and says how it tells. */
+Test(openapi, every_operation_tells_of_errors)
+{
+    static const char *const methods[] = {"get", "head", "post", "put", "delete"};
+    const char *name;
+    json_t *path;
+    fixture_start(&f, NULL);
+    json_t *doc = get_description();
+    json_object_foreach(json_obj(doc, "paths"), name,
+                        path) for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+    {
+        json_t *operation = json_obj(path, methods[i]);
+        cr_expect(operation == NULL ||
+                      json_obj(json_obj(operation, "responses"), "default") != NULL,
+                  "%s %s", methods[i], name);
+    }
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
 /* Every $ref leads somewhere. */
 static void check_refs(json_t *doc, json_t *node)
 {

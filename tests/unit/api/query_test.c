@@ -542,7 +542,7 @@ Test(query, a_list_that_the_client_has_is_not_sent_again)
             cr_assert_eq(ask_again("GET", paths[i], "", etag[i - 1], next), 200, "%s", paths[i]);
     }
     cr_assert_str_eq(etag[1], etag[5], "the order of parameters is no matter");
-    cr_assert_eq(ask_again("GET", "/v2/instances?family=web", "", etag[0], next), 200);
+    cr_assert_eq(ask_again("GET", "/v2/instances", "", etag[0], next), 200);
     /* What changes beside the list leaves it as it is; with the newer index it goes on faster. */
     put_task('z', 'c', "family:log", "STOPPED", 2);
     cr_assert_eq(ask_again("GET", paths[0], "", etag[0], next), 304);
