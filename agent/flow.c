@@ -22,7 +22,7 @@ void flow_apply(void *arg, uint64_t index, uint64_t term, const void *data, size
     intents_applied(a, index, &result);
     if (a->daemons != NULL) {
         daemons_applied(a->daemons, index, &result);
-        daemons_intent_changed(a->daemons);
+        daemons_intent_changed(a->daemons, ret->rows, ret->count);
     }
 }
 

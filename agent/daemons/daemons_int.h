@@ -78,7 +78,6 @@ struct denv {
     struct plan_counts counts;
     uint64_t deadline_ms;
     uint64_t planned_ms; /* who waited longest is planned first */
-    bool marked;         /* still in the intent, while syncing */
     bool dirty;
     bool settled;     /* the deployment's tasks of former leaders are known */
     bool starts_wait; /* for that: something is to be started, or all of it removed */
@@ -166,7 +165,8 @@ void world_mark_seen(struct daemons *d);
 uint64_t world_version(struct record_version v);
 
 /* envs.c: intent -> environments */
-void envs_sync(struct daemons *d);
+void envs_load(struct daemons *d); /* all, at the begin of a leadership */
+void envs_changed(struct daemons *d, const char *name);
 void envs_clear(struct daemons *d);
 struct denv *envs_of_group(struct daemons *d, const char *group);
 /* Room for every slot of the model; false if out of memory. */

@@ -251,7 +251,7 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
     d->next_plan_ms = 0;
     d->next_doubt_ms = 0;
     world_load_start(d);
-    envs_sync(d);
+    envs_load(d);
     LOG(LOG_INFO, "daemons_leading", "scheduling begins once the cluster's state is known",
         LU("term", term));
     daemons_wake(d);
@@ -271,10 +271,28 @@ void daemons_reconciled(struct daemons *d)
     world_dirty_all(d);
 }
 
-void daemons_intent_changed(struct daemons *d)
+/* The environment of a row of intent: of its own, or of one of its deployments. */
+static bool name_of(const struct store_log_intent *row, char ret[ENVIRONMENT_NAME_MAX + 1])
 {
-    if (d->leading)
-        envs_sync(d);
+    const char *slash = memchr(row->key, '/', row->key_len);
+    size_t len = slash == NULL ? row->key_len : (size_t)(slash - (const char *)row->key);
+    bool is_one = row->kind == RECORD_ENVIRONMENT || row->kind == RECORD_DEPLOYMENT;
+    if (!is_one || len > ENVIRONMENT_NAME_MAX)
+        return false;
+    memcpy(ret, row->key, len);
+    ret[len] = '\0';
+    return true;
+}
+
+void daemons_intent_changed(struct daemons *d, const struct store_log_intent *rows, size_t count)
+{
+    char name[ENVIRONMENT_NAME_MAX + 1], last[ENVIRONMENT_NAME_MAX + 1] = "";
+    for (size_t i = 0; d->leading && i < count; i++) {
+        if (!name_of(&rows[i], name) || strcmp(name, last) == 0)
+            continue;
+        envs_changed(d, name);
+        memcpy(last, name, sizeof last);
+    }
 }
 
 json_t *daemons_status(const struct daemons *d)

@@ -42,8 +42,9 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term);
 void daemons_reconciled(struct daemons *d); /* from intake's on_all_known */
 /* From intake's on_shown: a row that a peer had brought, and that was not believed, may be true. */
 void daemons_shown(struct daemons *d, const struct record *rec);
-/* Intent changed (after intent_apply). */
-void daemons_intent_changed(struct daemons *d);
+/* Intent changed (after intent_apply): in these rows, and only the environments that they are of
+ * are looked at. */
+void daemons_intent_changed(struct daemons *d, const struct store_log_intent *rows, size_t count);
 
 /* A user's command on the leader: checked against ECS, proposed, answered with the result.
  * done runs exactly once, later. ERR_NOTLEADER if this agent does not lead. */

@@ -126,7 +126,6 @@ static void sync_env(struct daemons *d, const json_t *source, bool at_start)
             LS("environment", name));
         return;
     }
-    env->marked = true;
     const char *deployment = json_str(source, "activeDeployment");
     if (strcmp(deployment ? deployment : "", env->deployment) != 0 || at_start)
         take_deployment(d, env, deployment, at_start);
@@ -147,21 +146,23 @@ static void sync_env(struct daemons *d, const json_t *source, bool at_start)
     env->plan.drain_wait_ms = DAEMONS_DRAIN_WAIT_MS;
 }
 
-void envs_sync(struct daemons *d)
+void envs_load(struct daemons *d)
 {
-    bool at_start = list_is_empty(&d->env_list) && !d->loaded;
-    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next)
-        LIST_OF(n, struct denv, node)->marked = false;
     size_t at = 0;
     const json_t *source;
     while ((source = intent_next(d->options.intent, &at)) != NULL)
-        sync_env(d, source, at_start);
-    for (struct list *n = d->env_list.next; n != &d->env_list;) {
-        struct denv *env = LIST_OF(n, struct denv, node);
-        n = n->next;
-        if (!env->marked)
-            free_env(d, env);
-    }
+        sync_env(d, source, true);
+    daemons_wake(d);
+}
+
+void envs_changed(struct daemons *d, const char *name)
+{
+    const json_t *source = intent_environment(d->options.intent, name);
+    struct denv *env = map_get(&d->envs, name);
+    if (source != NULL)
+        sync_env(d, source, false);
+    else if (env != NULL)
+        free_env(d, env);
     daemons_wake(d);
 }
 

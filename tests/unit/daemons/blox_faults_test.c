@@ -26,7 +26,7 @@ static void join(int first, int count)
 static void deploy(const char *id)
 {
     fake_deploy("logs", id);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(
         strcmp(json_str_or(json_object_get(fake.deployments, id), "status", ""), "completed") == 0);
 }
@@ -59,13 +59,13 @@ Test(blox_faults, f5_idle_environments_cost_nothing)
         snprintf(id, sizeof id, "%c%s", c, &FIRST[1]);
         fake_deploy(name, id);
     }
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live_all() == 30);
     fake_run(500, true);
     int calls = fake.start_calls + fake.stop_calls + fake.list_calls + fake.describe_calls;
     size_t before = mallinfo2().uordblks;
     for (int i = 0; i < 200; i++) { /* rounds of 10 s in Blox */
-        daemons_intent_changed(fake.d);
+        fake_changed();
         fake_run(5, true);
     }
     cr_assert_eq(fake.start_calls + fake.stop_calls + fake.list_calls + fake.describe_calls, calls);
@@ -96,11 +96,11 @@ Test(blox_faults, f7_the_same_name_on_another_cluster)
     fake_deploy("logs", FIRST);
     json_t *environment = json_object_get(fake.environments, "logs");
     json_set_str(environment, "cluster", "arn:aws:ecs:eu-west-1:1:cluster/other");
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(200, true);
     cr_assert_eq(fake_live_all(), 0, "they are of another cluster");
     json_object_del(fake.environments, "logs");
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(50, true);
     deploy(SECOND);
     cr_assert_eq(fake_live_all(), 3);
@@ -119,7 +119,7 @@ Test(blox_faults, f8_only_active_and_connected_instances)
     fake_instance(4, "REGISTERING", true, 1);
     fake_run(10, false);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live(0) == 1);
     fake_run(300, true);
     cr_assert_eq(fake.task_count, 1);
@@ -139,7 +139,7 @@ Test(blox_faults, f9_completed_when_all_of_more_than_a_hundred_run)
     join(0, 120);
     fake_run(10, false);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live_all() == 119);
     fake_run(300, true);
     cr_assert_str_eq(fake.last_status, "running", "one of 120 is missing");
@@ -159,7 +159,7 @@ Test(blox_faults, f19_a_restart_before_the_events_starts_nothing_again)
     join(0, 12);
     fake_run(10, false);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake.start = FAKE_LOSE_ANSWER;
     fake.start_times = -1;
     FAKE_UNTIL(fake.start_calls >= 2);

@@ -39,7 +39,7 @@ Test(daemons, deploys_in_batches_and_completes)
     instances(25);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     cr_expect(one_each(25));
     cr_expect_eq(fake.start_calls, 3);
@@ -113,7 +113,7 @@ Test(daemons, settles_lost_answers)
         instances(4);
         lead(5);
         fake_deploy("logs", FIRST);
-        daemons_intent_changed(fake.d);
+        fake_changed();
         FAKE_UNTIL(fake.d->counters.unknown > 0);
         int again = 0;
         FAKE_UNTIL(fake.d->unsettled == 0 || (again += fake.start_calls > 1, false));
@@ -151,7 +151,7 @@ Test(daemons, waits_no_longer_than_the_lists_lag)
     instances(1);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(settling() != NULL);
     uint64_t over_ms = settling()->since_ms + 2500;
     bool waits_for_it = false;
@@ -174,7 +174,7 @@ Test(daemons, does_not_trust_an_empty_list_too_soon)
     instances(2);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake.list_calls > 2);
     cr_expect_eq(fake.start_calls, 1);
     fake.list_is_empty = false;
@@ -193,7 +193,7 @@ Test(daemons, handles_failures_one_by_one)
     instances(3);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live_all() == 2 &&
                json_array_size(json_arr(fake.last_proposal, "failedInstances")) == 1);
     const json_t *failed = json_array_get(json_arr(fake.last_proposal, "failedInstances"), 0);
@@ -219,7 +219,7 @@ Test(daemons, a_refused_call_pauses_and_says_why)
     instances(2);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(json_array_size(json_arr(fake.last_proposal, "failedInstances")) == 2);
     const json_t *failed = json_array_get(json_arr(fake.last_proposal, "failedInstances"), 0);
     cr_expect_str_eq(json_str(failed, "reason"), "ClientException: TaskDefinition is inactive");
@@ -234,10 +234,10 @@ Test(daemons, replaces_a_superseded_deployment_stop_first)
     instances(3);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     fake_deploy("logs", SECOND);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     for (int i = 0;
          i < 400 && !(fake.starts_of[0] == 2 && fake.starts_of[1] == 2 && fake.starts_of[2] == 2);
          i++) {
@@ -260,7 +260,7 @@ Test(daemons, stops_the_newer_duplicate)
     instances(1);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     struct fake_task *newer = fake_task(0, "logs", FIRST, false);
     newer->created += 5000;
@@ -279,11 +279,11 @@ Test(daemons, deletes_an_environment_with_its_tasks)
     instances(12);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     struct fake_task *other = fake_task(0, "other", FIRST, true);
     json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(json_object_size(fake.environments) == 0);
     cr_expect_eq(json_object_size(fake.environments), 0);
     cr_expect_eq(fake_live_all(), 1);
@@ -323,7 +323,7 @@ Test(daemons, a_dead_task_is_replaced_after_a_pause)
     instances(1);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     uint64_t died_ms = clock_mono_ms();
     fake_set(&fake.tasks[0], "STOPPED", "STOPPED", true);
@@ -341,7 +341,7 @@ Test(daemons, losing_leadership_in_mid_batch_leaves_no_double)
     instances(30);
     lead(5);
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake.start = FAKE_LOSE_ANSWER;
     fake.start_times = 1;
     FAKE_UNTIL(fake.start_calls >= 1);
@@ -424,7 +424,7 @@ Test(daemons, starts_nothing_once_the_lease_is_lost)
     lead(5);
     fake.attempt_costs_lease = true;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(!fake.lease && fake_attempts() == 0);
     cr_expect_not(fake.lease);
     cr_expect_eq(fake.start_calls, 0);
@@ -442,7 +442,7 @@ Test(daemons, starts_nothing_it_could_not_write_down)
     lead(5);
     fake.store_fails = true;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(100, true);
     cr_expect_eq(fake.start_calls, 0);
     fake.store_fails = false;
@@ -458,7 +458,7 @@ Test(daemons, an_attempt_ends_although_the_disk_was_full)
     lead(5);
     fake.start_fills_disk = true;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live_all() == 2);
     fake_run(50, true);
     cr_expect_eq(fake_attempts(), 2);
@@ -478,12 +478,12 @@ Test(daemons, waits_no_longer_for_a_task_of_which_only_the_end_is_told)
     fake.events = false;
     fake.start_fills_disk = true;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake.starts_of[0] == 1);
     fake_run(100, true);
     fake.start_fills_disk = fake.store_fails = false;
     fake_deploy("logs", SECOND);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(100, true);
     cr_expect_eq(fake.starts_of[0], 1);
     fake.events = true;
@@ -502,7 +502,7 @@ Test(daemons, looks_at_old_rows_before_it_acts)
     fake_run(20, false);
     fake.d->model.instances[0]->seen_ms = 0;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(50, true);
     cr_expect_eq(fake.describe_calls, 1);
     cr_expect_eq(fake.start_calls, 0);
@@ -652,7 +652,7 @@ Test(daemons, an_outage_pauses_all_starts)
     lead(5);
     fake.unreachable = true;
     fake_deploy("logs", FIRST);
-    daemons_intent_changed(fake.d);
+    fake_changed();
     fake_run(300, true);
     cr_expect_eq(fake_live_all(), 0);
     cr_expect_eq(fake_attempts(), 0);
@@ -674,7 +674,7 @@ Test(daemons, many_environments_all_get_their_turn)
         snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
         fake_deploy(name, id);
     }
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live_all() == 120);
     cr_expect_eq(fake_live_all(), 120);
     json_t *status = daemons_status(fake.d);

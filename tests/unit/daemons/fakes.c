@@ -418,6 +418,27 @@ static void apply(json_t *command)
     }
 }
 
+void fake_changed_in(const char *environment)
+{
+    struct store_log_intent row = {
+        .kind = RECORD_ENVIRONMENT, .key = environment, .key_len = (uint16_t)strlen(environment)};
+    daemons_intent_changed(fake.d, &row, 1);
+}
+
+void fake_changed(void)
+{
+    const char *name;
+    json_t *value;
+    for (struct list *n = fake.d->env_list.next; n != &fake.d->env_list;) {
+        struct denv *env = LIST_OF(n, struct denv, node);
+        n = n->next;
+        char copy[sizeof env->name];
+        memcpy(copy, env->name, sizeof copy);
+        fake_changed_in(copy);
+    }
+    json_object_foreach(fake.environments, name, value) fake_changed_in(name);
+}
+
 static void commit(void *arg)
 {
     struct proposal *p = arg;
@@ -431,7 +452,8 @@ static void commit(void *arg)
         struct intent_result result = {.body = p->command};
         apply(p->command);
         daemons_applied(fake.d, index, &result);
-        daemons_intent_changed(fake.d);
+        fake_changed_in(json_str(
+            p->command, json_str(p->command, "environment") != NULL ? "environment" : "name"));
     }
     p->done(p->arg, err, index, 5);
     json_decref(p->command);
@@ -457,6 +479,12 @@ int intent_check(const json_t *command, struct intent_result *ret)
     (void)command;
     *ret = (struct intent_result){0};
     return 0;
+}
+
+const json_t *intent_environment(const struct intent *in, const char *name)
+{
+    (void)in;
+    return json_object_get(fake.environments, name);
 }
 
 const json_t *intent_deployment(const struct intent *in, const char *environment, const char *id)

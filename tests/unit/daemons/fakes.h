@@ -74,6 +74,9 @@ struct fake_task *fake_task(int instance, const char *environment, const char *d
                             bool told);
 void fake_set(struct fake_task *task, const char *status, const char *desired, bool told);
 void fake_deploy(const char *environment, const char *deployment);
+/* The intent changed there, or perhaps anywhere. */
+void fake_changed_in(const char *environment);
+void fake_changed(void);
 int fake_live(int instance);
 int fake_live_all(void);
 /* Tasks of ECS go on: started ones run, stopped ones end. */

@@ -17,7 +17,7 @@ Test(lease, a_plan_that_is_due_waits_for_it, .timeout = 60)
     daemons_lead(fake.d, true, 5);
     daemons_reconciled(fake.d);
     fake_deploy("logs", "11111111-1111-4111-8111-111111111111");
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
     fake_run(50, true);
     struct denv *env = LIST_OF(fake.d->env_list.next, struct denv, node);

@@ -12,7 +12,7 @@ static void deploy_on_one(void)
     daemons_lead(fake.d, true, 5);
     daemons_reconciled(fake.d);
     fake_deploy("logs", "11111111-1111-4111-8111-111111111111");
-    daemons_intent_changed(fake.d);
+    fake_changed();
     FAKE_UNTIL(fake_live(0) == 1);
     fake_run(50, true);
 }
