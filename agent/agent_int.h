@@ -125,11 +125,12 @@ struct agent {
     struct map dead;                   /* id -> num, while members are watched: members.c */
     struct reap_walk *reap;            /* under way */
     uint64_t reap_due_ms;
-    unsigned reap_rounds;
+    int64_t purge_turn; /* the last that dropped tombstones, or that saw the start */
     uint64_t incarnation;
     struct unlisted unlisted[UNLISTED_MAX];
     size_t unlisted_count;
-    uint64_t figures_due_ms;   /* of figures and admission */
+    uint64_t figures_due_ms;   /* of figures */
+    uint64_t members_due_ms;   /* of what looks at every member: admission, figures of paths */
     unsigned restoring;        /* restores that wait for their entry: intents.c; */
     struct restored *restored; /* what entries came to meanwhile, newest first */
     bool stopping;
@@ -230,6 +231,7 @@ void admission_tick(struct agent *a);
 /* figures.c */
 void figures_start(void);
 void figures_tick(struct agent *a);
+void figures_of_paths(struct agent *a);
 
 /* reap.c */
 void reap_tick(struct agent *a);

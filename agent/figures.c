@@ -94,20 +94,25 @@ static void set_quantiles(struct metric to[3], uint32_t *list, size_t count)
 
 static void set_members(const struct agent *a)
 {
-    static uint32_t rtts[GOSSIP_MEMBERS_MAX], losses[GOSSIP_MEMBERS_MAX];
     int64_t states[MEMBER_LEFT + 1] = {0};
+    for (size_t i = 0; i < gossip_count(a->gossip); i++)
+        states[gossip_at(a->gossip, i)->state]++;
+    for (int state = MEMBER_ALIVE; state <= MEMBER_LEFT; state++)
+        metric_set(&members[state - MEMBER_ALIVE], states[state]);
+}
+
+void figures_of_paths(struct agent *a)
+{
+    static uint32_t rtts[GOSSIP_MEMBERS_MAX], losses[GOSSIP_MEMBERS_MAX];
     size_t known = 0, live = 0;
     for (size_t i = 0; i < gossip_count(a->gossip); i++) {
         const struct gossip_member *m = gossip_at(a->gossip, i);
-        states[m->state]++;
         if (m->self || m->state >= MEMBER_FAILED)
             continue;
         losses[live++] = m->loss_permille;
         if (m->rtt_us != 0)
             rtts[known++] = m->rtt_us;
     }
-    for (int state = MEMBER_ALIVE; state <= MEMBER_LEFT; state++)
-        metric_set(&members[state - MEMBER_ALIVE], states[state]);
     set_quantiles(rtt, rtts, known);
     set_quantiles(loss, losses, live);
 }

@@ -6,7 +6,8 @@
 #include "agent/base/clock.h"
 
 #define REST_MS 10000u
-#define LOOK_MS 5000u         /* figures and admission: at most so often */
+#define LOOK_MS 5000u         /* figures, and what looks at every member: at most so often, */
+#define LOOK_EACH_MS 10u      /* that so much seldomer for each, as it costs some microseconds */
 #define OWN_INSTANCE_MS 1000u /* while its row is not there */
 
 static void on_tick(uv_timer_t *timer);
@@ -39,10 +40,14 @@ static void on_tick(uv_timer_t *timer)
     }
     if (now >= a->figures_due_ms) {
         a->figures_due_ms = now + LOOK_MS;
-        admission_tick(a);
         figures_tick(a);
         gone_tick(a);
         members_tick(a);
+    }
+    if (now >= a->members_due_ms && a->gossip != NULL) {
+        a->members_due_ms = now + LOOK_MS + LOOK_EACH_MS * gossip_count(a->gossip);
+        admission_tick(a);
+        figures_of_paths(a);
     }
     propagate_tick(a->propagate);
     arm(a);
