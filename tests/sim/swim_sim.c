@@ -3,6 +3,8 @@
  *
  *   swim_sim --seeds 2000 [--first 1] [--seconds 60]   swarm: fails on any violation
  *   swim_sim --seed 7 [--trace | --packets]            one of them, told as a story
+ *       ... --addresses 2                              members of two addresses, whose hosts lose
+ *                                                      the network of one
  *   swim_sim BAR [--nodes N] [--seed S] ...            a measurement of docs/benchmarks.md */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,13 +14,13 @@
 #include "tests/sim/swim_bars.h"
 #include "tests/sim/swim_swarm.h"
 
-static int swarm(uint64_t first, uint64_t seeds, uint64_t seconds)
+static int swarm(uint64_t first, uint64_t seeds, uint64_t seconds, bool two)
 {
     time_t until = time(NULL) + (time_t)seconds;
     uint64_t events = 0, bad = 0, failures = 0, restarts = 0, done = 0;
     for (uint64_t seed = first; seed < first + seeds && time(NULL) < until; seed++, done++) {
         struct swarm_result r, again;
-        swarm_run(seed, NULL, false, &r);
+        swarm_run(seed, two, NULL, false, &r);
         events += r.events;
         failures += r.failures;
         restarts += r.restarts;
@@ -27,7 +29,7 @@ static int swarm(uint64_t first, uint64_t seeds, uint64_t seconds)
                    r.violations, r.first);
         if (seed % 50 != 0)
             continue;
-        swarm_run(seed, NULL, false, &again);
+        swarm_run(seed, two, NULL, false, &again);
         if (again.hash != r.hash && bad++ < 10)
             printf("seed %" PRIu64 ": not the same run twice\n", seed);
     }
@@ -37,10 +39,10 @@ static int swarm(uint64_t first, uint64_t seeds, uint64_t seconds)
     return bad > 0;
 }
 
-static int one(uint64_t seed, bool trace, bool packets)
+static int one(uint64_t seed, bool two, bool trace, bool packets)
 {
     struct swarm_result r;
-    swarm_run(seed, trace || packets ? stdout : NULL, packets, &r);
+    swarm_run(seed, two, trace || packets ? stdout : NULL, packets, &r);
     printf("seed %" PRIu64 ": %u members, %" PRIu64 " events, hash %016" PRIx64
            ", %u violations%s%s\n",
            seed, r.nodes, r.events, r.hash, r.violations, r.violations > 0 ? ": " : "", r.first);
@@ -100,5 +102,6 @@ int main(int argc, char **argv)
     for (size_t k = 0; argc > 1 && k < sizeof bars / sizeof bars[0]; k++)
         if (strcmp(argv[1], bars[k].name) == 0)
             return bars[k].run(&b);
-    return seeds > 0 ? swarm(first, seeds, seconds) : one(b.seed, trace, packets);
+    bool two = b.addresses > 1;
+    return seeds > 0 ? swarm(first, seeds, seconds, two) : one(b.seed, two, trace, packets);
 }

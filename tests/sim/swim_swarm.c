@@ -49,6 +49,8 @@ struct swarm {
     bool enabled[FAULT_KINDS];
     bool promises; /* the network is one for which no healthy member may fail */
     bool parted;
+    bool two;         /* each has two addresses */
+    uint8_t dark_way; /* hosts lose the network of these; the other is everywhere */
     uint32_t down, slow;
 };
 
@@ -313,6 +315,20 @@ static void fault(struct swarm *s, enum fault kind, uint32_t i)
     }
 }
 
+/* Who has the other network is as healthy as anybody. */
+static void lose_network(struct swarm *s)
+{
+    uint32_t dark = 0, i = (uint32_t)prng_below(&s->prng, s->w.nodes);
+    struct world_node *n = &s->w.node[i];
+    for (uint32_t k = 0; k < s->w.nodes; k++)
+        dark += s->w.node[k].dark != 0;
+    if (dark == 0)
+        s->dark_way = (uint8_t)(1u << prng_below(&s->prng, 2));
+    n->dark ^= s->dark_way;
+    world_tell(&s->w, "%u %s IPv%d", i, n->dark != 0 ? "loses" : "has again",
+               s->dark_way == 1 ? 4 : 6);
+}
+
 static void act(struct swarm *s)
 {
     struct world *w = &s->w;
@@ -323,6 +339,10 @@ static void act(struct swarm *s)
     /* Some come back; at least two are up all the time. */
     if (n > 0 && (n + 2 >= w->nodes || prng_below(&s->prng, 3) == 0)) {
         restart(s, down[prng_below(&s->prng, n)]);
+        return;
+    }
+    if (s->two && prng_below(&s->prng, 2) == 0) {
+        lose_network(s);
         return;
     }
     enum fault kind = (enum fault)prng_below(&s->prng, FAULT_KINDS);
@@ -338,6 +358,7 @@ static void end_faults(struct swarm *s)
     heal(s);
     for (uint32_t i = 0; i < w->nodes; i++) {
         w->net.host[i].loss = 0;
+        w->node[i].dark = 0;
         net_starve(&w->net, i, false);
         if (w->net.host[i].stopped)
             net_go_on(&w->net, i);
@@ -367,7 +388,7 @@ static void draw(struct swarm *s, struct net_profile *p, uint32_t *ret_nodes)
     s->promises = p->loss <= 0.05;
 }
 
-void swarm_run(uint64_t seed, FILE *story, bool packets, struct swarm_result *ret)
+void swarm_run(uint64_t seed, bool two, FILE *story, bool packets, struct swarm_result *ret)
 {
     struct swarm *s = grab(1, sizeof *s);
     struct net_profile p;
@@ -378,6 +399,8 @@ void swarm_run(uint64_t seed, FILE *story, bool packets, struct swarm_result *re
     draw(s, &p, &nodes);
     ret->nodes = nodes;
     world_init(&s->w, nodes, &p, seed);
+    s->two = two;
+    s->w.addresses = two ? 2 : 1;
     s->w.story = story;
     s->w.packets_told = packets;
     s->w.hooks = (struct world_hooks){s, changed};

@@ -20,6 +20,6 @@ struct swarm_result {
     char first[200]; /* violation */
 };
 /* story: NULL, or where to tell it. packets: every packet too. */
-void swarm_run(uint64_t seed, FILE *story, bool packets, struct swarm_result *ret);
+void swarm_run(uint64_t seed, bool two, FILE *story, bool packets, struct swarm_result *ret);
 
 #endif
