@@ -125,12 +125,13 @@ void why_sentence(const struct swim *s, const struct swim_change *c, char out[WH
 json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now_ms)
 {
     const struct swim_trace *t = swim_trace_of(m);
-    char name[AGENT_ID_MAX];
+    char name[AGENT_ID_MAX], address[ADDR_TEXT];
     json_t *obj = json_object();
     json_set_str(obj, "member", m->m.id);
     json_set_str(obj, "state", gossip_state_str(m->m.state));
     json_set_int(obj, "incarnation", (int64_t)m->m.incarnation);
     json_set_int(obj, "state_age_ms", (int64_t)(now_ms - m->m.changed_mono_ms));
+    json_set_str(obj, "address", addr_text(&m->m.addrs->at[m->m.using], address));
     if (m->evicted)
         json_set_str(obj, "evicted", "it is no container instance of this cluster, says ECS");
     if (m->m.state == MEMBER_ALIVE && m->vote_count > 0) { /* by too few to be believed */

@@ -80,8 +80,8 @@ static void print_why(const json_t *w)
     char text[24];
     printf("%s is %s since %s", json_str_or(w, "member", "?"), json_str_or(w, "state", "?"),
            age_of(w, "state_age_ms", text));
-    printf(", last heard %s ago, incarnation %lld\n", age_of(w, "heard_age_ms", text),
-           (long long)json_int_or(w, "incarnation", 0));
+    printf(", last heard %s ago, incarnation %lld, at %s\n", age_of(w, "heard_age_ms", text),
+           (long long)json_int_or(w, "incarnation", 0), json_str_or(w, "address", "?"));
     if (json_str(w, "suspected_by") == NULL) {
         printf("this agent never heard it suspected in this life\n");
         return;

@@ -112,6 +112,9 @@ static void make_packets(void)
     uint8_t bytes[1 + WIRE_JOIN_LEN] = {1};
     struct wire_join j = {.type = WIRE_JOIN, .self = make_update()};
     put("wire", "join", bytes, 1 + wire_put_join(&j, bytes + 1));
+    j.self.addrs.at[j.self.addrs.count++] =
+        (struct gossip_addr){.family = 6, .port = 7381, .host = {0xfd, [15] = 2}};
+    put("wire", "join-two", bytes, 1 + wire_put_join(&j, bytes + 1));
     j.type = WIRE_WELCOME;
     j.seen = j.taken = j.self.addrs.at[0];
     j.refusal = WIRE_ID_TAKEN;
