@@ -67,6 +67,7 @@ void plan_pair_unknown(struct plan_pair *pair, uint64_t now_ms)
 void plan_pair_release(struct plan_pair *pair)
 {
     pair->phase = PAIR_IDLE;
+    pair->retry_ms = pair->not_before_ms; /* what an earlier failure waited for had come */
 }
 
 static void count_failure(struct plan_pair *pair, enum plan_reason reason, uint64_t now_ms,

@@ -341,6 +341,29 @@ Test(plan, a_change_before_the_answer_counts)
     model_fini(&b.model);
 }
 
+/* The agent was connected again, but AWS had an outage when ECS was asked: nothing more will
+ * change, and what the first failure waited for has come. */
+Test(plan, a_retry_that_came_to_nothing_is_repeated_at_once)
+{
+    static const struct model_attribute color = {"color", "red"};
+    static const enum plan_reason reasons[] = {PLAN_AGENT, PLAN_ATTRIBUTE};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        struct bench b;
+        bench_init(&b);
+        struct model_instance *inst = active(&b, "i", 1);
+        plan_pair_asked(&b.pairs[0], inst, "new", b.now_ms);
+        plan_pair_failed(&b.pairs[0], inst, reasons[i], b.now_ms, &b.prng);
+        put_instance(&b.model, (struct instance_spec){"i", "ACTIVE", true, 2, &color, 1}, 1);
+        b.now_ms += PLAN_BACKOFF_FIRST_MS;
+        EXPECT_PLAN(&b, 1);
+        plan_pair_asked(&b.pairs[0], model_find_instance(&b.model, "i"), "new", b.now_ms);
+        EXPECT_PLAN(&b, 0);
+        plan_pair_release(&b.pairs[0]);
+        EXPECT_PLAN(&b, 1);
+        model_fini(&b.model);
+    }
+}
+
 /* Nothing has changed since ECS was asked, though much had before: it would refuse again. */
 Test(plan, a_change_before_the_question_does_not_count)
 {
