@@ -60,7 +60,7 @@ static uint16_t burst_turn(struct rumor *r, const struct record *rec, bool flood
         r->own_run = (struct record_run){0};
         size = record_run_size(&r->own_run, rec);
         r->tree_left = flood ? RUMOR_FLOOD_RUN : r->room - RUMOR_PUSH_HEAD;
-        r->tree_place += peers_stride(r->peers, RUMOR_FANOUT_BURST);
+        r->tree_place += peers_stride(r->peers, flood ? RUMOR_FANOUT_FLOOD : RUMOR_FANOUT_BURST);
         r->tree_place %= r->peers->count - 1;
     }
     r->tree_left -= size < r->tree_left ? size : r->tree_left;
@@ -82,8 +82,9 @@ static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct recor
     if (load > RUMOR_LOAD_FEW && many)
         tree.root_fanout = RUMOR_ROOT_BUSY;
     if (tree.burst && many && small) {
-        tree.turn = burst_turn(r, rec, load > RUMOR_LOAD_FLOOD);
-        tree.fanout = RUMOR_FANOUT_BURST;
+        bool flood = load > RUMOR_LOAD_FLOOD;
+        tree.turn = burst_turn(r, rec, flood);
+        tree.fanout = flood ? RUMOR_FANOUT_FLOOD : RUMOR_FANOUT_BURST;
     }
     return tree;
 }
@@ -131,6 +132,7 @@ void rumor_stored(struct rumor *r, uint64_t now_ms, const struct record *rec, ui
     r->load++;
     r->coming -= r->coming > 0;
     slot->passed_on = false;
+    slot->by_sync = from == RUMOR_PEER && p == NULL;
     slot->burst = slot->tree.burst; /* what was missed for once and repaired is told of at once */
 }
 
@@ -186,6 +188,19 @@ static void note_late(struct rumor *r, uint64_t now_ms, const struct rumor_pendi
     r->ask_late_ms = now_ms;
 }
 
+/* Sync was faster than the tree: whoever hangs below us has it from us all the same. */
+static void pass_on(struct rumor *r, uint64_t key_hash, struct record_version version,
+                    const struct tree *tree)
+{
+    struct rumor_slot *slot = rumor_slot_find(r, key_hash);
+    if (slot == NULL || !slot->by_sync || record_version_cmp(slot->version, version) != 0)
+        return;
+    slot->by_sync = false;
+    slot->tree = *tree;
+    slot->burst = tree->burst;
+    push_on(r, slot);
+}
+
 static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct record *rec,
                    const struct tree *tree, enum rumor_state state, struct rumor_in *in)
 {
@@ -196,6 +211,8 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
                      record_version_cmp(p->version, rec->version) >= 0;
     if (in_flight || known_stored(r, key_hash, rec->version)) {
         r->stats.duplicates++;
+        if (state == PENDING_PUSHED)
+            pass_on(r, key_hash, rec->version, tree);
         return;
     }
     if (state == PENDING_REPAIRED) {

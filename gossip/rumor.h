@@ -45,6 +45,7 @@
 #define RUMOR_LOAD_FLOOD 320u
 #define RUMOR_FLOOD_RUN (11u * 1024) /* just what goes by stream: the finer, the more alike */
 #define RUMOR_FANOUT_BURST 3u        /* finer shares for everyone, one step more */
+#define RUMOR_FANOUT_FLOOD 2u        /* ... where a tree is large */
 #define RUMOR_TREES 8u               /* that are used outside of bursts */
 #define RUMOR_DIGEST_BURST_MS 150u
 #define RUMOR_DIGEST_BURST_LATE_MS 500u

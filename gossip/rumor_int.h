@@ -25,6 +25,7 @@ struct rumor_slot {
     uint32_t older, newer;
     uint32_t chain;
     bool burst;     /* one of many at once: told of later, and to fewer */
+    bool by_sync;   /* and not yet by the tree */
     bool passed_on; /* others have it, or its only child was handed it a second time */
 };
 

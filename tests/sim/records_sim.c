@@ -127,6 +127,7 @@ static const struct bound suite[] = {
      1.3,
      1.3},
     {{"flood", 64, 1000, 250, 1, 0, 100, 50, 0, 20 * S, 0, 0, 0, 0, false, 1, 2}, S, S, 1.3, 1.3},
+    {{"between", 64, 500, 250, 1, 0, 100, 50, 0, 20 * S, 0, 0, 0, 0, false, 1, 2}, S, S, 1.3, 1.3},
     /* 2.5 times the values in two seconds: 5 Mbit/s. */
     {{"sustained", 64, 2000, 250, 1, 0, 100, 50, 1000, 20 * S, 0, 0, 0, 0, false, 1, 11},
      S,
