@@ -114,16 +114,18 @@ static void tick_blank(struct boot *b, uint64_t now_ms, unsigned expect, bool ma
 {
     size_t blank = 0;
     bool lowest = true, here = false; /* not among them is one that is leaving */
+    uint64_t wait_ms = b->wait_ms;
     for (size_t i = 0; i < count; i++) {
         blank += peers[i].blank;
         here = here || peers[i].num == b->self.num;
+        wait_ms = peers[i].mute && wait_ms < BOOT_PATIENCE_MS ? BOOT_PATIENCE_MS : wait_ms;
         lowest = lowest && strcmp(b->self.id, peers[i].id) <= 0;
     }
     if (!may || !here || expect == 0 || blank < expect || b->steady_ms == 0) {
         b->steady_ms = now_ms > 0 ? now_ms : 1;
         return;
     }
-    if (lowest && now_ms >= b->steady_ms + b->wait_ms)
+    if (lowest && now_ms >= b->steady_ms + wait_ms)
         propose(b, now_ms, peers, count, blank);
 }
 

@@ -2,14 +2,14 @@
  * The first configuration, without a hand-picked first node. Pure.
  *
  * A candidate without a configuration is blank. Once `expect` blank candidates (itself included)
- * have been seen without a break for wait_ms, and nobody is known to have a configuration, the
- * one with the lowest id proposes: a random cluster id and the lowest ids as voters. Each chosen
- * server binds itself to one proposal at a time, on disk, and tells the other chosen ones; the
- * cluster starts only where ALL of them are known to be bound. A bound server refuses every other
- * proposal, on disk, for ever; a proposal that one of its chosen refused can never complete, so
- * the others may let go of it. Hence no server ever starts two clusters, and two clusters cannot
- * share a voter. Halves of a network that boot apart can still form two: their ids meet later,
- * and both stop acting (agent/raft). */
+ * have been seen without a break for wait_ms, nobody is known to have a configuration and no mute
+ * one could (such are waited for, but not for ever), the one with the lowest id proposes: a random
+ * cluster id and the lowest ids as voters. Each chosen server binds itself to one proposal at a
+ * time, on disk, and tells the other chosen ones; the cluster starts only where ALL of them are
+ * known to be bound. A bound server refuses every other proposal, on disk, for ever; a proposal
+ * that one of its chosen refused can never complete, so the others may let go of it. Hence no
+ * server ever starts two clusters, and two clusters cannot share a voter. Halves of a network that
+ * boot apart can still form two: their ids meet later, and both stop acting (agent/raft). */
 #ifndef BLOX_GOSSIP_BOOT_H
 #define BLOX_GOSSIP_BOOT_H
 
@@ -21,7 +21,8 @@
 
 #define BOOT_REFUSED 16u
 #define BOOT_SEND_MS 300u
-#define BOOT_PATIENCE_MS 30000u /* for a chosen server that vanished */
+#define BOOT_PATIENCE_MS                                                                           \
+    30000u /* for a chosen server that vanished, for candidates that are mute */
 #define BOOT_BYTES_MAX (64u + 8u * BOOT_REFUSED + RAFT_CONFIG_BYTES_MAX)
 
 enum boot_state { BOOT_BLANK = 0, BOOT_BOUND = 1, BOOT_STARTED = 2 };
@@ -34,6 +35,7 @@ struct boot_peer { /* a live candidate, self included */
     uint64_t num, disk;
     const char *id;
     bool blank; /* it said so lately */
+    bool mute;  /* it is stopped, as it seems, and says nothing: it may be of a cluster */
 };
 struct boot {
     struct raft_server self;

@@ -144,6 +144,54 @@ void hello_announce(struct raft_uv *r)
 
 /* ---- receiving ------------------------------------------------------------------------ */
 
+struct hello {
+    uint64_t cluster_id, disk, leader, term, config_index, held_term, held_index;
+    uint64_t nums[RAFT_SERVERS_MAX], voters[RAFT_SERVERS_MAX], former[FORMER_MAX];
+    uint32_t count, voter_count, former_count;
+    uint8_t flags;
+};
+
+static bool decode(struct hello *h, const uint8_t *data, size_t len)
+{
+    struct rbuf b;
+    *h = (struct hello){0};
+    rbuf_init(&b, data, len);
+    (void)rbuf_u8(&b);
+    h->cluster_id = rbuf_u64(&b);
+    h->flags = rbuf_u8(&b);
+    h->disk = rbuf_u64(&b);
+    h->leader = rbuf_u64(&b);
+    h->term = rbuf_u64(&b);
+    h->config_index = rbuf_u64(&b);
+    h->count = rbuf_u8(&b);
+    if (b.bad || h->count > RAFT_SERVERS_MAX)
+        return false;
+    for (uint32_t i = 0; i < h->count; i++) {
+        h->nums[i] = rbuf_u64(&b);
+        if (rbuf_u8(&b) == 1)
+            h->voters[h->voter_count++] = h->nums[i];
+    }
+    h->former_count = rbuf_left(&b) > 0 ? rbuf_u8(&b) : 0;
+    if (h->former_count > FORMER_MAX)
+        return false;
+    for (uint32_t i = 0; i < h->former_count; i++)
+        h->former[i] = rbuf_u64(&b);
+    if ((h->flags & HELLO_HOLDS) != 0) {
+        h->held_term = rbuf_u64(&b);
+        h->held_index = rbuf_u64(&b);
+    }
+    return !b.bad;
+}
+
+/* Is it a server of the configuration that the hello tells? */
+static bool lists(const struct hello *h, uint64_t num)
+{
+    for (uint32_t i = 0; i < h->count; i++)
+        if (h->nums[i] == num)
+            return true;
+    return false;
+}
+
 static void meet_other_cluster(struct raft_uv *r, uint64_t from, uint64_t cluster_id)
 {
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
@@ -158,19 +206,31 @@ static void meet_other_cluster(struct raft_uv *r, uint64_t from, uint64_t cluste
         memcpy(r->conflict_with, m->id, sizeof(r->conflict_with));
 }
 
+/* An agent of no cluster may have heard of a recovered one and not yet whose recovery it is: those
+ * who are of it say so. */
+static void ask_those_named(struct raft_uv *r, uint64_t from, const struct hello *h)
+{
+    if (h->leader != 0 && h->leader != from && h->leader != r->self.num)
+        tell(r, h->leader, true);
+    for (uint32_t i = 0; i < h->count; i++)
+        if (h->nums[i] != h->leader && h->nums[i] != from && h->nums[i] != r->self.num)
+            tell(r, h->nums[i], true);
+}
+
 /* Members of another cluster: one of the two may be the recovery of the other. */
-static void meet(struct raft_uv *r, uint64_t from, uint64_t cluster_id, const uint64_t *former,
-                 uint32_t former_count)
+static void meet(struct raft_uv *r, uint64_t from, const struct hello *h)
 {
     bool superseded = false;
-    for (uint32_t i = 0; i < former_count; i++)
-        superseded = superseded || former[i] == r->cluster_id;
+    for (uint32_t i = 0; i < h->former_count; i++)
+        superseded = superseded || h->former[i] == r->cluster_id;
     if (superseded)
-        recover_superseded(r, cluster_id);
-    else if (recover_is_former(r, cluster_id))
+        recover_superseded(r, h->cluster_id);
+    else if (recover_is_former(r, h->cluster_id))
         tell(r, from, false);
+    else if (r->superseded == 0 && !lists(h, from))
+        ask_those_named(r, from, h);
     else if (r->superseded == 0)
-        meet_other_cluster(r, from, cluster_id);
+        meet_other_cluster(r, from, h->cluster_id);
 }
 
 static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader, uint64_t term)
@@ -204,76 +264,54 @@ static void learn_former(struct raft_uv *r, uint64_t by, const uint64_t *former,
     r->lost = (struct lost){0};
 }
 
+static void learn_cluster(struct raft_uv *r, uint64_t from, const struct hello *h)
+{
+    learn_former(r, h->cluster_id, h->former, h->former_count);
+    /* A cluster without a leader is one, too: none is formed beside it. */
+    if (r->known_cluster == 0)
+        r->known_cluster = h->cluster_id;
+    learn_leader(r, h->cluster_id, h->leader, h->term);
+    if (h->voter_count > 0) {
+        memcpy(r->known_voters, h->voters, sizeof(h->voters));
+        r->known_voter_count = h->voter_count;
+    }
+    bool retired = h->leader == from && h->config_index > r->core.config.index &&
+                   !lists(h, r->self.num) && r->core.config.count > 0;
+    if (retired && r->cluster_id == h->cluster_id && step_is_server(r))
+        step(r, &(struct raft_input){.type = RAFT_RETIRE});
+}
+
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
 {
-    struct rbuf b;
-    uint64_t nums[RAFT_SERVERS_MAX], voters[RAFT_SERVERS_MAX];
-    uint32_t voter_count = 0;
-    bool listed = false;
-    rbuf_init(&b, data, len);
-    (void)rbuf_u8(&b);
-    uint64_t cluster_id = rbuf_u64(&b);
-    uint8_t flags = rbuf_u8(&b);
-    uint64_t disk = rbuf_u64(&b);
-    uint64_t leader = rbuf_u64(&b);
-    uint64_t term = rbuf_u64(&b);
-    uint64_t config_index = rbuf_u64(&b);
-    uint8_t count = rbuf_u8(&b);
-    if (b.bad || count > RAFT_SERVERS_MAX)
-        return;
-    for (uint32_t i = 0; i < count; i++) {
-        nums[i] = rbuf_u64(&b);
-        if (rbuf_u8(&b) == 1)
-            voters[voter_count++] = nums[i];
-        listed = listed || nums[i] == r->self.num;
-    }
-    uint64_t former[FORMER_MAX];
-    uint32_t former_count = rbuf_left(&b) > 0 ? rbuf_u8(&b) : 0;
-    if (former_count > FORMER_MAX)
-        return;
-    for (uint32_t i = 0; i < former_count; i++)
-        former[i] = rbuf_u64(&b);
-    bool holds = (flags & HELLO_HOLDS) != 0;
-    uint64_t held_term = holds ? rbuf_u64(&b) : 0;
-    uint64_t held_index = holds ? rbuf_u64(&b) : 0;
+    struct hello h;
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
-    struct peer_info *p = b.bad || m == NULL ? NULL : hello_remember(r, m->id);
+    if (!decode(&h, data, len) || m == NULL)
+        return;
+    struct peer_info *p = hello_remember(r, m->id);
     if (p == NULL)
         return;
-    bool leaving = (flags & HELLO_LEAVING) != 0;
+    bool leaving = (h.flags & HELLO_LEAVING) != 0;
     if (p->leaving != leaving)
         r->pilot_at = 0;
     *p = (struct peer_info){.num = from,
-                            .disk = disk,
-                            .cluster_id = cluster_id,
+                            .disk = h.disk,
+                            .cluster_id = h.cluster_id,
                             .heard_ms = clock_mono_ms(),
-                            .blank = (flags & HELLO_BLANK) != 0 && cluster_id == 0,
-                            .candidate = (flags & HELLO_CANDIDATE) != 0,
+                            .blank = (h.flags & HELLO_BLANK) != 0 && h.cluster_id == 0,
+                            .candidate = (h.flags & HELLO_CANDIDATE) != 0,
                             .leaving = leaving,
-                            .holds = holds,
-                            .held_term = held_term,
-                            .held_index = held_index,
+                            .holds = (h.flags & HELLO_HOLDS) != 0,
+                            .held_term = h.held_term,
+                            .held_index = h.held_index,
                             .round = p->round,
                             .asked_ms = p->asked_ms};
-    if (cluster_id != 0 && r->cluster_id != 0 && cluster_id != r->cluster_id) {
-        meet(r, from, cluster_id, former, former_count);
-    } else if (recover_is_former(r, cluster_id)) {
+    if (h.cluster_id != 0 && r->cluster_id != 0 && h.cluster_id != r->cluster_id)
+        meet(r, from, &h);
+    else if (recover_is_former(r, h.cluster_id))
         tell(r, from, false); /* an agent that heard of no newer one yet */
-    } else if (cluster_id != 0) {
-        learn_former(r, cluster_id, former, former_count);
-        /* A cluster without a leader is one, too: none is formed beside it. */
-        if (r->known_cluster == 0)
-            r->known_cluster = cluster_id;
-        learn_leader(r, cluster_id, leader, term);
-        if (voter_count > 0) {
-            memcpy(r->known_voters, voters, sizeof(voters));
-            r->known_voter_count = voter_count;
-        }
-        bool retired = leader == from && config_index > r->core.config.index && !listed;
-        if (retired && r->core.config.count > 0 && r->cluster_id == cluster_id && step_is_server(r))
-            step(r, &(struct raft_input){.type = RAFT_RETIRE});
-    }
-    if ((flags & HELLO_ASK) != 0)
+    else if (h.cluster_id != 0)
+        learn_cluster(r, from, &h);
+    if ((h.flags & HELLO_ASK) != 0)
         tell(r, from, false);
     raft_uv_publish(r);
 }
@@ -352,7 +390,8 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
                                                     : fresh ? p->disk
                                                             : 0,
                                             .id = m->id,
-                                            .blank = m->self || (fresh && p->blank)};
+                                            .blank = m->self || (fresh && p->blank),
+                                            .mute = !fresh && m->state != MEMBER_ALIVE};
     }
     boot_tick(&r->boot, now_ms, r->o.expect, may, peers, count, &out);
     send_boot(r, &out);

@@ -177,9 +177,6 @@ static void answered(struct user *u, int err, const json_t *body, const char *de
         json_decref(u->command); /* still being deleted */
         u->command = NULL;
         later(u);
-    } else if (err == ERR_CONFLICT && world.recovers && strstr(detail, "two clusters") != NULL) {
-        /* Word of the recovered cluster came before that cluster's own: nothing was done. */
-        queue_add(&world.queue, world.now_us + 100000 + draw(1000000), ask, u);
     } else if (is_passing(err) && !(err == ERR_NOTFOUND && !read)) {
         queue_add(&world.queue, world.now_us + 100000 + draw(1000000), ask, u);
     } else {

@@ -219,6 +219,31 @@ Test(boot, one_that_leaves_proposes_nothing)
     }
 }
 
+/* Two voters of three lost their disks while the third and a spare are stopped: those know that
+ * there is a cluster. One that is stopped for good does not keep the first one from forming. */
+Test(boot, who_is_stopped_is_waited_for)
+{
+    static const char *const ids[] = {"i-1", "i-2", "i-3", "i-4"};
+    for (size_t mute = 0; mute < 2; mute++) {
+        struct raft_server self = {.num = 1, .disk = 11, .id = "i-1"};
+        struct boot_peer peers[4];
+        struct boot boot;
+        struct boot_out out;
+        for (size_t i = 0; i < 4; i++)
+            peers[i] = (struct boot_peer){.num = i + 1,
+                                          .disk = i + 11,
+                                          .id = ids[i],
+                                          .blank = i < 3,
+                                          .mute = i == 3 && mute > 0};
+        boot_init(&boot, &self, 7, 500, 3);
+        boot_tick(&boot, 1, 3, true, peers, 4, &out);
+        boot_tick(&boot, BOOT_PATIENCE_MS, 3, true, peers, 4, &out);
+        cr_assert_eq(boot.state, mute ? BOOT_BLANK : BOOT_BOUND);
+        boot_tick(&boot, BOOT_PATIENCE_MS + 1, 3, true, peers, 4, &out);
+        cr_assert_eq(boot.state, BOOT_BOUND);
+    }
+}
+
 static struct boot_msg proposal_of_three(uint64_t mask)
 {
     struct boot_msg m = {.cluster_id = 77, .mask = mask, .config = {.count = 3}};
