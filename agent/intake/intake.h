@@ -58,7 +58,8 @@ void intake_reconcile(struct intake *in);
 bool intake_keeps(const struct intake *in, const char *cluster);
 const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
 /* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
- *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting"},
+ *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting",
+ *   "refreshing"},
  *  "clusters":{arn:{"events","lag_ms","lag_max_ms"}}: how late events come, by ECS's own times;
  *  "local":{"lag_ms","told","refreshed"}: the same of the own instance's tasks, by its ECS agent,
  *  "notes":[{"level","name","about","reason","first_at","last_at","count"}]: what ECS said lately

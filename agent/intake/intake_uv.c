@@ -242,6 +242,7 @@ json_t *intake_status(const struct intake *in)
     json_set_int(reconcile, "stale", in->stale);
     json_set_int(reconcile, "gone", in->gone);
     json_set_int(reconcile, "waiting", (int64_t)in->refresh.waiting.count);
+    json_set_int(reconcile, "refreshing", in->refresh.in_flight);
     json_t *j = json_object();
     json_set_bool(j, "leading", in->leading);
     json_object_set_new(j, "queue", queue);

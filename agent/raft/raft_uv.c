@@ -448,6 +448,7 @@ void raft_uv_destroy(struct raft_uv *r, void (*done)(void *arg), void *arg)
     step_fail_waiters(r, ERR_CANCELED);
     if (r->transfer_until_ms != 0)
         finish_transfer(r, ERR_CANCELED);
+    r->apply_at = 0;
     step_flush(r); /* rows that wait for company: a start knows them before it hears a leader */
     r->closing = true;
     r->destroyed = done;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One input through the core, and its effects in the order that makes a crash between any two
- * safe: persist, send (what waits for the disk is held), hand over reads and snapshots, apply.
- * Over 500 lines, so that this order stands in one place. */
+ * safe: persist, send (what waits for the disk is held), hand over reads and snapshots, apply. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -576,7 +575,8 @@ void step_flush(struct raft_uv *r)
     if (clock_mono_ms() < r->retry_at || r->stepping || r->quiet != QUIET_NO || r->superseded != 0)
         return;
     persist(r);
-    apply(r);
+    if (r->apply_at == 0) /* else the timer does, in a moment */
+        apply(r);
     write_rows(r);
 }
 

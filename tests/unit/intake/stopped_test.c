@@ -81,7 +81,8 @@ Test(stopped, a_comparison_takes_one_call_for_each_hundred)
     while (!world_is(&w, RECORD_TASK, arns[0], "STOPPED") ||
            !world_is(&w, RECORD_TASK, arns[FEW - 1], "STOPPED"))
         run(&w);
-    UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0);
+    UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0 &&
+                  world_figure(&w, "reconcile", "refreshing") == 0);
     run(&w);
     cr_assert_eq(at_whole, 5, "%d reads", (int)at_whole);
     cr_assert_eq(at_known, 7, "%d reads", (int)at_known);
