@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from figures import cpu_seconds, put, put_spread, short_turns
+from figures import cpu_seconds, put, put_spread, own_turns
 from harness import Cluster, wait_for
 
 INSTANCES = 500
@@ -36,8 +36,8 @@ def keep_to(pid, cores):
 
 
 class Reader:
-    """Asks a follower for one instance, over and over, in a process of its own that asks for short
-    turns, so that what it waits for is the agent and not its own turn; times in ms."""
+    """Asks a follower for one instance, over and over, in a process of its own at real-time
+    priority, so that what it waits for is the agent and not its own turn; times in ms."""
 
     def __init__(self, agent, arn, cores=None):
         self.end, self.times = multiprocessing.Event(), multiprocessing.SimpleQueue()
@@ -47,7 +47,7 @@ class Reader:
             keep_to(self.process.pid, cores)
 
     def run(self, port, arn):
-        short_turns()
+        own_turns()
         conn, times = http.client.HTTPConnection("127.0.0.1", port), []
         while not self.end.is_set():
             begun = time.perf_counter()
