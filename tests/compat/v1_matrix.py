@@ -41,7 +41,8 @@ class Server:
 
     def ask(self, method, target, body=None, headers=None):
         sent = {"Content-Type": "application/json"} if body is not None else {}
-        self.link.request(method, target, body, {**sent, **(headers or {})})
+        sent.update(headers or {})
+        self.link.request(method, target, body, {k: v for k, v in sent.items() if v is not None})
         answer = self.link.getresponse()
         data = answer.read().decode()
         self.asked += 1
@@ -361,6 +362,9 @@ def main():
             check(server, model, method, target)
         for body in bodies():
             check(server, model, "POST", "/v1/environments", body)
+        for kind in (None, "", "application/x-www-form-urlencoded", "text/plain", "image/png", "a/b;c=d"):
+            for body in itertools.islice(bodies(), 0, None, 17):  # what it is called makes no difference
+                check(server, model, "POST", "/v1/environments", body, {"Content-Type": kind})
         for target in tokens():
             check(server, model, "POST", target, "")
         for accept in ("*/*", "application/json", "text/plain", "text/html;q=0", "image/png", "", "a" * 500):

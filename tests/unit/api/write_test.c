@@ -34,6 +34,10 @@ static void answer(struct fixture *fx, struct api_write *w)
 #define CREATE_V1                                                                                  \
     "{\"name\":\"web\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t:1\"}"
 
+#define COMMAND_V1                                                                                 \
+    "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"        \
+    "\"t:1\"}"
+
 #define NOTHING_VALID                                                                              \
     "validation failure list:\ninstanceGroup in body is required\nname in body is required\n"      \
     "taskDefinition in body is required\n"
@@ -47,9 +51,7 @@ static const struct {
     const char *location; /* or NULL */
 } round_trips[] = {
     {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY,
-     "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"
-     "\"t:1\"}",
-     200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
+     COMMAND_V1, 200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
     {"POST", "/v1/environments/web/deployments?deploymentToken=" TOKEN, NULL, NULL, DEP_BODY,
      "{\"op\":\"deployment.create\",\"environment\":\"web\",\"token\":\"" TOKEN "\"}", 200,
      "\"environmentName\":\"web\"", NULL},
@@ -96,8 +98,17 @@ static const struct {
     {"POST", "/v2/environments", NULL, NULL, NULL, NULL, 400, "no body", NULL},
     {"POST", "/v2/environments", "Content-Type: text/plain", "{\"name\":\"web\"}", NULL, NULL, 415,
      "application/json", NULL},
-    {"POST", "/v1/environments", "Content-Type: application/x-www-form-urlencoded", CREATE_V1, NULL,
-     NULL, 415, "application/json\n", NULL},
+    /* Blox looked at no content type, and its own commands send that of a form; browsers say whose
+     * form it is. */
+    {"POST", "/v1/environments", "Content-Type: application/x-www-form-urlencoded", CREATE_V1,
+     ENV_BODY, COMMAND_V1, 200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
+    {"POST", "/v1/environments",
+     "Content-Type: application/x-www-form-urlencoded\nOrigin: http://elsewhere.example", CREATE_V1,
+     NULL, NULL, 403, "other sites", NULL},
+    {"POST", "/v1/environments", "Content-Type: text/plain\nOrigin: null", CREATE_V1, NULL, NULL,
+     403, "other sites", NULL},
+    {"POST", "/v1/environments", "Content-Type: text/plain\nSec-Fetch-Site: cross-site", CREATE_V1,
+     NULL, NULL, 403, "other sites", NULL},
     {"POST", "/v2/environments", "Idempotency-Key: a b", "{\"name\":\"web\"}", NULL, NULL, 400,
      "\"pointer\":\"Idempotency-Key\"", NULL},
     {"PUT", "/v2/environments/web", "If-Match: x", "{\"taskDefinition\":\"t:2\"}", NULL, NULL, 400,
