@@ -43,12 +43,13 @@ static enum decoded decode(char *text, bool plus)
     return ret;
 }
 
-/* Blox's router lost parameters with a broken escape without a word, and knew no NUL. */
+/* Blox's router lost parameters with a broken escape without a word, knew no NUL, and took a
+ * semicolon for what it was in forms once. */
 static bool parse_query(struct request *r)
 {
     char *at = r->query;
     while (at != NULL && *at != '\0') {
-        char *next = strchr(at, '&');
+        char *next = strpbrk(at, r->is_v1 ? "&;" : "&");
         if (next != NULL)
             *next++ = '\0';
         if (*at != '\0') {

@@ -167,7 +167,7 @@ static enum v1_resource find_resource(const char *path, const char **ret_rest)
 
 static void escape_path(struct buf *out, const char *path)
 {
-    static const char plain[] = "-_.~/:@!$&'()*+,;=";
+    static const char plain[] = "-_.~/:@$&+,;="; /* to Go's mind */
     for (const char *p = path; *p != '\0'; p++) {
         if (is_word(*p) || strchr(plain, *p) != NULL)
             buf_putc(out, *p);
@@ -191,17 +191,20 @@ static enum MHD_Result redirect(struct request *r, const char *path, bool page)
         for (const char *p = to.data; *p != '\0'; p++) {
             if (*p == '&')
                 buf_puts(&body, "&amp;");
-            else if (*p == '<' || *p == '>' || *p == '"' || *p == '\'')
+            else if (*p == '<' || *p == '>')
+                buf_puts(&body, *p == '<' ? "&lt;" : "&gt;");
+            else if (*p == '"' || *p == '\'')
                 buf_printf(&body, "&#%d;", *p);
             else
                 buf_putc(&body, *p);
         }
         buf_puts(&body, "\">Moved Permanently</a>.\n\n");
     }
-    enum MHD_Result ret = reply(r, &(struct answer){.status = 301,
-                                                    .type = page ? "text/html; charset=utf-8" : "",
-                                                    .body = &body,
-                                                    .location = to.data});
+    enum MHD_Result ret =
+        reply(r, &(struct answer){.status = 301,
+                                  .type = body.len > 0 ? "text/html; charset=utf-8" : V1_TEXT,
+                                  .body = &body,
+                                  .location = to.data});
     buf_fini(&to);
     return ret;
 }

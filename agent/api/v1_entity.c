@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Rows in Blox 0.3's form: its member names, its order, null for lists that are absent, zero
- * values of optional members left out. Values are copied as the bytes they are stored as. */
+ * Rows in Blox 0.3's form: its member names, its order, null for optional lists that are absent,
+ * zero values of optional members left out. Values are copied as the bytes they are stored as. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,14 +83,19 @@ static inline void put_int(struct buf *out, struct name name, struct span value)
     put_number(out, span_int_or(value, 0));
 }
 
-/* Each element of an array by fn; null if there is no array. */
+static inline bool is_array(struct span value)
+{
+    return value.data != NULL && value.data[0] == '[';
+}
+
+/* Each element of an array by fn; of none, if there is no array. */
 static void put_array(struct buf *out, struct name name, struct span array,
                       void (*fn)(struct buf *out, struct span element))
 {
     struct span element;
     name_member(out, name);
-    if (array.data == NULL || array.data[0] != '[') {
-        PUT(out, "null");
+    if (!is_array(array)) {
+        PUT(out, "[]");
         return;
     }
     put_char(out, '[');
@@ -101,6 +106,18 @@ static void put_array(struct buf *out, struct name name, struct span array,
         fn(out, element);
     }
     put_char(out, ']');
+}
+
+/* An optional one; null if it is absent. */
+static void put_array_or_null(struct buf *out, struct name name, struct span array,
+                              void (*fn)(struct buf *out, struct span element))
+{
+    if (is_array(array)) {
+        put_array(out, name, array, fn);
+        return;
+    }
+    name_member(out, name);
+    PUT(out, "null");
 }
 
 static void put_string(struct buf *out, struct span text)
@@ -153,7 +170,7 @@ static void put_container(struct buf *out, struct span c)
         put_int(out, NAME("exitCode"), v[1]);
     put_text(out, NAME("lastStatus"), v[2]);
     put_text(out, NAME("name"), v[3]);
-    put_array(out, NAME("networkBindings"), v[4], put_binding);
+    put_array_or_null(out, NAME("networkBindings"), v[4], put_binding);
     put_text_if(out, NAME("reason"), v[5]);
     put_char(out, '}');
 }
@@ -176,8 +193,8 @@ static void put_override(struct buf *out, struct span o)
     struct span m[3];
     span_pick(o, names, 3, m);
     put_char(out, '{');
-    put_array(out, NAME("command"), m[0], put_string);
-    put_array(out, NAME("environment"), m[1], put_variable);
+    put_array_or_null(out, NAME("command"), m[0], put_string);
+    put_array_or_null(out, NAME("environment"), m[1], put_variable);
     put_text(out, NAME("name"), m[2]);
     put_char(out, '}');
 }
@@ -274,22 +291,30 @@ static void put_set(struct buf *out, struct span set)
     put_char(out, '"');
 }
 
-/* A resource's value is text: two decimals, a whole number, or names joined by commas. */
+/* A resource's value is text: two decimals, a whole number, or names joined by commas; empty if
+ * the value of its type is absent. */
 static void put_resource(struct buf *out, struct span r)
 {
+    static const struct {
+        const char *type, *member;
+    } kinds[] = {{"DOUBLE", "doubleValue"}, {"LONG", "longValue"}, {"INTEGER", "integerValue"}};
     struct span type = span_inside(span_get(r, "type"));
+    size_t kind = 0;
+    while (kind < 3 && !span_is(type, kinds[kind].type))
+        kind++;
+    struct span value = span_get(r, kind < 3 ? kinds[kind].member : "stringSetValue");
     put_char(out, '{');
     put_text(out, NAME("name"), span_get(r, "name"));
     put_text(out, NAME("type"), span_get(r, "type"));
     name_member(out, NAME("value"));
-    if (span_is(type, "DOUBLE"))
-        buf_printf(out, "\"%.2f\"", span_double_or(span_get(r, "doubleValue"), 0));
-    else if (span_is(type, "LONG"))
-        buf_printf(out, "\"%" PRId64 "\"", span_int_or(span_get(r, "longValue"), 0));
-    else if (span_is(type, "INTEGER"))
-        buf_printf(out, "\"%" PRId64 "\"", span_int_or(span_get(r, "integerValue"), 0));
+    if (kind == 3)
+        put_set(out, value);
+    else if (value.data == NULL || span_is_null(value))
+        PUT(out, "\"\"");
+    else if (kind == 0)
+        buf_printf(out, "\"%.2f\"", span_double_or(value, 0));
     else
-        put_set(out, span_get(r, "stringSetValue"));
+        buf_printf(out, "\"%" PRId64 "\"", span_int_or(value, 0));
     put_char(out, '}');
 }
 
@@ -313,7 +338,7 @@ int v1_put_instance(struct buf *out, const struct store_row *row, const struct r
     name_member(out, NAME("agentConnected"));
     buf_puts(out, span_is(span_get(json, "agentConnected"), "true") ? "true" : "false");
     put_text_if(out, NAME("agentUpdateStatus"), span_get(json, "agentUpdateStatus"));
-    put_array(out, NAME("attributes"), span_get(json, "attributes"), put_attribute);
+    put_array_or_null(out, NAME("attributes"), span_get(json, "attributes"), put_attribute);
     put_text(out, NAME("clusterARN"), span_get(json, "clusterArn"));
     put_text(out, NAME("containerInstanceARN"), span_get(json, "containerInstanceArn"));
     put_array(out, NAME("registeredResources"), span_get(json, "registeredResources"),

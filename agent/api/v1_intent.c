@@ -2,6 +2,7 @@
  * /v1/environments and their deployments. Reads come from the rows, writes go to the leader. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent/api/list.h"
 #include "agent/api/span.h"
@@ -232,40 +233,84 @@ static enum MHD_Result answer_body(struct request *r,
                      .status = 200, .type = V1_JSON, .body = &b, .forwarded_to = c->forwarded_to});
 }
 
-/* The text of Blox's generated validation: a heading, then a line for each member that is wrong, in
- * the order of their names. Behind it come the checks that Blox forgot: it crashed instead. */
-static bool refuse_environment(struct request *r, json_t *body, enum MHD_Result *ret)
+/* What a request asks for, as Go's decoder left it to Blox: a member's name is the same in any
+ * case, a later one goes over an earlier one, and a value of another type than the member's is an
+ * empty one. NULL: absent. */
+struct asked {
+    const char *name, *definition, *cluster;
+    bool has_group;
+};
+
+static const char *take_text(const char *before, const json_t *value)
 {
-    const char *name = json_str(body, "name");
-    const char *definition = json_str(body, "taskDefinition");
-    json_t *group = json_obj(body, "instanceGroup");
-    const char *cluster = json_str(group, "cluster");
-    bool name_wrong = name == NULL || !is_environment_name(name);
+    if (json_is_null(value))
+        return NULL;
+    if (json_is_string(value))
+        return json_string_value(value);
+    return before == NULL ? "" : before;
+}
+
+static void take_group(struct asked *a, json_t *group)
+{
+    const char *key;
+    json_t *value;
+    a->has_group = !json_is_null(group);
+    if (!a->has_group)
+        a->cluster = "";
+    json_object_foreach(group, key, value)
+    {
+        if (strcasecmp(key, "cluster") == 0 && json_is_string(value))
+            a->cluster = json_string_value(value);
+    }
+}
+
+static struct asked read_asked(json_t *body)
+{
+    struct asked a = {.cluster = ""};
+    const char *key;
+    json_t *value;
+    json_object_foreach(body, key, value)
+    {
+        if (strcasecmp(key, "name") == 0)
+            a.name = take_text(a.name, value);
+        else if (strcasecmp(key, "taskDefinition") == 0)
+            a.definition = take_text(a.definition, value);
+        else if (strcasecmp(key, "instanceGroup") == 0)
+            take_group(&a, value);
+    }
+    return a;
+}
+
+/* The text of Blox's generated validation: a heading, then a line for each member that is wrong, in
+ * the order of their names. Behind it Blox asked ECS, and what that did not know was 404, if it was
+ * not a crash. */
+static bool refuse_environment(struct request *r, const struct asked *a, enum MHD_Result *ret)
+{
+    bool name_wrong = a->name == NULL || !is_environment_name(a->name);
     *ret = MHD_YES;
-    if (group == NULL || name_wrong || definition == NULL)
+    if (!a->has_group || name_wrong || a->definition == NULL)
         *ret = v1_errorf(r, 400, "validation failure list:%s%s%s",
-                         group != NULL ? "" : "\ninstanceGroup in body is required",
-                         !name_wrong    ? ""
-                         : name == NULL ? "\nname in body is required"
-                                        : "\nname in body should match '^[a-zA-Z0-9-_]{1,30}$'",
-                         definition != NULL ? "" : "\ntaskDefinition in body is required");
-    else if (cluster == NULL || cluster[0] == '\0')
-        *ret = v1_error(r, 400, "Cluster in the instance group is missing");
-    else if (!v1_is_cluster(cluster))
-        *ret = v1_error(r, 400, "Invalid cluster ARN or name");
-    else if (definition[0] == '\0')
-        *ret = v1_error(r, 400, "Task definition is missing");
+                         a->has_group ? "" : "\ninstanceGroup in body is required",
+                         !name_wrong       ? ""
+                         : a->name == NULL ? "\nname in body is required"
+                                           : "\nname in body should match '^[a-zA-Z0-9-_]{1,30}$'",
+                         a->definition != NULL ? "" : "\ntaskDefinition in body is required");
+    else if (a->cluster[0] == '\0')
+        *ret = v1_error(r, 404, "Cluster in the instance group is missing");
+    else if (!v1_is_cluster(a->cluster))
+        *ret = v1_error(r, 404, "Invalid cluster ARN or name");
+    else if (a->definition[0] == '\0')
+        *ret = v1_error(r, 404, "Task definition is missing");
     else
         return false;
     return true;
 }
 
-static enum MHD_Result answer_created(struct request *r, json_t *body)
+static enum MHD_Result answer_created(struct request *r, const char *name)
 {
     if (r->call->err != ERR_EXISTS)
         return answer_body(r, v1_put_environment);
-    return v1_errorf(r, 400, "Error saving environment %s to store: %s",
-                     json_str_or(body, "name", ""), r->call->detail);
+    return v1_errorf(r, 400, "Error saving environment %s to store: %s", name, r->call->detail);
 }
 
 static enum MHD_Result create_environment(struct request *r)
@@ -273,28 +318,29 @@ static enum MHD_Result create_environment(struct request *r)
     enum MHD_Result ret;
     /* Malformed JSON is as good as no body. */
     json_t *body = r->body.len > 0 ? json_parse_lenient(r->body.data, r->body.len, NULL) : NULL;
+    const struct asked asked = read_asked(body);
     if (r->call != NULL) {
-        ret = answer_created(r, body);
-        json_decref(body);
-        return ret;
+        ret = answer_created(r, asked.name);
+    } else if (!refuse_environment(r, &asked, &ret)) {
+        json_t *command =
+            json_pack("{s:s, s:s, s:s, s:s}", "op", "environment.create", "name", asked.name,
+                      "cluster", asked.cluster, "taskDefinition", asked.definition);
+        ret = command == NULL ? v1_error(r, 500, SERVER_ERROR) : submit(r, command);
     }
-    const char *name = json_str(body, "name");
-    const char *definition = json_str(body, "taskDefinition");
-    const char *cluster = json_str(json_obj(body, "instanceGroup"), "cluster");
-    if (refuse_environment(r, body, &ret)) {
-        json_decref(body);
-        return ret;
-    }
-    json_t *command = json_pack("{s:s, s:s, s:s, s:s}", "op", "environment.create", "name", name,
-                                "cluster", cluster, "taskDefinition", definition);
     json_decref(body);
-    return command == NULL ? v1_error(r, 500, SERVER_ERROR) : submit(r, command);
+    return ret;
+}
+
+/* An empty body was plain text to Go's server, if nobody said otherwise. */
+static enum MHD_Result answer_deleted(struct request *r, const char *forwarded_to)
+{
+    return reply(r, &(struct answer){.status = 200, .type = V1_TEXT, .forwarded_to = forwarded_to});
 }
 
 static enum MHD_Result delete_environment(struct request *r, const char *name)
 {
     if (!is_environment_name(name)) /* none is called that, and deleting the absent is no error */
-        return reply(r, &(struct answer){.status = 200, .type = V1_JSON});
+        return answer_deleted(r, NULL);
     if (r->call == NULL) {
         json_t *command =
             json_pack("{s:s, s:s, s:b}", "op", "environment.delete", "name", name, "stopTasks", 0);
@@ -302,8 +348,7 @@ static enum MHD_Result delete_environment(struct request *r, const char *name)
     }
     if (r->call->err != 0 && r->call->err != ERR_NOTFOUND)
         return answer_error(r);
-    return reply(
-        r, &(struct answer){.status = 200, .type = V1_JSON, .forwarded_to = r->call->forwarded_to});
+    return answer_deleted(r, r->call->forwarded_to);
 }
 
 static enum MHD_Result create_deployment(struct request *r, const char *environment)

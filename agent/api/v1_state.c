@@ -147,16 +147,18 @@ static enum stream_says stream_read(void *arg, struct buf *out, bool beat)
     return err != 0 ? STREAM_OVER : more ? STREAM_MORE : STREAM_QUIET;
 }
 
-/* A version that can be streamed from; 0: from now on. */
+/* A version that can be streamed from; 0: from now on. What is a number at all is so by Go's rules:
+ * 64 bits, a sign if one likes, nothing around it. */
 static const char *parse_version(const char *text, struct store_txn *txn, uint64_t *ret)
 {
     char *end;
+    char first = text[text[0] == '+' || text[0] == '-'];
     errno = 0;
-    uint64_t version = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0')
+    long long number = strtoll(text, &end, 10);
+    if (first < '0' || first > '9' || *end != '\0' || errno == ERANGE || number < 0)
         return "Invalid entity version";
-    if (errno == ERANGE || version > store_txn_index(txn, 0) ||
-        (version > 0 && version < store_oldest_change(txn)))
+    uint64_t version = (uint64_t)number;
+    if (version > store_txn_index(txn, 0) || (version > 0 && version < store_oldest_change(txn)))
         return "Entity version is out of range";
     *ret = version;
     return NULL;

@@ -49,7 +49,7 @@ class Client:
         if answer.status >= 400:
             check(kind == "text/plain", f"{target}: an error as {kind}")
             return answer.status, raw.decode()
-        check(kind == "application/json", f"{target}: {kind}")
+        check(kind == ("text/plain" if method == "DELETE" else "application/json"), f"{target}: {kind}")
         return answer.status, json.loads(raw) if raw else None
 
     def ok(self, *args, **kwargs):

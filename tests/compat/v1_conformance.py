@@ -6,9 +6,10 @@
     v1_conformance.py --url URL      checks a running agent (reads only)
 
 Each answer's status must be one that the description lists, its content type what Blox sent, and
-its body must fit the schema. Blox itself sent null for absent lists and for attributes without a
-value, and so do we: null is let through for arrays and for ContainerInstanceAttribute.value.
+its body must fit the schema. Blox itself sent null for absent lists that are not required, and for
+attributes without a value, and so do we: null is let through for these.
 """
+import itertools
 import json
 import pathlib
 import re
@@ -59,10 +60,11 @@ class Description:
                 need(member in known, where, f"has the unknown member {member}")
                 if inner is None and name == "ContainerInstanceAttribute" and member == "value":
                     continue
+                if (inner is None and known[member].get("type") == "array"
+                        and member not in schema.get("required", [])):
+                    continue
                 self.check(inner, known[member], f"{where}.{member}")
         elif kind == "array":
-            if value is None:
-                return
             need(isinstance(value, list), where, "is not an array")
             for i, inner in enumerate(value):
                 self.check(inner, schema["items"], f"{where}[{i}]")
@@ -123,7 +125,8 @@ class Run:
             need(data.endswith(b"\n") and ("\n" not in lines[:-1] or lines != data.decode()),
                  where, f"not a sentence {data!r}")
             return None
-        need(headers["Content-Type"] == JSON_TYPE, where, headers["Content-Type"])
+        need(headers["Content-Type"] == (TEXT_TYPE if method == "DELETE" else JSON_TYPE), where,
+             headers["Content-Type"])
         if schema is None:
             need(data == b"", where, f"a body was not expected: {data[:80]!r}")
             return None
@@ -170,14 +173,16 @@ def read_lines(url, count):
 def check_streams(run):
     for plural in ("tasks", "instances"):
         path = f"/stream/{plural}"
-        for version in ("x", "-1", "1.5", "99999999", "9" * 30):
+        for version in ("x", "-1", "1.5", "99999999", "9" * 30, "+1", "%2B99999999", "1e3", "0x1"):
             run.expect(STATE, path, 400, f"{path}?entityVersion={version}")
         items = run.expect(STATE, f"/{plural}", 200, f"/{plural}")["items"]
         versions = sorted(int(item["metadata"]["entityVersion"]) for item in items)
         one = STATE.operation(f"/{plural}/{{cluster}}/{{arn}}", "get")
         schema = one["responses"]["200"]["schema"]
-        for first in (versions[0], versions[len(versions) // 2], versions[-1]):
-            url = f"{run.base}/v1{path}?entityVersion={first}&other=1"
+        for first, form in itertools.product(
+                (versions[0], versions[len(versions) // 2], versions[-1]),
+                ("{}&other=1", "00{}", "%2B{}", "{};entityVersion=x", "{}&entityVersion=x")):
+            url = f"{run.base}/v1{path}?entityVersion={form.format(first)}"
             want = [v for v in versions if v >= first]
             for line, version in zip(read_lines(url, len(want)), want):
                 need(line.endswith(b"\n"), url, "no newline behind an object")
@@ -228,10 +233,11 @@ def check_writes(run):
     SCHEDULER.check(request, {"$ref": "#/definitions/CreateEnvironmentRequest"}, "request")
     made = run.expect(SCHEDULER, "/environments", 200, "/environments", "POST", request)
     need(made["name"] == "agent-1" and made["health"] == "healthy", "POST", made)
-    for change in ({"name": "taken"}, {"name": "a b"}, {"name": "x" * 31}, {"name": ""},
-                   {"instanceGroup": {}}, {"instanceGroup": {"cluster": "a b"}},
-                   {"taskDefinition": ""}):
+    for change in ({"name": "taken"}, {"name": "a b"}, {"name": "x" * 31}, {"name": ""}, {"name": 7}):
         run.expect(SCHEDULER, "/environments", 400, "/environments", "POST", {**request, **change})
+    for change in ({"instanceGroup": {}}, {"instanceGroup": {"cluster": "a b"}},
+                   {"taskDefinition": ""}, {"taskDefinition": 7}):
+        run.expect(SCHEDULER, "/environments", 404, "/environments", "POST", {**request, **change})
     run.expect(SCHEDULER, "/environments", 400, "/environments", "POST", {})
     run.expect(SCHEDULER, "/environments/{name}/deployments", 200,
                "/environments/web/deployments?deploymentToken=" + made["deploymentToken"], "POST")

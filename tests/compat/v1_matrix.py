@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json; charset=UTF-8"
+HTML = "text/html; charset=utf-8"
 CLUSTER = r"[A-Za-z0-9_-]{1,255}"
 PARTITION = r"arn:[\w-]+:ecs:[\w-]+:\d{12}:"
 CLUSTER_ARN = re.compile(rf"{PARTITION}cluster/({CLUSTER})", re.A)
@@ -68,7 +69,7 @@ class Blox:
         if BROKEN.search(path):
             return 400, "400 Bad Request"  # Go's server, before any router
         path = unquote(path).replace("\0", "\1")  # our sentences hold no NUL
-        query = "&".join(pair for pair in query.split("&") if not BROKEN.search(pair))
+        query = "&".join(pair for pair in re.split("[&;]", query) if not BROKEN.search(pair))
         params = parse_qsl(query, keep_blank_values=True)
         clean = posixpath.normpath(path) if path.strip("/") else "/"
         clean = "/" + clean.lstrip("/") + ("/" if path.endswith("/") and clean != "/" else "")
@@ -196,31 +197,46 @@ class Blox:
             body = json.loads(body or "")
         except ValueError:
             body = None
-        body = body if isinstance(body, dict) else {}
-        texts = {k: v for k, v in body.items() if isinstance(v, str)}
-        group = body.get("instanceGroup")
+        asked = GoStruct(body)
+        name, group, definition = (asked.get(k) for k in ("name", "instanceGroup", "taskDefinition"))
         lines = []
-        if not isinstance(group, dict):
+        if group is None:
             lines.append("instanceGroup in body is required")
-        if "name" not in texts:
+        if name is None:
             lines.append("name in body is required")
-        elif not re.fullmatch(NAME, texts["name"]):
+        elif not re.fullmatch(NAME, asked.text("name")):
             lines.append("name in body should match '^[a-zA-Z0-9-_]{1,30}$'")
-        if "taskDefinition" not in texts:
+        if definition is None:
             lines.append("taskDefinition in body is required")
         if lines:
             return 400, "\n".join(["validation failure list:"] + lines)
-        cluster = group.get("cluster")
-        if not isinstance(cluster, str) or not cluster:
-            return 400, "Cluster in the instance group is missing"
+        cluster = GoStruct(group).text("cluster")
+        if not cluster:
+            return 404, "Cluster in the instance group is missing"
         if self.cluster_name(cluster) is None:
-            return 400, "Invalid cluster ARN or name"
-        if not texts["taskDefinition"]:
-            return 400, "Task definition is missing"
-        if texts["name"] == "taken":
+            return 404, "Invalid cluster ARN or name"
+        if not asked.text("taskDefinition"):
+            return 404, "Task definition is missing"
+        if asked.text("name") == "taken":
             return 400, ("Error saving environment taken to store: "
                          "An environment with name taken already exists")
         return 200, ...
+
+
+class GoStruct:
+    """A JSON value as Go's decoder leaves it in a struct: names of members in any case, a value of the
+    wrong type as the empty one of the right type."""
+
+    def __init__(self, value):
+        self.members = value if isinstance(value, dict) else {}
+
+    def get(self, name):
+        found = [v for k, v in self.members.items() if k.lower() == name.lower()]
+        return found[-1] if found else None
+
+    def text(self, name):
+        value = self.get(name)
+        return value if isinstance(value, str) else ""
 
 
 def check(server, model, method, target, body=None, headers=None):
@@ -231,11 +247,14 @@ def check(server, model, method, target, body=None, headers=None):
     assert answer.headers["X-Content-Type-Options"] == "nosniff", where
     if want == 301:
         to = answer.headers["Location"]
-        query = target.partition("?")[2]
-        assert unquote(to.partition("?")[0]) == what, f"{where}: Location {to}"
+        path, _, query = target.partition("?")
+        assert to.partition("?")[0] == quote(what, safe="/:@$&+,;="), f"{where}: Location {to}"
         assert to.partition("?")[2] == query, f"{where}: Location {to}"
+        page = method == "GET" and unquote(path) == what + "/" and what[-1] != "/"  # others are empty
+        assert answer.headers["Content-Type"] == (HTML if page else TEXT), where
+        assert bool(data) == page, f"{where}: {data!r}"
         return
-    kind = JSON if want == 200 else TEXT
+    kind = JSON if want == 200 and method != "DELETE" else TEXT
     assert answer.headers["Content-Type"] == kind, f"{where}: {answer.headers['Content-Type']}"
     if method == "HEAD" or what is None:
         assert data == "", f"{where}: {data[:200]!r}"
@@ -267,7 +286,8 @@ CLUSTERS = [None, "", "prod", "PROD", "x", "beijing", "nowhere", "p", "a b", "a.
             "arn:aws:ecs:us-east-1:111122223333:cluster/", "arn:aws:ecs:us-east-1:111122223333:task/a",
             "arn:aws:ecs:us-east-1:1111222233334:cluster/prod", LONG]
 STARTED_BY = [None, "", "deployment-1", "deployment-3", "DEPLOYMENT-1", "nobody", LONG * 3, "ü"]
-EXTRAS = ["", "&status=%zz", "&startedBy=%00", "&status=%00", "&cluster=pro%0", "&%=1", "&other=1", "&status=running", "&cluster=prod", "&Status=running", "&=", "&startedBy=a"]
+EXTRAS = ["", "&status=%zz", "&startedBy=%00", "&status=%00", "&cluster=pro%0", "&%=1", "&other=1", "&status=running", "&cluster=prod", "&Status=running", "&=", "&startedBy=a",
+          ";", ";cluster=prod", ";other=1", ";&;status=%zz;"]
 
 
 def query(**values):
@@ -309,7 +329,7 @@ PATHS = ["/v1/tasks", "/v1/instances", f"/v1/tasks/prod/{TASK}", "/v1/ping", "/v
          "/v1/environments/" + "n" * 30, "/v1/environments/" + "n" * 2000, "/v1/environments/" + "n" * 31,
          "/v1/environments/web/other", "/v1/environments/web/deployments/a/b", "/v1/tasks/prod",
          "/v1/tasks/prod/short", "/v1/other", "/v1/Tasks", "/v1/ping/x", "/v1/stream", "/v1/instances/x"]
-FORMS = ["{}%00", "{}%zz", "{}/%", "{}?a=%zz", "{}?%00=1", "{}", "{}/", "{}//", "/{}", "{}?", "{}?a=1", "{}/?a=1", "/v1/..{}", "{}/.", "{}/x/..", "//.{}"]
+FORMS = ["/{}!(a)*'b", "/{}[a]|^`", "{}%00", "{}%zz", "{}/%", "{}?a=%zz", "{}?%00=1", "{}", "{}/", "{}//", "/{}", "{}?", "{}?a=1", "{}/?a=1", "/v1/..{}", "{}/.", "{}/x/..", "//.{}"]
 
 
 def paths():
@@ -334,7 +354,11 @@ def bodies():
         body = {"name": name, "instanceGroup": group, "taskDefinition": definition}
         yield json.dumps({k: v for k, v in body.items() if v is not ...})
     for text in ("", "{", "[]", "null", "7", '"x"', "{}", json.dumps(good)[:-1], json.dumps(good) * 2,
-                 json.dumps({**good, "unknown": 1})):
+                 json.dumps({**good, "unknown": 1}),
+                 json.dumps({k.upper(): v for k, v in good.items()}),
+                 json.dumps({**good, "NAME": "a b"}), json.dumps({**good, "taskdefinition": None}),
+                 json.dumps({**good, "instancegroup": {"CLUSTER": "a b"}}),
+                 json.dumps({**good, "instanceGroup": {"Cluster": "x", "clusters": "a b"}})):
         yield text
 
 

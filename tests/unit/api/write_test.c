@@ -35,7 +35,7 @@ static void answer(struct fixture *fx, struct api_write *w)
     "{\"name\":\"web\",\"instanceGroup\":{\"cluster\":\"prod\"},\"taskDefinition\":\"t:1\"}"
 
 #define COMMAND_V1                                                                                 \
-    "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"        \
+    "{\"op\":\"environment.create\",\"name\":\"web\",\"cluster\":\"prod\",\"taskDefinition\":"     \
     "\"t:1\"}"
 
 #define NOTHING_VALID                                                                              \
@@ -50,8 +50,13 @@ static const struct {
     const char *words;    /* in the answer's body */
     const char *location; /* or NULL */
 } round_trips[] = {
-    {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY,
-     COMMAND_V1, 200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
+    {"POST", "/v1/environments", NULL, CREATE_V1, ENV_BODY, COMMAND_V1, 200,
+     "\"deploymentToken\":\"" TOKEN "\"", NULL},
+    /* Names of members in any case, the last one counts. */
+    {"POST", "/v1/environments", NULL,
+     "{\"NAME\":\"x\",\"name\":\"web\",\"InstanceGroup\":{\"Cluster\":\"prod\",\"cluster\":7},"
+     "\"taskdefinition\":\"t:1\",\"more\":null}",
+     ENV_BODY, COMMAND_V1, 200, "\"deploymentToken\":\"" TOKEN "\"", NULL},
     {"POST", "/v1/environments/web/deployments?deploymentToken=" TOKEN, NULL, NULL, DEP_BODY,
      "{\"op\":\"deployment.create\",\"environment\":\"web\",\"token\":\"" TOKEN "\"}", 200,
      "\"environmentName\":\"web\"", NULL},
@@ -129,10 +134,23 @@ static const struct {
      NULL},
     {"POST", "/v1/environments", NULL, "{\"name\":\"a\",\"taskDefinition\":\"t\"}", NULL, NULL, 400,
      "validation failure list:\ninstanceGroup in body is required\n", NULL},
+    /* A member of another type is an empty one. */
+    {"POST", "/v1/environments", NULL, "{\"name\":7,\"instanceGroup\":null,\"taskDefinition\":[]}",
+     NULL, NULL, 400,
+     "validation failure list:\ninstanceGroup in body is required\n"
+     "name in body should match '^[a-zA-Z0-9-_]{1,30}$'\n",
+     NULL},
     /* Blox crashed on this and answered 500. */
     {"POST", "/v1/environments", NULL,
-     "{\"name\":\"a\",\"instanceGroup\":{},\"taskDefinition\":\"t\"}", NULL, NULL, 400,
+     "{\"name\":\"a\",\"instanceGroup\":{},\"taskDefinition\":\"t\"}", NULL, NULL, 404,
      "Cluster in the instance group is missing\n", NULL},
+    /* On these ECS answered it that there is no such thing. */
+    {"POST", "/v1/environments", NULL,
+     "{\"name\":\"a\",\"instanceGroup\":{\"cluster\":\"a b\"},\"taskDefinition\":\"t\"}", NULL,
+     NULL, 404, "Invalid cluster ARN or name\n", NULL},
+    {"POST", "/v1/environments", NULL,
+     "{\"name\":\"a\",\"instanceGroup\":{\"cluster\":\"c\"},\"taskDefinition\":7}", NULL, NULL, 404,
+     "Task definition is missing\n", NULL},
 };
 
 Test(write, commands_and_answers)
