@@ -272,6 +272,17 @@ uint64_t store_txn_index(struct store_txn *txn, uint8_t kind)
     return kind < RECORD_KIND_END ? txn_head(txn)->index[kind] : 0;
 }
 
+uint64_t store_kinds_index(const struct store *s, struct store_txn *txn, uint32_t kinds)
+{
+    uint64_t highest = 0;
+    for (uint8_t kind = 1; kind < RECORD_KIND_END; kind++)
+        if (kinds & 1u << kind) {
+            uint64_t index = txn == NULL ? store_index(s, kind) : store_txn_index(txn, kind);
+            highest = index > highest ? index : highest;
+        }
+    return highest;
+}
+
 uint64_t store_oldest_change(struct store_txn *txn)
 {
     return changes_oldest(txn_head(txn)->index[0]);

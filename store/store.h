@@ -169,6 +169,9 @@ int store_changes(struct store_txn *txn, uint8_t kind, uint64_t from, store_scan
 uint64_t store_oldest_change(struct store_txn *txn);
 /* Index of the last change this snapshot contains, of one kind (0: all). */
 uint64_t store_txn_index(struct store_txn *txn, uint8_t kind);
+/* The highest of those of all kinds whose bit (1 << kind) is set: in this snapshot; NULL: in s, as
+ * store_index says (s is asked for nothing else). */
+uint64_t store_kinds_index(const struct store *s, struct store_txn *txn, uint32_t kinds);
 
 /* Called on the writer thread after each commit that changed rows; must be quick. kinds has bit
  * (1 << kind) set for each kind that changed. Returns a handle for store_unwatch. At most 8. */

@@ -25,17 +25,6 @@ uint32_t interest_kinds(const struct interest *i)
     return i->query == NULL ? 1u << i->kind : query_kinds(i->query, i->kind);
 }
 
-uint64_t interest_index(struct store_txn *txn, uint32_t kinds)
-{
-    uint64_t highest = 0;
-    for (uint8_t kind = 1; kind < RECORD_KIND_END; kind++)
-        if (kinds & 1u << kind) {
-            uint64_t index = store_txn_index(txn, kind);
-            highest = index > highest ? index : highest;
-        }
-    return highest;
-}
-
 static bool has_instance(struct store_txn *txn, const struct row *fields)
 {
     const struct row_text arn = fields->field[ROW_INSTANCE];
@@ -217,7 +206,7 @@ bool interest_has_news(struct store *s, const struct interest *i, uint64_t *seen
     if (err == 0 && !l.news && by_groups)
         err = look_at_deciders(&l, RECORD_TASK, *seen);
     if (err == 0 && !l.news)
-        *seen = interest_index(l.txn, kinds);
+        *seen = store_kinds_index(s, l.txn, kinds);
     store_read_end(l.txn);
     return err != 0 || l.news;
 }

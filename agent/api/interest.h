@@ -16,8 +16,6 @@ struct interest {
 
 /* Bits 1 << kind of the rows that can be of interest. */
 uint32_t interest_kinds(const struct interest *i);
-/* The highest of the snapshot's indexes of those kinds. */
-uint64_t interest_index(struct store_txn *txn, uint32_t kinds);
 /* Did something of interest change behind *seen? If not, *seen moves to the snapshot looked at. */
 bool interest_has_news(struct store *s, const struct interest *i, uint64_t *seen);
 

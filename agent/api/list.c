@@ -351,7 +351,7 @@ static int begin(struct request *r, struct list_stream *s)
         return err;
     s->txn_began_ms = clock_mono_ms();
     const struct interest interest = {.kind = s->spec.kind, .query = s->spec.query};
-    uint64_t index = interest_index(s->txn, interest_kinds(&interest));
+    uint64_t index = store_kinds_index(s->api->store, s->txn, interest_kinds(&interest));
     /* Of the snapshot, also on later pages: what changed since is news to whoever asks with it. */
     if (s->spec.with_token)
         v2_index(r->api, index, s->index);

@@ -76,7 +76,7 @@ static bool long_poll(struct request *r, const struct interest *interest, enum M
     }
     if (r->waiter.why == WOKEN_CHANGE)
         seen = r->waiter.seen; /* up to there nothing was of interest */
-    if (!same || (waiters_index(r->api->store, kinds) > seen &&
+    if (!same || (store_kinds_index(r->api->store, NULL, kinds) > seen &&
                   interest_has_news(r->api->store, interest, &seen)))
         return false;
     *ret = start_wait(r, kinds, seen, wait_ms);
@@ -276,7 +276,7 @@ static bool has_list(struct request *r, struct list_spec *spec, const struct int
     spec->form = v2_list_form(r);
     const char *asked = request_param(r, "index");
     if ((asked != NULL && strcmp(asked, "0") != 0) || !v2_list_had(r, spec->form, &seen) ||
-        (waiters_index(r->api->store, interest_kinds(interest)) > seen &&
+        (store_kinds_index(r->api->store, NULL, interest_kinds(interest)) > seen &&
          interest_has_news(r->api->store, interest, &seen)))
         return false;
     *ret = reply(r, &(struct answer){.status = 304,

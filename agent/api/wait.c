@@ -15,17 +15,6 @@
 #define TICK_MS 2000
 #define REST_MS 3600000
 
-uint64_t waiters_index(struct store *store, uint32_t kinds)
-{
-    uint64_t highest = 0;
-    for (uint8_t kind = 1; kind < RECORD_KIND_END; kind++)
-        if (kinds & 1u << kind) {
-            uint64_t index = store_index(store, kind);
-            highest = index > highest ? index : highest;
-        }
-    return highest;
-}
-
 /* Under the lock. */
 static void wake(struct waiters *w, struct waiter *wt, enum waiter_why why)
 {
@@ -42,7 +31,8 @@ static void wake_due(struct waiters *w, uint32_t kinds, uint64_t now_ms)
         struct waiter *wt = LIST_OF(n, struct waiter, node);
         if (w->stop)
             wake(w, wt, WOKEN_STOP);
-        else if ((wt->kinds & kinds) != 0 && waiters_index(w->store, wt->kinds) > wt->seen)
+        else if ((wt->kinds & kinds) != 0 &&
+                 store_kinds_index(w->store, NULL, wt->kinds) > wt->seen)
             wake(w, wt, WOKEN_CHANGE);
         else if (now_ms >= wt->deadline_ms)
             wake(w, wt, WOKEN_TIME);
@@ -201,7 +191,7 @@ int waiters_wait(struct waiters *w, struct waiter *wt)
         list_push(&w->waiting, &wt->node);
         w->polls++;
         /* A change between the caller's read and here has been signalled already. */
-        if (waiters_index(w->store, wt->kinds) > wt->seen)
+        if (store_kinds_index(w->store, NULL, wt->kinds) > wt->seen)
             wake(w, wt, WOKEN_CHANGE);
         else
             pthread_cond_signal(&w->wake); /* its deadline may be the next one */

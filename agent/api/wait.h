@@ -58,7 +58,5 @@ void waiters_fini(struct waiters *w);
  * too many long polls. ERR_CLOSED: the server stops. 0: suspended, wt->why says why it came back.
  */
 int waiters_wait(struct waiters *w, struct waiter *wt) MUST_CHECK;
-/* Highest change of any of the kinds. */
-uint64_t waiters_index(struct store *store, uint32_t kinds);
 
 #endif
