@@ -2,6 +2,9 @@
  * GET /v2/summary: how many tasks and instances there are of each sort, from one snapshot. Tasks
  * come from the counts that the store keeps, so their number does not matter; instances are read
  * one by one for what only their JSON says. Of earlier times there are no counts: each row is read.
+ *
+ * What a client has is known by the newest change of these kinds of rows, so nothing is counted for
+ * one that has it; of an earlier time by what was counted, for "an hour ago" is another time now.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,12 +13,14 @@
 
 #include "agent/api/span.h"
 #include "agent/api/v2.h"
+#include "agent/base/hash.h"
 #include "agent/base/map.h"
 
 #define SORTS_MAX 1000u      /* texts told of one sort; more are summed up as "others" */
 #define INSTANCES_MAX 20000u /* read at most */
 #define TALLY_MAX 64u        /* instance types, agent versions */
 #define SUMMARY_BYTES (4u << 20)
+#define KINDS (1u << RECORD_TASK | 1u << RECORD_INSTANCE | 1u << RECORD_ENVIRONMENT)
 
 /* What rows are counted by. */
 struct sort {
@@ -251,13 +256,39 @@ static int put_summary(struct buf *out, struct store_txn *txn, bool by_instance,
     return err != 0 ? err : put_total(out, txn, "environments", RECORD_ENVIRONMENT);
 }
 
+/* -- what the client has already ---------------------------------------------------- */
+
+static enum MHD_Result unchanged(struct request *r, const char *index, const char *etag)
+{
+    return reply(r, &(struct answer){.status = 304, .index = index, .etag = etag});
+}
+
+static bool has_summary(struct request *r, uint64_t form, enum MHD_Result *ret)
+{
+    char etag[V2_ETAG_MAX], index[V2_INDEX_MAX];
+    uint64_t seen;
+    if (!v2_list_had(r, form, &seen) || store_kinds_index(r->api->store, NULL, KINDS) > seen)
+        return false;
+    *ret = unchanged(r, v2_index(r->api, seen, index), v2_list_etag(r, seen, form, etag));
+    return true;
+}
+
+/* ... of earlier: what was counted, without its index. */
+static const char *etag_of(const struct buf *counted, uint64_t form, char out[V2_ETAG_MAX])
+{
+    snprintf(out, V2_ETAG_MAX, "W/\"%016" PRIx64 "-%" PRIx64 "\"",
+             hash_bytes(counted->data, counted->len, form), form);
+    return out;
+}
+
 enum MHD_Result v2_summary(struct request *r)
 {
     static const char *const known[] = {"consistency", "max_stale", "by_instance", "at", NULL};
     enum MHD_Result ret;
     struct store_txn *txn;
     struct buf b;
-    char index[V2_INDEX_MAX];
+    char index[V2_INDEX_MAX], etag[V2_ETAG_MAX];
+    uint64_t form = v2_list_form(r);
     int64_t past;
     if (problem_check_params(r, known, &ret) || v2_freshness(r, &ret) || v2_at(r, &past, &ret))
         return ret;
@@ -267,19 +298,29 @@ enum MHD_Result v2_summary(struct request *r)
         return problem_reply(r, &(struct problem){.slug = "bad-parameter",
                                                   .detail = "\"by_instance\" must be true or false",
                                                   .pointer = "?by_instance"});
+    if (past == 0 && has_summary(r, form, &ret))
+        return ret;
     if (store_read_begin(r->api->store, &txn) != 0)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
     v2_index(r->api, store_txn_index(txn, 0), index);
+    v2_list_etag(r, store_kinds_index(r->api->store, txn, KINDS), form, etag);
     buf_init(&b, SUMMARY_BYTES);
     int err = v2_rewind(txn, past);
     if (err == 0)
         err = put_summary(&b, txn, by_instance != NULL && by_instance[0] == 't', past != 0);
     store_read_end(txn);
-    buf_printf(&b, "},\"index\":\"%s\"}\n", index);
     if (err != 0) {
         buf_fini(&b);
         return err == ERR_VERSION ? v2_past_gone(r, r->api->store)
                                   : problem_reply(r, &(struct problem){.err = err});
     }
-    return reply_json(r, 200, &b, index);
+    if (past != 0 && v2_has_already(r, etag_of(&b, form, etag))) {
+        buf_fini(&b);
+        return unchanged(r, index, etag);
+    }
+    buf_printf(&b, "},\"index\":\"%s\"}\n", index);
+    return reply(
+        r,
+        &(struct answer){
+            .status = 200, .type = "application/json", .body = &b, .index = index, .etag = etag});
 }

@@ -149,6 +149,32 @@ Test(past, counts_of_a_time)
     fixture_stop(&f);
 }
 
+/* The earlier time stays as it was whatever comes, so whoever has it has it. */
+Test(past, counts_that_a_client_has)
+{
+    char path[2][300], then[CLOCK_TEXT_MAX], etag[256], header[300];
+    fixture_start(&f, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        fixture_put_tasks(&f, 1 + 5 * i, 5);
+        clock_format_unix_ms(tick(), then);
+        snprintf(path[i], sizeof path[i], "/v2/summary?at=%s", then);
+    }
+    struct http h = http_get(&f, path[0]);
+    cr_assert_eq(h.status, 200);
+    http_header(&h, "ETag", etag);
+    http_free(&h);
+    cr_assert_neq(etag[0], '\0');
+    fixture_put_tasks(&f, 11, 5);
+    snprintf(header, sizeof header, "If-None-Match: %s", etag);
+    for (unsigned i = 0; i < 2; i++) {
+        h = http_do(&f, "GET", path[i], header, NULL);
+        cr_assert_eq(h.status, i == 0 ? 304 : 200, "%s: %ld", path[i], h.status);
+        cr_assert_eq(h.len == 0, i == 0);
+        http_free(&h);
+    }
+    fixture_stop(&f);
+}
+
 Test(past, decisions_of_a_time_and_of_a_task)
 {
     char path[700], then[CLOCK_TEXT_MAX];

@@ -109,6 +109,49 @@ Test(summary, what_a_client_has_is_not_sent_again)
     fixture_stop(&f);
 }
 
+/* Asks with the ETag in *etag, if any; it is the answer's from then on. */
+static long ask_summary(const char *path, char etag[256])
+{
+    char header[300];
+    snprintf(header, sizeof header, "If-None-Match: %s", etag);
+    struct http h = http_do(&f, "GET", path, header, NULL);
+    http_header(&h, "ETag", etag);
+    cr_expect(etag[0] != '\0', "%s has none", path);
+    cr_expect((h.status == 200) == (h.len > 0), "%s: %ld", path, h.status);
+    long status = h.status;
+    http_free(&h);
+    return status;
+}
+
+/* It changes with rows that are counted, and with nothing else. */
+Test(summary, one_that_a_client_has_is_not_sent_again)
+{
+    static const char *const paths[] = {"/v2/summary", "/v2/summary?by_instance=true"};
+    char etags[2][256] = {"", ""}, *other;
+    fixture_start(&f, NULL);
+    for (unsigned change = 0; change < 4; change++) {
+        if (change == 0)
+            fixture_put_task(&f, 1, "RUNNING", 1);
+        else if (change == 1)
+            fixture_put_instance(&f, INSTANCE_1, "i-0123456789abcdef0", "ACTIVE");
+        else if (change == 2)
+            fixture_put_environment(&f, "web", "active");
+        else
+            fixture_delete(&f, RECORD_TASK, TASK_1, 2);
+        for (size_t i = 0; i < 2; i++) {
+            cr_expect_eq(ask_summary(paths[i], etags[i]), 200, "after change %u", change);
+            cr_expect_eq(ask_summary(paths[i], etags[i]), 304, "after change %u", change);
+        }
+        cr_expect_str_neq(etags[0], etags[1]);
+        other = strdup(etags[0]);
+        cr_expect_eq(ask_summary(paths[1], other), 200, "another form");
+        free(other);
+    }
+    fixture_put(&f, RECORD_DEPLOYMENT, "web/1", 1, "{\"environment\":\"web\"}");
+    cr_expect_eq(ask_summary(paths[0], etags[0]), 304, "deployments are not counted");
+    fixture_stop(&f);
+}
+
 Test(summary, rows_that_are_too_old_are_not_given)
 {
     static const struct {
