@@ -209,6 +209,7 @@ static int start_intake(struct agent *a, struct errmsg *e)
         .seed = random_u64(),
         .arg = a,
         .on_reconciled = flow_on_reconciled,
+        .on_known = flow_on_known,
         .on_all_known = flow_on_all_known,
         .on_hint = flow_on_hint,
         .on_shown = flow_on_shown,

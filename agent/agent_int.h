@@ -171,6 +171,7 @@ int flow_fingerprints(void *arg, uint64_t first, uint64_t last,
 int flow_get_record(void *arg, uint64_t key_hash,
                     void (*fn)(void *fn_arg, const struct record *rec), void *fn_arg);
 void flow_on_reconciled(void *arg, int err);
+void flow_on_known(void *arg, const char *cluster);
 void flow_on_all_known(void *arg);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_shown(void *arg, const struct record *rec);

@@ -171,12 +171,19 @@ void flow_on_reconciled(void *arg, int err)
     publish_reconciled(a);
 }
 
+void flow_on_known(void *arg, const char *cluster)
+{
+    const struct agent *a = arg;
+    if (a->daemons != NULL)
+        daemons_known(a->daemons, cluster);
+}
+
 void flow_on_all_known(void *arg)
 {
     struct agent *a = arg;
     a->all_known = true;
     if (a->daemons != NULL)
-        daemons_reconciled(a->daemons);
+        daemons_known(a->daemons, NULL);
 }
 
 void flow_on_shown(void *arg, const struct record *rec)

@@ -79,6 +79,7 @@ struct denv {
     uint64_t deadline_ms;
     uint64_t planned_ms; /* who waited longest is planned first */
     bool dirty;
+    bool known;       /* its cluster is: nothing is planned before */
     bool settled;     /* the deployment's tasks of former leaders are known */
     bool starts_wait; /* for that: something is to be started, or all of it removed */
     bool settling;    /* ... being listed */
@@ -106,7 +107,6 @@ struct daemons {
     struct prng prng;
     bool leading;
     bool loaded;
-    bool reconciled;
     bool adopt; /* there may be attempts of former leaders that are not taken over */
     bool closing;
     uint64_t term;
@@ -160,13 +160,15 @@ void world_load_slice(struct daemons *d);
 int world_attach(struct daemons *d) MUST_CHECK;
 void world_detach(const struct daemons *d);
 void world_dirty_all(struct daemons *d);
-void world_mark_seen(struct daemons *d);
+/* ECS has just shown what there is of this cluster; NULL: of each that is known. */
+void world_mark_seen(struct daemons *d, const char *cluster);
 /* ECS's counter with the record's generation below it: one order for rows and their end. */
 uint64_t world_version(struct record_version v);
 
 /* envs.c: intent -> environments */
 void envs_load(struct daemons *d); /* all, at the begin of a leadership */
 void envs_changed(struct daemons *d, const char *name);
+void envs_look_known(struct daemons *d); /* clusters became known */
 void envs_clear(struct daemons *d);
 struct denv *envs_of_group(struct daemons *d, const char *group);
 /* Room for every slot of the model; false if out of memory. */

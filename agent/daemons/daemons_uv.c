@@ -95,7 +95,7 @@ static struct denv *next_to_plan(struct daemons *d, uint64_t now_ms)
         struct denv *env = LIST_OF(n, struct denv, node);
         if (now_ms >= env->deadline_ms)
             env->dirty = true;
-        bool due = env->dirty && env->planned_ms < now_ms;
+        bool due = env->known && env->dirty && env->planned_ms < now_ms;
         if (due && (!best || env->planned_ms < best->planned_ms))
             best = env;
     }
@@ -126,6 +126,8 @@ static void wake_for_envs(struct daemons *d, bool may_act, uint64_t *deadline_ms
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
         uint64_t at_ms = env->deadline_ms;
+        if (!env->known)
+            continue;
         if (env->dirty || at_ms <= now_ms) /* it had no turn, or there is no lease */
             at_ms = may_act ? d->next_plan_ms : now_ms + LEASE_RETRY_MS;
         if (at_ms <= now_ms)
@@ -147,16 +149,12 @@ static void step(uv_timer_t *timer)
         world_load_slice(d);
         if (d->loaded) {
             world_dirty_all(d);
-            if (d->reconciled) { /* which had come first */
-                world_mark_seen(d);
-                d->adopt = true;
-            }
+            world_mark_seen(d, NULL); /* some may have become known before */
+            d->adopt = true;
         }
         uv_timer_start(&d->timer, step, d->loaded ? 0 : 1, 0);
         return;
     }
-    if (!d->reconciled)
-        return;
     if (d->adopt)
         settle_adopt(d);
     d->adopt = false;
@@ -243,7 +241,6 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
         return;
     }
     d->leading = true;
-    d->reconciled = false;
     d->term = term;
     d->attempts = 0;
     d->not_before_ms = 0;
@@ -257,16 +254,15 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
     daemons_wake(d);
 }
 
-void daemons_reconciled(struct daemons *d)
+void daemons_known(struct daemons *d, const char *cluster)
 {
     if (!d->leading)
         return;
-    bool first = !d->reconciled;
-    d->reconciled = true;
+    envs_look_known(d);
     if (d->loaded) { /* else when loaded */
-        world_mark_seen(d);
-        if (first)
-            d->adopt = true;
+        if (cluster)
+            world_mark_seen(d, cluster);
+        d->adopt = true;
     }
     world_dirty_all(d);
 }
@@ -295,29 +291,40 @@ void daemons_intent_changed(struct daemons *d, const struct store_log_intent *ro
     }
 }
 
+/* Why nothing is done there, or what ECS said. */
+static const char *trouble_of(const struct daemons *d, const struct denv *env)
+{
+    if (d->leading && !intake_keeps(d->options.intake, env->cluster))
+        return "intake.clusters does not name its cluster";
+    if (d->leading && !env->known)
+        return "its cluster has not been compared with ECS yet";
+    return env->error;
+}
+
 json_t *daemons_status(const struct daemons *d)
 {
     json_t *list = json_array();
     bool settled = true;
+    bool known = list_is_empty(&d->env_list);
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         const struct denv *env = LIST_OF(n, struct denv, node);
         const struct plan_counts *c = &env->counts;
         bool waits = env->starts_wait && !env->settled;
-        bool kept = !d->leading || intake_keeps(d->options.intake, env->cluster);
         settled = settled && !waits;
+        known = known || env->known;
         json_array_append_new(
-            list, json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name,
-                            "deployment", env->deployment, "deleting", env->plan.deleting,
-                            "settled", !waits, "desired", (json_int_t)c->desired, "running",
-                            (json_int_t)c->running, "pending", (json_int_t)c->pending, "waiting",
-                            (json_int_t)c->waiting, "failed", (json_int_t)c->failed, "error",
-                            kept ? env->error : "intake.clusters does not name its cluster"));
+            list, json_pack("{s:s,s:s,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:s}", "name", env->name,
+                            "deployment", env->deployment, "deleting", env->plan.deleting, "known",
+                            env->known, "settled", !waits, "desired", (json_int_t)c->desired,
+                            "running", (json_int_t)c->running, "pending", (json_int_t)c->pending,
+                            "waiting", (json_int_t)c->waiting, "failed", (json_int_t)c->failed,
+                            "error", trouble_of(d, env)));
     }
-    const char *state = !d->leading      ? "not leading"
-                        : !d->loaded     ? "loading"
-                        : !d->reconciled ? "waiting for the first reconcile"
-                        : !settled       ? "settling"
-                                         : "scheduling";
+    const char *state = !d->leading  ? "not leading"
+                        : !d->loaded ? "loading"
+                        : !known     ? "waiting for the first reconcile"
+                        : !settled   ? "settling"
+                                     : "scheduling";
     return json_pack(
         "{s:s,s:o,s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}}", "state", state,
         "environments", list, "actions", "starting", (int)d->starts, "stopping", (int)d->stops,

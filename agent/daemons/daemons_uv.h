@@ -35,11 +35,12 @@ int daemons_create(struct daemons **ret, const struct daemons_options *options,
 /* Before the modules it was given are destroyed. Commands under way are answered ERR_CANCELED;
  * AWS calls are cancelled, their completions are ignored. */
 void daemons_destroy(struct daemons *d, void (*done)(void *arg), void *arg);
-/* Leadership came or went. Nothing is started or stopped before the world is known: the first
- * reconcile of this leadership ended and ListTasks by startedBy settled each active deployment of
- * which something is to be started. */
+/* Leadership came or went. In a cluster nothing is started or stopped before it is known (see
+ * intake_knows): the first comparison of this leadership is through with it, and ListTasks by
+ * startedBy settled each active deployment of which something is to be started. */
 void daemons_lead(struct daemons *d, bool leading, uint64_t term);
-void daemons_reconciled(struct daemons *d); /* from intake's on_all_known */
+/* From intake's on_known, also when it is known anew; on_all_known: NULL. */
+void daemons_known(struct daemons *d, const char *cluster);
 /* From intake's on_shown: a row that a peer had brought, and that was not believed, may be true. */
 void daemons_shown(struct daemons *d, const struct record *rec);
 /* Intent changed (after intent_apply): in these rows, and only the environments that they are of

@@ -40,7 +40,8 @@ void doubt_step(struct daemons *d, uint64_t *deadline_ms)
     for (size_t i = 0; i < d->model.slot_count; i++) {
         const struct model_instance *inst = d->model.instances[i];
         for (struct model_task *t = inst ? inst->daemons : NULL; t; t = t->next) {
-            if (!is_between(t) || !t->group || !envs_of_group(d, t->group->text))
+            const struct denv *env = t->group ? envs_of_group(d, t->group->text) : NULL;
+            if (!is_between(t) || !env || !env->known)
                 continue;
             any = true;
             if (!look_is_due(t, now_ms))

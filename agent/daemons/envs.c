@@ -133,6 +133,8 @@ static void sync_env(struct daemons *d, const json_t *source, bool at_start)
         json_decref(env->source);
         env->source = json_deep_copy(source);
         copy(env->cluster, sizeof env->cluster, json_str(source, "cluster"));
+        /* At the start the intake may still speak of the leadership before. */
+        env->known = !at_start && intake_knows(d->options.intake, env->cluster);
         read_expression(env);
         read_attributes(env);
         env->dirty = true;
@@ -164,6 +166,14 @@ void envs_changed(struct daemons *d, const char *name)
     else if (env != NULL)
         free_env(d, env);
     daemons_wake(d);
+}
+
+void envs_look_known(struct daemons *d)
+{
+    for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
+        struct denv *env = LIST_OF(n, struct denv, node);
+        env->known = intake_knows(d->options.intake, env->cluster);
+    }
 }
 
 struct denv *envs_of_group(struct daemons *d, const char *group)

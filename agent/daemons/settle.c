@@ -282,6 +282,11 @@ static int adopt_row(void *arg, const struct store_row *stored)
         json_decref(json);
         return 0;
     }
+    const char *cluster = json_str_or(json, "clusterArn", "");
+    if (intake_keeps(d->options.intake, cluster) && !intake_knows(d->options.intake, cluster)) {
+        json_decref(json); /* its instances may not be here yet */
+        return 0;
+    }
     const struct model_instance *inst =
         model_find_instance(&d->model, json_str_or(json, "containerInstanceArn", ""));
     if (!inst || !map_has(&d->envs, env)) { /* nothing left that it could disturb */
@@ -295,8 +300,7 @@ static int adopt_row(void *arg, const struct store_row *stored)
     if (!fits) {
         if (batch)
             settle_batch(d, batch);
-        batch = settle_new(d, env, deployment, json_str_or(json, "clusterArn", ""),
-                           json_int_or(json, "askedAt", 0));
+        batch = settle_new(d, env, deployment, cluster, json_int_or(json, "askedAt", 0));
         adoption->open = batch;
     }
     if (batch) {

@@ -156,11 +156,14 @@ void world_dirty_all(struct daemons *d)
     daemons_wake(d);
 }
 
-void world_mark_seen(struct daemons *d)
+void world_mark_seen(struct daemons *d, const char *cluster)
 {
+    const struct model_name *one = cluster ? model_find_name(&d->model, cluster) : NULL;
     for (size_t i = 0; i < d->model.slot_count; i++) {
         struct model_instance *inst = d->model.instances[i];
-        if (inst)
+        if (!inst || !inst->cluster)
+            continue;
+        if (cluster ? inst->cluster == one : intake_knows(d->options.intake, inst->cluster->text))
             inst->seen_ms = daemons_now(d);
     }
 }

@@ -35,19 +35,23 @@ void clusters_init(struct clusters *c, struct intake *in)
 {
     char text[sizeof in->clusters];
     char *save = NULL;
-    *c = (struct clusters){.intake = in, .batch = QUESTION_MAX};
+    *c = (struct clusters){.intake = in, .batch = QUESTION_MAX, .list_due = in->all_clusters};
     c->wanted = json_array();
     c->arns = json_array();
+    map_init(&c->compared);
     map_init(&c->unread);
-    snprintf(text, sizeof text, "%s", in->all_clusters ? "" : in->clusters);
+    /* Of all of them the own is asked for by itself, so that no list keeps it waiting. */
+    snprintf(text, sizeof text, "%s", in->all_clusters ? in->cluster : in->clusters);
     for (char *p = strtok_r(text, ", ", &save); p != NULL; p = strtok_r(NULL, ", ", &save))
-        json_array_append_new(c->wanted, json_string(p));
+        json_array_insert_new(c->wanted, intake_is_own(in, p) ? 0 : json_array_size(c->wanted),
+                              json_string(p));
 }
 
 void clusters_fini(struct clusters *c)
 {
     json_decref(c->wanted);
     json_decref(c->arns);
+    map_fini(&c->compared);
     map_fini(&c->unread);
 }
 
@@ -126,9 +130,10 @@ void clusters_take_list(struct clusters *c, const json_t *arns)
 {
     size_t i;
     json_t *arn;
+    c->list_due = false;
     json_array_foreach(arns, i, arn)
     {
-        if (json_string_value(arn) != NULL)
+        if (json_string_value(arn) != NULL && !has(c, json_string_value(arn)))
             add(c, json_string_value(arn));
     }
 }
@@ -145,6 +150,10 @@ bool clusters_refused(struct clusters *c, const struct aws_result *r)
 {
     if (r->err != ERR_DENIED)
         return false;
+    if (c->list_due) { /* the list will name the own one as well */
+        asked(c);
+        return true;
+    }
     if (c->batch > 1 && json_array_size(c->wanted) > 1) {
         c->batch = 1; /* which one is it? */
         return true;
@@ -155,8 +164,19 @@ bool clusters_refused(struct clusters *c, const struct aws_result *r)
     return true;
 }
 
-bool clusters_unread(const struct clusters *c, const char *arn)
+bool clusters_names(const struct map *names, const char *arn)
 {
     const char *name = strrchr(arn, '/');
-    return map_has(&c->unread, arn) || (name != NULL && map_has(&c->unread, name + 1));
+    return map_has(names, arn) || (name != NULL && map_has(names, name + 1));
+}
+
+bool clusters_unread(const struct clusters *c, const char *arn)
+{
+    return clusters_names(&c->unread, arn);
+}
+
+bool clusters_is_checked(const struct clusters *c, const char *arn)
+{
+    /* What is in no list of clusters, and was not refused, is gone with all that was in it. */
+    return map_has(&c->compared, arn) || (!c->cut && !has(c, arn) && !clusters_unread(c, arn));
 }

@@ -32,7 +32,10 @@ struct intake_options {
     /* The first full reconcile of this leadership ended (ok), or a periodic one did: all that runs
      * is in the store. */
     void (*on_reconciled)(void *arg, int err);
-    /* After that: so is all that is stopping. NULL: nobody asks. */
+    /* Of this cluster (ARN) all that runs and all that is stopping is in the store: of the own one
+     * first, whatever ECS makes of the others. NULL: nobody asks. */
+    void (*on_known)(void *arg, const char *cluster);
+    /* After that: so it is of all of them. NULL: nobody asks. */
     void (*on_all_known)(void *arg);
     /* The local ECS agent shows another status of this task (or instance) than the store has: the
      * leader should look at it again. */
@@ -56,6 +59,9 @@ void intake_refresh_instance(struct intake *in, const char *cluster, const char 
 void intake_reconcile(struct intake *in);
 /* Are the rows of that cluster (ARN) kept here? */
 bool intake_keeps(const struct intake *in, const char *cluster);
+/* Has that cluster (ARN) been compared with ECS in this leadership? After on_all_known that is said
+ * of one that was not there as well, but never of one that could not be read. */
+bool intake_knows(const struct intake *in, const char *cluster);
 const char *intake_trouble(const struct intake *in); /* "" if well: "no queue is configured", ... */
 /* {"queue":{"url","in_flight","received","deleted","poison","lag_ms"},
  *  "reconcile":{"last_ok_unix_ms","running","drift","missing","stale","gone","waiting",

@@ -40,12 +40,28 @@ struct reconcile;
 /* The clusters that it goes through; see clusters.c. */
 struct clusters {
     struct intake *intake;
-    json_t *wanted;    /* names or ARNs, as configured, that are to be resolved */
-    size_t asked;      /* of those: about so many ECS was asked */
-    size_t batch;      /* so many in one question */
-    json_t *arns;      /* what there is, the own first */
-    struct map unread; /* as it was asked for: what ECS does not let us read */
-    char partly[200];  /* what is wrong although the others go on; "" */
+    json_t *wanted;      /* names or ARNs, as configured, that are to be resolved; the own first */
+    size_t asked;        /* of those: about so many ECS was asked */
+    size_t batch;        /* so many in one question */
+    bool list_due;       /* ListClusters is still to tell of the others */
+    bool cut;            /* something failed before all were resolved or compared */
+    json_t *arns;        /* what there is, the own first */
+    struct map compared; /* ARNs of those of which all that runs was listed and described */
+    struct map unread;   /* as it was asked for: what ECS does not let us read */
+    char partly[200];    /* what is wrong although the others go on; "" */
+};
+
+/* A round of comparing goes once through all clusters, in one run or, after failures, in several;
+ * a later run does not repeat what an earlier one has done. See round.c. */
+enum round_stage {
+    ROUND_NOTHING,
+    ROUND_RUNNING, /* all that runs in the cluster is here */
+    ROUND_ALL      /* ... and all that is stopping */
+};
+struct round {
+    struct map stages; /* cluster ARN -> its stage; see round_at */
+    bool whole;        /* all that runs is here, and that was told */
+    uint64_t since_ms; /* monotonic */
 };
 
 /* Its look at the rows that no list has shown; see leftover.c. */
@@ -112,10 +128,12 @@ struct intake {
     struct reconcile *reconcile;
     uv_timer_t reconcile_timer;
     bool reconcile_again;
-    bool reconciled;   /* once at least in this leadership */
-    bool all_known;    /* the same, with what is stopping */
-    bool stopped_due;  /* the newest run has all but that */
-    int64_t described; /* rows that the newest reconcile asked for */
+    struct round round;
+    bool reconciled;    /* once at least in this leadership */
+    bool all_known;     /* the same, with what is stopping */
+    struct map known;   /* ARNs of the clusters of which that is so already */
+    struct map refused; /* as it was asked for: what the newest round could not read */
+    int64_t described;  /* rows that the newest reconcile asked for */
     int64_t reconcile_ok_unix_ms;
     unsigned reconcile_failures;
 
@@ -167,11 +185,32 @@ void clusters_take_list(struct clusters *c, const json_t *arns);
 bool clusters_refused(struct clusters *c, const struct aws_result *r);
 bool clusters_leave(struct clusters *c, const char *cluster, const struct aws_result *r);
 bool clusters_unread(const struct clusters *c, const char *arn);
+/* Is a cluster (ARN) among names and ARNs? */
+bool clusters_names(const struct map *names, const char *arn);
+
+/* Is this row's cluster one of which a row that no list has shown is to be looked at again? */
+bool clusters_is_checked(const struct clusters *c, const char *arn);
+
+uint64_t round_every_ms(const struct intake *in);
+void round_forget(struct intake *in); /* the next run begins another round */
+void round_resume(struct intake *in); /* or goes on with this one, if that is not too old */
+enum round_stage round_at(const struct intake *in, const char *cluster);
+/* 0 or ERR_NOMEM. */
+int round_reach(struct intake *in, const char *cluster, enum round_stage stage) MUST_CHECK;
+/* All clusters but those that c says could not be read are through. */
+void round_end(struct intake *in, struct clusters *c);
+void round_stop(struct intake *in); /* with the leadership */
 
 void leftover_init(struct leftover *l, const struct clusters *clusters, struct map *seen,
                    void *mark);
 /* Work of one turn of the loop: some rows of the kind. Errors: ERR_NOMEM, store_scan's. */
 int leftover_look(struct leftover *l, uint8_t kind, bool *ret_more) MUST_CHECK;
+
+/* Did ECS tell of it within a quarter of a minute? By the clock of who took it in, and by our own:
+ * a row may have come late, or from a wrong one. */
+bool lately_is_told(struct store_txn *txn, uint8_t kind, const char *arn, int64_t now_unix_ms);
+/* ECS shows it for an hour and will say nothing else of it. */
+bool lately_is_over(struct store_txn *txn, const char *task_arn);
 
 void poll_start(struct intake *in);
 void poll_stop(struct intake *in);

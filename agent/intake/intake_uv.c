@@ -57,6 +57,7 @@ static void maybe_done(struct intake *in)
     for (size_t at = 0; map_next(&in->local.seen, &at, &key, &value);)
         free(value);
     map_fini(&in->local.seen);
+    round_stop(in);
     poll_forget_lags(in);
     free(in);
     if (done != NULL)

@@ -64,7 +64,7 @@ static void judge(struct look *look, const struct store_row *row, const char *cl
     if (!events_keeps_cluster(&look->options, cluster)) {
         drop(look, &row->record);
     } else if (!map_has(l->seen, arn) && !intake_is_over(&row->record) &&
-               !clusters_unread(l->clusters, cluster)) {
+               clusters_is_checked(l->clusters, cluster)) {
         intake_refresh_task(l->clusters->intake, cluster, arn); /* takes instances too */
         (void)!map_put(l->seen, arn, l->mark, NULL);            /* asked for once */
     }

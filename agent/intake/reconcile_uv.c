@@ -5,15 +5,18 @@
  *
  * The clusters' names are resolved to ARNs first (clusters.c). The first run of a leadership
  * resumes what the last leader had begun: it does not ask again for rows that ECS has told of
- * within a quarter of a minute. Per cluster: ListContainerInstances -> ListTasks RUNNING ->
- * Describe all in hundreds. Then our live rows that were not listed anywhere go to refresh (stopped
- * meanwhile, or MISSING: tombstone). The state is whole when all of those rows are committed.
+ * within a quarter of a minute. Per cluster, the own one first: ListContainerInstances -> ListTasks
+ * RUNNING -> Describe all in hundreds -> ListTasks STOPPED -> Describe. Of STOPPED ones there are
+ * thousands for an hour after a rollout, which say nothing new but where a task is still stopping
+ * that we never heard of, or has stopped unheard: only what we do not hold as ended is described.
+ * Then the cluster is known, and the scheduler, which takes what is absent then for absent in ECS,
+ * begins there.
  *
- * What ECS lists as STOPPED comes after that: thousands for an hour after a rollout, which say
- * nothing new but where a task is still stopping that we never heard of, or has stopped unheard.
- * So only what we do not hold as ended is described, and was not refreshed anyhow. The scheduler
- * waits for it: it takes what is absent then for absent in ECS, and starts nothing beside a task
- * that is stopping. If this part fails, it alone is done again. */
+ * Before the last cluster's STOPPED ones our live rows that were not listed anywhere go to refresh
+ * (stopped meanwhile, or MISSING: tombstone; leftover.c). The state is whole then.
+ *
+ * A cluster that fails is left, and is all that the next run is about (round.c); if the own one
+ * fails, nothing comes after it. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +26,6 @@
 #include "agent/base/log.h"
 #include "agent/intake/intake_int.h"
 
-#define EVERY_MS 600000
 #define RETRY_MS 2000
 #define RETRY_MAX_MS 60000
 /* Work of one turn of the loop: a probe's ack does not wait longer than that. */
@@ -32,19 +34,21 @@
 /* Names and lists are small and come at once, or were lost: a leader's first run, which all else
  * waits for, asks again soon. After a failure they get the client's usual time. */
 #define SMALL_CALL_MS 3000
-#define LATELY_MS 15000 /* 5,000 instances and 5,000 tasks take ten seconds */
 
 enum step {
     LIST_CLUSTERS,
     RESOLVE,
+    NEXT, /* which cluster? */
     LIST_INSTANCES,
     LIST_RUNNING,
     DESCRIBE,
+    RUNNING, /* is known */
+    LIST_STOPPED,
+    DESCRIBE_STOPPED,
+    KNOWN,
     CHECK_INSTANCES,
     CHECK_TASKS,
     WHOLE,
-    LIST_STOPPED,
-    DESCRIBE_STOPPED,
     DONE
 };
 
@@ -69,20 +73,23 @@ struct reconcile {
     size_t listing_at;
     struct slot slots[DESCRIBES_MAX];
     unsigned in_flight; /* busy slots */
-    int err;
-    char why[200];
+    int err;            /* ends the run */
+    int refusal;        /* ... or, once all answers are here, what is done about this cluster */
+    int left;           /* the first refusal */
+    char why[200];      /* of the first of them all */
     struct aws_call *list_call;
     struct leftover leftover;
     int64_t started_unix_ms;
     size_t listed, described, corrected;
     bool resumes;
-    bool whole;   /* what is stopped is left */
-    bool stopped; /* leadership went: free when the last answer came */
+    bool checked;     /* what no list has shown */
+    bool denied;      /* the cluster cannot be read any more */
+    char asked_again; /* its address marks what was asked for a second time */
+    bool stopped;     /* leadership went: free when the last answer came */
 };
 
 static void advance(struct reconcile *rc);
-/* A whole run, or what is left of the one before. */
-static void begin(struct intake *in, bool only_stopped);
+static void begin(struct intake *in);
 
 static void reconcile_free(struct reconcile *rc)
 {
@@ -105,7 +112,7 @@ static void on_timer(uv_timer_t *timer)
     if (in->reconcile != NULL)
         advance(in->reconcile);
     else
-        begin(in, in->stopped_due);
+        begin(in);
 }
 
 /* In another turn of the loop. Not with 0: libuv before 1.45 would go through all slices in this
@@ -122,20 +129,31 @@ static void log_end(const struct reconcile *rc, const char *event)
         LI("ms", clock_unix_ms() - rc->started_unix_ms));
 }
 
+/* What is stopping is left, of the last cluster if its running part is through. */
+static void go_on_checked(struct reconcile *rc)
+{
+    const char *cluster = cluster_of(rc);
+    bool due = cluster != NULL && map_has(&rc->clusters.compared, cluster) &&
+               round_at(rc->intake, cluster) == ROUND_RUNNING;
+    rc->checked = true;
+    rc->step = due ? LIST_STOPPED : NEXT;
+    go_on_soon(rc);
+}
+
 /* The caller's last step: what is told may end this leadership. */
 static void become_whole(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    in->reconciled = true;
+    bool whole = !in->round.whole && rc->left == 0;
+    go_on_checked(rc);
+    if (!whole)
+        return;
+    in->reconciled = in->round.whole = true;
     in->described = (int64_t)rc->described;
     in->reconcile_ok_unix_ms = clock_unix_ms();
     snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->clusters.partly);
     log_end(rc, "reconciled");
-    rc->whole = in->stopped_due = true;
-    rc->cluster_at = 0;
     rc->listed = rc->described = rc->corrected = 0;
-    rc->step = LIST_STOPPED;
-    go_on_soon(rc);
     if (in->options.on_reconciled != NULL)
         in->options.on_reconciled(in->options.arg, 0);
 }
@@ -143,17 +161,18 @@ static void become_whole(struct reconcile *rc)
 static void finish(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    int err = rc->err;
-    bool whole = rc->whole;
+    int err = rc->err != 0 ? rc->err : rc->left;
+    bool whole = in->round.whole;
     in->reconcile = NULL;
-    uint64_t every = in->options.reconcile_ms == 0 ? EVERY_MS : in->options.reconcile_ms;
+    uint64_t every = round_every_ms(in);
     if (err == 0) {
         in->reconcile_failures = 0;
-        in->stopped_due = false;
-        in->all_known = true;
+        round_end(in, &rc->clusters);
         snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "%s", rc->clusters.partly);
         log_end(rc, "reconciled_stopped");
     } else {
+        if (rc->err != 0 && !whole)
+            round_forget(in); /* what no list has shown was not looked at */
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
         uint64_t retry = (uint64_t)RETRY_MS << shift;
         in->reconcile_failures++;
@@ -166,7 +185,7 @@ static void finish(struct reconcile *rc)
     malloc_trim(0); /* its answers were megabytes, and the heap would keep what they took */
     if (in->reconcile_again) {
         every = 0;
-        in->stopped_due = false;
+        round_forget(in);
     }
     in->reconcile_again = false;
     uv_timer_start(&in->reconcile_timer, on_timer, every + prng_below(&in->prng, every / 16 + 1),
@@ -177,17 +196,25 @@ static void finish(struct reconcile *rc)
         in->options.on_reconciled(in->options.arg, err);
 }
 
+static bool failed(const struct reconcile *rc)
+{
+    return rc->err != 0 || rc->refusal != 0;
+}
+
 /* True if the answer belongs to this leadership and the run goes on. */
 static bool usable(struct reconcile *rc, const struct aws_result *r, const char *what)
 {
     if (rc->stopped)
         return false;
-    if (r->err != 0 && rc->err == 0) {
-        rc->err = r->err;
-        snprintf(rc->why, sizeof rc->why, "%s: %s %s", what,
-                 r->code[0] == '\0' ? err_text(r->err) : r->code, r->message);
+    if (r->err != 0 && !failed(rc)) {
+        const char *of = rc->step > NEXT ? strrchr(cluster_of(rc), '/') : NULL;
+        rc->refusal = r->err;
+        if (rc->left == 0)
+            snprintf(rc->why, sizeof rc->why, "%s%s%.80s: %s %s", what, of == NULL ? "" : " of ",
+                     of == NULL ? "" : of + 1, r->code[0] == '\0' ? err_text(r->err) : r->code,
+                     r->message);
     }
-    return rc->err == 0;
+    return !failed(rc);
 }
 
 /* After every answer: go on, end with the error, or let go of a stopped run. */
@@ -210,11 +237,6 @@ static void fail(struct reconcile *rc, int err, const char *what)
 }
 
 /* ---- which clusters (clusters.c) ----------------------------------------------------------- */
-
-static enum step first_list(const struct reconcile *rc)
-{
-    return rc->whole ? LIST_STOPPED : LIST_INSTANCES;
-}
 
 static void on_resolved(void *arg, const struct aws_result *r)
 {
@@ -240,7 +262,7 @@ static void resolve(struct reconcile *rc)
     struct intake *in = rc->intake;
     struct aws_call_options options = small_call(in);
     json_t *names = clusters_question(&rc->clusters);
-    if (names == NULL && clusters_at(&rc->clusters, 0) == NULL) {
+    if (names == NULL && clusters_at(&rc->clusters, 0) == NULL && !rc->clusters.list_due) {
         rc->err = ERR_NOTFOUND;
         snprintf(rc->why, sizeof rc->why, "%s",
                  rc->clusters.partly[0] == '\0' ? "DescribeClusters shows no cluster"
@@ -248,7 +270,7 @@ static void resolve(struct reconcile *rc)
         return;
     }
     if (names == NULL) {
-        rc->step = first_list(rc);
+        rc->step = NEXT;
         go_on_soon(rc);
         return;
     }
@@ -262,13 +284,50 @@ static void resolve(struct reconcile *rc)
 
 /* ---- lists ----------------------------------------------------------------------------- */
 
-static void next_cluster(struct reconcile *rc)
+static void clear_list(struct reconcile *rc)
 {
-    rc->cluster_at++;
     json_array_clear(rc->arns);
     rc->arn_at = 0;
     rc->instances = 0;
-    rc->step = first_list(rc);
+}
+
+static void next_cluster(struct reconcile *rc)
+{
+    rc->cluster_at++;
+    rc->denied = false;
+    clear_list(rc);
+    rc->step = NEXT;
+}
+
+/* The first that this round is not through with; behind the last what no list has shown. */
+static void choose_cluster(struct reconcile *rc)
+{
+    const char *cluster;
+    while (!rc->clusters.cut && (cluster = cluster_of(rc)) != NULL) {
+        enum round_stage stage = round_at(rc->intake, cluster);
+        rc->step = stage == ROUND_NOTHING ? LIST_INSTANCES : LIST_STOPPED;
+        if (stage != ROUND_ALL)
+            return;
+        rc->cluster_at++;
+    }
+    if (!rc->clusters.cut && rc->clusters.list_due)
+        rc->step = LIST_CLUSTERS;
+    else
+        rc->step = rc->checked ? DONE : CHECK_INSTANCES;
+}
+
+/* What was refused is left for the next run: the names of clusters, or this one. */
+static void leave(struct reconcile *rc)
+{
+    const char *cluster = rc->step > NEXT ? cluster_of(rc) : NULL;
+    if (rc->left == 0)
+        rc->left = rc->refusal;
+    rc->refusal = 0;
+    if (cluster == NULL || intake_is_own(rc->intake, cluster))
+        rc->clusters.cut = true;
+    json_decref(rc->listing);
+    rc->listing = NULL;
+    next_cluster(rc);
 }
 
 static void list_taken(struct reconcile *rc)
@@ -277,39 +336,19 @@ static void list_taken(struct reconcile *rc)
     rc->listing = NULL;
     if (rc->step == LIST_INSTANCES)
         rc->instances = json_array_size(rc->arns);
-    rc->step++; /* INSTANCES, RUNNING, DESCRIBE; STOPPED, DESCRIBE_STOPPED */
-}
-
-/* By the clock of who took it in, and by our own: a row may have come late, or from a wrong one. */
-static bool told_lately(const struct reconcile *rc, struct store_txn *txn, const char *arn)
-{
-    struct store_row row;
-    uint8_t kind = rc->step == LIST_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
-    if (store_get_ref(txn, kind, arn, strlen(arn), &row) != 0 || row.record.deleted)
-        return false;
-    int64_t seen_ms = rc->started_unix_ms - row.record.observed_unix_ms;
-    int64_t stored_ms = rc->started_unix_ms - row.stored_unix_ms;
-    return seen_ms >= 0 && seen_ms < LATELY_MS && stored_ms >= 0 && stored_ms < LATELY_MS;
+    rc->step++; /* LIST_INSTANCES, _RUNNING, DESCRIBE; LIST_STOPPED, DESCRIBE_STOPPED */
 }
 
 /* A task that was listed as RUNNING and is listed as STOPPED now is asked for again. */
 static void *mark_of(struct reconcile *rc)
 {
-    return rc->whole ? (void *)&rc->whole : rc;
+    return rc->step == LIST_STOPPED ? (void *)&rc->asked_again : rc;
 }
 
 static bool is_asked_for(struct reconcile *rc, const char *arn)
 {
     const void *mark = map_get(&rc->seen, arn);
-    return mark == mark_of(rc) || mark == &rc->whole;
-}
-
-/* ECS shows it for an hour and will say nothing else of it. */
-static bool is_over_here(struct store_txn *txn, const char *arn)
-{
-    struct store_row row;
-    return store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row) == 0 && !row.record.deleted &&
-           intake_is_over(&row.record);
+    return mark == mark_of(rc) || mark == &rc->asked_again;
 }
 
 /* A slice of what was listed. */
@@ -317,7 +356,9 @@ static void take_listing(struct reconcile *rc)
 {
     size_t size = json_array_size(rc->listing);
     struct store_txn *txn = NULL;
-    bool looks = rc->resumes || rc->whole;
+    bool stopped = rc->step == LIST_STOPPED;
+    bool looks = rc->resumes || stopped;
+    uint8_t kind = rc->step == LIST_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
     size_t slice = looks ? CHECK_SLICE : TAKE_SLICE;
     if (looks && store_read_begin(rc->intake->options.store, &txn) != 0)
         txn = NULL;
@@ -327,7 +368,8 @@ static void take_listing(struct reconcile *rc)
         if (text == NULL || strlen(text) > RECORD_KEY_MAX || is_asked_for(rc, text))
             continue;
         bool asks =
-            txn == NULL || !(rc->whole ? is_over_here(txn, text) : told_lately(rc, txn, text));
+            txn == NULL || !(stopped ? lately_is_over(txn, text)
+                                     : lately_is_told(txn, kind, text, rc->started_unix_ms));
         rc->listed++;
         if (map_put(&rc->seen, text, mark_of(rc), NULL) != 0 ||
             (asks && json_array_append(rc->arns, arn) != 0)) {
@@ -348,15 +390,17 @@ static void on_listed(void *arg, const struct aws_result *r)
 {
     struct reconcile *rc = arg;
     rc->list_call = NULL;
-    if (!rc->stopped && rc->step != LIST_CLUSTERS &&
-        (strcmp(r->code, "ClusterNotFoundException") == 0 || /* its rows are found by the checks */
-         clusters_leave(&rc->clusters, cluster_of(rc), r))) {
+    bool of_cluster = !rc->stopped && rc->step != LIST_CLUSTERS;
+    if (of_cluster && strcmp(r->code, "ClusterNotFoundException") == 0) {
+        if (map_put(&rc->clusters.compared, cluster_of(rc), rc, NULL) != 0) /* nothing is there */
+            fail(rc, ERR_NOMEM, "this agent");
         next_cluster(rc);
-    } else if (usable(rc, r, rc->step == LIST_CLUSTERS ? "ListClusters" : "list") &&
-               rc->step == LIST_CLUSTERS) {
+    } else if (of_cluster && clusters_leave(&rc->clusters, cluster_of(rc), r)) {
+        next_cluster(rc);
+    } else if (usable(rc, r, of_cluster ? "list" : "ListClusters") && !of_cluster) {
         clusters_take_list(&rc->clusters, json_arr(r->body, "clusterArns"));
-        rc->step = first_list(rc);
-    } else if (rc->err == 0 && !rc->stopped) {
+        rc->step = NEXT;
+    } else if (!rc->stopped && !failed(rc)) {
         const char *key = rc->step == LIST_INSTANCES ? "containerInstanceArns" : "taskArns";
         rc->listing = json_incref(json_arr(r->body, key));
         rc->listing_at = 0;
@@ -414,7 +458,7 @@ static void on_described(void *arg, const struct aws_result *r)
     size_t news = 0;
     slot->call = NULL;
     if (!rc->stopped && clusters_leave(&rc->clusters, cluster_of(rc), r)) {
-        rc->arn_at = json_array_size(rc->arns);
+        rc->denied = true;
     } else if (usable(rc, r, "describe")) {
         int err =
             refresh_take(rc->intake, cluster_of(rc), r->tape, slot->arns, on_applied, slot, &news);
@@ -484,10 +528,43 @@ static void check_some(struct reconcile *rc)
 static void describe_next(struct reconcile *rc)
 {
     struct slot *slot;
-    while (rc->err == 0 && rc->arn_at < json_array_size(rc->arns) && (slot = free_slot(rc)) != NULL)
+    while (!failed(rc) && !rc->denied && rc->arn_at < json_array_size(rc->arns) &&
+           (slot = free_slot(rc)) != NULL)
         describe_some(rc, slot);
-    if (rc->err == 0 && rc->in_flight == 0)
+    if (failed(rc) || rc->in_flight > 0)
+        return;
+    if (rc->denied)
         next_cluster(rc);
+    else
+        rc->step++; /* RUNNING; KNOWN */
+}
+
+/* All that runs in the cluster is here. Behind the last one the state is whole by that. */
+static void reach_running(struct reconcile *rc)
+{
+    bool last = clusters_at(&rc->clusters, rc->cluster_at + 1) == NULL && !rc->clusters.list_due;
+    clear_list(rc);
+    rc->step = last ? CHECK_INSTANCES : LIST_STOPPED;
+    if (map_put(&rc->clusters.compared, cluster_of(rc), rc, NULL) != 0 ||
+        round_reach(rc->intake, cluster_of(rc), ROUND_RUNNING) != 0)
+        fail(rc, ERR_NOMEM, "this agent");
+}
+
+/* The caller's last step, as above. */
+static void become_known(struct reconcile *rc)
+{
+    struct intake *in = rc->intake;
+    char cluster[ARN_MAX];
+    snprintf(cluster, sizeof cluster, "%s", cluster_of(rc));
+    if (!map_has(&in->known, cluster))
+        LOG(LOG_INFO, "cluster_known", "", LS("cluster", cluster),
+            LI("ms", clock_unix_ms() - rc->started_unix_ms));
+    if (round_reach(in, cluster, ROUND_ALL) != 0)
+        fail(rc, ERR_NOMEM, "this agent");
+    next_cluster(rc);
+    go_on_soon(rc);
+    if (in->options.on_known != NULL)
+        in->options.on_known(in->options.arg, cluster);
 }
 
 static void perform(struct reconcile *rc)
@@ -513,46 +590,55 @@ static void perform(struct reconcile *rc)
     case CHECK_TASKS:
         check_some(rc);
         break;
+    case NEXT:
     case DESCRIBE:
+    case RUNNING:
     case DESCRIBE_STOPPED:
+    case KNOWN:
     case WHOLE:
     case DONE:
         break;
     }
 }
 
-/* The one place that decides what is next; called after every answer and slice. */
-static void advance(struct reconcile *rc)
+static void go_on(struct reconcile *rc)
 {
-    if (rc->listing != NULL && rc->err == 0) {
-        take_listing(rc);
-        if (rc->err == 0)
-            return;
-    }
-    if (rc->step == WHOLE && rc->err == 0) {
-        become_whole(rc);
-        return;
-    }
-    if (rc->step == DESCRIBE || rc->step == DESCRIBE_STOPPED)
-        describe_next(rc);
-    if (rc->err == 0 && rc->step == first_list(rc) &&
-        clusters_at(&rc->clusters, rc->cluster_at) == NULL)
-        rc->step = rc->whole ? DONE : CHECK_INSTANCES;
-    if (rc->err == 0 && rc->list_call == NULL && rc->in_flight == 0)
+    if (rc->err == 0)
         perform(rc);
-    bool over = rc->err != 0 || rc->step == DONE;
-    if (over && rc->in_flight == 0 && rc->list_call == NULL)
+    if ((rc->err != 0 || rc->step == DONE) && rc->list_call == NULL)
         finish(rc);
 }
 
-static void begin(struct intake *in, bool only_stopped)
+/* The one place that decides what is next; called after every answer and slice. */
+static void advance(struct reconcile *rc)
+{
+    if (rc->listing != NULL && !failed(rc)) {
+        take_listing(rc);
+        if (!failed(rc))
+            return;
+    }
+    if (rc->step == DESCRIBE || rc->step == DESCRIBE_STOPPED)
+        describe_next(rc);
+    if (rc->list_call != NULL || rc->in_flight > 0)
+        return;
+    if (rc->refusal != 0)
+        leave(rc);
+    if (rc->err == 0 && rc->step == RUNNING)
+        reach_running(rc);
+    if (rc->err == 0 && rc->step == NEXT)
+        choose_cluster(rc);
+    if (rc->err == 0 && rc->step == WHOLE)
+        become_whole(rc);
+    else if (rc->err == 0 && rc->step == KNOWN)
+        become_known(rc);
+    else
+        go_on(rc);
+}
+
+static void begin(struct intake *in)
 {
     if (!in->leading || in->stopping)
         return;
-    if (in->reconcile != NULL) {
-        in->reconcile_again = true;
-        return;
-    }
     struct reconcile *rc = calloc(1, sizeof *rc);
     if (rc == NULL) {
         uv_timer_start(&in->reconcile_timer, on_timer, RETRY_MS, 0);
@@ -561,21 +647,26 @@ static void begin(struct intake *in, bool only_stopped)
     rc->intake = in;
     for (size_t i = 0; i < DESCRIBES_MAX; i++)
         rc->slots[i].reconcile = rc;
-    rc->step = in->all_clusters ? LIST_CLUSTERS : RESOLVE;
+    rc->step = RESOLVE;
     rc->resumes = !in->reconciled;
-    rc->whole = only_stopped;
+    round_resume(in);
     clusters_init(&rc->clusters, in);
     rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
     map_init(&rc->seen);
-    leftover_init(&rc->leftover, &rc->clusters, &rc->seen, &rc->whole);
+    leftover_init(&rc->leftover, &rc->clusters, &rc->seen, &rc->asked_again);
     in->reconcile = rc;
     advance(rc);
 }
 
 void intake_reconcile(struct intake *in)
 {
-    begin(in, false);
+    if (in->reconcile != NULL) {
+        in->reconcile_again = true;
+        return;
+    }
+    round_forget(in);
+    begin(in);
 }
 
 void reconcile_init(struct intake *in)
@@ -588,7 +679,7 @@ void reconcile_stop(struct intake *in)
     struct reconcile *rc = in->reconcile;
     uv_timer_stop(&in->reconcile_timer);
     in->reconcile = NULL;
-    in->reconciled = in->all_known = in->stopped_due = false;
+    round_stop(in);
     in->reconcile_again = false;
     in->reconcile_trouble[0] = '\0';
     if (rc == NULL)

@@ -115,6 +115,30 @@ def daemons(c):
     SIZE["b"] += 1
 
 
+def own_first(c):
+    """A new leader schedules in its own cluster although ECS throttles it in another one and is slow in a
+    third; those follow by themselves."""
+    for a in c.agents:
+        a.stop()
+    c.cloud.control("fault", mode="throttle", operation="ListTasks", cluster="b")
+    c.cloud.control("fault", mode="delay", ms=60000, operation="ListContainerInstances", cluster="c")
+    for name in ("test", "b"):
+        c.cloud.control("add-instances", cluster=name, count=1)
+    c.start()
+    wait_for("a daemon on the new instance", 40,
+             lambda: len(c.cloud.running("daemon:logs-test")) == SIZE["test"] + 1)
+    told = {e["name"]: e for e in c.wait_leader().get("/v2/agent")["daemons"]["environments"]}
+    check(told["logs-test"]["known"] and not told["logs-b"]["known"] and
+          "compared" in told["logs-b"]["error"], told)
+    check(len(c.cloud.running("daemon:logs-b")) == SIZE["b"], "scheduled in b before b is known")
+    c.cloud.control("clear-faults")
+    SIZE["test"] += 1
+    SIZE["b"] += 1
+    see(c, {k: SIZE[k] for k in ("test", "b")}, "tasks")
+    check(all(sum(len(t) for t in c.cloud.running(f"daemon:logs-{k}").values()) == SIZE[k]
+              for k in ("test", "b")), "daemons twice")
+
+
 def denied(c):
     """One cluster may not be read: its rows stay, the daemons of the others go on."""
     c.cloud.control("fault", mode="error", status=400, code="AccessDeniedException", cluster="c")
@@ -161,7 +185,7 @@ def test():
             ecs(c.cloud, "create_cluster", clusterName=name)
             made = c.cloud.control("add-instances", cluster=name, count=SIZE[name])
             c.others[name] = [i["id"] for i in made["instances"]]
-        for part in (own, a_list, all_of_them, daemons, denied, deleted, not_kept):
+        for part in (own, a_list, all_of_them, daemons, own_first, denied, deleted, not_kept):
             part(c)
 
 

@@ -14,7 +14,7 @@
 static void lead(uint64_t term)
 {
     daemons_lead(fake.d, true, term);
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
 }
 
 static void join(int first, int count)

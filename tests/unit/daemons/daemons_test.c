@@ -14,7 +14,7 @@
 static void lead(uint64_t term)
 {
     daemons_lead(fake.d, true, term);
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
 }
 
 static void instances(int count)
@@ -65,7 +65,7 @@ Test(daemons, nothing_before_the_world_is_known)
     cr_expect_eq(fake.start_calls, 0);  /* not reconciled */
     fake_task(0, "logs", FIRST, false); /* of a former leader, never told */
     fake.lease = false;
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
     fake_run(120, true);
     cr_expect_eq(fake.start_calls, 0); /* no lease */
     fake.lease = true;

@@ -187,6 +187,19 @@ bool intake_keeps(const struct intake *in, const char *cluster)
     return true;
 }
 
+bool intake_knows(const struct intake *in, const char *cluster)
+{
+    (void)in;
+    return fake.all_known || (fake.known != NULL && strcmp(cluster, fake.known) == 0);
+}
+
+void fake_known(const char *cluster)
+{
+    fake.known = cluster;
+    fake.all_known = cluster == NULL;
+    daemons_known(fake.d, cluster);
+}
+
 void intake_refresh_task(struct intake *in, const char *cluster, const char *task_arn)
 {
     (void)in;

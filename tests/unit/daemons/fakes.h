@@ -38,6 +38,8 @@ struct fake {
     /* what happens */
     enum fake_start start;
     int start_times;          /* apply `start` to so many calls, then FAKE_ANSWER; -1: always */
+    const char *known;        /* the only cluster that was compared */
+    bool all_known;           /* all were */
     const char *fails;        /* instance ARN that StartTask reports as failed */
     const char *reason;       /* ... with this */
     bool events;              /* changes are told as rows */
@@ -77,6 +79,8 @@ void fake_deploy(const char *environment, const char *deployment);
 /* The intent changed there, or perhaps anywhere. */
 void fake_changed_in(const char *environment);
 void fake_changed(void);
+/* The cluster was compared with ECS; NULL: all were. */
+void fake_known(const char *cluster);
 int fake_live(int instance);
 int fake_live_all(void);
 /* Tasks of ECS go on: started ones run, stopped ones end. */

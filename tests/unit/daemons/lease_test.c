@@ -15,7 +15,7 @@ Test(lease, a_plan_that_is_due_waits_for_it, .timeout = 60)
         fake_instance(i, "ACTIVE", true, 1);
     fake_run(10, false);
     daemons_lead(fake.d, true, 5);
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
     fake_deploy("logs", "11111111-1111-4111-8111-111111111111");
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);

@@ -10,7 +10,7 @@ static void deploy_on_one(void)
     fake_instance(0, "ACTIVE", true, 1);
     fake_run(10, false);
     daemons_lead(fake.d, true, 5);
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
     fake_deploy("logs", "11111111-1111-4111-8111-111111111111");
     fake_changed();
     FAKE_UNTIL(fake_live(0) == 1);
@@ -109,7 +109,7 @@ Test(peers_rows, nothing_is_started_beside_a_task_that_only_a_peer_told_of)
     fake_run(10, false);
     fake.from_peers = false;
     cr_assert_eq(fake.d->doubted.count, 1);
-    daemons_reconciled(fake.d);
+    fake_known(NULL);
     FAKE_UNTIL(fake.list_calls == 3 || fake.start_calls > 0);
     cr_assert_eq(fake.start_calls, 0);
     fake.looks_in_vain = false;

@@ -3,39 +3,41 @@
  * that nothing but the comparison brings a row. */
 #include "tests/unit/intake/world.h"
 
-static void on_called(void *arg, const struct aws_result *r)
-{
-    cr_assert_eq(r->err, 0, "%s %s", r->code, r->message);
-    *(bool *)arg = true;
-}
-
-static void call(struct world *w, const char *operation, json_t *params)
-{
-    bool done = false;
-    cr_assert_not_null(aws_call(w->aws, AWS_ECS, operation, params, NULL, on_called, &done));
-    UNTIL(w, done);
-}
-
 /* The main one with two instances, "b" with three, "c" with one. */
 static void open_clusters(struct world *w)
 {
     world_open(w, 2, 1);
     world_tell(w, "set", "{\"event_loss\":1}");
-    call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "b"));
-    call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "c"));
+    world_call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "b"));
+    world_call(w, "CreateCluster", json_pack("{s:s}", "clusterName", "c"));
     world_tell(w, "add-instances", "{\"cluster\":\"b\",\"count\":3}");
     world_tell(w, "add-instances", "{\"cluster\":\"c\",\"count\":1}");
 }
 
-static void lead_with(struct world *w, const char *clusters)
+static void begin_with(struct world *w, const char *clusters)
 {
     if (w->intake != NULL)
         world_drop_intake(w);
     w->options.clusters = clusters;
     w->known = w->failed = 0;
+    w->known_ones[0] = '\0';
     w->term++;
     world_lead(w);
+}
+
+static void lead_with(struct world *w, const char *clusters)
+{
+    begin_with(w, clusters);
     UNTIL(w, w->known > 0 || w->failed > 0);
+}
+
+#define ARN "arn:aws:ecs:us-east-1:111122223333:cluster/"
+
+static bool knows(const struct world *w, const char *name)
+{
+    char arn[200];
+    snprintf(arn, sizeof arn, ARN "%s", name);
+    return intake_knows(w->intake, arn);
 }
 
 static int see_cluster(void *arg, const struct store_row *row)
@@ -123,6 +125,69 @@ Test(clusters, one_that_is_denied)
     }
 }
 
+/* The scheduler can begin in the own cluster whatever ECS makes of the others. */
+Test(clusters, the_own_one_waits_for_no_other)
+{
+    static const char *const operations[] = {"ListContainerInstances", "DescribeContainerInstances",
+                                             "ListTasks"};
+    static const char *const lists[] = {"c,b,own", "all"};
+    for (size_t i = 0; i < 12; i++) {
+        struct world w;
+        char fault[256];
+        open_clusters(&w);
+        snprintf(fault, sizeof fault,
+                 "{\"mode\":\"%s\",\"ms\":60000,\"operation\":\"%s\",\"cluster\":\"b\"}",
+                 i % 4 < 2 ? "delay" : "throttle", operations[i / 4]);
+        world_tell(&w, "fault", fault);
+        if (i % 2 == 1) /* nor for their names */
+            world_tell(&w, "fault", "{\"mode\":\"throttle\",\"operation\":\"ListClusters\"}");
+        begin_with(&w, lists[i % 2]);
+        UNTIL(&w, w.known_ones[0] != '\0' || w.known > 0 || w.failed > 0);
+        cr_expect_str_eq(w.known_ones, ARN "default ");
+        cr_expect(knows(&w, "default") && !knows(&w, "b") && !knows(&w, "c"));
+        cr_expect_eq(w.known + w.failed, 0u);
+        cr_expect_eq(instances(&w) / 100, 2u, "%u", instances(&w));
+        world_close(&w);
+    }
+}
+
+/* The run goes on without it, and the next one is about what is left of the round. */
+Test(clusters, one_that_fails_is_left_and_done_again)
+{
+    static const char *const lists[] = {"b,c,own", "all"};
+    static const struct {
+        const char *operation;
+        int64_t lists, describes;
+        unsigned instances;
+    } cases[] = {{"ListContainerInstances", 4, 3, 201},
+                 {"DescribeContainerInstances", 4, 4, 201},
+                 {"ListTasks", 4, 3, 201}};
+    for (size_t i = 0; i < 6; i++) {
+        struct world w;
+        char fault[256];
+        open_clusters(&w);
+        snprintf(fault, sizeof fault,
+                 "{\"mode\":\"error\",\"status\":400,\"code\":\"InvalidParameterException\","
+                 "\"operation\":\"%s\",\"cluster\":\"b\",\"count\":1}",
+                 cases[i / 2].operation);
+        world_tell(&w, "fault", fault);
+        lead_with(&w, lists[i % 2]);
+        cr_expect_eq(w.failed, 1u);
+        cr_expect_eq(w.reconciled, 0u);
+        cr_expect(knows(&w, "default") && !knows(&w, "b") && knows(&w, "c"));
+        cr_expect_eq(instances(&w), cases[i / 2].instances, "%u", instances(&w));
+        UNTIL(&w, w.known > 0);
+        UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0 &&
+                      world_figure(&w, "reconcile", "refreshing") == 0);
+        cr_expect_eq(w.reconciled, 1u);
+        cr_expect(knows(&w, "b"));
+        cr_expect_eq(instances(&w), 231u, "%u", instances(&w));
+        cr_expect_eq(world_stat(&w, "op:ecs.ListContainerInstances"), cases[i / 2].lists);
+        cr_expect_eq(world_stat(&w, "op:ecs.DescribeContainerInstances"), cases[i / 2].describes);
+        world_close(&w);
+    }
+}
+
 Test(clusters, the_own_one_is_not_done_without)
 {
     struct world w;
@@ -172,12 +237,12 @@ Test(clusters, one_that_is_deleted)
         {
             const char *arn = json_str_or(one, "containerInstanceArn", "");
             if (strstr(arn, "container-instance/c/") != NULL)
-                call(&w, "DeregisterContainerInstance",
-                     json_pack("{s:s,s:s,s:b}", "cluster", "c", "containerInstance", arn, "force",
-                               1));
+                world_call(&w, "DeregisterContainerInstance",
+                           json_pack("{s:s,s:s,s:b}", "cluster", "c", "containerInstance", arn,
+                                     "force", 1));
         }
         json_decref(truth);
-        call(&w, "DeleteCluster", json_pack("{s:s}", "cluster", "c"));
+        world_call(&w, "DeleteCluster", json_pack("{s:s}", "cluster", "c"));
         lead_with(&w, clusters);
         cr_assert_eq(w.failed, 0u);
         UNTIL(&w, world_figure(&w, "reconcile", "waiting") == 0 && instances(&w) % 10 == 0);

@@ -36,18 +36,9 @@ static void run(struct world *w)
     UNTIL(w, w->known > known);
 }
 
-static void on_stopped(void *arg, const struct aws_result *r)
-{
-    cr_assert_eq(r->err, 0, "%s %s", r->code, r->message);
-    *(bool *)arg = true;
-}
-
 static void stop(struct world *w, const char *arn)
 {
-    bool done = false;
-    json_t *params = json_pack("{s:s, s:s}", "cluster", w->options.cluster, "task", arn);
-    cr_assert_not_null(aws_call(w->aws, AWS_ECS, "StopTask", params, NULL, on_stopped, &done));
-    UNTIL(w, done);
+    world_call(w, "StopTask", json_pack("{s:s, s:s}", "cluster", w->options.cluster, "task", arn));
 }
 
 static void kill_task(struct world *w, const char *arn)
@@ -109,19 +100,38 @@ static bool is_now(struct world *w, const char *status)
 
 /* It still holds its ports and its place: a scheduler that does not know it starts another one
  * beside it. */
+static void open_with_one_stopping(struct world *w)
+{
+    open_without_events(w, 2);
+    world_start_task(w, 0, stopping);
+    while (!is_now(w, "RUNNING"))
+        usleep(1000);
+    world_tell(w, "set", "{\"stop_step_ms\":600000}");
+    stop(w, stopping);
+}
+
 Test(stopped, a_stopping_task_that_nobody_told_of_is_there_before_the_scheduler_acts)
 {
     struct world w;
-    open_without_events(&w, 2);
+    open_with_one_stopping(&w);
     w.when = look_for_it;
-    world_start_task(&w, 0, stopping);
-    while (!is_now(&w, "RUNNING"))
-        usleep(1000);
-    world_tell(&w, "set", "{\"stop_step_ms\":600000}");
-    stop(&w, stopping);
     world_lead(&w);
     UNTIL(&w, w.known > 0);
     cr_assert(was_there);
+    world_close(&w);
+}
+
+/* Also where more clusters follow: then it may act in this one when that is known. */
+Test(stopped, nor_does_it_act_in_a_cluster_before)
+{
+    struct world w;
+    open_with_one_stopping(&w);
+    world_call(&w, "CreateCluster", json_pack("{s:s}", "clusterName", "b"));
+    world_tell(&w, "fault", "{\"mode\":\"delay\",\"ms\":60000,\"cluster\":\"b\"}");
+    w.options.clusters = "all";
+    world_lead(&w);
+    UNTIL(&w, w.known_ones[0] != '\0');
+    cr_assert(world_is(&w, RECORD_TASK, stopping, "RUNNING"));
     world_close(&w);
 }
 

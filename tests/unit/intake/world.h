@@ -37,6 +37,7 @@ struct world {
     uint64_t term;
     unsigned reconciled, failed;               /* on_reconciled so far */
     unsigned known;                            /* on_all_known */
+    char known_ones[1000];                     /* on_known: ARNs, a blank behind each */
     void (*when)(struct world *w, bool known); /* a test's own look at both */
     unsigned shown, shown_gone;                /* on_shown */
     char shown_key[RECORD_KEY_MAX + 1];
@@ -106,6 +107,14 @@ static inline void world_on_all_known(void *arg)
     w->known++;
     if (w->when != NULL)
         w->when(w, true);
+}
+
+static inline void world_on_known(void *arg, const char *cluster)
+{
+    struct world *w = arg;
+    size_t len = strlen(w->known_ones);
+    cr_assert(intake_knows(w->intake, cluster));
+    snprintf(w->known_ones + len, sizeof w->known_ones - len, "%s ", cluster);
 }
 
 static inline void world_on_hint(void *arg, const char *cluster, const char *arn)
@@ -263,6 +272,7 @@ static inline void world_open(struct world *w, unsigned instances, uint64_t disk
         .seed = 3,
         .arg = w,
         .on_reconciled = world_on_reconciled,
+        .on_known = world_on_known,
         .on_all_known = world_on_all_known,
         .on_shown = world_on_shown,
         .on_hint = world_on_hint,
@@ -334,6 +344,20 @@ static inline void world_on_started(void *arg, const struct aws_result *r)
     cr_assert_eq(r->err, 0, "%s %s", r->code, r->message);
     snprintf(s->arn, sizeof s->arn, "%s",
              json_str_or(json_array_get(json_arr(r->body, "tasks"), 0), "taskArn", ""));
+}
+
+static inline void world_on_called(void *arg, const struct aws_result *r)
+{
+    cr_assert_eq(r->err, 0, "%s %s", r->code, r->message);
+    *(bool *)arg = true;
+}
+
+/* Asks ECS for something as somebody else would. Steals params. */
+static inline void world_call(struct world *w, const char *operation, json_t *params)
+{
+    bool done = false;
+    cr_assert_not_null(aws_call(w->aws, AWS_ECS, operation, params, NULL, world_on_called, &done));
+    UNTIL(w, done);
 }
 
 /* Starts a task on instance i as somebody else would; its ARN into arn. */

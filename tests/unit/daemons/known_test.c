@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Nothing is done in a cluster before that one has been compared with ECS. */
+#include <criterion/criterion.h>
+
+#include "fakes.h"
+
+#define FIRST "11111111-1111-4111-8111-111111111111"
+#define SECOND "22222222-2222-4222-8222-222222222222"
+
+static void move(const char *environment, const char *cluster)
+{
+    json_object_set_new(json_object_get(fake.environments, environment), "cluster",
+                        json_string(cluster));
+}
+
+/* Each cluster for itself, however long another one takes. */
+Test(known, begins_in_a_cluster_when_that_one_is_known)
+{
+    static const char other[] = "arn:aws:ecs:eu-west-1:1:cluster/other";
+    fake_init();
+    fake_deploy("logs", FIRST);
+    fake_deploy("away", SECOND);
+    move("away", other);
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_attempt("logs", FIRST, 1); /* of a former leader */
+    fake_run(10, false);
+    daemons_lead(fake.d, true, 5);
+    fake_run(60, true);
+    fake_known(other);
+    fake_run(60, true);
+    cr_expect_eq(fake.start_calls, 0);
+    cr_expect_eq(fake_attempts(), 1, "it was forgotten before its instance was known");
+    fake_instance(1, "ACTIVE", true, 1);
+    fake_run(10, false);
+    fake_known(FAKE_CLUSTER);
+    FAKE_UNTIL(fake_live_all() == 2 && fake_attempts() == 0);
+    cr_expect_eq(fake_live(0), 1);
+    cr_expect_eq(fake_live(1), 1);
+    fake_fini();
+}
+
+/* What was known in the leadership before is not known in this one. */
+Test(known, another_leadership_begins_anew)
+{
+    fake_init();
+    fake_deploy("logs", FIRST);
+    daemons_lead(fake.d, true, 5);
+    fake_known(NULL);
+    fake_run(60, true);
+    daemons_lead(fake.d, true, 6); /* the intake is told after this */
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_run(150, true);
+    cr_expect_eq(fake.start_calls, 0);
+    fake_known(NULL);
+    FAKE_UNTIL(fake_live(0) == 1);
+    cr_expect_eq(fake.start_calls, 1);
+    fake_fini();
+}
