@@ -291,6 +291,7 @@ void fixture_put_tasks(struct fixture *f, unsigned first, unsigned count)
 void fixture_put_instance(struct fixture *f, const char *arn, const char *ec2, const char *status)
 {
     char json[2048];
+    static uint64_t version = 3;
     snprintf(json, sizeof json,
              "{\"agentConnected\":true,\"attributes\":[{\"name\":\"ecs.os-type\",\"value\":"
              "\"linux\"},{\"name\":\"com.amazonaws.ecs.capability.ecr-auth\"}],"
@@ -304,7 +305,7 @@ void fixture_put_instance(struct fixture *f, const char *arn, const char *ec2, c
              "\"INTEGER\"}],\"status\":\"%s\",\"version\":3,\"versionInfo\":{\"agentHash\":"
              "\"4023248\",\"agentVersion\":\"1.96.0\",\"dockerVersion\":\"25.0.8\"}}",
              arn, ec2, status);
-    fixture_put(f, RECORD_INSTANCE, arn, 3, json);
+    fixture_put(f, RECORD_INSTANCE, arn, version++, json);
 }
 
 void fixture_put_environment(struct fixture *f, const char *name, const char *status)

@@ -70,6 +70,46 @@ static size_t count(const char *word)
     return n;
 }
 
+static unsigned gone;
+
+static void count_gone(struct held *h)
+{
+    (void)h;
+    gone++;
+}
+
+#define NEVER_MS 3600000u
+
+/* One that was read from lately, or is being read from, is kept; another one goes, once. */
+Test(held, only_what_nobody_reads_from_is_let_go_of)
+{
+    struct holders t;
+    struct held h;
+    cr_assert_eq(holders_init(&t), 0);
+    cr_expect_eq(t.quiet_ms, HELD_QUIET_MS);
+    cr_assert_eq(held_add(&t, &h, count_gone), 0);
+    t.quiet_ms = NEVER_MS;
+    cr_expect(holders_tick(&t) && gone == 0, "it has just begun");
+    t.quiet_ms = 1;
+    h.read_ms = 1; /* long ago */
+    held_begin(&h);
+    cr_expect(holders_tick(&t) && gone == 0, "it is being read from");
+    held_end(&h);
+    cr_expect_gt(h.read_ms, 1u);
+    h.read_ms = 1;
+    cr_expect(holders_tick(&t) && holders_tick(&t) && gone == 1, "%u times", gone);
+    held_begin(&h);
+    held_end(&h);
+    t.quiet_ms = NEVER_MS;
+    cr_expect(holders_tick(&t) && gone == 1);
+    h.read_ms = 1;
+    t.quiet_ms = 1;
+    cr_expect(holders_tick(&t) && gone == 2, "read from again, and left again");
+    held_remove(&t, &h);
+    cr_expect_not(holders_tick(&t));
+    holders_fini(&t);
+}
+
 Test(held, a_list_goes_on_from_a_newer_snapshot)
 {
     size_t len;
