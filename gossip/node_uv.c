@@ -61,7 +61,7 @@ struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
     struct peer *p = node_peer(g, m);
     if (p->paired && memcmp(p->key, m->card->key, sizeof p->key) == 0)
         return &p->pair;
-    p->pair = (struct seal_pair){.made = false};
+    p->pair = (struct seal_pair){0};
     p->window = (struct seal_window){0};
     p->paired = nodekey_agree(&g->own, m->card->key, p->pair.secret) == 0;
     memcpy(p->key, m->card->key, sizeof p->key);

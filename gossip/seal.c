@@ -10,6 +10,7 @@
 
 _Static_assert(SEAL_TAG == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tag size");
 _Static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES == 24, "nonce size");
+_Static_assert(crypto_aead_chacha20poly1305_ietf_NPUBBYTES == 12, "nonce size");
 
 #define AAD_LEN (SEAL_HEADER + 32u + 16u)
 
@@ -126,14 +127,31 @@ uint32_t seal_mark(struct seal_peer life)
     return (uint32_t)hash_mix(life.epoch ^ hash_mix(life.num));
 }
 
-static const uint8_t *pair_key(const struct seal *s, struct seal_pair *pair, size_t key)
+/* The key of whatever `from` seals for the other, under that cluster key. */
+static const uint8_t *way_key(const uint8_t secret[32], struct seal_way *way,
+                              const uint8_t cluster_key[32], struct seal_peer from)
 {
-    if (!pair->made || memcmp(pair->under, s->key[key], sizeof pair->under) != 0) {
-        memcpy(pair->under, s->key[key], sizeof pair->under);
-        crypto_generichash(pair->key, 32, pair->secret, 32, s->key[key], 32);
-        pair->made = true;
-    }
-    return pair->key;
+    uint8_t pair_key[32], nonce[24];
+    if (way->made && way->from.num == from.num && way->from.epoch == from.epoch &&
+        memcmp(way->under, cluster_key, sizeof way->under) == 0)
+        return way->key;
+    crypto_generichash(pair_key, 32, secret, 32, cluster_key, 32);
+    make_nonce(from.num, from.epoch, 0, nonce);
+    crypto_core_hchacha20(way->key, nonce, pair_key, NULL);
+    sodium_memzero(pair_key, sizeof pair_key);
+    memcpy(way->under, cluster_key, sizeof way->under);
+    way->from = from;
+    way->made = true;
+    return way->key;
+}
+
+/* What is left of the nonce under such a key. */
+static void make_rest(uint64_t counter, uint8_t out[12])
+{
+    struct wbuf w;
+    wbuf_init(&w, out, 12);
+    wbuf_u32(&w, 0);
+    wbuf_u64(&w, counter);
 }
 
 static size_t put_header(const struct seal *s, enum seal_type type, struct seal_peer from,
@@ -167,10 +185,17 @@ size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer
         to = (struct seal_peer){0, 0};
     size_t header = put_header(s, type, from, counter, to, out);
     uint8_t nonce[24], aad[AAD_LEN];
-    make_nonce(from.num, from.epoch, counter, nonce);
     size_t aad_len = make_aad(s, out, header, to, aad);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(out + header, NULL, plain, len, aad, aad_len, NULL,
-                                               nonce, paired ? pair_key(s, pair, 0) : s->key[0]);
+    if (paired) {
+        make_rest(counter, nonce);
+        crypto_aead_chacha20poly1305_ietf_encrypt(
+            out + header, NULL, plain, len, aad, aad_len, NULL, nonce,
+            way_key(pair->secret, &pair->to, s->key[0], from));
+    } else {
+        make_nonce(from.num, from.epoch, counter, nonce);
+        crypto_aead_xchacha20poly1305_ietf_encrypt(out + header, NULL, plain, len, aad, aad_len,
+                                                   NULL, nonce, s->key[0]);
+    }
     return header + len + SEAL_TAG;
 }
 
@@ -191,21 +216,34 @@ struct opening {
     uint8_t *plain;
 };
 
+static bool try_key(const struct opening *o, const struct seal_header *h, struct seal_pair *pair,
+                    const uint8_t cluster_key[32], const uint8_t *aad, size_t aad_len)
+{
+    const uint8_t *sealed = o->packet + o->header;
+    size_t len = o->len - o->header;
+    uint8_t nonce[24];
+    if (pair == NULL) {
+        make_nonce(h->sender, h->epoch, h->counter, nonce);
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(o->plain, NULL, NULL, sealed, len, aad,
+                                                          aad_len, nonce, cluster_key) == 0;
+    }
+    struct seal_peer from = {h->sender, h->epoch};
+    make_rest(h->counter, nonce);
+    return crypto_aead_chacha20poly1305_ietf_decrypt(
+               o->plain, NULL, NULL, sealed, len, aad, aad_len, nonce,
+               way_key(pair->secret, &pair->from, cluster_key, from)) == 0;
+}
+
 /* With each key of that id: under what we share with the sender, or without a pair. */
 static bool try_keys(const struct opening *o, const struct seal_header *h, struct seal_pair *pair)
 {
-    uint8_t nonce[24], aad[AAD_LEN];
-    make_nonce(h->sender, h->epoch, h->counter, nonce);
-    size_t aad_len = make_aad(o->seal, o->packet, o->header, o->to, aad);
-    for (int key = find_key(o->seal, h->key_id, h->key_id_len, 0); key >= 0;
-         key = find_key(o->seal, h->key_id, h->key_id_len, (size_t)key + 1)) {
-        const uint8_t *with =
-            pair != NULL ? pair_key(o->seal, pair, (size_t)key) : o->seal->key[key];
-        if (crypto_aead_xchacha20poly1305_ietf_decrypt(o->plain, NULL, NULL, o->packet + o->header,
-                                                       o->len - o->header, aad, aad_len, nonce,
-                                                       with) == 0)
+    const struct seal *s = o->seal;
+    uint8_t aad[AAD_LEN];
+    size_t aad_len = make_aad(s, o->packet, o->header, o->to, aad);
+    for (int key = find_key(s, h->key_id, h->key_id_len, 0); key >= 0;
+         key = find_key(s, h->key_id, h->key_id_len, (size_t)key + 1))
+        if (try_key(o, h, pair, s->key[key], aad, aad_len))
             return true;
-    }
     return false;
 }
 

@@ -76,13 +76,19 @@ void seal_key_remove(struct seal *s, size_t i);                     /* any but t
 void seal_key_id(const uint8_t key[32], char out[17]);
 void seal_random(void *out, size_t len);
 
-/* What two members share: the secret of their own keys (nodekey_agree), and the key that follows
- * from it and the cluster key that was used last. */
+/* What two members share: the secret of their own keys (nodekey_agree), and what follows from it
+ * for the life of either that sends, under the cluster key that was used last: the key that
+ * XChaCha20 makes of the first 16 bytes of the nonce, which are the same in all packets of a life.
+ */
+struct seal_way {
+    struct seal_peer from;
+    uint8_t under[8]; /* of that cluster key: as good as all of it */
+    bool made;
+    uint8_t key[32];
+};
 struct seal_pair {
     uint8_t secret[32];
-    uint8_t under[32]; /* that cluster key */
-    uint8_t key[32];
-    bool made;
+    struct seal_way to, from; /* seen by whoever has the pair */
 };
 
 /* out has room for SEAL_OVERHEAD + len; returns the packet's length. pair is needed for a bound or

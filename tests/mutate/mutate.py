@@ -34,6 +34,7 @@ KILLERS = {
     "sync": ("unit_gossip_sync_test", []),
     "records_sim": ("records_sim", []),
     "node": ("unit_gossip_node_test", []),
+    "seal": ("unit_gossip_seal_test", []),
     "plan": ("unit_scheduler_plan_test", []),
     "rows": ("unit_rows_rows_test", []),
     "reconcile": ("unit_intake_reconcile_test", []),

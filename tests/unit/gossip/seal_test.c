@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,32 @@ Test(seal, known_bytes_stay_known)
     char first[9];
     snprintf(first, sizeof first, "%02x%02x%02x%02x", a[2], a[3], a[4], a[5]);
     cr_assert_eq(strncmp(id, first, 8), 0, "what is printed is what travels");
+}
+
+/* What the pair's own key makes of a packet, all of XChaCha20 for each: the keys that are kept from
+ * packet to packet must not show, whoever sends in between and under whichever cluster key. */
+Test(seal, keys_that_are_kept_change_no_byte)
+{
+    struct seal one = make("c", 0, 1), other = make("c", 1, 1);
+    const struct seal_peer lives[] = {alice, {111, 5001}, {112, 5000}, alice};
+    struct seal_pair pair = {.secret = {9, 8, 7}};
+    for (unsigned i = 0; i < 16; i++) {
+        const struct seal *s = i % 8 < 4 ? &one : &other;
+        struct seal_peer from = lives[i / 2 % 4];
+        uint8_t key[32], nonce[24], aad[SEAL_HEADER + 48], want[10 + SEAL_TAG], packet[100];
+        size_t len =
+            seal_datagram(s, SEAL_BOUND, from, 70 + i, bob, &pair, "hello, bob", 10, packet);
+        crypto_generichash(key, 32, pair.secret, 32, s->key[0], 32);
+        const uint64_t words[] = {from.num, from.epoch, 70 + i}, to[] = {bob.num, bob.epoch};
+        memcpy(nonce, words, 24);
+        memcpy(aad, packet, SEAL_HEADER);
+        memcpy(aad + SEAL_HEADER, s->cluster, 32);
+        memcpy(aad + SEAL_HEADER + 32, to, 16);
+        crypto_aead_xchacha20poly1305_ietf_encrypt(want, NULL, (const uint8_t *)"hello, bob", 10,
+                                                   aad, sizeof aad, NULL, nonce, key);
+        cr_assert_eq(len, SEAL_HEADER + sizeof want);
+        cr_assert_eq(memcmp(packet + SEAL_HEADER, want, sizeof want), 0, "packet %u", i);
+    }
 }
 
 Test(seal, any_changed_bit_is_found)
