@@ -24,12 +24,12 @@
 /* Failure detector. A vanished host is first missed within RING_PERIOD/RINGS/2 = 0.48 s (mean 0.24)
  * if its beats are evenly apart, a little later as far as they are not (swim_rhythm.c), then three
  * times in 150 + 200 ms, and confirmed in 300 ms: about 0.9 s in the middle and 1.25 s to 1.45 s at
- * worst without loss. Idle: one ring probe and 1/6 random probe a second, 70 bytes each way: each
+ * worst without loss. Idle: one ring probe and 1/12 random probe a second, 70 bytes each way: each
  * costs three wakes of a process, and nothing else costs more. */
 #define SWIM_RINGS 3u
 #define SWIM_RING_PERIOD_MS 2900u
-#define SWIM_ABSENT_MS 50u /* a ping that is so late did not come */
-#define SWIM_RANDOM_PERIOD_MS 6000u
+#define SWIM_ABSENT_MS 50u           /* a ping that is so late did not come */
+#define SWIM_RANDOM_PERIOD_MS 12000u /* paths that no ring has; who observes a member is fixed */
 #define SWIM_TIMEOUT_MIN_MS 150u  /* above a busy host's scheduling delay, far above a VPC's RTT */
 #define SWIM_TIMEOUT_MAX_MS 1500u /* a member that is slower than this is as good as silent */
 #define SWIM_INDIRECT_MIN_MS 200u /* two round trips and a retry by the helper */
