@@ -166,6 +166,11 @@ void row_write(const struct record *rec, uint64_t index, int64_t stored_ms, uint
     put64(out, checksum(key, out + 8, val->mv_size - 8));
 }
 
+uint64_t row_index(const MDB_val *val)
+{
+    return val->mv_size < ROW_HEADER ? 0 : get64((const uint8_t *)val->mv_data + 8);
+}
+
 int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret)
 {
     const uint8_t *k = key->mv_data;

@@ -378,6 +378,30 @@ int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_sc
     return scan_end(err, rc);
 }
 
+int store_earlier(struct store_txn *txn, uint8_t kind, uint64_t after, store_earlier_fn fn,
+                  void *arg)
+{
+    uint8_t bytes[8];
+    MDB_cursor *cursor;
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val val;
+    int err = 0;
+    int rc = mdb_cursor_open(txn->txn, txn->store->past, &cursor);
+    if (rc != 0)
+        return store_err(rc);
+    put_be64(bytes, after + 1);
+    for (rc = mdb_cursor_get(cursor, &key, &val, MDB_SET_RANGE); rc == 0 && err == 0;
+         rc = err == 0 ? mdb_cursor_get(cursor, &key, &val, MDB_NEXT) : 0) {
+        struct past_row old;
+        if (entry_read(&key, &val, &old) != 0)
+            store_want_repair(txn->store, "an earlier row is damaged");
+        else if (*(const uint8_t *)old.row_key.mv_data == kind)
+            err = fn(arg, row_index(&old.row), get_be64(key.mv_data));
+    }
+    mdb_cursor_close(cursor);
+    return scan_end(err, rc);
+}
+
 int store_before(struct store_txn *txn, uint64_t index, struct store_row *ret)
 {
     uint8_t bytes[8];

@@ -310,6 +310,7 @@ void row_write(const struct record *rec, uint64_t index, int64_t stored_ms, uint
                const MDB_val *key, MDB_val *val);
 /* Borrows from val. ERR_CORRUPT if the checksum or a length is wrong. */
 int row_read(const MDB_val *key, const MDB_val *val, struct store_row *ret);
+uint64_t row_index(const MDB_val *val); /* its change, unchecked */
 /* The fields of a record that is indexed; false if it has none. */
 bool row_fields(const struct record *rec, struct row *ret);
 bool field_is_indexed(unsigned field);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * /v1/tasks and /v1/instances: lists, single entities and streams. */
-#include <errno.h>
-#include <inttypes.h>
+ * /v1/tasks and /v1/instances: lists and single entities. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -98,97 +96,4 @@ enum MHD_Result v1_get(struct request *r, uint8_t kind, const char *rest)
     }
     buf_putc(&b, '\n');
     return reply(r, &(struct answer){.status = 200, .type = V1_JSON, .body = &b});
-}
-
-/* -- streams ----------------------------------------------------------------------- */
-
-struct v1_stream {
-    struct store *store;
-    uint8_t kind;
-    uint64_t next;   /* first change not sent */
-    struct buf *out; /* the piece, while one is read */
-};
-
-static int on_change(void *arg, const struct store_row *row)
-{
-    struct v1_stream *s = arg;
-    struct row fields;
-    s->next = row->index + 1;
-    size_t before = s->out->len;
-    /* Blox's stream knows no deletions, and a client that reads it would not either. */
-    if (row->record.deleted || row_decode(row->record.value, row->record.value_len, &fields) != 0)
-        return 0;
-    int err = (s->kind == RECORD_TASK ? v1_put_task : v1_put_instance)(s->out, row, &fields);
-    if (err == ERR_MALFORMED && s->out->err == 0) {
-        s->out->len = before;
-        return 0;
-    }
-    if (err == 0)
-        err = buf_putc(s->out, '\n');
-    return err != 0 ? err : s->out->len >= STREAM_PIECE;
-}
-
-/* A stream without changes says nothing. */
-static enum stream_says stream_read(void *arg, struct buf *out, bool beat)
-{
-    struct v1_stream *s = arg;
-    struct store_txn *txn;
-    (void)beat;
-    if (store_read_begin(s->store, &txn) != 0)
-        return STREAM_OVER;
-    uint64_t seen = store_txn_index(txn, s->kind);
-    s->out = out;
-    int err = store_changes(txn, s->kind, s->next, on_change, s);
-    s->out = NULL;
-    bool more = out->len >= STREAM_PIECE;
-    if (err == 0 && !more && s->next <= seen)
-        s->next = seen + 1;
-    store_read_end(txn);
-    return err != 0 ? STREAM_OVER : more ? STREAM_MORE : STREAM_QUIET;
-}
-
-/* A version that can be streamed from; 0: from now on. What is a number at all is so by Go's rules:
- * 64 bits, a sign if one likes, nothing around it. */
-static const char *parse_version(const char *text, struct store_txn *txn, uint64_t *ret)
-{
-    char *end;
-    char first = text[text[0] == '+' || text[0] == '-'];
-    errno = 0;
-    long long number = strtoll(text, &end, 10);
-    if (first < '0' || first > '9' || *end != '\0' || errno == ERANGE || number < 0)
-        return "Invalid entity version";
-    uint64_t version = (uint64_t)number;
-    if (version > store_txn_index(txn, 0) || (version > 0 && version < store_oldest_change(txn)))
-        return "Entity version is out of range";
-    *ret = version;
-    return NULL;
-}
-
-enum MHD_Result v1_stream(struct request *r, uint8_t kind)
-{
-    struct store_txn *txn;
-    if (store_read_begin(r->api->store, &txn) != 0)
-        return v1_error(r, 500, V1_INTERNAL);
-    uint64_t from = 0, now = store_txn_index(txn, kind);
-    const char *version = request_param(r, "entityVersion");
-    const char *wrong =
-        version == NULL || version[0] == '\0' ? NULL : parse_version(version, txn, &from);
-    store_read_end(txn);
-    if (wrong != NULL)
-        return v1_error(r, 400, wrong);
-    struct v1_stream *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return MHD_NO;
-    s->store = r->api->store;
-    s->kind = kind;
-    s->next = from > 0 ? from : now + 1;
-    int err =
-        reply_stream(r, "application/octet-stream",
-                     &(struct stream_source){
-                         .kinds = 1u << kind, .read = stream_read, .release = free, .arg = s});
-    if (err == 0)
-        return REPLY_TAKEN;
-    free(s);
-    return err == ERR_BUSY ? v1_error(r, 429, "Too many streams are open")
-                           : v1_error(r, 500, V1_INTERNAL);
 }

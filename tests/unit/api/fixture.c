@@ -92,7 +92,7 @@ void fixture_start(struct fixture *f, const struct api_options *options)
     fclose(file);
     struct store_options so = {.dir = f->dir,
                                .past_ms = 3600 * 1000,
-                               .past_bytes = 1 << 20,
+                               .past_bytes = 8 << 20,
                                .notify = notify,
                                .notify_arg = f};
     if (store_open(&f->store, &so, &report, &e) != 0) {

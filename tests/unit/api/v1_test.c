@@ -344,3 +344,62 @@ Test(v1, streams_start_inclusive_and_at_once)
     close(from);
     fixture_stop(&f);
 }
+
+/* The next n lines of a stream: their entity versions follow each other from first on. */
+static void expect_versions(int fd, uint64_t first, uint64_t n)
+{
+    static char text[1 << 22]; /* what was read of it */
+    char last[48];
+    snprintf(last, sizeof last, "\"entityVersion\":\"%llu\"}}\n",
+             (unsigned long long)(first + n - 1));
+    cr_assert(http_read_until(fd, last, text, sizeof text), "%s", last);
+    const char *at = text;
+    for (uint64_t i = 0; i < n; i++) {
+        at = strstr(at, "\"entityVersion\":\"");
+        cr_assert_not_null(at, "%llu of %llu", (unsigned long long)i, (unsigned long long)n);
+        at += strlen("\"entityVersion\":\"");
+        cr_assert_eq(strtoull(at, NULL, 10), first + i, "%.20s", at);
+    }
+    cr_assert_null(strstr(at, "\"entityVersion\":\""));
+}
+
+/* etcd's watch told of each change, not only of what became of it. */
+Test(v1, streams_tell_of_every_change)
+{
+    static const char ask[] =
+        "GET /v1/stream/tasks?entityVersion=2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    fixture_start(&f, NULL);
+    fixture_put_task(&f, 1, "PENDING", 1);                 /* change 1 */
+    fixture_put_task(&f, 1, "RUNNING", 2);                 /* 2 */
+    fixture_put_task(&f, 2, "RUNNING", 1);                 /* 3 */
+    fixture_put_task(&f, 1, "STOPPED", 3);                 /* 4 */
+    fixture_put_instance(&f, INSTANCE_1, "i-1", "ACTIVE"); /* 5: not shown */
+    int fd = http_connect(&f);
+    cr_assert_eq(write(fd, ask, sizeof ask - 1), (ssize_t)sizeof ask - 1);
+    expect_versions(fd, 2, 3);
+    fixture_put_task(&f, 2, "STOPPED", 2); /* 6 */
+    expect_versions(fd, 6, 1);
+    close(fd);
+    fixture_stop(&f);
+}
+
+/* More of them than are looked for at a time, while they go on. */
+Test(v1, streams_tell_of_every_change_from_far_back)
+{
+    static const char ask[] =
+        "GET /v1/stream/tasks?entityVersion=7 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    enum { TASKS = 7, ROUNDS = 500 };
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, TASKS);
+    int fd = -1;
+    for (unsigned i = 2; i <= ROUNDS; i++) {
+        fixture_change_tasks(&f, 1, TASKS, i);
+        if (i == ROUNDS / 2) {
+            fd = http_connect(&f);
+            cr_assert_eq(write(fd, ask, sizeof ask - 1), (ssize_t)sizeof ask - 1);
+        }
+    }
+    expect_versions(fd, TASKS, TASKS * ROUNDS - TASKS + 1);
+    close(fd);
+    fixture_stop(&f);
+}

@@ -287,3 +287,53 @@ Test(past, replaced_rows_of_a_kind_the_last_first)
     cr_assert_str_eq(l.text, "b:1,a:1,");
     close_all(&f);
 }
+
+/* "made>replaced," of each; store_before() finds just that row. */
+struct made {
+    struct store_txn *txn;
+    struct line line;
+};
+
+static int add_earlier(void *arg, uint64_t made, uint64_t replaced)
+{
+    struct made *m = arg;
+    struct store_row row;
+    cr_assert_eq(store_before(m->txn, replaced, &row), 0);
+    cr_assert_eq(row.index, made);
+    m->line.len += (size_t)snprintf(m->line.text + m->line.len, sizeof m->line.text - m->line.len,
+                                    "%d>%d,", (int)made, (int)replaced);
+    return m->line.len >= 12;
+}
+
+Test(past, earlier_rows_are_found_by_the_change_that_replaced_them)
+{
+    static const struct {
+        uint8_t kind;
+        uint64_t after;
+        const char *text;
+    } cases[] = {
+        {RECORD_TASK, 0, "1>3,2>4,3>7,"}, /* it says when it has enough */
+        {RECORD_TASK, 3, "2>4,3>7,7>8,"}, {RECORD_TASK, 6, "3>7,7>8,"}, {RECORD_TASK, 8, ""},
+        {RECORD_ATTEMPT, 0, "5>6,"},      {RECORD_INSTANCE, 0, ""}};
+    struct fix f;
+    struct made m;
+    open_with(&f, HOUR, 1 << 20);
+    put(&f, "a", 1, "PENDING");                                 /* change 1 */
+    put(&f, "b", 1, "PENDING");                                 /* 2 */
+    put(&f, "a", 2, "RUNNING");                                 /* 3 */
+    bury(&f, "b", 1);                                           /* 4 */
+    struct record other = rec_of(RECORD_ATTEMPT, "x", 1, NULL); /* 5, 6 */
+    cr_assert_eq(fix_apply(&f, &other, 1), 0);
+    other.version.hi = 2;
+    cr_assert_eq(fix_apply(&f, &other, 1), 0);
+    put(&f, "a", 3, "STOPPED"); /* 7 */
+    put(&f, "a", 4, "STOPPED"); /* 8 */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        m = (struct made){.txn = NULL};
+        cr_assert_eq(store_read_begin(f.s, &m.txn), 0);
+        cr_assert_eq(store_earlier(m.txn, cases[i].kind, cases[i].after, add_earlier, &m), 0);
+        store_read_end(m.txn);
+        cr_assert_str_eq(m.line.text, cases[i].text, "case %zu: %s", i, m.line.text);
+    }
+    close_all(&f);
+}
