@@ -71,7 +71,7 @@ static struct world *begin(const struct bars *b, struct tally *t, bool formed)
     t->pairs_us = grab(t->pair_cap, sizeof *t->pairs_us);
     world_init(w, b->nodes, &b->net, b->seed);
     w->addresses = b->addresses;
-    w->hooks = (struct world_hooks){t, changed};
+    w->hooks = (struct world_hooks){.arg = t, .changed = changed};
     if (formed)
         world_form(w);
     return w;

@@ -403,7 +403,7 @@ void swarm_run(uint64_t seed, bool two, FILE *story, bool packets, struct swarm_
     s->w.addresses = two ? 2 : 1;
     s->w.story = story;
     s->w.packets_told = packets;
-    s->w.hooks = (struct world_hooks){s, changed};
+    s->w.hooks = (struct world_hooks){.arg = s, .changed = changed};
     s->held = grab((size_t)nodes * nodes, sizeof *s->held);
     s->cut_us = grab(nodes, sizeof *s->cut_us);
     s->still_us = grab(nodes, sizeof *s->still_us);

@@ -25,8 +25,6 @@
 #define CACHE_LINE 64u
 #define WALL_SECONDS UINT64_C(1700000000)
 
-enum type { TYPE_SWIM, TYPE_INTRO, TYPE_STREAM, TYPE_HELLO, TYPE_CHECK, TYPE_TIMER, TYPE_JOIN };
-
 void world_tell(struct world *w, const char *format, ...)
 {
     va_list args;
@@ -41,7 +39,7 @@ void world_tell(struct world *w, const char *format, ...)
 
 /* ---- who is who ---- */
 
-static void name_of(uint32_t i, char id[AGENT_ID_MAX])
+void world_name(uint32_t i, char id[AGENT_ID_MAX])
 {
     snprintf(id, AGENT_ID_MAX, "i-%017" PRIx64, hash_mix(i + UINT64_C(1)) >> 4);
 }
@@ -78,6 +76,11 @@ static uint8_t way_of(const struct swim_member *m, uint8_t at)
     return m->m.addrs->at[at].family == 6;
 }
 
+static bool is_elsewhere(const struct world *w, uint32_t i)
+{
+    return i >= w->nodes - w->elsewhere;
+}
+
 static void send_packet(struct world *w, uint32_t me, const struct swim_packet *p, uint32_t reply,
                         uint64_t reply_epoch)
 {
@@ -106,7 +109,9 @@ static void send_packet(struct world *w, uint32_t me, const struct swim_packet *
                            .way = way,
                            .a = n->epoch,
                            .b = epoch};
-    if (carries(w, way, me, to))
+    if (is_elsewhere(w, to))
+        w->hooks.send(w->hooks.arg, w, &ev, p->data);
+    else if (carries(w, way, me, to))
         net_send(&w->net, &ev, p->data, around, p->stream);
 }
 
@@ -123,7 +128,9 @@ static void send_hello(struct world *w, uint32_t from, uint32_t to, const struct
                            .node = to,
                            .len = (uint32_t)len,
                            .a = w->node[from].epoch};
-    if (carries(w, 0, from, to) || (w->addresses > 1 && carries(w, 1, from, to))) /* to all */
+    if (is_elsewhere(w, to))
+        w->hooks.send(w->hooks.arg, w, &ev, packet);
+    else if (carries(w, 0, from, to) || (w->addresses > 1 && carries(w, 1, from, to))) /* to all */
         net_send(&w->net, &ev, packet, SEAL_BYTES, false);
 }
 
@@ -140,6 +147,10 @@ static void send_join(struct world *w, uint32_t me, uint32_t to)
 static void check(struct world *w, uint32_t me, uint64_t num)
 {
     uint32_t to = world_find(w, num);
+    if (to != UINT32_MAX && is_elsewhere(w, to)) {
+        w->hooks.check(w->hooks.arg, w, me, to);
+        return;
+    }
     if (to == UINT32_MAX || w->node[to].life == LIFE_VANISHED || !net_reaches(&w->net, me, to) ||
         !net_reaches(&w->net, to, me))
         return;
@@ -402,6 +413,13 @@ static void look_ahead(const struct world *w)
         __builtin_prefetch(at);
 }
 
+void world_receive(struct world *w, struct net_event *ev)
+{
+    if (w->node[ev->node].life == LIFE_UP)
+        swim_clock(w->node[ev->node].s, WORLD_START_MS * 1000 + w->net.now_us);
+    receive(w, ev);
+}
+
 void world_run(struct world *w, uint64_t until_us)
 {
     struct net_event ev;
@@ -426,7 +444,7 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
 {
     struct world_node *n = &w->node[i];
     static char id[AGENT_ID_MAX];
-    name_of(i, id);
+    world_name(i, id);
     *ret = (struct swim_options){.members = w->nodes < 16 ? 16 : w->nodes,
                                  .id = id,
                                  .incarnation = n->incarnation,
@@ -446,6 +464,10 @@ static void options_of(struct world *w, uint32_t i, struct swim_options *ret)
     snprintf(ret->meta.version, sizeof ret->meta.version, "1.0.0");
     ret->meta.api_port = 7380;
     fake_trust(ret, n->key, i + 1 + (n->key_number << 32));
+    if (w->hooks.options == NULL)
+        return;
+    w->hooks.options(w->hooks.arg, w, i, ret);
+    memcpy(n->key, ret->key, sizeof n->key);
 }
 
 static void come_up(struct world *w, uint32_t i)
@@ -519,7 +541,7 @@ static void make_image(struct world *w, struct swim *s)
     struct swim_change c;
     options_of(w, 0, &o);
     swim_init(s, &o, world_ms(w));
-    for (uint32_t i = 1; i < w->nodes; i++) {
+    for (uint32_t i = 1; i < w->nodes - w->elsewhere; i++) {
         uint8_t page[WIRE_UPDATE_MAX + 1];
         struct wbuf b;
         options_of(w, i, &o);
@@ -533,7 +555,7 @@ static void make_image(struct world *w, struct swim *s)
         uint8_t said[WIRE_STATEMENT_MAX];
         memcpy(u.id, o.id, sizeof u.id);
         memcpy(u.key, o.key, sizeof u.key);
-        fake_sign(o.trust.arg, said, wire_statement(&u, 0, said), u.sig);
+        o.trust.sign(o.trust.arg, said, wire_statement(&u, 0, said), u.sig);
         wbuf_init(&b, page, sizeof page);
         wire_put_head(&b, &(struct wire_head){.type = WIRE_SYNC});
         wire_put_update(&b, &u);
@@ -546,15 +568,15 @@ static void make_image(struct world *w, struct swim *s)
         ;
 }
 
-static void become(struct swim *s, struct world_node *n, uint64_t seed, uint64_t now_ms)
+static void become(struct swim *s, uint64_t num, const struct swim_options *o, uint64_t now_ms)
 {
-    struct swim_member *m = swim_get(s, n->num);
-    s->trust.arg = n->key;
+    struct swim_member *m = swim_get(s, num);
+    s->trust = o->trust;
     swim_me(s)->met = 1;
     swim_me(s)->m.self = false;
     m->m.self = true;
     s->self = m->slot;
-    prng_seed(&s->prng, seed);
+    prng_seed(&s->prng, o->seed);
     swim_begin(s, now_ms);
 }
 
@@ -570,16 +592,16 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Whom each observes: what every core would find out by going through all others. */
-static void form_rings(struct world *w)
+static void form_rings(struct world *w, uint32_t count)
 {
-    struct ring_place *r = grab(w->nodes, sizeof *r);
-    for (unsigned ring = 0; ring < SWIM_RINGS && w->nodes > 1; ring++) {
-        for (uint32_t i = 0; i < w->nodes; i++)
+    struct ring_place *r = grab(count, sizeof *r);
+    for (unsigned ring = 0; ring < SWIM_RINGS && count > 1; ring++) {
+        for (uint32_t i = 0; i < count; i++)
             r[i] = (struct ring_place){swim_ring_place(w->node[i].num, ring), i};
-        qsort(r, w->nodes, sizeof *r, by_place);
-        for (uint32_t i = 0; i < w->nodes; i++) {
+        qsort(r, count, sizeof *r, by_place);
+        for (uint32_t i = 0; i < count; i++) {
             struct swim *s = w->node[r[i].node].s;
-            uint64_t next = w->node[r[(i + 1) % w->nodes].node].num;
+            uint64_t next = w->node[r[(i + 1) % count].node].num;
             s->ring[ring].slot = swim_find(s, next)->slot;
         }
     }
@@ -588,72 +610,20 @@ static void form_rings(struct world *w)
 
 void world_form(struct world *w)
 {
+    struct swim_options o;
+    uint32_t count = w->nodes - w->elsewhere;
     w->image = share_new();
     make_image(w, w->image);
-    for (uint32_t i = 0; i < w->nodes; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct world_node *n = &w->node[i];
         n->s = share_copy(w->image);
         come_up(w, i);
-        become(n->s, n, prng_next(&w->prng), world_ms(w));
+        options_of(w, i, &o);
+        become(n->s, n->num, &o, world_ms(w));
     }
-    form_rings(w);
-    for (uint32_t i = 0; i < w->nodes; i++)
+    form_rings(w, count);
+    for (uint32_t i = 0; i < count; i++)
         arm(w, i);
-}
-
-/* ---- judging ---- */
-
-uint32_t world_wrong(const struct world *w)
-{
-    uint32_t wrong = 0, up = 0;
-    uint64_t nums = 0;
-    for (uint32_t i = 0; i < w->nodes; i++) {
-        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
-            continue;
-        up++;
-        nums += hash_mix(w->node[i].num ^ swim_self(w->node[i].s)->m.incarnation);
-    }
-    for (uint32_t i = 0; i < w->nodes; i++) {
-        const struct swim *s = w->node[i].s;
-        uint32_t alive = 0;
-        uint64_t held = 0;
-        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
-            continue;
-        for (uint32_t k = 0; k < s->count; k++) {
-            const struct swim_member *m = swim_nth(s, k);
-            if (m->m.state != MEMBER_ALIVE)
-                continue;
-            alive++;
-            held += hash_mix(m->m.num ^ m->m.incarnation);
-        }
-        wrong += alive != up || held != nums;
-    }
-    return wrong;
-}
-
-void world_tell_wrong(struct world *w)
-{
-    for (uint32_t i = 0; i < w->nodes; i++) {
-        const struct swim *s = w->node[i].s;
-        if (w->node[i].life != LIFE_UP || w->node[i].leaving)
-            continue;
-        world_tell(w, "%u: digest %08x", i, swim_digest(s));
-        for (uint32_t k = 0; k < w->nodes; k++) {
-            const struct swim_member *m = swim_find(s, w->node[k].num);
-            bool up = w->node[k].life == LIFE_UP && !w->node[k].leaving;
-            uint64_t own = up ? swim_self(w->node[k].s)->m.incarnation : 0;
-            if (m == NULL ? up
-                          : up != (m->m.state == MEMBER_ALIVE) || (up && own != m->m.incarnation))
-                world_tell(
-                    w, "%u holds %u in state %d at incarnation %" PRIu64 ", it is at %" PRIu64, i,
-                    k, m == NULL ? 0 : (int)m->m.state, m == NULL ? 0 : m->m.incarnation, own);
-        }
-    }
-}
-
-bool world_agrees(const struct world *w)
-{
-    return world_wrong(w) == 0;
 }
 
 /* ---- beginning and end ---- */
@@ -670,7 +640,7 @@ void world_init(struct world *w, uint32_t nodes, const struct net_profile *p, ui
     w->index = grab(w->index_mask + UINT64_C(1), sizeof *w->index);
     for (uint32_t i = 0; i < nodes; i++) {
         char id[AGENT_ID_MAX];
-        name_of(i, id);
+        world_name(i, id);
         struct world_node *n = &w->node[i];
         n->num = hash_str(id);
         n->epoch = EPOCH_STEP * 1000;

@@ -48,20 +48,38 @@ struct world_node {
     bool leaving;
 };
 
+enum world_event {
+    TYPE_SWIM,
+    TYPE_INTRO,
+    TYPE_STREAM,
+    TYPE_HELLO,
+    TYPE_CHECK,
+    TYPE_TIMER,
+    TYPE_JOIN
+};
+
 struct world;
 struct world_hooks {
     void *arg;
     /* `about` is an index; told of every change that the shell would be told of. */
     void (*changed)(void *arg, struct world *w, uint32_t viewer, uint32_t about,
                     const struct swim_change *c);
+    /* For worlds in which some are elsewhere. What is to be otherwise than in a simulation:
+     * address, key, trust. May be NULL. */
+    void (*options)(void *arg, const struct world *w, uint32_t i, struct swim_options *o);
+    /* A packet or hello to one elsewhere: ev->type, from, node, len, and of both lives a and b. */
+    void (*send)(void *arg, struct world *w, const struct net_event *ev, const uint8_t *bytes);
+    /* A connection attempt to one elsewhere; its result: swim_checked() and world_step(). */
+    void (*check)(void *arg, struct world *w, uint32_t me, uint32_t to);
 };
 
 struct world {
     struct net net;
     struct world_node *node;
     uint32_t nodes;
-    uint8_t addresses; /* of each: 1, an IPv4; 2, an IPv6 beside it, in a network of its own */
-    uint8_t way;       /* of the packet that is answered: which of them it was sent to */
+    uint32_t elsewhere; /* the last so many are other processes; set before world_form() */
+    uint8_t addresses;  /* of each: 1, an IPv4; 2, an IPv6 beside it, in a network of its own */
+    uint8_t way;        /* of the packet that is answered: which of them it was sent to */
     struct prng prng;
     struct world_hooks hooks;
     struct swim_out out;
@@ -92,7 +110,13 @@ void world_leave(struct world *w, uint32_t i);
 void world_step(struct world *w, uint32_t i); /* performs w->out for node i */
 
 void world_run(struct world *w, uint64_t until_us);
-/* Does each node that is up hold exactly those to be alive? Returns how many do not. */
+/* Something came from a node elsewhere, now: type SWIM, INTRO, STREAM or HELLO; a and b the
+ * sessions of sender and receiver; bytes stay the caller's. Before SWIM and STREAM: node[from].key
+ * is what it has proven to have. */
+void world_receive(struct world *w, struct net_event *ev);
+void world_name(uint32_t i, char id[AGENT_ID_MAX]);
+/* swim_judge.c. Does each node that is up hold exactly those to be alive? Returns how many do not.
+ */
 uint32_t world_wrong(const struct world *w);
 bool world_agrees(const struct world *w);
 void world_tell_wrong(struct world *w); /* who is wrong about whom, if a story is told */

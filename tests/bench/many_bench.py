@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Real agents as members of a cluster of 5,000 whose rows are 5,000 instances and 50,000 tasks: what
+one costs at rest, how soon it knows all, and deaths seen by real and other members. All members but
+eight agents are those of bench_many (tests/bench/many.h), on loopback.
+
+    ./run bench many
+    BLOX_MEMBERS=64 BLOX_ROWS=0 ...    fewer members, no rows
+    BLOX_REST=20 BLOX_TIMES=3 ...      shorter, fewer deaths
+    BLOX_HOLD=600 ...                  keep it standing before the end, to look at it"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+from figures import cpu_ns, percentile, put, put_spread
+from gossip_hosts import when
+from harness import BIN, Agent, Cluster, free_port, wait_for
+
+MEMBERS = int(os.environ.get("BLOX_MEMBERS", "5000"))
+ROWS = os.environ.get("BLOX_ROWS", "") != "0"
+REST = int(os.environ.get("BLOX_REST", "60"))
+TIMES = int(os.environ.get("BLOX_TIMES", "10"))
+HOLD = int(os.environ.get("BLOX_HOLD", "0"))
+VOTERS = 7  # five and two spares
+NAME = "bench"
+
+
+class Others:
+    """bench_many."""
+
+    def __init__(self, cluster, agents):
+        self.port = free_port()
+        self.count = MEMBERS - len(agents)
+        argv = [os.path.join(BIN, "bench_many"), NAME, cluster.key_file, str(self.port),
+                str(self.count)] + [f"127.0.0.1:{a.gossip}" for a in agents]
+        self.p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.first = json.loads(self.p.stdout.readline())
+        self.place = {i: self.count + n for n, i in enumerate(self.first["ids"])}
+        for agent, i in zip(agents, self.first["ids"]):
+            agent.settings.update({"agent.id": i, "gossip.join": self.first["join"],
+                                   "raft.expect": "3"})
+            agent.id = i
+
+    def ask(self, *words):
+        self.p.stdin.write(" ".join(map(str, words)) + "\n")
+        self.p.stdin.flush()
+        return json.loads(self.p.stdout.readline())
+
+    def watch(self, node):
+        """Once what happened before is told everywhere, and their process keeps up."""
+        wait_for("the others to keep up", 60, lambda: self.ask("stats")["behind_ms"] < 5, 0.5)
+        self.ask("watch", node)
+
+    def end(self):
+        self.p.stdin.close()
+        self.p.wait()
+
+
+def of_memory(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        rows = {line.split(":")[0]: line.split()[1] for line in f if line.endswith("kB\n")}
+    return {k: int(rows[k]) / 1024 for k in ("Anonymous", "Pss", "Rss")}
+
+
+def wakes(pid):
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status", encoding="ascii") as f:
+            total += next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt"))
+    return total
+
+
+def counts(agent):
+    g = agent.get("/v2/agent")["gossip"]
+    return {k: g[k] for k in ("datagrams_sent", "datagrams_received", "bytes_sent",
+                              "bytes_received")}
+
+
+def alive(agent):
+    return sum(m["state"] == "alive" for m in agent.items("members"))
+
+
+def knew_all(agent):
+    """When its log had every other member alive, in seconds from the start of its process' log."""
+    seen, first = set(), None
+    for line in agent.log_lines():
+        if "time" not in line:
+            continue
+        first = when(line) if first is None else first
+        if line.get("event") == "member_alive":
+            seen.add(line["member"])
+            if len(seen) >= MEMBERS - 1:
+                return when(line)
+    return None
+
+
+def roles(agents):
+    leader = [a for a in agents if a.leading()][0]
+    doc = leader.get("/v2/leader")
+    voters = {v["id"] for v in doc["voters"]}
+    spares = {v["id"] for v in doc["learners"]}
+    return {a.id: "leader" if a is leader else "voter" if a.id in voters else
+            "spare" if a.id in spares else "plain" for a in agents}
+
+
+def start(cluster, others, agents, template):
+    for a in agents[:VOTERS]:
+        shutil.copytree(template, os.path.join(a.dir, "data"), dirs_exist_ok=True)
+        a.start()
+        wait_for("it to see all", 60, lambda a=a: alive(a) >= others.count, 0.5)
+    wait_for("voters and spares", 120, lambda: sorted(roles(agents[:VOTERS]).values()) ==
+             ["leader"] + 2 * ["spare"] + 4 * ["voter"], 1)
+    late(cluster, others, agents[VOTERS], template)
+
+
+def late(cluster, others, agent, template):
+    """One more agent starts: bar 14 at this size, and what a start costs."""
+    shutil.copytree(template, os.path.join(agent.dir, "data"), dirs_exist_ok=True)
+    others.watch(others.place[agent.id])
+    at = time.time()
+    agent.start()
+    wait_for("the last to see all", 120, lambda: alive(agent) == MEMBERS, 1)
+    begun = min(when(line) for line in agent.log_lines() if "time" in line)
+    put("many", "process started -> first log line", (begun - at) * 1000, "ms")
+    put("many", "process started -> it holds all to be alive", (knew_all(agent) - at) * 1000, "ms",
+        members=MEMBERS)
+    seen = others.ask("seen")["alive"]
+    put_spread("many", "process started -> others hold it to be alive",
+               [(t - at) * 1000 for t in seen], "ms")
+    put("many", "processor time of its start", cpu_ns(agent.process.p.pid) / 1e6, "ms")
+
+
+def rest(others, agents):
+    who = roles(agents)
+    before_all = others.ask("stats")
+    cpu = [cpu_ns(a.process.p.pid) for a in agents]
+    woke = [wakes(a.process.p.pid) for a in agents]
+    said, at = [counts(a) for a in agents], time.monotonic()
+    time.sleep(REST)
+    over = time.monotonic() - at
+    cpu = [(cpu_ns(a.process.p.pid) - c) / 1e7 / over for a, c in zip(agents, cpu)]
+    woke = [(wakes(a.process.p.pid) - w) / over for a, w in zip(agents, woke)]
+    after_all = others.ask("stats")
+    for i, a in enumerate(agents):
+        role = who[a.id]
+        now = counts(a)
+        put("many", "cpu", cpu[i], "% of a core", role=role, members=MEMBERS, rows=ROWS)
+        put("many", "wakes", woke[i], "1/s", role=role)
+        for k, v in now.items():
+            put("many", k, (v - said[i][k]) / over, "1/s", role=role)
+        for k, v in of_memory(a.process.p.pid).items():
+            put("many", k.lower(), v, "MiB", role=role)
+        put("many", "sessions of sync begun", after_all["agents"][i]["compared"] -
+            before_all["agents"][i]["compared"], "", role=role)
+    one = others.count * over
+    put("many", "others: datagrams sent by one",
+        (after_all["packets"] - before_all["packets"]) / one, "1/s")
+    put("many", "others: bytes sent by one, with IP headers",
+        (after_all["bytes"] - before_all["bytes"]) / one, "B/s")
+    put("many", "others: longest delay of their process", after_all["late_ms"], "ms")
+    put("many", "others: least and most members that one holds to live",
+        f"{after_all['live_least']}, {after_all['live_most']}", "")
+    print(json.dumps(after_all), file=sys.stderr)
+    put("many", "load average", os.getloadavg()[0], "")
+
+
+def told(agent, member, since):
+    return next((when(line) for line in agent.log_lines() if line.get("event") == "member_failed"
+                 and line["member"] == member and when(line) >= since - 0.01), None)
+
+
+def deaths(others, agents, how):
+    """Members of the others end: when does each agent, and each other member, hold them to be
+    failed?"""
+    real, rest_of_them = [], []
+    for n in range(TIMES):
+        node = (17 + 37 * (n + (0 if how == "vanish" else TIMES))) % others.count
+        others.watch(node)
+        dead = others.ask(how, node)
+        real += [(t - dead["at"]) * 1000 for t in wait_for(
+            f"{how} of {dead['id']}", 30, lambda dead=dead: all(
+                told(a, dead["id"], dead["at"]) for a in agents) and
+            [told(a, dead["id"], dead["at"]) for a in agents], 0.5)]
+        time.sleep(2)
+        rest_of_them += [(t - dead["at"]) * 1000 for t in others.ask("seen")["failed"]]
+    put_spread("many", f"{how}: agents know", real, "ms", bar="p50 1, p99 1.5 s")
+    put_spread("many", f"{how}: other members know", rest_of_them, "ms")
+
+
+def killed(others, agents):
+    """The agent without a vote is killed again and again: when does each other member know?"""
+    agent, took, behind = agents[-1], [], []
+    for _ in range(TIMES):
+        others.watch(others.place[agent.id])
+        at = time.time()
+        agent.kill()
+        time.sleep(4)
+        times = others.ask("seen")["failed"]
+        took += [(t - at) * 1000 for t in times]
+        behind.append(others.ask("stats")["up"] - len(times))
+        agent.start()
+        wait_for("it to see all again", 60, lambda: agent.get("/v2/agent")["gossip"] and
+                 alive(agent) >= MEMBERS - 2 * TIMES, 1)
+        time.sleep(3)
+    put_spread("many", "kill -9 of an agent: other members know", took, "ms")
+    put("many", "kill -9 of an agent: members that did not know after 4 s", sum(behind), "")
+
+
+def main():
+    with Cluster(agents=0, cloud=False, name=NAME) as c:
+        c.agents = [Agent(c, i + 1) for i in range(VOTERS + 1)]
+        template = os.path.join(c.dir, "rows")
+        os.makedirs(template)
+        if ROWS:
+            subprocess.run([os.path.join(BIN, "bench_size"), template,
+                            "tests/data/ecs-events/synthetic"], check=True, stdout=sys.stderr)
+        others = Others(c, c.agents)
+        try:
+            start(c, others, c.agents, template)
+            time.sleep(REST)
+            rest(others, c.agents)
+            if TIMES > 0:
+                deaths(others, c.agents, "vanish")
+                deaths(others, c.agents, "kill")
+                killed(others, c.agents)
+            time.sleep(HOLD)
+        finally:
+            others.end()
+    return 0
+
+
+sys.exit(main())
