@@ -105,6 +105,17 @@ def large_heads(server):
         s.close()
 
 
+def many_parameters(server):
+    """More than fit into what a connection may use: answered, and not forgotten."""
+    for path, count in (("/v1/tasks", 900), ("/v1/tasks", 2000), ("/v2/tasks", 900), ("/v2/tasks", 2000),
+                        ("/v1/stream/tasks", 20_000), ("/", 30_000)):
+        s = server.send(head(f"{path}?{'a&' * count}"))
+        s.settimeout(30)
+        text = read_all_some(s)
+        check(text.startswith(b"HTTP/1.1 4"), f"4xx for {count} parameters: {text[:60]}")
+        s.close()
+
+
 def read_all_some(s):
     try:
         return s.recv(65536)
@@ -310,7 +321,7 @@ def many_connections(server):
 
 def main():
     server = Server(sys.argv[1])
-    for attack in (large_heads, odd_bytes, mutated_requests, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
+    for attack in (large_heads, many_parameters, odd_bytes, mutated_requests, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
                    streams_under_attack, many_connections):
         attack(server)
         still_answers(server, attack.__name__)
