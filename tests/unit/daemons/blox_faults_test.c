@@ -48,6 +48,23 @@ Test(blox_faults, f3_a_new_instance_gets_one_task)
     fake_fini();
 }
 
+/* A completed deployment was written anew every ten seconds, for ever. */
+Test(blox_faults, f4_a_completed_deployment_is_written_once)
+{
+    fake_init();
+    lead(5);
+    join(0, 3);
+    deploy(FIRST);
+    fake_run(300, true);
+    int written = fake.proposals;
+    for (int i = 0; i < 200; i++) { /* rounds of 10 s in Blox */
+        fake_changed();
+        fake_run(5, true);
+    }
+    cr_assert_eq(fake.proposals, written, "%d writes of what is known", fake.proposals - written);
+    fake_fini();
+}
+
 /* Each result of a worker was left behind for ever: 6 MB in ten minutes of idleness. */
 Test(blox_faults, f5_idle_environments_cost_nothing)
 {
