@@ -3,8 +3,8 @@
 #ifndef BLOX_AGENT_API_CHOSEN_H
 #define BLOX_AGENT_API_CHOSEN_H
 
-#include "agent/api/span.h"
 #include "agent/base/row.h"
+#include "agent/base/span.h"
 #include "store/store.h"
 
 #define CHOSEN_MAX 32

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
 #include "agent/base/clock.h"
 #include "agent/base/find.h"
 #include "agent/base/hash.h"
 #include "agent/base/json.h"
+#include "agent/base/span.h"
 #include "scheduler/select.h"
 
 #define TASKS_MAX 500u /* of one instance, looked at for task:group */

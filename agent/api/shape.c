@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
+#include "agent/base/span.h"
 
 #define SHAPES_MAX 16
 #define VALUES_MAX 128

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
+#include "agent/base/span.h"
 
 int sort_parse(const char *text, struct sort *ret)
 {

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "agent/api/digits.h"
-#include "agent/api/span.h"
 #include "agent/api/v1.h"
+#include "agent/base/span.h"
 
 /* A member's name as it stands in the output, with its length. */
 struct name {

@@ -5,8 +5,8 @@
 #include <strings.h>
 
 #include "agent/api/list.h"
-#include "agent/api/span.h"
 #include "agent/api/v1.h"
+#include "agent/base/span.h"
 
 /* Words of Blox's scheduler, which are not those of its state service everywhere. */
 #define NO_ENVIRONMENT "Environment %s does not exist"

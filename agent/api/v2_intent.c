@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
 #include "agent/api/v2.h"
+#include "agent/base/span.h"
 
 static enum MHD_Result bad_body(struct request *r, const char *member, const char *detail)
 {

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
 #include "agent/api/v2.h"
 #include "agent/base/hash.h"
 #include "agent/base/map.h"
+#include "agent/base/span.h"
 
 #define SORTS_MAX 1000u      /* texts told of one sort; more are summed up as "others" */
 #define INSTANCES_MAX 20000u /* read at most */

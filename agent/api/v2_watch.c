@@ -11,10 +11,10 @@
 
 #include "agent/api/filter.h"
 #include "agent/api/item.h"
-#include "agent/api/span.h"
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
+#include "agent/base/span.h"
 
 #define LAST_EVENT_ID "Last-Event-ID"
 

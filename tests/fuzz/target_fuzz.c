@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "agent/api/server.h"
-#include "agent/api/span.h"
 #include "agent/api/token.h"
 #include "agent/base/clock.h"
 #include "agent/base/ensure.h"
+#include "agent/base/span.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_target(const char *text, size_t len)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/api/span.h"
+#include "agent/base/span.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,20 +66,26 @@ static size_t next_item(struct span s, size_t at, char open)
     return skip_space(s.data, at + 1, s.len);
 }
 
-bool span_member(struct span object, size_t *at, struct span *ret_name, struct span *ret_value)
+/* The next member's name, and where its value begins; 0: there is none. */
+static size_t member_name(struct span object, size_t at, struct span *ret_name)
 {
-    size_t start = next_item(object, *at, '{');
+    size_t start = next_item(object, at, '{');
     if (start == 0 || start >= object.len || object.data[start] != '"')
-        return false;
+        return 0;
     size_t end = skip_string(object.data, start, object.len);
     if (end > object.len)
-        return false;
+        return 0;
     *ret_name = (struct span){object.data + start + 1, end - start - 2};
-    size_t value = skip_space(object.data, end, object.len);
-    if (value >= object.len || object.data[value] != ':')
-        return false;
-    value = skip_space(object.data, value + 1, object.len);
-    end = skip_value(object.data, value, object.len);
+    size_t colon = skip_space(object.data, end, object.len);
+    if (colon >= object.len || object.data[colon] != ':')
+        return 0;
+    return skip_space(object.data, colon + 1, object.len);
+}
+
+bool span_member(struct span object, size_t *at, struct span *ret_name, struct span *ret_value)
+{
+    size_t value = member_name(object, *at, ret_name);
+    size_t end = value == 0 ? object.len + 1 : skip_value(object.data, value, object.len);
     if (end > object.len)
         return false;
     *ret_value = (struct span){object.data + value, end - value};
@@ -106,6 +112,19 @@ struct span span_get(struct span object, const char *name)
     for (size_t at = 0; span_member(object, &at, &key, &value);)
         if (span_is(key, name))
             return value;
+    return (struct span){NULL, 0};
+}
+
+struct span span_open(struct span object, const char *name)
+{
+    struct span key;
+    size_t value;
+    for (size_t at = 0; (value = member_name(object, at, &key)) != 0 && value < object.len;) {
+        if (span_is(key, name))
+            return (struct span){object.data + value, object.len - value};
+        if ((at = skip_value(object.data, value, object.len)) > object.len)
+            break;
+    }
     return (struct span){NULL, 0};
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/api/span.h"
+#include "agent/base/span.h"
 
 static struct span of(const char *text)
 {
@@ -66,5 +66,28 @@ Test(span, damaged_input_ends_the_walk)
                 copy[i] = json[i];
             }
         free(copy);
+    }
+}
+
+/* Walked, an open member ends where it ends; cut anywhere, it ends no later. */
+Test(span, a_member_without_its_end)
+{
+    static const char text[] = "{\"a\":{\"list\":1},\"list\":[1,[2,\"]\"],{\"b\":3}],\"z\":[9]}";
+    struct span s = span_open(of(text), "list"), value;
+    size_t at = 0;
+    cr_assert(span_element(s, &at, &value) && span_is(value, "1"));
+    cr_assert(span_element(s, &at, &value) && span_is(value, "[2,\"]\"]"));
+    cr_assert(span_element(s, &at, &value) && span_is(value, "{\"b\":3}"));
+    cr_assert(!span_element(s, &at, &value));
+    cr_assert_null(span_open(of(text), "none").data);
+    for (size_t len = 0; len < sizeof text; len++) {
+        char *cut = malloc(len + 1);
+        memcpy(cut, text, len);
+        unsigned n = 0;
+        s = span_open((struct span){cut, len}, "list");
+        for (at = 0; span_element(s, &at, &value); n++)
+            cr_assert(value.data + value.len <= cut + len);
+        cr_assert_leq(n, 3u);
+        free(cut);
     }
 }

@@ -2,8 +2,8 @@
  * Reads JSON in place: members and elements as spans of the original bytes, nothing copied,
  * nothing allocated. For rows, whose JSON was checked when it was taken in; any other bytes only
  * make the walk end early, never run past the end. */
-#ifndef BLOX_AGENT_API_SPAN_H
-#define BLOX_AGENT_API_SPAN_H
+#ifndef BLOX_BASE_SPAN_H
+#define BLOX_BASE_SPAN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +27,9 @@ bool span_member(struct span object, size_t *at, struct span *ret_name, struct s
 bool span_element(struct span array, size_t *at, struct span *ret_value);
 /* A member's value, absent if there is none. */
 struct span span_get(struct span object, const char *name);
+/* A member that is an object or an array, with all that follows it: to walk it, without looking for
+ * its end before. */
+struct span span_open(struct span object, const char *name);
 /* Several members in one walk: ret[i] is the value of names[i], absent if there is none. */
 struct span_name {
     const char *text;
