@@ -109,7 +109,7 @@ int env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags,
     mdb_env_set_userctx(env->env, env);
     mdb_env_set_assert(env->env, on_assert);
     if ((rc = mdb_env_set_mapsize(env->env, map_bytes)) == 0 &&
-        (rc = mdb_env_set_maxdbs(env->env, 8)) == 0 &&
+        (rc = mdb_env_set_maxdbs(env->env, 9)) == 0 &&
         (rc = mdb_env_set_maxreaders(env->env, STORE_READERS)) == 0)
         rc = mdb_env_open(env->env, env->path, flags | MDB_NOTLS, 0600);
     if (rc != 0) {

@@ -32,8 +32,8 @@ static int entry(struct store *s, MDB_txn *txn, const struct record *rec, unsign
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int count_add(struct store *s, MDB_txn *txn, uint8_t kind, unsigned field,
-                     const struct row_text *text, int64_t n)
+int index_count(struct store *s, MDB_txn *txn, uint8_t kind, unsigned field,
+                const struct row_text *text, int64_t n)
 {
     uint8_t prefix[INDEX_PREFIX];
     if (s->delta_count > DELTA_SLOTS / 2) {
@@ -68,7 +68,7 @@ static bool same_text(const struct row_text *a, const struct row_text *b)
 static int count_row(struct store *s, MDB_txn *txn, const struct record *rec, int64_t n)
 {
     static const struct row_text none = {0};
-    return count_add(s, txn, rec->kind, rec->deleted ? 255 : 0, &none, n);
+    return index_count(s, txn, rec->kind, rec->deleted ? 255 : 0, &none, n);
 }
 
 int index_update(struct store *s, MDB_txn *txn, const struct record *before,
@@ -87,6 +87,8 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
         (void)row_fields(after, &new);
         rc = count_row(s, txn, after, 1);
     }
+    if (rc == 0)
+        rc = ordered_update(s, txn, before, &old, after, &new);
     for (unsigned field = 1; field < ROW_FIELD_END && rc == 0; field++) {
         if (!field_is_indexed(field))
             continue;
@@ -104,9 +106,9 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
         if (same && a_live == b_live)
             continue;
         if (rc == 0 && a_live)
-            rc = count_add(s, txn, before->kind, field, a, -1);
+            rc = index_count(s, txn, before->kind, field, a, -1);
         if (rc == 0 && b_live)
-            rc = count_add(s, txn, after->kind, field, b, 1);
+            rc = index_count(s, txn, after->kind, field, b, 1);
     }
     return rc;
 }
@@ -124,7 +126,7 @@ int index_add_partial(struct store *s, MDB_txn *txn, const struct record *rec)
             continue;
         rc = entry(s, txn, rec, field, &text, true);
         if (rc == 0 && !rec->deleted)
-            rc = count_add(s, txn, rec->kind, field, &text, 1);
+            rc = index_count(s, txn, rec->kind, field, &text, 1);
     }
     return rc;
 }

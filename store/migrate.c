@@ -2,7 +2,8 @@
  * Databases of earlier formats. log/ is small and precious: its checksums (of format 1) and
  * its head are written anew in one synced transaction. state/ is copied row by row into a new
  * environment, which then takes the old one's place in one step; of format 3, only what it did not
- * index is added, in one transaction. Whatever does not check out is damage, as it always was. */
+ * index is added, in one transaction, and of format 4 a table, in several. Whatever does not check
+ * out is damage, as it always was. */
 #include "store/store_int.h"
 
 #include <endian.h>
@@ -270,7 +271,7 @@ int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct err
     int rc = 0;
     int err = env_open(&s->state, s->dir, map_bytes, MDB_NOSYNC, e);
     if (err == 0)
-        err = store_rows_open(s, e);
+        err = store_rows_open(s, STATE_FORMAT, e);
     if (err == 0 && (rc = old_open(&from, &old)) == 0) {
         if ((rc = copy_head(s, &old)) == 0 && (rc = copy_rows(s, &old, &rows)) == 0)
             rc = mdb_env_sync(s->state.env, 1);
@@ -318,6 +319,17 @@ static int index_rows(struct store *s, MDB_txn *txn, uint64_t *ret_rows)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static int in_place_end(uint64_t from, uint64_t to, uint64_t rows, int rc, struct errmsg *e)
+{
+    if (rc != 0) /* as above */
+        return errmsg_set(e, rc == ENOSPC || rc == MDB_MAP_FULL ? ERR_VERSION : store_err(rc),
+                          "migration of format %llu: %s", (unsigned long long)from,
+                          mdb_strerror(rc));
+    LOG(LOG_INFO, "store_migrated", "the state database is of a later format now", LU("from", from),
+        LU("to", to), LU("rows", rows));
+    return 0;
+}
+
 int state_index(struct store *s, struct errmsg *e)
 {
     MDB_txn *txn;
@@ -325,14 +337,65 @@ int state_index(struct store *s, struct errmsg *e)
     int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
     if (rc == 0) {
         if ((rc = index_rows(s, txn, &rows)) == 0 && (rc = counts_flush(s, txn)) == 0)
-            rc = format_write(txn, s->meta, STATE_FORMAT);
+            rc = format_write(txn, s->meta, STATE_FORMAT_INDEXED);
         rc = rc == 0 ? mdb_txn_commit(txn) : (mdb_txn_abort(txn), rc);
     }
     counts_drop(s);
-    if (rc != 0) /* as above */
-        return errmsg_set(e, rc == ENOSPC || rc == MDB_MAP_FULL ? ERR_VERSION : store_err(rc),
-                          "migration of format 3: %s", mdb_strerror(rc));
-    LOG(LOG_INFO, "store_migrated", "the state database is of the current format now",
-        LU("from", STATE_FORMAT_PLAIN), LU("to", STATE_FORMAT), LU("rows", rows));
-    return 0;
+    return in_place_end(STATE_FORMAT_PLAIN, STATE_FORMAT_INDEXED, rows, rc, e);
+}
+
+/* The next rows behind the one that *at names, which then names the last of them. MDB_NOTFOUND:
+ * there are no more. */
+static int order_some(struct store *s, MDB_txn *txn, uint8_t bytes[ROW_KEY_MAX], MDB_val *at,
+                      uint64_t *ret_rows)
+{
+    MDB_cursor *cursor;
+    MDB_val key = *at;
+    MDB_val val;
+    int rc = mdb_cursor_open(txn, s->rows, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &val, at->mv_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    if (rc == 0 && at->mv_size > 0) /* nobody else has it open */
+        rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT);
+    for (unsigned n = 0; rc == 0 && n < BATCH_ROWS;) {
+        static const struct row none = {0};
+        struct store_row row;
+        struct row fields = {0};
+        if (row_read(&key, &val, &row) == 0) { /* if not, who reads it repairs it */
+            rc = row_hold(s, &key, &val, bytes, at, &row);
+            (void)row_fields(&row.record, &fields);
+            rc = rc != 0 ? rc : ordered_update(s, txn, NULL, &none, &row.record, &fields);
+            n++;
+            ++*ret_rows;
+        }
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+/* In transactions of some rows each: LMDB keeps the memory of the largest one. The last says that
+ * it is done, and who finds it begun begins again. */
+int state_order(struct store *s, struct errmsg *e)
+{
+    uint8_t bytes[ROW_KEY_MAX];
+    MDB_val at = {0, bytes};
+    MDB_txn *txn;
+    uint64_t rows = 0;
+    int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
+    if (rc == 0)
+        rc = batch_end(s, txn, ordered_clear(s, txn));
+    for (bool more = rc == 0; more;) {
+        if ((rc = mdb_txn_begin(s->state.env, NULL, 0, &txn)) != 0)
+            break;
+        rc = order_some(s, txn, bytes, &at, &rows);
+        more = rc == 0;
+        if (rc == MDB_NOTFOUND)
+            rc = format_write(txn, s->meta, STATE_FORMAT);
+        rc = batch_end(s, txn, rc);
+        more = more && rc == 0;
+    }
+    return in_place_end(STATE_FORMAT_INDEXED, STATE_FORMAT, rows, rc, e);
 }

@@ -81,10 +81,10 @@ int store_rows_repair(struct store *s)
     if (rc != 0)
         return store_err(rc);
     counts_drop(s);
-    if ((rc = mdb_drop(txn, s->index, 0)) == 0 && (rc = mdb_drop(txn, s->counts, 0)) == 0 &&
-        (rc = mdb_drop(txn, s->changes, 0)) == 0 && (rc = mdb_drop(txn, s->prints, 0)) == 0 &&
-        (rc = mdb_drop(txn, s->past, 0)) == 0 && (rc = rebuild(s, txn, &dropped)) == 0 &&
-        (rc = counts_flush(s, txn)) == 0) {
+    if ((rc = mdb_drop(txn, s->index, 0)) == 0 && (rc = ordered_clear(s, txn)) == 0 &&
+        (rc = mdb_drop(txn, s->counts, 0)) == 0 && (rc = mdb_drop(txn, s->changes, 0)) == 0 &&
+        (rc = mdb_drop(txn, s->prints, 0)) == 0 && (rc = mdb_drop(txn, s->past, 0)) == 0 &&
+        (rc = rebuild(s, txn, &dropped)) == 0 && (rc = counts_flush(s, txn)) == 0) {
         past_forget(s, clock_unix_ms());
         s->head.past_bytes = 0;
         rc = store_rows_save_head(s, txn);

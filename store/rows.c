@@ -169,11 +169,13 @@ static int new_state(struct store *s, MDB_txn *txn)
     return rc != 0 ? rc : store_rows_save_head(s, txn);
 }
 
-static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
+/* A database of an earlier format lacks one of them, which is filled later (migrate.c). */
+static int open_tables(struct store *s, MDB_txn *txn, unsigned flags, unsigned later)
 {
     int rc;
     if ((rc = mdb_dbi_open(txn, "rows", flags, &s->rows)) == 0 &&
         (rc = mdb_dbi_open(txn, "index", flags, &s->index)) == 0 &&
+        (rc = mdb_dbi_open(txn, "ordered", later, &s->ordered)) == 0 &&
         (rc = mdb_dbi_open(txn, "counts", flags, &s->counts)) == 0 &&
         (rc = mdb_dbi_open(txn, "changes", flags, &s->changes)) == 0 &&
         (rc = mdb_dbi_open(txn, "prints", flags, &s->prints)) == 0 &&
@@ -199,7 +201,7 @@ int state_format(const struct store *s, uint64_t *ret, struct errmsg *e)
     return err;
 }
 
-int store_rows_open(struct store *s, struct errmsg *e)
+int store_rows_open(struct store *s, uint64_t format, struct errmsg *e)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
@@ -209,10 +211,10 @@ int store_rows_open(struct store *s, struct errmsg *e)
     int err = 0;
     if (rc == MDB_NOTFOUND) {
         if ((rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->meta)) == 0 &&
-            (rc = open_tables(s, txn, MDB_CREATE)) == 0)
+            (rc = open_tables(s, txn, MDB_CREATE, MDB_CREATE)) == 0)
             rc = new_state(s, txn);
     } else if (rc == 0) {
-        if ((rc = open_tables(s, txn, 0)) != 0)
+        if ((rc = open_tables(s, txn, 0, format < STATE_FORMAT ? MDB_CREATE : 0)) != 0)
             err = env_lookup_err(rc, "a table is missing", e);
         else
             err = load_head(s, txn, e);

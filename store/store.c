@@ -124,9 +124,11 @@ static int open_env(struct store *s, struct env *env, bool rebuildable, size_t m
     if (err == 0 && rebuildable && begun)
         err = begin_life(env, s->crashes, e);
     if (err == 0)
-        err = rebuildable ? store_rows_open(s, e) : log_open(s, e);
+        err = rebuildable ? store_rows_open(s, format, e) : log_open(s, e);
     if (err == 0 && format == STATE_FORMAT_PLAIN && begun)
         err = state_index(s, e);
+    if (err == 0 && format >= STATE_FORMAT_PLAIN && format < STATE_FORMAT && begun)
+        err = state_order(s, e);
     if (err == 0 && !begun)
         err = begin_life(env, 0, e);
     if (err != 0) {

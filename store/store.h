@@ -120,6 +120,20 @@ typedef int (*store_scan_fn)(void *arg, const struct store_row *row);
  * for "true", which almost all rows have. Others give ERR_BADPARAM. */
 int store_scan(struct store_txn *txn, const struct store_query *query, store_scan_fn fn,
                void *arg) MUST_CHECK;
+/* As store_scan() of one after the other of several values, which differ, but all in key order:
+ * costs a lookup a value and one a row. Not at a past time: ERR_BADPARAM. */
+struct store_values_query {
+    uint8_t kind;
+    enum row_field field; /* indexed */
+    const char *const *values;
+    size_t count;
+    const char *after_key; /* as in store_query */
+    size_t after_key_len;
+};
+int store_scan_values(struct store_txn *txn, const struct store_values_query *query,
+                      store_scan_fn fn, void *arg) MUST_CHECK;
+/* Order of keys of a kind in which they are scanned: as memcmp(). */
+int store_key_compare(uint8_t kind, const char *a, size_t a_len, const char *b, size_t b_len);
 /* Number of live rows of the kind (kept, not counted). field as in store_query, 0 for all. */
 int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const char *value,
                 uint64_t *ret) MUST_CHECK;
@@ -130,6 +144,38 @@ int store_count(struct store_txn *txn, uint8_t kind, enum row_field field, const
 typedef int (*store_value_fn)(void *arg, const char *text, size_t len, uint64_t rows);
 int store_values(struct store_txn *txn, uint8_t kind, enum row_field field, store_value_fn fn,
                  void *arg) MUST_CHECK;
+
+/* ---- by what JSON says beside the columns ------------------------------------- */
+
+/* Live instances by an attribute: the key hashes (store_get_by_hash_ref()) of all that have it with
+ * that value, and of some that may not: a row is to be asked for what it says. One may be told more
+ * than once. Not at a past time, nor of the attributes that all instances have (ecs.capability.*
+ * and the like) or that have a column (ecs.availability-zone): ERR_BADPARAM. */
+struct store_attribute {
+    const char *name;
+    const char *value; /* NULL: each that wants() says true to; that too NULL: any */
+    bool (*wants)(void *arg, const char *value);
+    int (*fn)(void *arg, uint64_t key_hash); /* returns as store_scan_fn does */
+    void *arg;
+};
+int store_attribute_scan(struct store_txn *txn, const struct store_attribute *a) MUST_CHECK;
+
+/* Live tasks by their createdAt: first those, to untimed(), of which it is missing or no time of
+ * the form 2026-11-22T09:01:00.125Z, in no order and whatever `after` is; then the others, to fn(),
+ * in order of the time and, of one time, of the key hash; or (down) in the opposite order. Both
+ * functions return as store_scan_fn does. Not at a past time, nor behind a time of another form:
+ * ERR_BADPARAM. */
+struct store_creation {
+    bool down;
+    const char
+        *after; /* only those behind that time (of that form) and key; NULL: from the start */
+    size_t after_len;
+    const char *after_key;
+    size_t after_key_len;
+    store_scan_fn untimed, fn;
+    void *arg;
+};
+int store_creation_scan(struct store_txn *txn, const struct store_creation *c) MUST_CHECK;
 
 /* ---- time travel ----------------------------------------------------------- */
 

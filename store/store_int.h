@@ -6,6 +6,8 @@
  *   rows    row key                       -> row header (68 bytes), value, key
  *   index   kind, field, hash(text), row key without kind
  *                                         -> nothing; the row is asked for its true text
+ *   ordered kind, what the row says, key hash
+ *                                         -> nothing (ordered.c)
  *   counts  kind, field, hash(text)       -> number of live rows
  *   changes change index                  -> row key
  *   prints  key hash                      -> version, row key
@@ -16,8 +18,8 @@
  * JSON, as taskArn is; if not, it is put behind the value.
  * Tables of log/: meta ("format", "head", "config"), entries, intent, facts; what it lacks of them
  * yet is in log/journal (journal.c).
- * Every value but index's, changes' and poison's starts with a checksum over key and value: LMDB
- * has none, and what a disk flipped must not be believed. */
+ * Every value but index's, ordered's, changes' and poison's starts with a checksum over key and
+ * value: LMDB has none, and what a disk flipped must not be believed. */
 #ifndef BLOX_STORE_INT_H
 #define BLOX_STORE_INT_H
 
@@ -35,9 +37,11 @@
 #include "store/store.h"
 
 /* Formats that were: 1 summed with another hash; 2 had whole keys in state/'s tables, and no
- * journal before log/; 3 (state/) did not index ROW_DESIRED and ROW_CONNECTED. */
-#define STATE_FORMAT 4u
+ * journal before log/; 3 (state/) did not index ROW_DESIRED and ROW_CONNECTED; 4 (state/) had no
+ * table `ordered`. */
+#define STATE_FORMAT 5u
 #define STATE_FORMAT_PLAIN 3u
+#define STATE_FORMAT_INDEXED 4u
 #define LOG_FORMAT 3u
 #define CHECKSUM_SEED 2u
 #define STORE_PATH_MAX 200
@@ -227,7 +231,7 @@ struct store {
     void (*notify)(void *arg);
     void *notify_arg;
     struct env state, log;
-    MDB_dbi meta, rows, index, counts, changes, prints, past, poison;
+    MDB_dbi meta, rows, index, ordered, counts, changes, prints, past, poison;
     MDB_dbi log_meta, log_entries, log_intent, log_facts;
 
     pthread_t writer, logger;
@@ -338,9 +342,19 @@ int index_update(struct store *s, MDB_txn *txn, const struct record *before,
                  const struct record *after);
 /* Those of a new row's fields that are indexed in part. */
 int index_add_partial(struct store *s, MDB_txn *txn, const struct record *rec);
+/* n more live rows have that text. */
+int index_count(struct store *s, MDB_txn *txn, uint8_t kind, unsigned field,
+                const struct row_text *text, int64_t n);
 int counts_flush(struct store *s, MDB_txn *txn);
 void counts_drop(struct store *s);
 int counts_get(MDB_txn *txn, MDB_dbi counts, const uint8_t *prefix, uint64_t *ret);
+
+/* ordered.c (writer) */
+#define ORDERED_FIELD 254u /* counts of attributes stand under it */
+/* Entries for a row that changes, as index_update(); with the columns of both. */
+int ordered_update(struct store *s, MDB_txn *txn, const struct record *before,
+                   const struct row *old, const struct record *after, const struct row *new);
+int ordered_clear(struct store *s, MDB_txn *txn); /* as if there were no rows */
 
 /* changes.c, prints.c (writer) */
 int changes_put(struct store *s, MDB_txn *txn, uint64_t index, const MDB_val *row_key);
@@ -356,7 +370,7 @@ int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_u
 int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);
 int store_rows_put(struct store *s, MDB_txn *txn, const struct record *rec, MDB_val *key,
                    uint64_t index, int64_t stored_unix_ms);
-int store_rows_open(struct store *s, struct errmsg *e);
+int store_rows_open(struct store *s, uint64_t format, struct errmsg *e); /* of that format */
 /* The format of an environment that is open; 0: it is new. */
 int state_format(const struct store *s, uint64_t *ret, struct errmsg *e);
 int store_rows_save_head(struct store *s, MDB_txn *txn);
@@ -425,7 +439,9 @@ void log_reserve(struct store *s);
 int log_migrate(struct store *s, MDB_txn *txn, uint64_t format); /* LMDB codes */
 /* s->state is open and of that format; afterwards it is closed, and to be opened again. */
 int state_migrate(struct store *s, uint64_t format, size_t map_bytes, struct errmsg *e);
-int state_index(struct store *s, struct errmsg *e); /* of format 3, opened: in place */
+/* Of an environment that is open, in place: from 3 to 4, from 4 on. */
+int state_index(struct store *s, struct errmsg *e);
+int state_order(struct store *s, struct errmsg *e);
 
 /* compact.c: at opening. True: s->state was replaced and closed, and is to be opened again. */
 bool state_compact(struct store *s);

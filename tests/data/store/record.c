@@ -76,18 +76,34 @@ static void put(struct store *s, uint8_t kind, const char *key, uint64_t version
 static void put_task(struct store *s, unsigned n, uint64_t version, const char *status)
 {
     static const char cluster[] = "arn:aws:ecs:us-east-1:111122223333:cluster/prod";
-    char key[128], json[512];
+    char key[128], json[512], created[64] = ""; /* since format 4's record */
     struct row row = {0};
+    if (n % 8 != 7)
+        snprintf(created, sizeof created, "\"createdAt\":\"2026-11-22T09:01:%02u.125Z\",", 59 - n);
     snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:task/prod/%032x", n);
     snprintf(json, sizeof json,
-             "{\"clusterArn\":\"%s\",\"lastStatus\":\"%s\",\"taskArn\":\"%s\",\"version\":%llu}",
-             cluster, status, key, (unsigned long long)version);
+             "{\"clusterArn\":\"%s\",%s\"lastStatus\":\"%s\",\"taskArn\":\"%s\",\"version\":%llu}",
+             cluster, created, status, key, (unsigned long long)version);
     row_set(&row, ROW_CLUSTER, cluster);
     row_set(&row, ROW_STATUS, status);
     row_set(&row, ROW_FAMILY, n % 2 == 0 ? "web" : "log-router");
     row_set(&row, ROW_DESIRED, n % 4 == 0 ? "STOPPED" : "RUNNING"); /* since format 3's record */
     row.json = (struct row_text){json, strlen(json)};
     put(s, RECORD_TASK, key, version, false, &row);
+}
+
+/* Since format 4's record. */
+static void put_instance(struct store *s, unsigned n)
+{
+    char key[128], json[512];
+    snprintf(key, sizeof key, "arn:aws:ecs:us-east-1:111122223333:container-instance/prod/%032x",
+             n);
+    snprintf(json, sizeof json,
+             "{\"attributes\":[{\"name\":\"ecs.instance-type\",\"value\":\"%s\"},{\"name\":"
+             "\"rack\",\"value\":\"%s%u\"}],\"containerInstanceArn\":\"%s\",\"version\":1}",
+             n == 2 ? "x1.rare" : "m5.large", n == 3 ? "\\u0072" : "r", n / 2, key);
+    struct row row = {.json = {json, strlen(json)}};
+    put(s, RECORD_INSTANCE, key, 1, false, &row);
 }
 
 static void write_log(struct store *s)
@@ -135,6 +151,8 @@ int main(int argc, char **argv)
     put(s, RECORD_TASK, "arn:aws:ecs:us-east-1:111122223333:task/prod/gone", 9, true, NULL);
     struct row row = {.json = {"{\"name\":\"web\"}", 14}};
     put(s, RECORD_ENVIRONMENT, "web", 1, false, &row);
+    for (unsigned n = 0; n < 4; n++)
+        put_instance(s, n);
     if (store_poison(s, "no JSON", "{", 1) != 0)
         return 1;
     write_log(s);

@@ -11,7 +11,7 @@
 #define TASK "arn:aws:ecs:us-east-1:111122223333:task/prod/"
 #define CLUSTER "arn:aws:ecs:us-east-1:111122223333:cluster/prod"
 
-static const char *const recorded[] = {"format-1", "format-2", "format-3"};
+static const char *const recorded[] = {"format-1", "format-2", "format-3", "format-4"};
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 
 static void copy_file(const char *from, const char *to)
@@ -39,6 +39,18 @@ static void copy_database(const struct fix *f, const char *format)
         snprintf(to, sizeof to, "%s/%s", f->dir, names[i]);
         copy_file(from, to);
     }
+    snprintf(from, sizeof from, DATA "%s/log/journal", format);
+    snprintf(to, sizeof to, "%s/log/journal", f->dir);
+    if (access(from, R_OK) == 0) { /* its zeros are not recorded */
+        copy_file(from, to);
+        cr_assert_eq(truncate(to, JOURNAL_BYTES), 0);
+    }
+}
+
+/* Since format 4 there are some. */
+static unsigned instances_of(const char *format)
+{
+    return strcmp(format, "format-4") == 0 ? 4 : 0;
 }
 
 static int count_tasks(void *arg, const struct store_row *row)
@@ -73,7 +85,63 @@ static int count_lines(void *arg, uint64_t hash, struct record_version version)
     return 0;
 }
 
-static void check_rows(struct fix *f)
+/* By the last digit of their keys. */
+struct met {
+    struct store_txn *txn;
+    char keys[64];
+    int untimed;
+};
+
+static int on_hash(void *arg, uint64_t key_hash)
+{
+    struct met *m = arg;
+    struct store_row row;
+    cr_assert_eq(store_get_by_hash_ref(m->txn, key_hash, &row), 0);
+    size_t n = strlen(m->keys);
+    for (; n > 0 && m->keys[n - 1] > row.record.key[row.record.key_len - 1]; n--)
+        m->keys[n] = m->keys[n - 1];
+    m->keys[n] = row.record.key[row.record.key_len - 1];
+    return 0;
+}
+
+static void check_attribute(struct fix *f, const char *name, const char *value, const char *keys)
+{
+    struct met m = {.keys = ""};
+    const struct store_attribute a = {.name = name, .value = value, .fn = on_hash, .arg = &m};
+    cr_assert_eq(store_read_begin(f->s, &m.txn), 0);
+    cr_assert_eq(store_attribute_scan(m.txn, &a), 0);
+    store_read_end(m.txn);
+    cr_assert_str_eq(m.keys, keys, "%s", m.keys);
+}
+
+static int on_untimed(void *arg, const struct store_row *row)
+{
+    (void)row;
+    ((struct met *)arg)->untimed++;
+    return 0;
+}
+
+static int on_created(void *arg, const struct store_row *row)
+{
+    struct met *m = arg;
+    size_t n = strlen(m->keys);
+    m->keys[n] = row->record.key[row->record.key_len - 1];
+    return 0;
+}
+
+static void check_order(struct fix *f, bool timed)
+{
+    struct met m = {.keys = ""};
+    const struct store_creation c = {.untimed = on_untimed, .fn = on_created, .arg = &m};
+    cr_assert_eq(store_read_begin(f->s, &m.txn), 0);
+    cr_assert_eq(store_creation_scan(m.txn, &c), 0);
+    store_read_end(m.txn);
+    cr_assert_eq(m.untimed, timed ? 5 : 40);
+    cr_assert_str_eq(m.keys, timed ? "6543210edcba986543210edcba986543210" : "", "%s", m.keys);
+    cr_assert(!f->s->repair_wanted);
+}
+
+static void check_rows(struct fix *f, unsigned instances)
 {
     struct store_txn *t;
     struct store_row row;
@@ -89,10 +157,10 @@ static void check_rows(struct fix *f)
     cr_assert_eq(row.record.version.lo, 1u);
     cr_assert_eq(store_get_by_hash_ref(t, record_key_hash(RECORD_ENVIRONMENT, "web", 3), &row), 0);
     cr_assert_eq(store_changes(t, 0, 0, count_changes, &last), 0);
-    cr_assert_eq(last, 62u, "changes keep their numbers");
+    cr_assert_eq(last, 62u + instances, "changes keep their numbers");
     cr_assert_eq(store_txn_index(t, RECORD_TASK), 61u);
     cr_assert_eq(store_fingerprints(t, 0, UINT64_MAX, count_lines, &lines), 0);
-    cr_assert_eq(lines, 42);
+    cr_assert_eq(lines, 42 + (int)instances);
     store_read_end(t);
     cr_assert_eq(fix_count(f, RECORD_TASK, ROW_STATUS, "RUNNING"), 20u);
     cr_assert_eq(fix_count(f, RECORD_TASK, ROW_STATUS, "PENDING"), 20u);
@@ -101,6 +169,10 @@ static void check_rows(struct fix *f)
     store_stats(f->s, &stats);
     cr_assert_eq(stats.tombstones, 1u);
     cr_assert_eq(stats.poison, 1u);
+    check_order(f, instances > 0);
+    check_attribute(f, "ecs.instance-type", "x1.rare", instances > 0 ? "23" : "");
+    check_attribute(f, "rack", "r0", instances > 0 ? "013" : ""); /* one is written as an escape */
+    check_attribute(f, "rack", "r1", instances > 0 ? "23" : "");
 }
 
 static int check_entry(void *arg, const struct store_log_entry *entry)
@@ -155,8 +227,9 @@ Test(migrate, every_earlier_format_opens_with_all_it_held)
         uint64_t epoch = store_epoch(f.s);
         cr_assert(!f.report.state_quarantined && !f.report.log_quarantined, "%s: %s", recorded[i],
                   f.report.why);
-        cr_assert_eq(f.report.rows, 41u);
-        check_rows(&f);
+        unsigned instances = instances_of(recorded[i]);
+        cr_assert_eq(f.report.rows, 41u + instances);
+        check_rows(&f, instances);
         check_log(&f);
         cr_assert_eq(fix_count(&f, RECORD_TASK, ROW_DESIRED, "STOPPED"), i < 2 ? 0u : 10u);
         snprintf(path, sizeof path, "%s/" STATE_NEW, f.dir);
@@ -164,7 +237,7 @@ Test(migrate, every_earlier_format_opens_with_all_it_held)
         buf_init(&value, 1000);
         struct record rec = task_of(&value, TASK "new", 1, CLUSTER, "PENDING", "web");
         cr_assert_eq(fix_apply(&f, &rec, 1), 0);
-        cr_assert_eq(f.changes[0].index, 63u);
+        cr_assert_eq(f.changes[0].index, 63u + instances);
         cr_assert_eq(fix_purge(&f, &rec), 0);
         snprintf(path, sizeof path, "%s/log/journal", f.dir);
         cr_assert(stat(path, &st) == 0 && st.st_size == JOURNAL_BYTES);
@@ -190,7 +263,7 @@ Test(migrate, a_copy_that_was_not_finished_is_no_harm)
     copy_file("tests/data/store/README.md", path);
     fix_reopen(&f);
     cr_assert(!f.report.state_quarantined, "%s", f.report.why);
-    check_rows(&f);
+    check_rows(&f, 0);
     fix_fini(&f);
 }
 
@@ -237,7 +310,7 @@ Test(migrate, killed_at_every_step)
             fix_reopen(&f);
             cr_assert(!f.report.state_quarantined && !f.report.log_quarantined, "%s, call %ld: %s",
                       recorded[i], at, f.report.why);
-            check_rows(&f);
+            check_rows(&f, instances_of(recorded[i]));
             check_log(&f);
             cr_assert(!is_there(&f, STATE_NEW), "%s, call %ld", recorded[i], at);
             fix_fini(&f);
@@ -259,7 +332,7 @@ static void fail_once(const char *format, long at, int code)
     if (set_aside)
         cr_assert_eq(f.report.rows, 0u);
     else
-        check_rows(&f);
+        check_rows(&f, instances_of(format));
     cr_assert(!is_there(&f, STATE_NEW), "%s, call %ld", format, at);
     fix_fini(&f);
 }
