@@ -75,4 +75,20 @@ const char *select_required_group(const struct select *sel);
 /* The same of whatever attribute there is first. */
 const char *select_required_text(const struct select *sel);
 
+/* A test of an attribute that holds wherever the expression does: not negated, under nothing but
+ * "and". */
+struct select_required {
+    const char *name;
+    const char *equal; /* of a test with ==: the only value; else NULL */
+    bool is_all;       /* the expression is this test */
+    const struct select_node *node;
+};
+/* The n-th of them, from 0; false: there are no more. */
+bool select_required_test(const struct select *sel, unsigned n, struct select_required *ret);
+/* Does it hold for an attribute of that value? */
+bool select_required_holds(const struct select *sel, const struct select_required *test,
+                           const char *value);
+/* Does any test ask for the attribute of that name? */
+bool select_asks(const struct select *sel, const char *name, size_t len);
+
 #endif

@@ -190,3 +190,48 @@ const char *select_required_text(const struct select *sel)
 {
     return sel->everything ? NULL : required(sel, sel->root, SELECT_ATTRIBUTE, NULL);
 }
+
+static const struct select_node *nth_test(const struct select *sel, uint16_t at, unsigned *n)
+{
+    const struct select_node *node = &sel->nodes[at];
+    if (node->kind == SELECT_AND) {
+        const struct select_node *left = nth_test(sel, node->left, n);
+        return left ? left : nth_test(sel, node->right, n);
+    }
+    if (node->kind != SELECT_TEST || node->negate || node->subject != SELECT_ATTRIBUTE)
+        return NULL;
+    return (*n)-- == 0 ? node : NULL;
+}
+
+bool select_required_test(const struct select *sel, unsigned n, struct select_required *ret)
+{
+    const struct select_node *node = sel->everything ? NULL : nth_test(sel, sel->root, &n);
+    if (!node)
+        return false;
+    bool equality = node->op == SELECT_EQ;
+    *ret = (struct select_required){.name = &sel->texts[node->name],
+                                    .equal = equality ? &sel->texts[sel->values[node->first_value]]
+                                                      : NULL,
+                                    .is_all = node == &sel->nodes[sel->root],
+                                    .node = node};
+    return true;
+}
+
+bool select_required_holds(const struct select *sel, const struct select_required *test,
+                           const char *value)
+{
+    return text_holds(sel, test->node, value);
+}
+
+bool select_asks(const struct select *sel, const char *name, size_t len)
+{
+    for (uint16_t i = 0; i < sel->node_count; i++) {
+        const struct select_node *node = &sel->nodes[i];
+        if (node->kind != SELECT_TEST || node->subject != SELECT_ATTRIBUTE)
+            continue;
+        const char *asked = &sel->texts[node->name];
+        if (strncmp(asked, name, len) == 0 && asked[len] == '\0')
+            return true;
+    }
+    return false;
+}

@@ -2,6 +2,7 @@
 #include "agent/api/filter.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CLUSTERS_MAX 256u /* clusters looked through for a name */
@@ -108,18 +109,9 @@ struct revision {
     uint8_t kind;
     const char *number;
     uint64_t rows;
-    store_scan_fn fn; /* NULL: they are counted */
-    void *arg;
-    bool stopped;
+    size_t count;
+    struct buf *texts; /* as the index has them, each with its NUL; NULL: they are counted only */
 };
-
-static int on_row(void *arg, const struct store_row *row)
-{
-    struct revision *r = arg;
-    int ret = r->fn(r->arg, row);
-    r->stopped = ret > 0;
-    return ret;
-}
 
 static int on_family(void *arg, const char *family, size_t len, uint64_t rows)
 {
@@ -131,11 +123,10 @@ static int on_family(void *arg, const char *family, size_t len, uint64_t rows)
         return 0;
     int err = store_count(r->txn, r->kind, ROW_REVISION, text, &n);
     r->rows += n;
-    if (err != 0 || n == 0 || r->fn == NULL)
+    if (err != 0 || n == 0 || r->texts == NULL)
         return err;
-    struct store_query q = {.kind = r->kind, .field = ROW_REVISION, .value = text};
-    err = store_scan(r->txn, &q, on_row, r);
-    return err != 0 ? err : r->stopped;
+    r->count++;
+    return buf_put(r->texts, text, strlen(text) + 1);
 }
 
 /* A revision's number says little without its family; the index knows both together. */
@@ -191,17 +182,41 @@ int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, boo
     return 0;
 }
 
+static int scan_families(struct revision *r, struct store_values_query *q, store_scan_fn fn,
+                         void *arg)
+{
+    int err = store_values(r->txn, r->kind, ROW_FAMILY, on_family, r);
+    if (err != 0 || r->count == 0)
+        return err;
+    const char **values = malloc(r->count * sizeof *values);
+    if (values == NULL)
+        return ERR_NOMEM;
+    const char *text = r->texts->data;
+    for (q->values = values; q->count < r->count; text += strlen(text) + 1)
+        values[q->count++] = text;
+    err = store_scan_values(r->txn, q, fn, arg);
+    free(values);
+    return err;
+}
+
 int filter_scan(const struct filter_plan *plan, struct store_txn *txn, uint8_t kind,
                 const char *after, size_t after_len, store_scan_fn fn, void *arg)
 {
-    struct revision r = {.txn = txn, .kind = kind, .number = plan->text, .fn = fn, .arg = arg};
     struct store_query q = {.kind = kind,
                             .field = plan->field,
                             .value = plan->text,
                             .after_key = after_len > 0 ? after : NULL,
                             .after_key_len = after_len};
+    struct buf texts;
     if (plan->none)
         return 0;
-    return plan->any_family ? store_values(txn, kind, ROW_FAMILY, on_family, &r)
-                            : store_scan(txn, &q, fn, arg);
+    if (!plan->any_family)
+        return store_scan(txn, &q, fn, arg);
+    struct revision r = {.txn = txn, .kind = kind, .number = plan->text, .texts = &texts};
+    struct store_values_query of_families = {
+        .kind = kind, .field = ROW_REVISION, .after_key = q.after_key, .after_key_len = after_len};
+    buf_init(&texts, SIZE_MAX / 4);
+    int err = scan_families(&r, &of_families, fn, arg);
+    buf_fini(&texts);
+    return err;
 }

@@ -36,12 +36,12 @@ struct filter_plan {
     char text[RECORD_KEY_MAX + 1];
     bool none;
     uint64_t rows;   /* to look at */
-    bool any_family; /* text is a revision: that of each family, one after the other */
+    bool any_family; /* text is a revision: that of each family */
 };
 /* past: the snapshot is one of earlier times, of which there is no index. */
 int filter_plan(const struct filter *f, struct store_txn *txn, uint8_t kind, bool past,
                 struct filter_plan *ret) MUST_CHECK;
-/* store_scan() by the plan; after is nothing with any_family, whose rows are in no order. */
+/* store_scan() by the plan. */
 int filter_scan(const struct filter_plan *plan, struct store_txn *txn, uint8_t kind,
                 const char *after, size_t after_len, store_scan_fn fn, void *arg) MUST_CHECK;
 

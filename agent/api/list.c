@@ -31,6 +31,7 @@ struct list_stream {
     struct shapes *shapes;  /* with spec.body */
     struct sort_heap *heap; /* sorted lists: the page's rows */
     size_t heap_at;
+    uint64_t looks;         /* that may be taken at rows in their order of creation */
     struct sort_place last; /* the last item put */
     uint64_t count;
     char index[V2_INDEX_MAX], etag[V2_ETAG_MAX];
@@ -118,7 +119,7 @@ static int on_row(void *arg, const struct store_row *row)
 static int scan(struct list_stream *s, store_scan_fn fn, const struct sort_place *after)
 {
     if (s->join.used)
-        return join_scan(&s->join, s->txn, s->spec.kind, fn, s);
+        return join_scan(&s->join, s->txn, s->spec.kind, after->key, after->key_len, fn, s);
     return filter_scan(&s->plan, s->txn, s->spec.kind, after->key, after->key_len, fn, s);
 }
 
@@ -136,13 +137,64 @@ static int on_place(void *arg, const struct store_row *row)
     return 0;
 }
 
+static int on_untimed(void *arg, const struct store_row *row)
+{
+    struct list_stream *s = arg;
+    return s->looks == 0 || --s->looks == 0 ? 1 : on_place(s, row);
+}
+
+static int on_created(void *arg, const struct store_row *row)
+{
+    struct list_stream *s = arg;
+    struct row fields = {.json = {NULL, 0}};
+    struct sort_place place;
+    if (s->looks == 0 || --s->looks == 0)
+        return 1;
+    if (s->heap->count == s->heap->cap &&
+        row_find_json(row->record.value, row->record.value_len, &fields.json) == 0) {
+        sort_place_of(&s->spec.sort, row, &fields, &place);
+        if (sort_heap_is_past(s->heap, &place))
+            return 1;
+    }
+    return on_place(s, row);
+}
+
+/* Looks until the page is full, or for so long that it would have been better not to. True: all of
+ * the page is in the heap. */
+static bool take_by_creation(struct list_stream *s)
+{
+    const struct sort_place *after = &s->spec.at.last;
+    uint64_t total, rows = s->join.used ? s->join.rows : s->plan.rows;
+    const struct store_creation c = {.down = s->spec.sort.down,
+                                     .after = after->key_len > 0 ? after->text : NULL,
+                                     .after_len = after->text_len,
+                                     .after_key = after->key,
+                                     .after_key_len = after->key_len,
+                                     .untimed = on_untimed,
+                                     .fn = on_created,
+                                     .arg = s};
+    if (!s->spec.sort.by_creation || s->spec.past != 0 ||
+        (after->key_len > 0 && after->rank != SORT_TEXT) ||
+        store_count(s->txn, RECORD_TASK, 0, NULL, &total) != 0)
+        return false;
+    /* Of so many that may be in the list, every (total / rows)th is. */
+    if (rows * rows <= s->spec.limit * total)
+        return false;
+    s->looks = rows / 2;
+    return store_creation_scan(s->txn, &c) == 0 && s->looks > 0;
+}
+
 static int sort_rows(struct list_stream *s)
 {
     static const struct sort_place start = {.rank = 0};
+    int err = 0;
     s->heap = sort_heap_new(&s->spec.sort, &s->spec.at.last, (size_t)s->spec.limit + 1);
     if (s->heap == NULL)
         return ERR_NOMEM;
-    int err = scan(s, on_place, &start);
+    if (!take_by_creation(s)) {
+        s->heap->count = 0;
+        err = scan(s, on_place, &start);
+    }
     sort_heap_finish(s->heap);
     return err;
 }
@@ -330,7 +382,8 @@ static struct list_stream *stream_new(struct request *r, const struct list_spec 
 #define JOIN_FROM 200u /* rows; fewer are asked one by one */
 
 /* If instances lead to so many rows or fewer, to go by them is less than to go through all rows: a
- * sorted list needs all, another one is full after limit / density. */
+ * sorted list needs all, another one is full after limit / density, while each instance takes a
+ * look, too. */
 static uint64_t worth_joining(const struct list_stream *s)
 {
     uint64_t most = s->plan.rows / 2;
@@ -364,7 +417,7 @@ static int begin(struct request *r, struct list_stream *s)
     err = filter_plan(&s->spec.filter, s->txn, s->spec.kind, s->spec.past != 0, &s->plan);
     if (err == 0 && s->spec.query != NULL && s->spec.past == 0 && s->plan.rows > JOIN_FROM)
         err = join_plan(&s->join, s->spec.query, s->txn, s->spec.kind, worth_joining(s));
-    if (err == 0 && (s->spec.sort.member[0] != '\0' || s->plan.any_family || s->join.used))
+    if (err == 0 && s->spec.sort.member[0] != '\0')
         err = sort_rows(s);
     buf_puts(&s->buf, "{\"items\":[");
     return err != 0 ? err : read_piece(s, &s->buf);

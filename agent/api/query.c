@@ -10,7 +10,6 @@
 #include "agent/base/hash.h"
 #include "agent/base/json.h"
 #include "agent/base/span.h"
-#include "scheduler/select.h"
 
 #define TASKS_MAX 500u /* of one instance, looked at for task:group */
 #define GROUP_MAX 256u
@@ -26,6 +25,7 @@ struct group_task {
 struct query {
     struct select select;
     bool asks_tasks; /* has a test of task:group */
+    bool asks_more;  /* of registeredAt, runningTasksCount or agentVersion */
     char text[TEXT_BYTES];
     size_t text_len;
     const char *attributes[MODEL_ATTRIBUTES_MAX];
@@ -44,6 +44,8 @@ int query_new(const char *text, struct query **ret, struct errmsg *e)
         return errmsg_set(e, ERR_NOMEM, "no memory for the filter");
     int err = select_parse(&q->select, text, NULL, e);
     q->asks_tasks = strstr(text, "task:group") != NULL;
+    q->asks_more = strstr(text, "registeredAt") != NULL || strstr(text, "agentVersion") != NULL ||
+                   strstr(text, "runningTasksCount") != NULL;
     if (err == 0 && q->asks_tasks && (q->tasks = calloc(TASKS_MAX, sizeof *q->tasks)) == NULL)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the filter");
     if (err != 0) {
@@ -123,6 +125,14 @@ static const char *keep_attribute(struct query *q, struct span name, struct span
     return kept ? text : NULL;
 }
 
+/* Most instances have fifty attributes, and few are asked for. */
+static bool is_asked(const struct query *q, struct span name)
+{
+    const struct span text = span_inside(name);
+    return text.data != NULL && (memchr(text.data, '\\', text.len) != NULL ||
+                                 select_asks(&q->select, text.data, text.len));
+}
+
 static size_t read_attributes(struct query *q, struct span array)
 {
     static const struct span_name names[] = {SPAN_NAME("name"), SPAN_NAME("value")};
@@ -130,6 +140,8 @@ static size_t read_attributes(struct query *q, struct span array)
     size_t n = 0;
     for (size_t at = 0; n < MODEL_ATTRIBUTES_MAX && span_element(array, &at, &element);) {
         span_pick(element, names, 2, member);
+        if (!is_asked(q, member[0]))
+            continue;
         const char *attribute = keep_attribute(q, member[0], member[1]);
         if (attribute != NULL)
             q->attributes[n++] = attribute;
@@ -173,10 +185,10 @@ static int on_task(void *arg, const struct store_row *row)
 static bool instance_matches(struct query *q, struct store_txn *txn, const struct store_row *row,
                              const struct row *fields)
 {
-    static const struct span_name names[] = {SPAN_NAME("attributes"), SPAN_NAME("registeredAt"),
-                                             SPAN_NAME("runningTasksCount"),
-                                             SPAN_NAME("versionInfo")};
-    struct span m[4];
+    static const struct span_name names[] = {
+        SPAN_NAME("registeredAt"), SPAN_NAME("runningTasksCount"), SPAN_NAME("versionInfo")};
+    const struct span json = {fields->json.data, fields->json.len};
+    struct span m[3] = {{NULL, 0}};
     /* Most have another value, and are passed over by their bytes; unless some are written as
      * escapes. */
     if (q->needle != NULL && fields->json.data != NULL &&
@@ -185,23 +197,24 @@ static bool instance_matches(struct query *q, struct store_txn *txn, const struc
         return false;
     q->text_len = 0;
     q->task_count = 0;
-    span_pick((struct span){fields->json.data, fields->json.len}, names, 4, m);
-    const char *agent_version = keep_string(q, span_get(m[3], "agentVersion"));
+    if (q->asks_more)
+        span_pick(json, names, 3, m);
+    const char *agent_version = keep_string(q, span_get(m[2], "agentVersion"));
     const char *arn = keep(q, row->record.key, row->record.key_len);
     struct store_query tasks = {.kind = RECORD_TASK, .field = ROW_INSTANCE, .value = arn};
     if (q->asks_tasks && arn != NULL && store_scan(txn, &tasks, on_task, q) != 0)
         q->task_count = 0;
-    struct model_instance inst = {.connected = row_field_is(fields, ROW_CONNECTED, "true"),
-                                  .arn = arn,
-                                  .ec2_id = keep_field(q, fields, ROW_EC2_INSTANCE),
-                                  .zone = keep_field(q, fields, ROW_ZONE),
-                                  .agent_version = agent_version == NULL ? "" : agent_version,
-                                  .registered_unix_ms = time_of(q, m[1]),
-                                  .running_tasks = span_int_or(m[2], 0),
-                                  .attributes = q->attributes,
-                                  .attribute_count = read_attributes(q, m[0]),
-                                  .others =
-                                      q->task_count > 0 ? &q->tasks[q->task_count - 1].task : NULL};
+    struct model_instance inst = {
+        .connected = row_field_is(fields, ROW_CONNECTED, "true"),
+        .arn = arn,
+        .ec2_id = keep_field(q, fields, ROW_EC2_INSTANCE),
+        .zone = keep_field(q, fields, ROW_ZONE),
+        .agent_version = agent_version == NULL ? "" : agent_version,
+        .registered_unix_ms = time_of(q, m[0]),
+        .running_tasks = span_int_or(m[1], 0),
+        .attributes = q->attributes,
+        .attribute_count = read_attributes(q, span_open(json, "attributes")),
+        .others = q->task_count > 0 ? &q->tasks[q->task_count - 1].task : NULL};
     return select_match(&q->select, &inst, NULL);
 }
 
@@ -214,9 +227,9 @@ static int on_instance(void *arg, const struct store_row *row)
     return ++q->found > 1;
 }
 
-const char *query_required_group(const struct query *q)
+const struct select *query_select(const struct query *q)
 {
-    return select_required_group(&q->select);
+    return &q->select;
 }
 
 uint32_t query_kinds(const struct query *q, uint8_t kind)

@@ -10,6 +10,7 @@
 #include "agent/api/filter.h"
 #include "agent/base/err.h"
 #include "agent/base/row.h"
+#include "scheduler/select.h"
 #include "store/store.h"
 
 struct query;
@@ -26,8 +27,8 @@ void query_forget(struct query *q);
 /* Adds what an indexed column must be for a match, so that an index can be gone by: of instances
  * their zone and EC2 id, of tasks the one instance with that EC2 id. q must outlive f. */
 void query_narrow(struct query *q, struct store_txn *txn, uint8_t kind, struct filter *f);
-/* The group that a task of each such instance is in, or NULL. */
-const char *query_required_group(const struct query *q);
+/* As it was parsed; good as long as q. */
+const struct select *query_select(const struct query *q);
 /* Does an instance match? Remembered, for its tasks. */
 bool query_shows_instance(struct query *q, struct store_txn *txn, const struct store_row *row);
 /* Rows of other kinds never match. One thread at a time. */

@@ -7,7 +7,7 @@
 
 #include "agent/base/span.h"
 
-int sort_parse(const char *text, struct sort *ret)
+int sort_parse(const char *text, uint8_t kind, struct sort *ret)
 {
     *ret = (struct sort){.down = text[0] == '-'};
     const char *member = text + ret->down;
@@ -18,6 +18,7 @@ int sort_parse(const char *text, struct sort *ret)
         if (!isalnum((unsigned char)member[i]) && member[i] != '_')
             return ERR_BADPARAM;
     memcpy(ret->member, member, len + 1);
+    ret->by_creation = kind == RECORD_TASK && strcmp(member, "createdAt") == 0;
     return 0;
 }
 
@@ -63,6 +64,16 @@ static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_le
     return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
 }
 
+/* Of two tasks of one time, in which none is the first. */
+static int compare_hashes(const struct sort *s, const struct sort_place *a,
+                          const struct sort_place *b)
+{
+    uint64_t x = record_key_hash(RECORD_TASK, a->key, a->key_len);
+    uint64_t y = record_key_hash(RECORD_TASK, b->key, b->key_len);
+    int order = (x > y) - (x < y);
+    return s->down ? -order : order;
+}
+
 int sort_compare(const struct sort *s, const struct sort_place *a, const struct sort_place *b)
 {
     int order = a->rank - b->rank;
@@ -72,6 +83,8 @@ int sort_compare(const struct sort *s, const struct sort_place *a, const struct 
         order = compare_bytes(a->text, a->text_len, b->text, b->text_len);
     if (order != 0)
         return s->down && a->rank != SORT_NONE && b->rank != SORT_NONE ? -order : order;
+    if (s->by_creation && (order = compare_hashes(s, a, b)) != 0)
+        return order;
     return compare_bytes(a->key, a->key_len, b->key, b->key_len);
 }
 
@@ -121,6 +134,11 @@ void sort_heap_add(struct sort_heap *h, const struct sort_place *place)
     h->places[at] = *place;
     for (; at > 0 && is_behind(h, at, (at - 1) / 2); at = (at - 1) / 2)
         swap(h, at, (at - 1) / 2);
+}
+
+bool sort_heap_is_past(const struct sort_heap *h, const struct sort_place *place)
+{
+    return h->count == h->cap && sort_compare(h->sort, place, &h->places[0]) >= 0;
 }
 
 void sort_heap_finish(struct sort_heap *h)

@@ -188,7 +188,7 @@ static const char *read_form(struct request *r, struct list_spec *spec, const ch
     if (fields != NULL && chosen_parse(fields, &spec->chosen) != 0)
         return "fields";
     *ret_detail = "\"sort\" must be one member's name, or -NAME for the greatest first";
-    if (sort != NULL && sort_parse(sort, &spec->sort) != 0)
+    if (sort != NULL && sort_parse(sort, spec->kind, &spec->sort) != 0)
         return "sort";
     return NULL;
 }

@@ -80,6 +80,12 @@ static bool is_none(unsigned instance)
     return false;
 }
 
+static bool is_any(unsigned instance)
+{
+    (void)instance;
+    return true;
+}
+
 static bool has_rare(unsigned instance)
 {
     for (unsigned n = 0; n < TASKS; n++)
@@ -93,17 +99,21 @@ static const struct {
     bool (*shows)(unsigned instance);
     bool tasks_joined, instances_joined;
 } cases[] = {
-    {"attribute:ecs.instance-type == x1.rare", is_rare, true, false},
-    {"attribute:ecs.instance-type =~ x1.*", is_rare, true, false},
-    {"attribute:ecs.instance-type == c5.large", is_c5, false, false},
-    {"attribute:rack == r4", is_rack_4, true, false}, /* once written with an escape */
-    {"attribute:rack == none", is_none, true, false},
+    {"attribute:ecs.instance-type == x1.rare", is_rare, true, true},
+    {"attribute:ecs.instance-type =~ x1.*", is_rare, true, true},
+    {"attribute:ecs.instance-type == c5.large", is_c5, false, true},
+    {"attribute:ecs.instance-type exists", is_any, false, false},
+    {"attribute:rack == r4", is_rack_4, true, true}, /* once written with an escape */
+    {"attribute:rack == none", is_none, true, true},
+    {"attribute:rack in [none, r4]", is_rack_4, true, true},
+    {"attribute:rack == r4 or attribute:rack == none", is_rack_4, true, false},
     {"task:group == family:rare", has_rare, true, true},
     {"task:group == family:none", is_none, true, true},
     {"task:group == family:rare and attribute:rack == r4", is_none, true, true},
     {"agentConnected == true and task:group == family:rare and attribute:rack exists", has_rare,
      true, true},
-    {"task:group == family:web and attribute:ecs.instance-type == x1.rare", is_rare, false, false},
+    {"task:group == family:web and attribute:ecs.instance-type == x1.rare", is_rare, true, true},
+    {"task:group == family:web", is_any, false, false},
 };
 
 /* All items of all pages, by their member n, in order. */
