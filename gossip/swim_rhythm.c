@@ -40,28 +40,49 @@ void swim_tell_beats(const struct swim *s, uint64_t now_ms, unsigned ring, struc
     h->beats = beats(s, now_ms, ring - 1, SWIM_RINGS, h->beat);
 }
 
-/* Of the waits for what comes after a moment that chance picks, the mean is half the sum of the
- * squares of the gaps, by the period: one more beat takes this product off it. */
-static uint32_t gain(const uint8_t *beat, uint8_t count, uint32_t at)
+/* The beats in order, and which of them comes next on the way through a period. */
+struct comb {
+    uint8_t beat[WIRE_BEATS_MAX];
+    uint8_t count, next;
+};
+
+static void comb_init(struct comb *c, const uint8_t *beat, uint8_t count)
 {
-    uint32_t before = PARTS, after = PARTS;
+    c->count = count;
+    c->next = 0;
     for (uint8_t i = 0; i < count; i++) {
-        uint32_t ahead = (beat[i] - at) % PARTS, behind = (at - beat[i]) % PARTS;
-        after = ahead < after ? ahead : after;
-        before = behind < before ? behind : before;
+        uint8_t k = i;
+        for (; k > 0 && c->beat[k - 1] > beat[i]; k--)
+            c->beat[k] = c->beat[k - 1];
+        c->beat[k] = beat[i];
     }
-    return before * after;
+}
+
+/* Of the waits for what comes after a moment that chance picks, the mean is half the sum of the
+ * squares of the gaps, by the period: one more beat takes this product off it. at: not before that
+ * of the call before. */
+static uint32_t gain(struct comb *c, uint32_t at)
+{
+    if (c->count == 0)
+        return PARTS * PARTS;
+    while (c->next < c->count && c->beat[c->next] < at)
+        c->next++;
+    uint32_t after = c->next < c->count ? c->beat[c->next] : PARTS + c->beat[0];
+    uint32_t before = c->next > 0 ? at - c->beat[c->next - 1] : at + PARTS - c->beat[c->count - 1];
+    return before * (after - at);
 }
 
 uint16_t swim_next_beat(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h)
 {
     struct swim_ring *ring = &s->ring[h->ring - 1];
-    uint8_t own[WIRE_BEATS_MAX];
-    uint8_t count = beats(s, now_ms, SWIM_RINGS, h->ring - 1u, own);
-    uint32_t best_at = 0, best = gain(own, count, 0) + gain(h->beat, h->beats, 0);
+    struct comb own, its;
+    uint8_t beat[WIRE_BEATS_MAX];
+    comb_init(&own, beat, beats(s, now_ms, SWIM_RINGS, h->ring - 1u, beat));
+    comb_init(&its, h->beat, h->beats);
+    uint32_t best_at = 0, best = gain(&own, 0) + gain(&its, 0);
     best += best / AHEAD;
     for (uint32_t at = STEP; at < PARTS; at += STEP) {
-        uint32_t here = gain(own, count, at) + gain(h->beat, h->beats, at);
+        uint32_t here = gain(&own, at) + gain(&its, at);
         if (here > best) {
             best = here;
             best_at = at;
