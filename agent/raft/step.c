@@ -148,7 +148,7 @@ static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool 
 static void persist(struct raft_uv *r)
 {
     struct raft_persist p;
-    struct store_log_entry entries[RAFT_WINDOW];
+    static struct store_log_entry entries[RAFT_WINDOW]; /* each step would touch such a frame */
     struct store_fact cluster = {"raft.cluster", &r->cluster_id, 8};
     size_t count = 0;
     int err = 0;
