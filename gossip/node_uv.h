@@ -137,13 +137,6 @@ struct gossip_node {
     gossip_call_fn on_call;
     void *on_call_arg;
 
-    uint64_t seen[NODE_SEEN_MAX];
-    size_t seen_next;
-    struct seed seeds[NODE_SEEDS_MAX];
-    size_t seed_count;
-    unsigned join_call;
-    struct asked asked[NODE_ASKED_MAX];
-    size_t asked_next;
     uint64_t epoch_asked_ms; /* see udp_uv.c */
     uint64_t join_wait_ms, join_started_ms;
     unsigned join_rounds, synced, resolving;
@@ -157,6 +150,15 @@ struct gossip_node {
     void *on_rows_arg;
 
     struct gossip_stats stats;
+
+    /* Joins: behind what every packet needs. */
+    uint64_t seen[NODE_SEEN_MAX];
+    size_t seen_next;
+    struct seed seeds[NODE_SEEDS_MAX];
+    size_t seed_count;
+    unsigned join_call;
+    struct asked asked[NODE_ASKED_MAX];
+    size_t asked_next;
 };
 
 /* node_uv.c */

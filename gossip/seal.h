@@ -92,7 +92,7 @@ struct seal_pair {
 };
 
 /* out has room for SEAL_OVERHEAD + len; returns the packet's length. pair is needed for a bound or
- * brief packet only; to is ignored for a hello. */
+ * brief packet only; to is ignored for a hello. plain may lie behind the header's place in out. */
 size_t seal_datagram(const struct seal *s, enum seal_type type, struct seal_peer from,
                      uint64_t counter, struct seal_peer to, struct seal_pair *pair,
                      const void *plain, size_t len, uint8_t *out);

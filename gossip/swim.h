@@ -253,9 +253,6 @@ struct swim {
     uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */
     struct swim_queue fresh, again;
     struct swim_queue dirty;
-    struct swim_probe probe[SWIM_PROBES];
-    struct swim_relay relay[SWIM_RELAYS];
-    struct swim_sync sync[SWIM_SYNCS];
     uint32_t buckets[WIRE_BUCKETS];
     /* Slots in use; alive, degraded and suspect; suspect and degraded; failed. */
     uint32_t count, live, watched, failed;
@@ -278,6 +275,11 @@ struct swim {
     struct swim_member *slot;
     struct swim_card *card_of; /* by slot */
     struct swim_doubt *doubt_at;
+
+    /* Behind what is looked at in every step: of these it is the first few, if any. */
+    struct swim_sync sync[SWIM_SYNCS];
+    struct swim_probe probe[SWIM_PROBES];
+    struct swim_relay relay[SWIM_RELAYS];
 };
 
 struct swim_packet {

@@ -7,11 +7,15 @@
 #include "agent/base/hash.h"
 #include "gossip/node_uv.h"
 
+/* What is sealed and what was opened, of one packet each. Not on the stack: what is built to be
+ * hardened touches each page of a large frame, and these are cold when an agent at rest wakes. */
+static uint8_t packet[GOSSIP_DATAGRAM_MAX], opened[GOSSIP_DATAGRAM_MAX];
+
+/* plain: may lie where it is sealed, behind the header. */
 static int send_packet(struct gossip_node *g, enum seal_type type, struct seal_peer to,
                        struct seal_pair *pair, const struct gossip_addr *addr, const void *plain,
                        size_t len)
 {
-    uint8_t packet[GOSSIP_DATAGRAM_MAX];
     ENSURE(len + (type == SEAL_BRIEF ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD) <= sizeof packet);
     if (addr->family == 0 || (g->family == AF_INET && addr->family == 6))
         return UV_ENETUNREACH;
@@ -42,8 +46,8 @@ int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
              struct seal_pair *pair, const struct gossip_addr *addr, uint8_t channel,
              const void *data, size_t len)
 {
-    uint8_t plain[GOSSIP_DATAGRAM_MAX - SEAL_BRIEF_OVERHEAD];
-    ENSURE(len < sizeof plain);
+    uint8_t *plain = packet + (type == SEAL_BRIEF ? SEAL_BRIEF_HEADER : SEAL_HEADER);
+    ENSURE(len < sizeof packet - (type == SEAL_BRIEF ? SEAL_BRIEF_OVERHEAD : SEAL_OVERHEAD));
     plain[0] = channel;
     if (len > 0)
         memcpy(plain + 1, data, len);
@@ -141,10 +145,9 @@ static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal
     node_bad(g, from, why);
 }
 
-static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
+static void on_packet(struct gossip_node *g, const uint8_t *sealed, size_t len,
                       const struct sockaddr *addr)
 {
-    uint8_t plain[GOSSIP_DATAGRAM_MAX];
     size_t size = 0;
     struct seal_header h;
     g->stats.datagrams_received++;
@@ -155,7 +158,7 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
     }
     struct seal_peer self = {g->num, g->epoch};
     const struct seal_senders senders = {g, pair_of, find_life};
-    enum seal_result result = seal_open(&g->seal, self, packet, len, &senders, &h, plain, &size);
+    enum seal_result result = seal_open(&g->seal, self, sealed, len, &senders, &h, opened, &size);
     if (result != SEAL_OK) {
         refuse(g, addr, result, &h);
         return;
@@ -165,9 +168,9 @@ static void on_packet(struct gossip_node *g, const uint8_t *packet, size_t len,
     if (proven ? !is_fresh(g, &h) : !is_first(g, &h))
         return;
     if (h.type == SEAL_HELLO)
-        join_on_hello(g, &h, plain, size, &from);
+        join_on_hello(g, &h, opened, size, &from);
     else if (h.sender != g->num)
-        node_deliver(g, (struct seal_peer){h.sender, h.epoch}, proven, plain, size, &from);
+        node_deliver(g, (struct seal_peer){h.sender, h.epoch}, proven, opened, size, &from);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

@@ -104,6 +104,18 @@ Test(seal, keys_that_are_kept_change_no_byte)
     }
 }
 
+Test(seal, what_lies_behind_the_header_is_sealed_in_place)
+{
+    struct seal s = make("c", 0, 1);
+    uint8_t apart[100], in_place[100];
+    size_t len = packet_of(&s, SEAL_BRIEF, 7, apart);
+    memcpy(in_place + SEAL_BRIEF_HEADER, "hello, bob", 10);
+    cr_assert_eq(seal_datagram(&s, SEAL_BRIEF, alice, 7, bob, &shared, in_place + SEAL_BRIEF_HEADER,
+                               10, in_place),
+                 len);
+    cr_assert_eq(memcmp(in_place, apart, len), 0);
+}
+
 Test(seal, any_changed_bit_is_found)
 {
     struct seal s = make("c", 0, 1);
