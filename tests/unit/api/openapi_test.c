@@ -215,10 +215,78 @@ Test(openapi, every_operation_tells_of_errors)
                         path) for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
     {
         json_t *operation = json_obj(path, methods[i]);
-        cr_expect(operation == NULL ||
-                      json_obj(json_obj(operation, "responses"), "default") != NULL,
+        json_t *fallback = json_obj(json_obj(operation, "responses"), "default");
+        cr_expect(operation == NULL || strcmp(json_str_or(fallback, "$ref", ""),
+                                              "#/components/responses/Problem") == 0,
                   "%s %s", methods[i], name);
     }
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
+static bool is_of_type(const json_t *value, const char *type)
+{
+    return (json_is_string(value) && strcmp(type, "string") == 0) ||
+           (json_is_integer(value) && strcmp(type, "integer") == 0) ||
+           (json_is_array(value) && strcmp(type, "array") == 0) ||
+           (json_is_object(value) && strcmp(type, "object") == 0);
+}
+
+/* What an answer has is described, by its type, and what must be there is. Each member that was
+ * met is noted. */
+static void check_described(json_t *schema, json_t *value, json_t *met)
+{
+    const char *name;
+    json_t *member;
+    size_t i;
+    json_array_foreach(json_arr(schema, "required"), i, member)
+        cr_expect_not_null(json_object_get(value, json_string_value(member)), "%s is missing",
+                           json_string_value(member));
+    json_object_foreach(value, name, member)
+    {
+        json_t *described = json_obj(json_obj(schema, "properties"), name);
+        cr_expect(is_of_type(member, json_str_or(described, "type", "?")), "%s", name);
+        json_object_set_new(met, name, json_true());
+    }
+}
+
+/* Errors are what the description says of them, and it says nothing more. */
+Test(openapi, errors_are_as_described)
+{
+    static const struct {
+        const char *path;
+        long status;
+    } cases[] = {
+        {"/v2/tasks?nonsense=1", 400}, {"/v2/tasks/none", 404}, {"/v2/tasks?max_stale=1s", 503}};
+    const char *name;
+    json_t *any;
+    fixture_start(&f, NULL);
+    json_t *doc = get_description(), *met = json_object(), *met_inside = json_object();
+    json_t *components = json_obj(doc, "components");
+    json_t *schema = json_obj(json_obj(components, "schemas"), "Problem");
+    json_t *inside = json_obj(json_obj(json_obj(schema, "properties"), "errors"), "items");
+    json_t *content = json_obj(json_obj(json_obj(components, "responses"), "Problem"), "content");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char type[256];
+        struct http h = http_get(&f, cases[i].path);
+        cr_expect_eq(h.status, cases[i].status, "%s: %ld", cases[i].path, h.status);
+        http_header(&h, "Content-Type", type);
+        json_t *as = json_obj(json_obj(content, type), "schema");
+        cr_expect_str_eq(json_str_or(as, "$ref", ""), "#/components/schemas/Problem", "%s", type);
+        json_t *body = json_parse(h.body, h.len, NULL);
+        check_described(schema, body, met);
+        size_t n;
+        json_array_foreach(json_arr(body, "errors"), n, any)
+            check_described(inside, any, met_inside);
+        json_decref(body);
+        http_free(&h);
+    }
+    json_object_foreach(json_obj(schema, "properties"), name, any)
+        cr_expect_not_null(json_object_get(met, name), "%s is in no error", name);
+    json_object_foreach(json_obj(inside, "properties"), name, any)
+        cr_expect_not_null(json_object_get(met_inside, name), "errors.%s is in none", name);
+    json_decref(met);
+    json_decref(met_inside);
     json_decref(doc);
     fixture_stop(&f);
 }
