@@ -178,6 +178,32 @@ Test(past, counts_that_a_client_has)
     fixture_stop(&f);
 }
 
+/* "A moment ago" is another moment each time: what was counted is had until it changes. */
+Test(past, counts_of_a_moment_ago)
+{
+    static const char path[] = "/v2/summary?at=-50ms";
+    char etag[256], header[300];
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 1);
+    usleep(100000);
+    struct http h = http_get(&f, path);
+    cr_assert_eq(h.status, 200, "%ld %s", h.status, h.body);
+    http_header(&h, "ETag", etag);
+    http_free(&h);
+    snprintf(header, sizeof header, "If-None-Match: %s", etag);
+    fixture_put_task(&f, 2, "RUNNING", 1);
+    for (uint64_t end_ms = clock_mono_ms() + 30000; clock_mono_ms() < end_ms;) {
+        h = http_do(&f, "GET", path, header, NULL);
+        if (h.status != 304)
+            break;
+        http_free(&h);
+    }
+    cr_assert_eq(h.status, 200);
+    cr_assert_not_null(strstr(h.body, "\"total\":2"), "%s", h.body);
+    http_free(&h);
+    fixture_stop(&f);
+}
+
 Test(past, decisions_of_a_time_and_of_a_task)
 {
     char path[700], then[CLOCK_TEXT_MAX];
