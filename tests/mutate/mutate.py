@@ -57,6 +57,7 @@ KILLERS = {
     "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),
     "reclaim": ("agents_sim", ["--reclaim", "--seeds", "400", "--seconds", "40"]),
     "words": ("agents_sim", ["--words", "--seeds", "50", "--seconds", "40"]),
+    "kept": ("agents_sim", ["--kept", "--seeds", "50", "--seconds", "40"]),
     "agents_sim": ("agents_sim", ["--seeds", "2000", "--seconds", "40"]),
 }
 

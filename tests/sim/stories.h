@@ -25,6 +25,7 @@ int story_bound(uint64_t seed, bool trace, bool print);
 int story_snapshot(uint64_t seed, bool trace, bool print);
 int story_hang(uint64_t seed, bool trace, bool print);
 int story_words(uint64_t seed, bool trace, bool print);
+int story_kept(uint64_t seed, bool trace, bool print);
 void disturb_recovery(void);
 
 /* agents_sim.c */

@@ -326,3 +326,52 @@ int story_words(uint64_t seed, bool trace, bool print)
         world_say(NULL, "one recovered before the others were ready: not this seed's story");
     return tell_end(trace, print);
 }
+
+/* Who has sent its word for what this one asks now? */
+static struct node *who_gave(const struct node *asker)
+{
+    const struct raft_uv *r = raft_of(asker);
+    for (uint32_t i = 0; r != NULL && r->word.round != 0 && i < world.node_count; i++) {
+        const struct peer_info *p = hello_peer(r, world.nodes[i].id);
+        if (p != NULL && p->round == r->word.round && world.nodes[i].up)
+            return &world.nodes[i];
+    }
+    return NULL;
+}
+
+static bool has_given(const struct raft_uv *r, const char *to)
+{
+    for (uint32_t i = 0; i < r->word.count; i++)
+        if (strcmp(r->word.given[i], to) == 0)
+            return true;
+    return false;
+}
+
+/* A word arrives, and whose it is loses its power in that moment: it still knows of it later. */
+int story_kept(uint64_t seed, bool trace, bool print)
+{
+    struct node *asker = NULL, *giver = NULL;
+    reclaim_voters(seed, trace);
+    for (uint64_t until_us = world.now_us + 90000000;
+         !world.failed && giver == NULL && world.now_us < until_us;) {
+        world_run(world.now_us + 200);
+        for (uint32_t i = 0; i < world.node_count && giver == NULL; i++) {
+            asker = &world.nodes[i];
+            giver = who_gave(asker);
+        }
+    }
+    if (giver == NULL)
+        world_say(NULL, "no word was seen: not this seed's story");
+    if (world.failed || giver == NULL)
+        return tell_end(trace, print);
+    world_say(giver, "its word has arrived");
+    node_kill(giver, true);
+    world_run(world.now_us + draw(8000000));
+    node_start(giver);
+    WITHIN(30, raft_of(giver) != NULL, "%s does not start", giver->id);
+    if (!world.failed && !has_given(raft_of(giver), asker->id))
+        world_fail("%s has forgotten the word that %s has of it", giver->id, asker->id);
+    world.last_fault_us = world.now_us;
+    (void)has_converged(90000000);
+    return tell_end(trace, print);
+}
