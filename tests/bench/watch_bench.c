@@ -28,7 +28,7 @@ enum { CHANGES_MAX = 10000, LATE_MS = 20000 };
 
 struct watcher {
     int fd;
-    char last[4];  /* bytes that were read */
+    char last;     /* byte that was read */
     unsigned left; /* events until it has what is waited for */
 };
 
@@ -53,11 +53,10 @@ static void begin(struct watcher *w, int epoll, uint16_t port)
 static unsigned ends_in(struct watcher *w, const char *text, size_t len)
 {
     unsigned ends = 0;
-    for (size_t i = 0; i < len; i++) {
-        ends += text[i] == '\n' && w->last[3] == '\n';
-        memmove(w->last, w->last + 1, 3);
-        w->last[3] = text[i];
-    }
+    const char *p = text, *end = text + len;
+    for (; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+        ends += (p == text ? w->last : p[-1]) == '\n';
+    w->last = end[-1];
     return ends;
 }
 
