@@ -378,8 +378,7 @@ int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_sc
     return scan_end(err, rc);
 }
 
-int store_earlier(struct store_txn *txn, uint8_t kind, uint64_t after, store_earlier_fn fn,
-                  void *arg)
+int store_earlier(struct store_txn *txn, uint64_t after, store_earlier_fn fn, void *arg)
 {
     uint8_t bytes[8];
     MDB_cursor *cursor;
@@ -395,8 +394,9 @@ int store_earlier(struct store_txn *txn, uint8_t kind, uint64_t after, store_ear
         struct past_row old;
         if (entry_read(&key, &val, &old) != 0)
             store_want_repair(txn->store, "an earlier row is damaged");
-        else if (*(const uint8_t *)old.row_key.mv_data == kind)
-            err = fn(arg, row_index(&old.row), get_be64(key.mv_data));
+        else
+            err = fn(arg, *(const uint8_t *)old.row_key.mv_data, row_index(&old.row),
+                     get_be64(key.mv_data));
     }
     mdb_cursor_close(cursor);
     return scan_end(err, rc);

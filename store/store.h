@@ -196,13 +196,12 @@ int store_past(struct store_txn *txn, uint8_t kind, store_past_fn fn, void *arg)
  * they are not kept that far back. fn returns as store_scan_fn does. */
 int store_replaced(struct store_txn *txn, uint8_t kind, uint64_t after, store_scan_fn fn,
                    void *arg) MUST_CHECK;
-/* Where earlier rows of the kind are, those that changes behind that index replaced, as far as they
- * are kept: the change that made the row and the one that replaced it, by which store_before()
+/* Where earlier rows are, those that changes behind that index replaced, as far as they are kept:
+ * the kind, the change that made the row and the one that replaced it, by which store_before()
  * finds it (and only then is it known to be sound). In the order of the latter. fn returns as
  * store_scan_fn does. */
-typedef int (*store_earlier_fn)(void *arg, uint64_t made, uint64_t replaced);
-int store_earlier(struct store_txn *txn, uint8_t kind, uint64_t after, store_earlier_fn fn,
-                  void *arg) MUST_CHECK;
+typedef int (*store_earlier_fn)(void *arg, uint8_t kind, uint64_t made, uint64_t replaced);
+int store_earlier(struct store_txn *txn, uint64_t after, store_earlier_fn fn, void *arg) MUST_CHECK;
 /* The row that the change of that index replaced. ERR_NOTFOUND: none, or it is not kept. */
 int store_before(struct store_txn *txn, uint64_t index, struct store_row *ret) MUST_CHECK;
 

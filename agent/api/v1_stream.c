@@ -8,7 +8,8 @@
 
 #include "agent/api/v1.h"
 
-#define OLD_MAX 1024u /* of a stream that has far to go, at a time */
+#define OLD_MAX 1024u  /* of a stream that has far to go, at a time */
+#define LOOK_MAX 2048u /* in one turn: others wait for theirs */
 
 /* An earlier row: the change that made it, and the one that replaced it. */
 struct old {
@@ -23,16 +24,21 @@ struct v1_stream {
     struct old *old;
     size_t old_at, old_count;
     uint64_t looked; /* changes up to here were looked at for what they replaced */
+    unsigned looks;  /* of them, in this turn */
     uint64_t until;  /* of rows made from here on, not all that are earlier ones are in old */
     /* While a piece is read. */
     struct store_txn *txn;
     struct buf *out;
 };
 
-static int remember(void *arg, uint64_t made, uint64_t replaced)
+static int remember(void *arg, uint8_t kind, uint64_t made, uint64_t replaced)
 {
     struct v1_stream *s = arg;
-    if (made < s->next || made >= s->until)
+    if (s->looks == LOOK_MAX)
+        return 1;
+    s->looks++;
+    s->looked = replaced;
+    if (kind != s->kind || made < s->next || made >= s->until)
         return 0;
     if (s->old == NULL && (s->old = malloc(OLD_MAX * sizeof s->old[0])) == NULL)
         return ERR_NOMEM;
@@ -48,7 +54,8 @@ static int remember(void *arg, uint64_t made, uint64_t replaced)
     return 0;
 }
 
-/* What changes replaced since the last look; all of them again once what was found is sent. */
+/* What changes replaced since the last look; all of them again once what was found is sent. 1:
+ * there is more to look at. */
 static int look_back(struct v1_stream *s)
 {
     size_t left = s->old_count - s->old_at;
@@ -61,9 +68,12 @@ static int look_back(struct v1_stream *s)
         memmove(s->old, s->old + s->old_at, left * sizeof s->old[0]);
     s->old_at = 0;
     s->old_count = left;
-    int err = store_earlier(s->txn, s->kind, s->looked, remember, s);
+    s->looks = 0;
+    int err = store_earlier(s->txn, s->looked, remember, s);
+    if (err != 0 || s->looks == LOOK_MAX)
+        return err != 0 ? err : 1;
     s->looked = store_txn_index(s->txn, 0);
-    return err;
+    return 0;
 }
 
 static void forget(struct v1_stream *s)
@@ -123,6 +133,10 @@ static enum stream_says stream_read(void *arg, struct buf *out, bool beat)
     uint64_t seen = store_txn_index(s->txn, s->kind);
     s->out = out;
     int err = s->next > seen ? 0 : look_back(s);
+    if (err == 1) {
+        store_read_end(s->txn);
+        return STREAM_MORE;
+    }
     uint64_t end = s->until <= seen ? s->until : seen + 1;
     if (err == 0)
         err = store_changes(s->txn, s->kind, s->next, on_change, s);

@@ -383,7 +383,8 @@ Test(v1, streams_tell_of_every_change)
     fixture_stop(&f);
 }
 
-/* More of them than are looked for at a time, while they go on. */
+/* More of them than are looked for at a time or fit into a piece, while they go on; and one row
+ * that stayed from the first of them to the last. */
 Test(v1, streams_tell_of_every_change_from_far_back)
 {
     static const char ask[] =
@@ -391,15 +392,17 @@ Test(v1, streams_tell_of_every_change_from_far_back)
     enum { TASKS = 7, ROUNDS = 500 };
     fixture_start(&f, NULL);
     fixture_put_tasks(&f, 1, TASKS);
+    fixture_put_task(&f, 100, "RUNNING", 1);
     int fd = -1;
     for (unsigned i = 2; i <= ROUNDS; i++) {
         fixture_change_tasks(&f, 1, TASKS, i);
-        if (i == ROUNDS / 2) {
+        if (i == ROUNDS - 10) {
+            fixture_put_task(&f, 100, "STOPPED", 2);
             fd = http_connect(&f);
             cr_assert_eq(write(fd, ask, sizeof ask - 1), (ssize_t)sizeof ask - 1);
         }
     }
-    expect_versions(fd, TASKS, TASKS * ROUNDS - TASKS + 1);
+    expect_versions(fd, TASKS, TASKS * ROUNDS + 2 - TASKS + 1);
     close(fd);
     fixture_stop(&f);
 }

@@ -294,12 +294,13 @@ struct made {
     struct line line;
 };
 
-static int add_earlier(void *arg, uint64_t made, uint64_t replaced)
+static int add_earlier(void *arg, uint8_t kind, uint64_t made, uint64_t replaced)
 {
     struct made *m = arg;
     struct store_row row;
     cr_assert_eq(store_before(m->txn, replaced, &row), 0);
     cr_assert_eq(row.index, made);
+    cr_assert_eq(row.record.kind, kind);
     m->line.len += (size_t)snprintf(m->line.text + m->line.len, sizeof m->line.text - m->line.len,
                                     "%d>%d,", (int)made, (int)replaced);
     return m->line.len >= 12;
@@ -308,13 +309,12 @@ static int add_earlier(void *arg, uint64_t made, uint64_t replaced)
 Test(past, earlier_rows_are_found_by_the_change_that_replaced_them)
 {
     static const struct {
-        uint8_t kind;
         uint64_t after;
         const char *text;
-    } cases[] = {
-        {RECORD_TASK, 0, "1>3,2>4,3>7,"}, /* it says when it has enough */
-        {RECORD_TASK, 3, "2>4,3>7,7>8,"}, {RECORD_TASK, 6, "3>7,7>8,"}, {RECORD_TASK, 8, ""},
-        {RECORD_ATTEMPT, 0, "5>6,"},      {RECORD_INSTANCE, 0, ""}};
+    } cases[] = {{0, "1>3,2>4,5>6,"}, /* it says when it has enough */
+                 {3, "2>4,5>6,3>7,"},
+                 {6, "3>7,7>8,"},
+                 {8, ""}};
     struct fix f;
     struct made m;
     open_with(&f, HOUR, 1 << 20);
@@ -331,7 +331,7 @@ Test(past, earlier_rows_are_found_by_the_change_that_replaced_them)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         m = (struct made){.txn = NULL};
         cr_assert_eq(store_read_begin(f.s, &m.txn), 0);
-        cr_assert_eq(store_earlier(m.txn, cases[i].kind, cases[i].after, add_earlier, &m), 0);
+        cr_assert_eq(store_earlier(m.txn, cases[i].after, add_earlier, &m), 0);
         store_read_end(m.txn);
         cr_assert_str_eq(m.line.text, cases[i].text, "case %zu: %s", i, m.line.text);
     }
