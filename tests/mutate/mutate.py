@@ -50,6 +50,8 @@ KILLERS = {
     "commands": ("unit_agent_commands_test", []),
     "crash": ("unit_store_crash_test", []),
     "gather": ("unit_store_gather_test", []),
+    "ordered": ("unit_store_ordered_test", []),
+    "filters": ("unit_api_filters_test", []),
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
     "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),
     "bound": ("agents_sim", ["--bound", "--seeds", "50", "--seconds", "40"]),
