@@ -43,6 +43,10 @@ def intake(c):
     return wait_for("a leader", 30, c.leader).get("/v2/agent")["intake"]
 
 
+def environments(c):
+    return {e["name"]: e for e in c.wait_leader().get("/v2/agent")["daemons"]["environments"]}
+
+
 def restart_with(c, clusters):
     for a in c.agents:
         if a.alive():
@@ -127,7 +131,7 @@ def own_first(c):
     c.start()
     wait_for("a daemon on the new instance", 40,
              lambda: len(c.cloud.running("daemon:logs-test")) == SIZE["test"] + 1)
-    told = {e["name"]: e for e in c.wait_leader().get("/v2/agent")["daemons"]["environments"]}
+    told = environments(c)
     check(told["logs-test"]["known"] and not told["logs-b"]["known"] and
           "compared" in told["logs-b"]["error"], told)
     check(len(c.cloud.running("daemon:logs-b")) == SIZE["b"], "scheduled in b before b is known")
@@ -169,8 +173,9 @@ def not_kept(c):
     see(c, {"test": SIZE["test"]})
     see(c, {"test": SIZE["test"]}, "tasks")
     check(len(c.cloud.running("daemon:logs-b")) == SIZE["b"], "tasks in b were stopped")
-    told = {e["name"]: e["error"] for e in c.wait_leader().get("/v2/agent")["daemons"]["environments"]}
-    check("intake.clusters" in told["logs-b"] and told["logs-test"] == "", told)
+    told = wait_for("the own cluster to be known", 30, lambda: (
+        lambda all_of: all_of if all_of["logs-test"]["known"] else None)(environments(c)))
+    check("intake.clusters" in told["logs-b"]["error"] and told["logs-test"]["error"] == "", told)
     restart_with(c, "own,b")
     see(c, SIZE)
     see(c, {k: SIZE[k] for k in ("test", "b")}, "tasks")

@@ -118,6 +118,9 @@ Test(clusters, one_that_is_denied)
         cr_expect_eq(w.failed, 0u, "%s, %s: %s", lists[i % 2], operations[i / 2],
                      intake_trouble(w.intake));
         cr_expect_eq(instances(&w), 331u, "%s: %u", operations[i / 2], instances(&w));
+        cr_expect(knows(&w, "default") && knows(&w, "c"));
+        /* Nobody asks for a description of it, or of what was told a moment ago. */
+        cr_expect_eq(knows(&w, "b"), i == 1 || i / 2 == 3, "%s", operations[i / 2]);
         if (i != 1) /* all: nobody asks for a description of it */
             cr_expect(is_trouble(&w, "b cannot be read: AccessDenied"), "%s: %s", operations[i / 2],
                       intake_trouble(w.intake));
