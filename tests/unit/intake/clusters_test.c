@@ -204,6 +204,21 @@ Test(clusters, the_own_one_is_not_done_without)
     world_close(&w);
 }
 
+/* A role that may list all clusters and describe none is enough for all. */
+Test(clusters, the_own_one_is_in_the_list_of_all)
+{
+    struct world w;
+    open_clusters(&w);
+    world_tell(&w, "fault",
+               "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+               "\"operation\":\"DescribeClusters\"}");
+    lead_with(&w, "all");
+    cr_assert_eq(w.known, 1u, "%s", intake_trouble(w.intake));
+    cr_assert_eq(instances(&w), 231u);
+    cr_assert_eq(strncmp(w.known_ones, ARN "default ", sizeof ARN "default " - 1), 0);
+    world_close(&w);
+}
+
 /* Hints about a cluster that cannot be read do not slow down what is asked of the others. */
 Test(clusters, a_hint_about_a_denied_one_is_given_up)
 {
