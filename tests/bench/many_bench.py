@@ -17,7 +17,7 @@ import time
 
 from figures import cpu_ns, put, put_spread
 from gossip_hosts import when
-from harness import BIN, Agent, Cluster, wait_for
+from harness import BIN, Agent, Cluster, check, wait_for
 from others import Others, alive, wakes
 
 MEMBERS = int(os.environ.get("BLOX_MEMBERS", "5000"))
@@ -119,9 +119,11 @@ def rest(others, agents):
     put("many", "others: least and most members that one holds to live",
         f"{after_all['live_least']}, {after_all['live_most']}", "")
     print(json.dumps(after_all), file=sys.stderr)
+    check(after_all["late_ms"] < 100, "the others' process did not keep up: no figures of a cluster")
     put("many", "load average", os.getloadavg()[0], "")
-    put("many", "least members alive in GET /v2/members of any agent", min(
-        sum(m["state"] == "alive" for m in a.items("members")) for a in agents), "")
+    for a in agents:
+        wait_for("all in GET /v2/members", 30, lambda a=a: MEMBERS == sum(
+            m["state"] == "alive" for m in a.items("members")), 0.5)
 
 
 def told(agent, member, since):

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent at rest wakes for its probes only, a voter for heartbeats, too; it says little with each,
 and still answers with what is true now."""
-import os
 import time
 
 from harness import Cluster, check, run, wait_for
+from others import wakes
 
 AGENTS = 8  # leader, four voters, a spare: two have no raft to do
 SECONDS = 10
@@ -13,15 +13,6 @@ SECONDS = 10
 WAKES_MAX = 7
 VOTER_WAKES_MAX = 12  # 5 heartbeats more
 DATAGRAM_MAX = 47  # a ping is 47 bytes, an answer 35; 15 more with a header for who has not met
-
-
-def wakes(agent):
-    task = f"/proc/{agent.process.p.pid}/task"
-    total = 0
-    for thread in os.listdir(task):
-        with open(f"{task}/{thread}/status", encoding="ascii") as f:
-            total += next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt"))
-    return total
 
 
 def sent(agent):
