@@ -7,20 +7,12 @@
 
 enum condition { FIT, SILENT, UNFIT, DEAD, LEFT, GONE };
 
-static const struct voters_agent *find(const struct voters_input *in, uint64_t num)
-{
-    for (size_t i = 0; i < in->agent_count; i++)
-        if (in->agent[i].num == num)
-            return &in->agent[i];
-    return NULL;
-}
-
 /* SILENT may still come back; DEAD is to be replaced; LEFT said goodbye, which a restart does as
  * well; GONE will not come back as this server. */
 static enum condition condition(const struct voters_input *in, uint32_t i)
 {
     const struct raft_server *s = &in->config->server[i];
-    const struct voters_agent *a = find(in, s->num);
+    const struct voters_agent *a = in->agent_of[i];
     uint64_t silent_ms = in->server[i].silent_ms;
     if (s->num == in->self)
         return a != NULL && (a->leaving || !a->candidate) ? UNFIT : FIT;
@@ -71,7 +63,7 @@ static int worth(const struct voters_input *in, const struct voters_agent *a, in
     int value = a->lifecycle == 0 ? 2 : a->lifecycle == 1 ? 0 : 1;
     for (uint32_t i = 0; i < in->config->count; i++) {
         const struct raft_server *s = &in->config->server[i];
-        const struct voters_agent *other = find(in, s->num);
+        const struct voters_agent *other = in->agent_of[i];
         if ((int)i == except || !s->voter || s->num == a->num || other == NULL)
             continue;
         if (strcmp(other->zone, a->zone) == 0 && condition(in, i) == FIT)
@@ -93,7 +85,7 @@ static int best_learner(const struct voters_input *in, bool hurry, int except)
     int best = -1, best_worth = -1;
     for (uint32_t i = 0; i < in->config->count; i++) {
         const struct raft_server *s = &in->config->server[i];
-        const struct voters_agent *a = find(in, s->num);
+        const struct voters_agent *a = in->agent_of[i];
         if (s->voter || a == NULL || condition(in, i) != FIT)
             continue;
         if (in->server[i].lag > VOTERS_LAG_MAX || (!hurry && a->steady_ms < VOTERS_STABLE_MS))
@@ -115,7 +107,7 @@ static int worst_voter(const struct voters_input *in, int *ret_worth)
     int worst = -1;
     for (uint32_t i = 0; i < in->config->count; i++) {
         const struct raft_server *s = &in->config->server[i];
-        const struct voters_agent *a = find(in, s->num);
+        const struct voters_agent *a = in->agent_of[i];
         if (!s->voter || s->num == in->self)
             continue;
         enum condition c = condition(in, i);
@@ -206,7 +198,7 @@ static int expendable(const struct voters_input *in, uint32_t voters, uint32_t f
     int best = -1;
     for (uint32_t i = 0; i < in->config->count; i++) {
         const struct raft_server *s = &in->config->server[i];
-        const struct voters_agent *a = find(in, s->num);
+        const struct voters_agent *a = in->agent_of[i];
         enum condition c = condition(in, i);
         if (!s->voter || s->num == in->self || !is_safe(in, (int)i, -1))
             continue;
@@ -256,32 +248,36 @@ static void decide_size(const struct voters_input *in, uint32_t target, uint32_t
         return;
     }
     if (voters == target && learner >= 0 && worst >= 0 && worst_worth >= 0) {
-        const struct voters_agent *a = find(in, in->config->server[learner].num);
+        const struct voters_agent *a = in->agent_of[learner];
         if (worth(in, a, worst) > worst_worth) {
             act(ret, RAFT_PROMOTE, &in->config->server[learner],
                 "stands in another zone, or is on-demand");
             return;
         }
     }
-    const struct voters_agent *a = best_outsider(in);
     uint32_t wanted = VOTERS_SPARES + (fit < target ? target - fit : 0);
-    if (a != NULL && spares < wanted && in->config->count < RAFT_SERVERS_MAX) {
+    bool room = spares < wanted && in->config->count < RAFT_SERVERS_MAX;
+    const struct voters_agent *a = room ? best_outsider(in) : NULL;
+    if (a != NULL) {
         struct raft_server s = {.num = a->num, .disk = a->disk};
         memcpy(s.id, a->id, strnlen(a->id, sizeof(s.id) - 1));
         act(ret, RAFT_ADD_LEARNER, &s, fit < target ? "voters are missing" : "a warm spare");
     }
 }
 
-void voters_decide(const struct voters_input *in, struct voters_action *ret)
+void voters_decide(struct voters_input *in, struct voters_action *ret)
 {
     size_t eligible = 0;
     uint32_t fresh = 0;
+    memset(in->agent_of, 0, sizeof in->agent_of);
     *ret = (struct voters_action){.verb = VOTERS_NOTHING};
     ENSURE(in->config->count <= RAFT_SERVERS_MAX);
     for (size_t i = 0; i < in->agent_count; i++) {
         const struct voters_agent *a = &in->agent[i];
         const struct raft_server *s = raft_find(in->config, a->num);
         bool votes = s != NULL && s->voter;
+        if (s != NULL && in->agent_of[s - in->config->server] == NULL)
+            in->agent_of[s - in->config->server] = a;
         bool fits = a->candidate && !a->left && !a->leaving;
         /* A voter that failed is not fewer voters wanted. */
         eligible += fits && (a->alive || votes);

@@ -41,6 +41,9 @@ struct voters_input {
     const struct voters_agent *agent; /* all that gossip knows, self included */
     size_t agent_count;
     size_t alive_count; /* agents of any role */
+    /* voters_decide's own: the agent of each server, NULL: gossip does not know it. Thousands of
+     * agents are looked through once. */
+    const struct voters_agent *agent_of[RAFT_SERVERS_MAX];
 };
 enum voters_verb { VOTERS_NOTHING, VOTERS_CHANGE, VOTERS_TRANSFER };
 struct voters_action {
@@ -49,7 +52,7 @@ struct voters_action {
     struct raft_server server; /* to change, or to lead instead */
     const char *why;
 };
-void voters_decide(const struct voters_input *in, struct voters_action *ret);
+void voters_decide(struct voters_input *in, struct voters_action *ret);
 /* How many voters there should be. */
 uint32_t voters_target(size_t alive_agents, size_t eligible, uint32_t voters_now);
 

@@ -18,7 +18,8 @@
 #define HELLO_BYTES_MAX                                                                            \
     (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8 + 16)
 #define BLANK_FRESH_MS 4000u
-#define FANOUT 4u
+#define FANOUT 4u  /* skips 1 in 50; one more for each doubling beyond 64: 1 in 60,000 of 5,000 */
+#define CROWD 500u /* members that ask a leader 11 times a second: more do not ask more often */
 #define CALM_MS 30000u /* after so long all know their leader */
 #define CALM_TURNS 4u  /* then every fourth second will do */
 
@@ -137,9 +138,17 @@ void hello_tell_servers(struct raft_uv *r)
         tell(r, leader, false);
 }
 
+static uint32_t fanout(const struct raft_uv *r)
+{
+    uint32_t n = FANOUT;
+    for (size_t members = gossip_count(r->o.gossip); members > 64; members /= 2)
+        n++;
+    return n;
+}
+
 void hello_announce(struct raft_uv *r)
 {
-    tell_some(r, 2 * FANOUT, false);
+    tell_some(r, 2 * fanout(r), false);
 }
 
 /* ---- receiving ------------------------------------------------------------------------ */
@@ -247,7 +256,7 @@ static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader
         return;
     /* A candidate makes itself known to the leader, not all of them at once. */
     r->refresh_at = now_ms + prng_below(&r->rng, gossip_count(r->o.gossip) > 100 ? 5000 : 500);
-    tell_some(r, FANOUT, false);
+    tell_some(r, fanout(r), false);
 }
 
 /* An agent outside hears that the cluster it knew of was recovered: who led and voted there, and is
@@ -437,16 +446,25 @@ void hello_ask_candidates(struct raft_uv *r)
     }
 }
 
+/* From when on what was said of a leader counts for nothing. Who leads is news that is spread when
+ * it changes, and gossip tells who died, so this only mends what both missed. */
+static uint64_t stale_ms(const struct raft_uv *r)
+{
+    size_t members = gossip_count(r->o.gossip);
+    return LEADER_STALE_MS * (members > CROWD ? members : CROWD) / CROWD;
+}
+
 static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
 {
-    bool unknown = r->known_leader == 0 || now_ms >= r->known_ms + LEADER_STALE_MS;
+    uint64_t stale = stale_ms(r);
+    bool unknown = r->known_leader == 0 || now_ms >= r->known_ms + stale;
     if (unknown) {
         tell_some(r, 2, true);
         if (r->known_voter_count > 0)
             tell(r, r->known_voters[prng_below(&r->rng, r->known_voter_count)], true);
     } else if (now_ms >= r->refresh_at) {
         tell(r, r->known_leader, true);
-        r->refresh_at = now_ms + LEADER_STALE_MS / 3 + prng_below(&r->rng, LEADER_STALE_MS / 3);
+        r->refresh_at = now_ms + stale / 3 + prng_below(&r->rng, stale / 3);
     }
 }
 
@@ -463,8 +481,8 @@ uint64_t hello_asks_at(const struct raft_uv *r)
 {
     if (r->boot.state == BOOT_BOUND)
         return 0; /* a voter of the leader's that does not know yet that all are bound */
-    uint64_t stale_ms = r->known_ms + LEADER_STALE_MS;
-    return r->refresh_at < stale_ms ? r->refresh_at : stale_ms;
+    uint64_t unknown_at = r->known_ms + stale_ms(r);
+    return r->refresh_at < unknown_at ? r->refresh_at : unknown_at;
 }
 
 static bool is_my_turn(struct raft_uv *r, uint64_t now_ms)

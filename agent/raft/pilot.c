@@ -9,6 +9,7 @@
 #include "agent/raft/raft_uv_int.h"
 
 #define PILOT_MS 500u
+#define PILOT_PER_500_MS 100u /* it looks at each member: of 5,000 every 1.5 s */
 
 static void look_at_agents(struct raft_uv *r, uint64_t now_ms, struct voters_input *in,
                            struct voters_agent *agents)
@@ -85,7 +86,7 @@ void pilot_tick(struct raft_uv *r, uint64_t now_ms)
     if (now_ms < r->pilot_at || !step_is_ready(r) || !raft_may_change(&r->core) ||
         step_in_conflict(r, now_ms))
         return;
-    r->pilot_at = now_ms + PILOT_MS;
+    r->pilot_at = now_ms + PILOT_MS + gossip_count(r->o.gossip) / 500 * PILOT_PER_500_MS;
     struct voters_agent *agents = calloc(gossip_count(r->o.gossip) + 1, sizeof(*agents));
     if (agents == NULL)
         return;
