@@ -57,7 +57,10 @@ static void refresh(struct publish *p, unsigned slot)
 {
     uint64_t now_ms = clock_mono_ms(), made_ms = p->made_ms[slot];
     uint64_t age_ms = made_ms == 0 ? PUBLISH_OLD_MS : now_ms - made_ms;
-    uint64_t until = now_ms + PUBLISH_WAIT_MS;
+    /* A page of thousands of members takes the loop many turns, and one from the start, when hardly
+     * anybody was known, would mislead. */
+    bool page = slot == API_DOC_MEMBERS && (made_ms == 0 || age_ms >= PUBLISH_PAGE_MS);
+    uint64_t until = now_ms + (page ? PUBLISH_PAGE_MS : PUBLISH_WAIT_MS);
     struct timespec ts = {.tv_sec = (time_t)(until / 1000),
                           .tv_nsec = (long)(until % 1000) * 1000000};
     /* Who leads, and what this agent does, is never answered as it no longer is. The other two may

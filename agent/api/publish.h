@@ -21,6 +21,7 @@ struct publish_doc {
 #define PUBLISH_FRESH_MS 200u /* so young, it is served: leader and agent unless stale */
 #define PUBLISH_OLD_MS 500u   /* from this age on, or once it is stale, a reader waits */
 #define PUBLISH_WAIT_MS 100u  /* at most: the loop may be busy, its probes come first */
+#define PUBLISH_PAGE_MS 1000u /* at most for all members, if their last page is that old */
 
 struct publish {
     pthread_mutex_t lock;

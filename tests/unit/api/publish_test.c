@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/api/publish.h"
 #include "agent/base/clock.h"
@@ -75,4 +76,29 @@ Test(publish, the_former_leader_is_never_told)
     cr_assert(is_renewed(API_DOC_LEADER, true));
     cr_assert(is_renewed(API_DOC_AGENT, true));
     cr_assert(!is_renewed(API_DOC_MEMBERS, true), "a large page is not made for every packet");
+}
+
+/* The loop takes longer than a reader waits for other documents. */
+static void *slow_loop(void *arg)
+{
+    sem_wait(&asked);
+    usleep(2 * PUBLISH_WAIT_MS * 1000);
+    publish_put(&publish, API_DOC_MEMBERS, "all", 3);
+    return arg;
+}
+
+Test(publish, an_old_page_of_all_members_is_waited_for)
+{
+    pthread_t thread;
+    cr_assert_eq(publish_init(&publish, on_want, NULL), 0);
+    sem_init(&asked, 0, 0);
+    publish_put(&publish, API_DOC_MEMBERS, "few", 3);
+    publish.made_ms[API_DOC_MEMBERS] -= PUBLISH_PAGE_MS;
+    cr_assert_eq(pthread_create(&thread, NULL, slow_loop, NULL), 0);
+    struct publish_doc *d = publish_get(&publish, API_DOC_MEMBERS);
+    cr_assert_eq(memcmp(d->data, "all", 3), 0);
+    publish_release(d);
+    pthread_join(thread, NULL);
+    publish_fini(&publish);
+    sem_destroy(&asked);
 }
