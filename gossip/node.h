@@ -146,7 +146,7 @@ int gossip_send_stream(struct gossip_node *g, enum gossip_channel channel, uint6
 
 /* A sum of what the agent keeps beside the list of members. Pings tell it; fn hears of each that
  * came whether it is the sender's, too. */
-typedef void (*gossip_rows_fn)(void *arg, bool same);
+typedef void (*gossip_rows_fn)(void *arg, uint64_t from, bool same);
 void gossip_on_rows(struct gossip_node *g, gossip_rows_fn fn, void *arg);
 void gossip_rows(struct gossip_node *g, uint64_t rows);
 

@@ -230,7 +230,7 @@ void node_perform(struct gossip_node *g, const struct seal_peer *reply,
     }
     out->hellos = 0;
     if (out->rows != ROWS_UNTOLD && g->on_rows != NULL && !g->closing)
-        g->on_rows(g->on_rows_arg, out->rows == ROWS_SAME);
+        g->on_rows(g->on_rows_arg, out->rows_from, out->rows == ROWS_SAME);
     out->rows = ROWS_UNTOLD;
     if (node_others(g) > 0 && g->trouble[0] != '\0')
         join_joined(g);

@@ -283,11 +283,11 @@ static void arm_timer(struct records *r, uint64_t now_ms)
 }
 
 /* Puts off what would only find that nothing is due any more. */
-static void on_rows(void *arg, bool same)
+static void on_rows(void *arg, uint64_t from, bool same)
 {
     struct records *r = arg;
     uint64_t now_ms = clock_mono_ms();
-    sync_heard(&r->sync, now_ms, same);
+    sync_heard(&r->sync, now_ms, from, same);
     if (!uv_is_active((uv_handle_t *)&r->prepare) && uv_timer_get_due_in(&r->timer) < SOON_MS)
         arm_timer(r, now_ms);
 }

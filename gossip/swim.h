@@ -293,6 +293,7 @@ struct swim_packet {
 enum swim_rows { ROWS_UNTOLD, ROWS_SAME, ROWS_DIFFER };
 struct swim_out {
     enum swim_rows rows; /* a ping told the sender's */
+    uint64_t rows_from;
     size_t count, checks, hellos;
     struct swim_packet packet[SWIM_OUT_MAX];
     /* Open and close a TCP connection to each of swim_usable() addresses, then swim_checked(). */

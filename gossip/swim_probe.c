@@ -459,10 +459,11 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
     bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
     /* A stranger's address is not proven: the answer is no longer than what came. */
     swim_send(s, 0, &ack, tell && proven ? m : NULL, proven, out);
-    if (m != NULL && proven)
-        out->rows = h->rows == rows_told(s, h->seq) ? ROWS_SAME : ROWS_DIFFER;
-    if (m != NULL && proven)
-        compare_digest(s, now_ms, m, h->digest, out);
+    if (m == NULL || !proven)
+        return;
+    out->rows = h->rows == rows_told(s, h->seq) ? ROWS_SAME : ROWS_DIFFER;
+    out->rows_from = from;
+    compare_digest(s, now_ms, m, h->digest, out);
 }
 
 static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)

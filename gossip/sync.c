@@ -77,9 +77,11 @@ void sync_agreed(struct sync *s, uint64_t now_ms)
 }
 
 /* Two who lack the same hear each other agree: who heard anybody differ compares in its time. */
-void sync_heard(struct sync *s, uint64_t now_ms, bool same)
+void sync_heard(struct sync *s, uint64_t now_ms, uint64_t from, bool same)
 {
     s->differs = s->differs || !same;
+    if (!same && (s->differing == 0 || !peers_is_far(s->peers, from)))
+        s->differing = from;
     if (!s->differs && s->settle_ms == UINT64_MAX)
         sync_agreed(s, now_ms);
 }
@@ -127,10 +129,14 @@ static void finish(struct sync *s, uint64_t now_ms)
 
 static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to)
 {
-    uint64_t peer = s->soon != 0 && peers_has(s->peers, s->soon) ? s->soon : 0;
+    /* Chance would mostly choose one of the own zone, which may lack what we do. */
+    uint64_t peer = s->soon != 0 && peers_has(s->peers, s->soon) ? s->soon
+                    : peers_has(s->peers, s->differing)          ? s->differing
+                                                                 : 0;
     s->soon = 0;
     s->settle_ms = UINT64_MAX;
     s->differs = false;
+    s->differing = 0;
     if (peer == 0 || peer == s->options.self) {
         size_t others = s->peers->count > 0 ? s->peers->count - 1 : 0;
         /* Bytes between zones cost money: one comparison in FAR_SHARE goes there on purpose. */

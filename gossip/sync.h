@@ -132,6 +132,7 @@ struct sync {
     uint32_t again;     /* sessions in a row that moved rows */
     bool poke;          /* B lacks more than was pushed */
     bool differs;       /* a root that was heard since the last session */
+    uint64_t differing; /* who told it, one of the own zone before others; 0: nobody */
     uint64_t waiting;   /* records handed out and not yet stored, by everyone */
     uint64_t left[SYNC_LEAVES / 64]; /* bit per leaf still to be gone through */
 
@@ -153,8 +154,9 @@ void sync_changed(struct sync *s, uint64_t key_hash, bool existed, struct record
 void sync_touched(struct sync *s, uint64_t now_ms);
 void sync_removed(struct sync *s, uint64_t key_hash, struct record_version version);
 
-/* A member told its root in passing: is it ours? Where all agree no session is needed. */
-void sync_heard(struct sync *s, uint64_t now_ms, bool same);
+/* A member told its root in passing: is it ours? Where all agree no session is needed; where one
+ * does not, the next is with it. */
+void sync_heard(struct sync *s, uint64_t now_ms, uint64_t from, bool same);
 
 /* Begin a session within delay_ms, with that peer (0: a random one). */
 void sync_soon(struct sync *s, uint64_t now_ms, uint64_t peer, uint64_t delay_ms);

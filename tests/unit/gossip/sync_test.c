@@ -256,12 +256,12 @@ Test(sync, who_hears_all_agree_begins_no_session)
     struct node *n = make(1, 10);
     uint64_t now = 0, to;
     for (; now < 60000; now += 1000) {
-        sync_heard(&n->sync, now, true);
+        sync_heard(&n->sync, now, 2, true);
         cr_assert_eq(sync_poll(&n->sync, now, out, sizeof out, &to), 0);
     }
     cr_assert_eq(n->sync.stats.in_sync_ms, 59000);
     for (unsigned i = 0; i < 100 && sessions(n) == 0; i++, now += 100) {
-        sync_heard(&n->sync, now, i != 3);
+        sync_heard(&n->sync, now, 2, i != 3);
         (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
     }
     cr_assert_eq(sessions(n), 1);
@@ -270,11 +270,33 @@ Test(sync, who_hears_all_agree_begins_no_session)
     for (; n->sync.phase != SYNC_IDLE; now += 100)
         (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
     for (uint64_t end_ms = now + 30000; now < end_ms; now += 100) {
-        sync_heard(&n->sync, now, true);
+        sync_heard(&n->sync, now, 2, true);
         (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
     }
     cr_assert_eq(sessions(n), 1);
     end(n);
+}
+
+/* Two of a zone that lack the same agree with each other. By chance they would compare with the
+ * third once in eight times. */
+Test(sync, who_told_another_root_is_compared_with)
+{
+    static const uint64_t three[] = {1, 2, 3};
+    static const uint8_t far[] = {0, 0, 1};
+    make_keys(10);
+    for (unsigned turn = 0; turn < 20; turn++) {
+        struct node *n = make(1, 10);
+        uint64_t now = 0, to = 0;
+        n->peers = (struct peers){.nums = three, .far = far, .count = 3};
+        prng_seed(&n->sync.prng, turn);
+        for (; to == 0; now += 100) {
+            sync_heard(&n->sync, now, 3, false);
+            sync_heard(&n->sync, now, 2, true);
+            (void)!sync_poll(&n->sync, now, out, sizeof out, &to);
+        }
+        cr_assert_eq(to, 3);
+        end(n);
+    }
 }
 
 /* Issue's bar: d differing rows in at most 3 round trips and 2 x d x row + 2 KB. */
