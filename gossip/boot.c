@@ -119,7 +119,8 @@ static void tick_blank(struct boot *b, uint64_t now_ms, unsigned expect, bool ma
         blank += peers[i].blank;
         here = here || peers[i].num == b->self.num;
         wait_ms = peers[i].mute && wait_ms < BOOT_PATIENCE_MS ? BOOT_PATIENCE_MS : wait_ms;
-        lowest = lowest && strcmp(b->self.id, peers[i].id) <= 0;
+        wait_ms = peers[i].dead && wait_ms < BOOT_DEAD_MS ? BOOT_DEAD_MS : wait_ms;
+        lowest = lowest && (peers[i].dead || strcmp(b->self.id, peers[i].id) <= 0);
     }
     if (!may || !here || expect == 0 || blank < expect || b->steady_ms == 0) {
         b->steady_ms = now_ms > 0 ? now_ms : 1;
@@ -136,7 +137,7 @@ static bool has_vanished(const struct boot *b, const struct boot_peer *peers, si
     for (uint32_t i = 0; i < b->config.count; i++) {
         bool seen = (b->mask >> i & 1) != 0;
         for (size_t k = 0; k < count && !seen; k++)
-            seen = peers[k].num == b->config.server[i].num &&
+            seen = !peers[k].dead && peers[k].num == b->config.server[i].num &&
                    peers[k].disk == b->config.server[i].disk;
         if (!seen)
             return true;
@@ -219,14 +220,21 @@ void boot_stored(struct boot *b, uint64_t version)
     b->stored = version;
 }
 
+void boot_hear(struct boot *b, uint64_t cluster_id)
+{
+    b->version += b->heard != cluster_id;
+    b->heard = cluster_id;
+}
+
 void boot_encode(const struct boot *b, struct wbuf *w)
 {
-    wbuf_u8(w, 1);
+    wbuf_u8(w, 2);
     wbuf_u8(w, (uint8_t)b->state);
     wbuf_u64(w, b->cluster_id);
     for (uint32_t i = 0; i < BOOT_REFUSED; i++)
         wbuf_u64(w, b->refused[i]);
     wbuf_u8(w, (uint8_t)b->refused_next);
+    wbuf_u64(w, b->heard);
     if (b->state != BOOT_BLANK)
         raft_config_encode(&b->config, w);
 }
@@ -242,7 +250,8 @@ int boot_decode(struct boot *b, const void *data, size_t len)
     for (uint32_t i = 0; i < BOOT_REFUSED; i++)
         to.refused[i] = rbuf_u64(&r);
     to.refused_next = rbuf_u8(&r) % BOOT_REFUSED;
-    if (r.bad || version != 1 || state > BOOT_STARTED)
+    to.heard = version == 1 ? 0 : rbuf_u64(&r);
+    if (r.bad || version < 1 || version > 2 || state > BOOT_STARTED)
         return ERR_MALFORMED;
     to.state = (enum boot_state)state;
     if (to.state != BOOT_BLANK) {

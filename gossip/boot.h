@@ -22,7 +22,8 @@
 #define BOOT_REFUSED 16u
 #define BOOT_SEND_MS 300u
 #define BOOT_PATIENCE_MS                                                                           \
-    30000u /* for a chosen server that vanished, for candidates that are mute */
+    30000u                  /* for a chosen server that vanished, for candidates that are mute */
+#define BOOT_DEAD_MS 10000u /* for a candidate that died: as long as a restart takes */
 #define BOOT_BYTES_MAX (64u + 8u * BOOT_REFUSED + RAFT_CONFIG_BYTES_MAX)
 
 enum boot_state { BOOT_BLANK = 0, BOOT_BOUND = 1, BOOT_STARTED = 2 };
@@ -31,11 +32,12 @@ struct boot_msg {
     uint64_t cluster_id, mask;
     struct raft_config config; /* of a bound */
 };
-struct boot_peer { /* a live candidate, self included */
+struct boot_peer { /* a candidate, self included */
     uint64_t num, disk;
     const char *id;
     bool blank; /* it said so lately */
     bool mute;  /* it is stopped, as it seems, and says nothing: it may be of a cluster */
+    bool dead;  /* not live: it is waited for a little, for it may restart and be of a cluster */
 };
 struct boot {
     struct raft_server self;
@@ -47,6 +49,7 @@ struct boot {
     struct raft_config config;
     uint64_t refused[BOOT_REFUSED];
     uint32_t refused_next;
+    uint64_t heard; /* the cluster that this server, which is of none, heard of; 0: of none */
     uint64_t steady_ms, bound_ms, send_ms; /* since, since, next */
     uint64_t version, stored;              /* of what must be on disk */
 };
@@ -66,6 +69,8 @@ void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
                const struct boot_peer *peers, size_t count, struct boot_out *out);
 void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const struct boot_msg *m,
                struct boot_out *out);
+/* What it heard of outlives a restart: those who were there may be out of reach after it. */
+void boot_hear(struct boot *b, uint64_t cluster_id);
 /* While version > stored: write boot_encode()'s bytes, then boot_stored(version as written). */
 void boot_stored(struct boot *b, uint64_t version);
 void boot_encode(const struct boot *b, struct wbuf *w);

@@ -290,6 +290,37 @@ static void learn_cluster(struct raft_uv *r, uint64_t from, const struct hello *
         step(r, &(struct raft_input){.type = RAFT_RETIRE});
 }
 
+static void on_boot_stored(void *arg, int err)
+{
+    struct raft_uv *r = arg;
+    r->boot_writing = false;
+    if (err == 0)
+        boot_stored(&r->boot, r->boot.stored + 1);
+    raft_uv_op_done(r);
+}
+
+/* One write at a time; what changed meanwhile makes another. */
+static void store_boot(struct raft_uv *r)
+{
+    uint8_t bytes[BOOT_BYTES_MAX];
+    struct wbuf w;
+    if (r->boot_writing || r->boot.version == r->boot.stored)
+        return;
+    wbuf_init(&w, bytes, sizeof(bytes));
+    boot_encode(&r->boot, &w);
+    r->boot.stored = r->boot.version - 1; /* this write brings all versions up to now */
+    r->boot_writing = store_fact_put(r->o.store, "raft.boot", bytes, w.len, on_boot_stored, r) == 0;
+    r->store_ops += r->boot_writing;
+}
+
+static void remember_cluster(struct raft_uv *r)
+{
+    if (!r->o.candidate || r->starting || r->cluster_id != 0)
+        return;
+    boot_hear(&r->boot, r->known_cluster);
+    store_boot(r);
+}
+
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
 {
     struct hello h;
@@ -322,6 +353,7 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
         learn_cluster(r, from, &h);
     if ((h.flags & HELLO_ASK) != 0)
         tell(r, from, false);
+    remember_cluster(r);
     raft_uv_publish(r);
 }
 
@@ -339,29 +371,6 @@ static void send_boot(struct raft_uv *r, const struct boot_out *out)
         if (!w.bad)
             (void)gossip_send(r->o.gossip, CHANNEL_RAFT, out->send[i].to, bytes, w.len);
     }
-}
-
-static void on_boot_stored(void *arg, int err)
-{
-    struct raft_uv *r = arg;
-    r->boot_writing = false;
-    if (err == 0)
-        boot_stored(&r->boot, r->boot.stored + 1);
-    raft_uv_op_done(r);
-}
-
-/* One write at a time; what changed meanwhile makes another. */
-static void store_boot(struct raft_uv *r)
-{
-    uint8_t bytes[BOOT_BYTES_MAX];
-    struct wbuf w;
-    if (r->boot_writing || r->boot.version == r->boot.stored)
-        return;
-    wbuf_init(&w, bytes, sizeof(bytes));
-    boot_encode(&r->boot, &w);
-    r->boot.stored = r->boot.version - 1; /* this write brings all versions up to now */
-    r->boot_writing = store_fact_put(r->o.store, "raft.boot", bytes, w.len, on_boot_stored, r) == 0;
-    r->store_ops += r->boot_writing;
 }
 
 void hello_boot_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
@@ -388,19 +397,23 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
     bool may = r->known_cluster == 0;
     if (!r->o.candidate || r->starting || r->cluster_id != 0)
         return;
+    remember_cluster(r);
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
         const struct peer_info *p = hello_peer(r, m->id);
-        if (!is_live(m) || (m->meta->role != 0 && !m->self) || count == GOSSIP_MEMBERS_MAX)
+        if (m->state == MEMBER_LEFT || (m->meta->role != 0 && !m->self) ||
+            count == GOSSIP_MEMBERS_MAX)
             continue;
-        bool fresh = p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
+        bool live = m->self || is_live(m);
+        bool fresh = live && p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
         peers[count++] = (struct boot_peer){.num = m->num,
                                             .disk = m->self ? r->disk
                                                     : fresh ? p->disk
                                                             : 0,
                                             .id = m->id,
                                             .blank = m->self || (fresh && p->blank),
-                                            .mute = !fresh && m->state != MEMBER_ALIVE};
+                                            .mute = live && !fresh && m->state != MEMBER_ALIVE,
+                                            .dead = !live};
     }
     boot_tick(&r->boot, now_ms, r->o.expect, may, peers, count, &out);
     send_boot(r, &out);

@@ -296,6 +296,8 @@ static int load_boot(struct raft_uv *r)
     int err = read_fact(r, "raft.boot", bytes, sizeof(bytes), &len);
     if (err == 0 && len > 0)
         err = boot_decode(&r->boot, bytes, len);
+    if (err == 0 && r->cluster_id == 0)
+        r->known_cluster = r->boot.heard;
     if (err < 0 || r->cluster_id == 0)
         return err;
     if (r->core.config.count == 0 && r->boot.state == BOOT_BOUND &&

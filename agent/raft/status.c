@@ -61,6 +61,11 @@ static void set_trouble(const struct raft_uv *r, json_t *j)
                  "neither promised not to, nor is its instance terminated. Start its agent or "
                  "terminate it; or: blox raft recover, on one agent only",
                  word_missing(r));
+    else if (step_leader(r) == 0 && r->core.config.count == 0)
+        snprintf(text, sizeof(text),
+                 "no leader: this agent heard of cluster %016" PRIx64 ", whose voters do not "
+                 "answer. If they are gone for good: blox raft recover, on one agent only",
+                 r->known_cluster);
     else if (step_leader(r) == 0)
         snprintf(text, sizeof(text),
                  "no leader: a majority of the %u voters does not answer. If they are gone "

@@ -244,6 +244,43 @@ Test(boot, who_is_stopped_is_waited_for)
     }
 }
 
+/* One that died may be about to restart: so long it is waited for, even with the lowest id. */
+Test(boot, one_that_died_may_be_of_a_cluster)
+{
+    static const char *const ids[] = {"i-2", "i-3", "i-4", "i-1"};
+    struct raft_server self = {.num = 1, .disk = 11, .id = "i-2"};
+    struct boot_peer peers[4];
+    struct boot boot;
+    struct boot_out out;
+    for (size_t i = 0; i < 4; i++)
+        peers[i] = (struct boot_peer){
+            .num = i + 1, .disk = i + 11, .id = ids[i], .blank = i < 3, .dead = i == 3};
+    boot_init(&boot, &self, 7, 500, 3);
+    boot_tick(&boot, 1, 3, true, peers, 4, &out);
+    boot_tick(&boot, BOOT_DEAD_MS, 3, true, peers, 4, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK);
+    boot_tick(&boot, BOOT_DEAD_MS + 1, 3, true, peers, 4, &out);
+    cr_assert_eq(boot.state, BOOT_BOUND);
+}
+
+Test(boot, a_cluster_that_was_heard_of_outlives_a_restart)
+{
+    struct raft_server self = {.num = 1, .disk = 11, .id = "i-1"};
+    struct boot boot;
+    uint8_t bytes[BOOT_BYTES_MAX];
+    struct wbuf w;
+    boot_init(&boot, &self, 7, 500, 3);
+    boot_hear(&boot, 0);
+    cr_assert_eq(boot.version, boot.stored, "nothing to write");
+    boot_hear(&boot, 99);
+    cr_assert_gt(boot.version, boot.stored);
+    wbuf_init(&w, bytes, sizeof(bytes));
+    boot_encode(&boot, &w);
+    boot_init(&boot, &self, 7, 500, 4);
+    cr_assert_eq(boot_decode(&boot, bytes, w.len), 0);
+    cr_assert_eq(boot.heard, 99u);
+}
+
 static struct boot_msg proposal_of_three(uint64_t mask)
 {
     struct boot_msg m = {.cluster_id = 77, .mask = mask, .config = {.count = 3}};
