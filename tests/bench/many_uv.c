@@ -24,7 +24,8 @@
 #define SYNC_SAME 2u
 #define HELLO 2u /* as agent/raft/hello.c */
 #define HELLO_ASK 1u
-#define HELLO_EVERY_US 30000000u /* and up to as much more */
+#define HELLO_EVERY_US 30000000u /* and up to as much more; beyond the crowd less often */
+#define HELLO_CROWD 500u
 #define SEEN_BEFORE 4096u
 #define SLICE_US 1000u /* of the processor */
 #define STEP_US 100u   /* of the world's time */
@@ -253,7 +254,8 @@ static void ask_leader(struct many *m)
     uint64_t now = mono_us();
     if (leader == UINT32_MAX || leader < m->members || now < m->hello_us)
         return;
-    m->hello_us = now + (HELLO_EVERY_US + HELLO_EVERY_US / 2) / m->members;
+    uint32_t askers = m->members < HELLO_CROWD ? m->members : HELLO_CROWD;
+    m->hello_us = now + (HELLO_EVERY_US + HELLO_EVERY_US / 2) / askers;
     uint32_t member = turn++ % m->members;
     const struct swim_member *about = swim_find(m->w.node[member].s, m->leader.num);
     if (m->w.node[member].life == LIFE_UP && about != NULL)
