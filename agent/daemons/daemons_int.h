@@ -79,11 +79,13 @@ struct denv {
     uint64_t deadline_ms;
     uint64_t planned_ms; /* who waited longest is planned first */
     bool dirty;
-    bool known;       /* its cluster is: nothing is planned before */
-    bool settled;     /* the deployment's tasks of former leaders are known */
-    bool starts_wait; /* for that: something is to be started, or all of it removed */
-    bool settling;    /* ... being listed */
-    unsigned settles; /* rounds of it */
+    bool known;               /* its cluster is: nothing is planned before */
+    bool settled;             /* the deployment's tasks of former leaders are known */
+    bool starts_wait;         /* for that: something is to be started, or all of it removed */
+    bool settling;            /* ... being listed */
+    unsigned settles;         /* rounds of it */
+    bool former;              /* the deployment is older than this leadership */
+    uint64_t settled_from_ms; /* when the list began that settled it */
     uint64_t settle_at_ms;
     bool held;       /* something of the plan waits for a call to end */
     bool planned;    /* counts and verdicts are of the active deployment */
@@ -110,7 +112,7 @@ struct daemons {
     bool adopt; /* there may be attempts of former leaders that are not taken over */
     bool closing;
     uint64_t term;
-    uint64_t lead_ms;
+    uint64_t lead_ms;  /* leading since */
     uint64_t attempts; /* counter: lo of attempt rows' versions */
     struct model model;
     struct map envs;
@@ -236,6 +238,9 @@ void settle_step(struct daemons *d, uint64_t *deadline_ms);
 /* Has ECS listed what was started of its deployment? If not it will be asked, once; then the
  * environment is planned again. */
 bool settle_known(struct daemons *d, struct denv *env);
+/* The same before its environment is removed, after which nobody stops what shows up: by a list
+ * from when ECS showed all that a former leader started. */
+bool settle_gone(struct daemons *d, struct denv *env);
 /* Attempts that former leaders left open. Again when peers bring more of them. */
 void settle_adopt(struct daemons *d);
 /* Pairs that nobody settles (accepted, never seen) get a batch. */

@@ -241,6 +241,7 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term)
         return;
     }
     d->leading = true;
+    d->lead_ms = daemons_now(d);
     d->term = term;
     d->attempts = 0;
     d->not_before_ms = 0;

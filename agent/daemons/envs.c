@@ -104,7 +104,9 @@ static void take_deployment(struct daemons *d, struct denv *env, const char *id,
     env->settles = 0;
     env->starts_wait = false;
     /* Nobody can have started tasks of a deployment that was made in this leadership. */
-    env->settled = !is_new || env->deployment[0] == '\0';
+    env->former = is_new && env->deployment[0] != '\0';
+    env->settled = !env->former;
+    env->settled_from_ms = 0;
     const json_t *deployment =
         id ? intent_deployment(d->options.intent, env->name, env->deployment) : NULL;
     if (!deployment)

@@ -131,7 +131,7 @@ void progress_step(struct daemons *d, struct denv *env, uint64_t *deadline_ms)
     }
     if (env->plan.deleting) {
         /* A former leader may have started what was not heard of here. */
-        if (env->counts.live > 0 || env->dirty || !settle_known(d, env))
+        if (env->counts.live > 0 || env->dirty || !settle_gone(d, env))
             return;
         propose(d, env,
                 json_pack("{s:s,s:s,s:I}", "op", "environment.remove", "name", env->name, "now",

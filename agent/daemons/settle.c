@@ -338,6 +338,7 @@ void settle_adopt(struct daemons *d)
 
 struct survey {
     struct op op;
+    uint64_t from_ms;
     char env[ENVIRONMENT_NAME_MAX + 1];
     char deployment[64];
 };
@@ -356,6 +357,7 @@ static void on_survey(void *arg, const struct aws_result *result)
         bool known = result->err == 0 && all_known(d, env->cluster, result->body);
         env->settles += result->err == 0;
         env->settled = known || env->settles > SURVEYS_MAX;
+        env->settled_from_ms = survey->from_ms;
         env->settle_at_ms = daemons_now(d) + (result->err ? 4u : 1u) * SURVEY_PAUSE_MS;
         env->dirty = true;
         if (result->err)
@@ -374,6 +376,7 @@ static void survey_env(struct daemons *d, struct denv *env)
         return;
     memcpy(survey->env, env->name, sizeof survey->env);
     memcpy(survey->deployment, env->deployment, sizeof survey->deployment);
+    survey->from_ms = daemons_now(d);
     op_init(&survey->op, d, OP_SURVEY);
     survey->op.call = list_tasks(d, env->cluster, env->deployment, on_survey, survey);
     survey->op.pending = survey->op.call != NULL;
@@ -389,6 +392,20 @@ bool settle_known(struct daemons *d, struct denv *env)
         daemons_wake(d);
     }
     return env->settled;
+}
+
+bool settle_gone(struct daemons *d, struct denv *env)
+{
+    uint64_t shown_ms = d->lead_ms + d->settle_window_ms;
+    if (!settle_known(d, env))
+        return false;
+    if (!env->former || env->settled_from_ms >= shown_ms)
+        return true;
+    env->settled = false;
+    env->settles = 0;
+    env->settle_at_ms = shown_ms;
+    daemons_wake(d);
+    return false;
 }
 
 void settle_step(struct daemons *d, uint64_t *deadline_ms)

@@ -2,6 +2,7 @@
  * Nothing is done in a cluster before that one has been compared with ECS. */
 #include <criterion/criterion.h>
 
+#include "agent/base/clock.h"
 #include "fakes.h"
 
 #define FIRST "11111111-1111-4111-8111-111111111111"
@@ -54,5 +55,28 @@ Test(known, another_leadership_begins_anew)
     fake_known(NULL);
     FAKE_UNTIL(fake_live(0) == 1);
     cr_expect_eq(fake.start_calls, 1);
+    fake_fini();
+}
+
+/* Started by a leader that was cut off the next moment: neither an attempt nor ECS's lists tell of
+ * it yet. An environment that is removed now would leave it for ever. */
+Test(known, an_environment_goes_when_ecs_must_have_shown_its_tasks)
+{
+    fake_init();
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_run(10, false);
+    fake_deploy("logs", FIRST);
+    json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
+    fake_task(0, "logs", FIRST, false);
+    fake.list_is_empty = true;
+    fake.d->settle_window_ms = 1000;
+    uint64_t lead_ms = clock_mono_ms();
+    daemons_lead(fake.d, true, 5);
+    fake_known(NULL);
+    FAKE_UNTIL(json_object_size(fake.environments) == 0 || clock_mono_ms() >= lead_ms + 900);
+    fake.list_is_empty = false;
+    FAKE_UNTIL(json_object_size(fake.environments) == 0);
+    cr_assert_eq(fake.stop_calls, 1);
+    cr_assert_eq(fake_live_all(), 0);
     fake_fini();
 }
