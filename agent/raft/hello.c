@@ -18,8 +18,9 @@
 #define HELLO_BYTES_MAX                                                                            \
     (FRAME_HEAD + 1 + 4 * 8 + 2 + RAFT_SERVERS_MAX * 9 + 1 + FORMER_MAX * 8 + 16)
 #define BLANK_FRESH_MS 4000u
-#define FANOUT 4u  /* skips 1 in 50; one more for each doubling beyond 64: 1 in 60,000 of 5,000 */
-#define CROWD 500u /* members that ask a leader 11 times a second: more do not ask more often */
+#define FANOUT 4u   /* skips 1 in 50; one more for each doubling beyond 64: 1 in 60,000 of 5,000 */
+#define MET_ASKS 3u /* to a member that is new to one that knows of no cluster, a tick apart */
+#define CROWD 500u  /* members that ask a leader 11 times a second: more do not ask more often */
 #define CALM_MS 30000u /* after so long all know their leader */
 #define CALM_TURNS 4u  /* then every fourth second will do */
 
@@ -504,9 +505,29 @@ static bool is_my_turn(struct raft_uv *r, uint64_t now_ms)
     return !calm || r->hello_turn++ % CALM_TURNS == 0;
 }
 
+/* More than once: the first time it may not know this agent yet, and then it does not answer. */
+static void ask_met(struct raft_uv *r)
+{
+    if (r->met_asks == 0)
+        return;
+    r->met_asks--;
+    if (cluster_known(r) == 0)
+        tell(r, r->met, true);
+}
+
+void hello_met(struct raft_uv *r, uint64_t num)
+{
+    if (!r->o.candidate || r->met_asks != 0 || cluster_known(r) != 0)
+        return;
+    r->met = num;
+    r->met_asks = MET_ASKS;
+    ask_met(r);
+}
+
 void hello_tick(struct raft_uv *r, uint64_t now_ms)
 {
     boot_time(r, now_ms);
+    ask_met(r);
     if (now_ms < r->hello_at)
         return;
     r->hello_at = now_ms + 1000;

@@ -549,6 +549,8 @@ void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
      * can be elected. */
     if (m->state == MEMBER_ALIVE && !m->self && r->cluster_id != 0 && r->former_count > 0)
         hello_tell(r, m->num);
+    if (m->state == MEMBER_ALIVE && !m->self)
+        hello_met(r, m->num);
     pilot_tick(r, clock_mono_ms());
 }
 

@@ -106,6 +106,8 @@ struct raft_uv {
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
+    uint64_t met; /* is asked so many times more whether there is a cluster */
+    uint32_t met_asks;
     uint32_t hello_turn; /* a leader that all know by now tells in every fourth */
     struct {             /* the change that the autopilot wants, and since when */
         enum raft_change change;
@@ -177,6 +179,9 @@ struct peer_info *hello_remember(struct raft_uv *r, const char *id);
 /* Those who may decide on this server's vote, at once. */
 void hello_tell(struct raft_uv *r, uint64_t to);
 void hello_tell_servers(struct raft_uv *r);
+/* A member is alive: who knows of no cluster asks it at once, for a moment later it may be out of
+ * reach, and others that know of none may form another cluster with this agent. */
+void hello_met(struct raft_uv *r, uint64_t num);
 void hello_free(struct raft_uv *r);
 void hello_ask_candidates(struct raft_uv *r);
 void hello_voters(const struct raft_uv *r, struct raft_config *ret); /* as far as is known here */

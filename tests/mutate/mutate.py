@@ -54,6 +54,7 @@ KILLERS = {
     "filters": ("unit_api_filters_test", []),
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
     "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),
+    "met": ("agents_sim", ["--met", "--seeds", "50", "--seconds", "40"]),
     "bound": ("agents_sim", ["--bound", "--seeds", "50", "--seconds", "40"]),
     "hang": ("agents_sim", ["--hang", "--seeds", "50", "--seconds", "40"]),
     "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),

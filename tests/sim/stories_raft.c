@@ -222,6 +222,29 @@ int story_bound(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+/* A newcomer has just met the agents of a cluster, loses its power and starts where it reaches none
+ * of them: it knows that there is one, and forms no other with whom it finds there. */
+int story_met(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 3);
+    world_run(world.now_us + draw(3000000));
+    struct node *late = world.failed ? NULL : node_add();
+    if (late == NULL)
+        return tell_end(trace, print);
+    node_start(late);
+    WITHIN(5, raft_of(late) != NULL && gossip_alive_count(raft_of(late)->o.gossip) > 1,
+           "%s meets nobody", late->id);
+    world_run(world.now_us + 150000 + draw(200000));
+    node_kill(late, true);
+    for (uint32_t i = 0; i < world.node_count; i++)
+        network_cut(&world.network, late->num, i, i != late->num);
+    world_run(world.now_us + 100000 + draw(1000000));
+    node_start(late);
+    WITHIN(1, raft_of(late) != NULL && raft_uv_cluster_id(raft_of(late)) != 0,
+           "%s forgot the cluster", late->id);
+    return tell_end(trace, print);
+}
+
 /* A learner asks for a snapshot while the leader's rows wait for its disk: none is made of what a
  * crash would take from the leader. */
 int story_snapshot(uint64_t seed, bool trace, bool print)
