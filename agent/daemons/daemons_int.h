@@ -59,6 +59,9 @@ struct op {
     bool pending; /* a completion will come: it frees the op if it is orphaned by then */
 };
 
+/* Tasks of former leaders that would outlive the environment, were it removed now. */
+enum leaves { LEAVES_PERHAPS, LEAVES_LISTED, LEAVES_NOTHING };
+
 struct denv {
     struct list node;
     char name[ENVIRONMENT_NAME_MAX + 1];
@@ -79,14 +82,14 @@ struct denv {
     uint64_t deadline_ms;
     uint64_t planned_ms; /* who waited longest is planned first */
     bool dirty;
-    bool known;               /* its cluster is: nothing is planned before */
-    bool settled;             /* the deployment's tasks of former leaders are known */
-    bool starts_wait;         /* for that: something is to be started, or all of it removed */
-    bool settling;            /* ... being listed */
-    unsigned settles;         /* rounds of it */
-    bool former;              /* the deployment is older than this leadership */
-    uint64_t settled_from_ms; /* when the list began that settled it */
+    bool known;       /* its cluster is: nothing is planned before */
+    bool settled;     /* the deployment's tasks of former leaders are known */
+    bool starts_wait; /* for that: something is to be started, or all of it removed */
+    bool settling;    /* ... being listed */
+    unsigned settles; /* rounds of it */
     uint64_t settle_at_ms;
+    enum leaves leaves;
+    size_t swept;    /* deployments that were listed for that */
     bool held;       /* something of the plan waits for a call to end */
     bool planned;    /* counts and verdicts are of the active deployment */
     char error[256]; /* what ECS last said about the environment as a whole */

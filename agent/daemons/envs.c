@@ -34,7 +34,7 @@ void envs_clear(struct daemons *d)
         free_env(d, LIST_OF(d->env_list.next, struct denv, node));
 }
 
-static struct denv *new_env(struct daemons *d, const char *name)
+static struct denv *new_env(struct daemons *d, const char *name, bool at_start)
 {
     struct denv *env = calloc(1, sizeof *env);
     if (!env || !copy(env->name, sizeof env->name, name) ||
@@ -44,6 +44,7 @@ static struct denv *new_env(struct daemons *d, const char *name)
     }
     memcpy(env->group, PLAN_GROUP_PREFIX, sizeof PLAN_GROUP_PREFIX);
     strncat(env->group, name, ENVIRONMENT_NAME_MAX);
+    env->leaves = at_start ? LEAVES_PERHAPS : LEAVES_NOTHING;
     struct list *at = d->env_list.next; /* sorted by name */
     while (at != &d->env_list && strcmp(LIST_OF(at, struct denv, node)->name, name) < 0)
         at = at->next;
@@ -104,9 +105,7 @@ static void take_deployment(struct daemons *d, struct denv *env, const char *id,
     env->settles = 0;
     env->starts_wait = false;
     /* Nobody can have started tasks of a deployment that was made in this leadership. */
-    env->former = is_new && env->deployment[0] != '\0';
-    env->settled = !env->former;
-    env->settled_from_ms = 0;
+    env->settled = !is_new || env->deployment[0] == '\0';
     const json_t *deployment =
         id ? intent_deployment(d->options.intent, env->name, env->deployment) : NULL;
     if (!deployment)
@@ -122,7 +121,7 @@ static void sync_env(struct daemons *d, const json_t *source, bool at_start)
         return;
     struct denv *env = map_get(&d->envs, name);
     if (!env)
-        env = new_env(d, name);
+        env = new_env(d, name, at_start);
     if (!env) {
         LOG(LOG_ERROR, "environment", "an environment cannot be scheduled: out of memory",
             LS("environment", name));
@@ -137,6 +136,8 @@ static void sync_env(struct daemons *d, const json_t *source, bool at_start)
         copy(env->cluster, sizeof env->cluster, json_str(source, "cluster"));
         /* At the start the intake may still speak of the leadership before. */
         env->known = !at_start && intake_knows(d->options.intake, env->cluster);
+        if (env->leaves == LEAVES_LISTED)
+            env->leaves = LEAVES_PERHAPS; /* perhaps it has other deployments now */
         read_expression(env);
         read_attributes(env);
         env->dirty = true;

@@ -188,7 +188,7 @@ void settle_batch(struct daemons *d, struct start_batch *batch)
 }
 
 static struct start_batch *settle_new(struct daemons *d, const char *env, const char *deployment,
-                                      const char *cluster, int64_t asked_unix_ms)
+                                      const char *cluster, int64_t asked_unix_ms, uint64_t since_ms)
 {
     struct start_batch *batch = calloc(1, sizeof *batch);
     if (!batch)
@@ -197,7 +197,7 @@ static struct start_batch *settle_new(struct daemons *d, const char *env, const 
     strncat(batch->deployment, deployment, sizeof batch->deployment - 1);
     strncat(batch->cluster, cluster, sizeof batch->cluster - 1);
     batch->asked_unix_ms = asked_unix_ms;
-    batch->since_ms = daemons_now(d);
+    batch->since_ms = since_ms;
     batch->adopted = true;
     op_init(&batch->op, d, OP_SETTLE);
     return batch;
@@ -220,7 +220,8 @@ void settle_tend(struct daemons *d, struct denv *env)
         if (!inst || pair->phase != PAIR_UNKNOWN || pair->tended)
             continue;
         if (!batch)
-            batch = settle_new(d, env->name, env->deployment, env->cluster, INT64_MAX);
+            batch =
+                settle_new(d, env->name, env->deployment, env->cluster, INT64_MAX, daemons_now(d));
         if (!batch)
             return;
         settle_add(batch, inst);
@@ -300,7 +301,9 @@ static int adopt_row(void *arg, const struct store_row *stored)
     if (!fits) {
         if (batch)
             settle_batch(d, batch);
-        batch = settle_new(d, env, deployment, cluster, json_int_or(json, "askedAt", 0));
+        /* A former leader asked for nothing since this one leads. */
+        batch =
+            settle_new(d, env, deployment, cluster, json_int_or(json, "askedAt", 0), d->lead_ms);
         adoption->open = batch;
     }
     if (batch) {
@@ -331,16 +334,19 @@ void settle_adopt(struct daemons *d)
 /* ---- a deployment as a whole, once per leadership ------------------------------------------ */
 
 /* Before anything of it is started: a former leader may have started tasks since the reconcile had
- * its list. Where nothing is to be started, as mostly, the reconcile's list is enough. */
+ * its list. Where nothing is to be started, as mostly, the reconcile's list is enough.
+ *
+ * Before its environment is removed, after which nobody stops what shows up, each deployment that
+ * is known of it is listed, once ECS must show all that a former leader started. */
 
 #define SURVEY_PAUSE_MS 500u
 #define SURVEYS_MAX 20 /* then a listed task that nobody can describe is given up */
 
 struct survey {
     struct op op;
-    uint64_t from_ms;
     char env[ENVIRONMENT_NAME_MAX + 1];
     char deployment[64];
+    bool leaving; /* for its environment is to be removed */
 };
 
 static void on_survey(void *arg, const struct aws_result *result)
@@ -351,38 +357,62 @@ static void on_survey(void *arg, const struct aws_result *result)
     if (!d)
         return;
     struct denv *env = map_get(&d->envs, survey->env);
-    if (env)
+    bool listed = result->err == 0;
+    bool empty = strcmp(result->code, "ClusterNotFoundException") == 0; /* nothing runs there */
+    bool known = empty || (listed && env && all_known(d, env->cluster, result->body));
+    if (env) {
         env->settling = false;
-    if (env && strcmp(env->deployment, survey->deployment) == 0) {
-        bool known = result->err == 0 && all_known(d, env->cluster, result->body);
-        env->settles += result->err == 0;
-        env->settled = known || env->settles > SURVEYS_MAX;
-        env->settled_from_ms = survey->from_ms;
-        env->settle_at_ms = daemons_now(d) + (result->err ? 4u : 1u) * SURVEY_PAUSE_MS;
+        env->settles += listed;
+        known = known || env->settles > SURVEYS_MAX;
+        env->settle_at_ms = daemons_now(d) + (listed ? 1u : 4u) * SURVEY_PAUSE_MS;
         env->dirty = true;
-        if (result->err)
+        if (!listed && !empty)
             LOG(LOG_WARN, "daemons_settle", result->message, LS("environment", env->name),
                 LS("error", err_text(result->err)));
+    }
+    if (env && known && survey->leaving) {
+        env->swept++;
+        env->settles = 0;
+        env->settle_at_ms = 0;
+    } else if (env && strcmp(env->deployment, survey->deployment) == 0) {
+        env->settled = known;
     }
     op_free(&survey->op);
     daemons_wake(d);
 }
 
+static void survey(struct daemons *d, struct denv *env, const char *deployment, bool leaving)
+{
+    struct survey *s = calloc(1, sizeof *s);
+    env->settle_at_ms = daemons_now(d) + SURVEY_PAUSE_MS;
+    if (!s)
+        return;
+    memcpy(s->env, env->name, sizeof s->env);
+    strncat(s->deployment, deployment, sizeof s->deployment - 1);
+    s->leaving = leaving;
+    op_init(&s->op, d, OP_SURVEY);
+    s->op.call = list_tasks(d, env->cluster, deployment, on_survey, s);
+    s->op.pending = s->op.call != NULL;
+    env->settling = s->op.pending;
+    if (!s->op.call)
+        op_free(&s->op);
+}
+
 static void survey_env(struct daemons *d, struct denv *env)
 {
-    struct survey *survey = calloc(1, sizeof *survey);
-    env->settle_at_ms = daemons_now(d) + SURVEY_PAUSE_MS;
-    if (!survey)
+    if (!env->settled) {
+        survey(d, env, env->deployment, false);
         return;
-    memcpy(survey->env, env->name, sizeof survey->env);
-    memcpy(survey->deployment, env->deployment, sizeof survey->deployment);
-    survey->from_ms = daemons_now(d);
-    op_init(&survey->op, d, OP_SURVEY);
-    survey->op.call = list_tasks(d, env->cluster, env->deployment, on_survey, survey);
-    survey->op.pending = survey->op.call != NULL;
-    env->settling = survey->op.pending;
-    if (!survey->op.call)
-        op_free(&survey->op);
+    }
+    size_t at = env->swept;
+    const json_t *next = intent_next_deployment(d->options.intent, env->name, &at);
+    if (next) {
+        survey(d, env, json_str_or(next, "id", ""), true);
+        return;
+    }
+    env->leaves = LEAVES_NOTHING;
+    env->dirty = true;
+    daemons_wake(d);
 }
 
 bool settle_known(struct daemons *d, struct denv *env)
@@ -396,16 +426,16 @@ bool settle_known(struct daemons *d, struct denv *env)
 
 bool settle_gone(struct daemons *d, struct denv *env)
 {
-    uint64_t shown_ms = d->lead_ms + d->settle_window_ms;
     if (!settle_known(d, env))
         return false;
-    if (!env->former || env->settled_from_ms >= shown_ms)
-        return true;
-    env->settled = false;
-    env->settles = 0;
-    env->settle_at_ms = shown_ms;
-    daemons_wake(d);
-    return false;
+    if (env->leaves == LEAVES_PERHAPS) {
+        env->leaves = LEAVES_LISTED;
+        env->swept = 0;
+        env->settles = 0;
+        env->settle_at_ms = d->lead_ms + d->settle_window_ms;
+        daemons_wake(d);
+    }
+    return env->leaves == LEAVES_NOTHING;
 }
 
 void settle_step(struct daemons *d, uint64_t *deadline_ms)
@@ -413,7 +443,8 @@ void settle_step(struct daemons *d, uint64_t *deadline_ms)
     uint64_t now_ms = daemons_now(d);
     for (struct list *n = d->env_list.next; n != &d->env_list; n = n->next) {
         struct denv *env = LIST_OF(n, struct denv, node);
-        if (env->settled || env->settling || !env->starts_wait)
+        bool listed = env->settled ? env->leaves == LEAVES_LISTED : env->starts_wait;
+        if (!listed || env->settling)
             continue;
         if (now_ms >= env->settle_at_ms)
             survey_env(d, env);

@@ -105,6 +105,12 @@ const json_t *intent_deployment(const struct intent *in, const char *environment
     return dep == NULL ? NULL : dep->json;
 }
 
+const json_t *intent_next_deployment(const struct intent *in, const char *environment, size_t *at)
+{
+    const struct environment *env = state_live(&in->state, environment);
+    return env == NULL || *at >= env->count ? NULL : env->deployments[(*at)++].json;
+}
+
 const json_t *intent_next(const struct intent *in, size_t *at)
 {
     while (*at < in->state.count) {

@@ -75,6 +75,8 @@ int intent_load(struct intent *in, const void *data, size_t len,
 /* Read access for the leader. Borrowed until the next apply. */
 const json_t *intent_environment(const struct intent *in, const char *name);
 const json_t *intent_deployment(const struct intent *in, const char *environment, const char *id);
+/* From the oldest that is kept; as intent_next. */
+const json_t *intent_next_deployment(const struct intent *in, const char *environment, size_t *at);
 /* for (size_t at = 0; (env = intent_next(in, &at)) != NULL;) */
 const json_t *intent_next(const struct intent *in, size_t *at);
 

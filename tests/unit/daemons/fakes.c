@@ -325,7 +325,9 @@ static json_t *perform(const struct aws_call *call, struct aws_result *r)
     }
     if (strcmp(op, "ListTasks") == 0) {
         fake.list_calls++;
-        return list_tasks_json(call->params);
+        if (fake.no_cluster)
+            fail(r, ERR_BADPARAM, "ClusterNotFoundException", "Cluster not found.");
+        return fake.no_cluster ? NULL : list_tasks_json(call->params);
     }
     if (strcmp(op, "DescribeClusters") == 0) {
         const char *name = json_string_value(json_array_get(json_arr(call->params, "clusters"), 0));
@@ -505,6 +507,22 @@ const json_t *intent_deployment(const struct intent *in, const char *environment
     (void)in;
     (void)environment;
     return json_object_get(fake.deployments, id);
+}
+
+const json_t *intent_next_deployment(const struct intent *in, const char *environment, size_t *at)
+{
+    (void)in;
+    size_t i = 0;
+    const char *id;
+    json_t *deployment;
+    json_object_foreach(fake.deployments, id, deployment)
+    {
+        if (strcmp(json_str_or(deployment, "environment", ""), environment) == 0 && i++ == *at) {
+            ++*at;
+            return deployment;
+        }
+    }
+    return NULL;
 }
 
 const json_t *intent_next(const struct intent *in, size_t *at)

@@ -69,14 +69,75 @@ Test(known, an_environment_goes_when_ecs_must_have_shown_its_tasks)
     json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
     fake_task(0, "logs", FIRST, false);
     fake.list_is_empty = true;
+    fake.events = false;
     fake.d->settle_window_ms = 1000;
     uint64_t lead_ms = clock_mono_ms();
     daemons_lead(fake.d, true, 5);
     fake_known(NULL);
     FAKE_UNTIL(json_object_size(fake.environments) == 0 || clock_mono_ms() >= lead_ms + 900);
     fake.list_is_empty = false;
+    fake.events = true;
     FAKE_UNTIL(json_object_size(fake.environments) == 0);
     cr_assert_eq(fake.stop_calls, 1);
     cr_assert_eq(fake_live_all(), 0);
+    fake_fini();
+}
+
+/* The same of a deployment that is not the last any more. */
+Test(known, an_environment_goes_when_tasks_of_older_deployments_have, .timeout = 60)
+{
+    fake_init();
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_run(10, false);
+    fake_deploy("logs", FIRST);
+    fake_task(0, "logs", FIRST, false);
+    fake.list_is_empty = true;
+    fake.events = false;
+    fake.d->settle_window_ms = 1500;
+    uint64_t lead_ms = clock_mono_ms();
+    daemons_lead(fake.d, true, 5);
+    fake_deploy("logs", SECOND);
+    json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
+    fake_changed_in("logs");
+    fake_known(NULL);
+    FAKE_UNTIL(json_object_size(fake.environments) == 0 || clock_mono_ms() >= lead_ms + 1200);
+    fake.list_is_empty = false;
+    fake.events = true;
+    FAKE_UNTIL(json_object_size(fake.environments) == 0);
+    cr_assert_eq(fake.stop_calls, 1);
+    cr_assert_eq(fake_live_all(), 0);
+    fake_fini();
+}
+
+/* Its cluster was deleted: there is nothing left that could show up. */
+Test(known, an_environment_of_a_deleted_cluster_goes)
+{
+    fake_init();
+    fake_deploy("logs", FIRST);
+    json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
+    fake.no_cluster = true;
+    daemons_lead(fake.d, true, 5);
+    fake_known(NULL);
+    FAKE_UNTIL(json_object_size(fake.environments) == 0);
+    cr_assert_eq(json_object_size(fake.environments), 0);
+    fake_fini();
+}
+
+/* Whom a former leader asked for is known since this one leads, however late its cluster was
+ * compared: ECS is asked once more, not for another ten seconds. */
+Test(known, what_a_former_leader_asked_for_is_over_when_ecs_must_have_shown_it)
+{
+    fake_init();
+    fake_instance(0, "ACTIVE", true, 1);
+    fake_deploy("logs", FIRST);
+    fake_attempt("logs", FIRST, 0);
+    fake_run(10, false);
+    fake.d->settle_window_ms = 300;
+    daemons_lead(fake.d, true, 5);
+    fake_run(400, false);
+    fake_known(NULL);
+    FAKE_UNTIL(fake_live(0) == 1 && fake_attempts() == 0);
+    cr_assert_eq(fake.start_calls, 1);
+    cr_assert_eq(fake.list_calls, 2, "%d: of the attempt, and of the deployment", fake.list_calls);
     fake_fini();
 }
