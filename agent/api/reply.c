@@ -143,6 +143,9 @@ enum MHD_Result reply(struct request *r, const struct answer *a)
     add_facts(r, response);
     count(r, status);
     r->phase = PHASE_ANSWERED;
+    struct conn *c = connection_of(r->conn);
+    if (c != NULL)
+        conn_sends(c, clock_mono_ms());
     enum MHD_Result ret = MHD_queue_response(r->conn, status, response);
     MHD_destroy_response(response);
     return ret;
@@ -200,6 +203,7 @@ int reply_stream(struct request *r, const char *type, const struct stream_source
     if (err == 0) {
         count(r, 200);
         r->phase = PHASE_ANSWERED;
+        r->is_taken = true;
     }
     return err;
 }

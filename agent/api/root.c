@@ -51,6 +51,23 @@ static void gauge(struct buf *b, const char *name, const char *help, const char 
                value);
 }
 
+static void put_connections(struct api *a, struct buf *b)
+{
+    uint64_t open = 0, crowded_out = 0, too_slow = 0;
+    for (size_t i = 0; i < atomic_load(&a->listener_count); i++) {
+        struct conns *t = &a->listeners[i].conns;
+        open += conns_open(t);
+        crowded_out += atomic_load(&t->closed_for_room);
+        too_slow += atomic_load(&t->closed_for_time);
+    }
+    gauge(b, "blox_api_connections", "Open connections, without streams.", "gauge", open);
+    gauge(b, "blox_api_connections_crowded_out_total",
+          "Closed while they waited for their client, because others came and there was no room.",
+          "counter", crowded_out);
+    gauge(b, "blox_api_connections_too_slow_total", "Closed because no whole request came in time.",
+          "counter", too_slow);
+}
+
 static enum MHD_Result metrics(struct request *r)
 {
     struct store_stats s;
@@ -74,6 +91,7 @@ static enum MHD_Result metrics(struct request *r)
           s.poison);
     gauge(&b, "blox_api_streams", "Open streams.", "gauge",
           (uint64_t)atomic_load(&r->api->streams.count));
+    put_connections(r->api, &b);
     return reply(r,
                  &(struct answer){.status = 200, .type = "text/plain; version=0.0.4", .body = &b});
 }

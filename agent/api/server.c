@@ -17,8 +17,9 @@
 #include "agent/base/log.h"
 #include "agent/base/metrics.h"
 
-#define TOKEN_FILE_MS 2000 /* so often it is looked at */
-#define IDLE_TIMEOUT_S 75  /* connections without a request; suspended ones do not count */
+#define TOKEN_FILE_MS 2000u /* so often it is looked at */
+/* Of silence on either side; suspended ones do not count. conns.h bounds what is not silent. */
+#define IDLE_TIMEOUT_S 75
 #define STOP_DRAIN_MS 300
 /* Headers, and the pieces of lists; larger ones did not make lists faster. */
 #define CONNECTION_MEMORY (64u * 1024)
@@ -68,12 +69,22 @@ static void hide_query(const char *uri)
         *(char *)(uintptr_t)(query + 1) = '\0'; /* it is the connection's memory */
 }
 
+struct conn *connection_of(struct MHD_Connection *conn)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
 /* The first thing libmicrohttpd tells: the target as it came. What this returns is the request. */
 static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
 {
     struct api_listener *l = arg;
     struct request *r = request_new(l->api, uri);
+    struct conn *c = connection_of(conn);
     hide_query(uri);
+    if (c != NULL)
+        conn_asks(c, clock_mono_ms());
     if (r != NULL) {
         r->listener = l;
         r->conn = conn;
@@ -84,11 +95,15 @@ static void *on_target(void *arg, const char *uri, struct MHD_Connection *conn)
 static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)arg, (void)conn, (void)code;
     struct request *r = *con_cls;
+    struct conn *c = connection_of(conn);
+    (void)arg;
     *con_cls = NULL;
     if (r == NULL)
         return;
+    /* What a stream has taken is not this listener's to close any more. */
+    if (c != NULL && code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->is_taken)
+        conn_rest(c, clock_mono_ms());
     if (r->call != NULL)
         writes_release(&r->api->writes, r->call);
     if (r->phase >= PHASE_READY)
@@ -96,31 +111,24 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **con_cls,
     request_free(r);
 }
 
-/* What a connection is, in its socket's context: the scope of a unix peer, which is known as soon
- * as it connects, and whether there are too many already. */
-#define CONNECTION_EXTRA ((uintptr_t)1 << 8)
-
 static void on_connection(void *arg, struct MHD_Connection *conn, void **socket_ctx,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct api_listener *l = arg;
     if (code != MHD_CONNECTION_NOTIFY_STARTED) {
-        atomic_fetch_sub(&l->connections, 1);
+        if (*socket_ctx != NULL)
+            conns_leave(&l->conns, *socket_ctx);
+        *socket_ctx = NULL;
         return;
     }
-    bool extra = atomic_fetch_add(&l->connections, 1) >= API_CONNECTIONS_MAX;
     const union MHD_ConnectionInfo *info =
-        !l->is_unix ? NULL : MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-    enum auth_scope scope =
-        info == NULL ? SCOPE_NONE : auth_of_peer(&l->api->auth, info->connect_fd);
-    *socket_ctx = (void *)((uintptr_t)scope | (extra ? CONNECTION_EXTRA : 0));
-}
-
-static uintptr_t connection_is(const struct request *r)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info == NULL ? 0 : (uintptr_t)info->socket_context;
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct conn *c =
+        info == NULL ? NULL : conns_enter(&l->conns, info->connect_fd, clock_mono_ms());
+    if (c != NULL && l->is_unix) /* who it is is known as soon as it connects */
+        c->scope = auth_of_peer(&l->api->auth, c->fd);
+    *socket_ctx = c;
+    waiters_tick_within(&l->api->waiters, CONNS_TICK_MS);
 }
 
 static enum api_method parse_method(const char *method)
@@ -167,7 +175,8 @@ static void find_scope(struct request *r, bool *ret_bad)
 {
     *ret_bad = false;
     if (r->listener->is_unix) {
-        r->scope = (enum auth_scope)(connection_is(r) & ~CONNECTION_EXTRA);
+        const struct conn *c = connection_of(r->conn);
+        r->scope = c == NULL ? SCOPE_NONE : c->scope;
         return;
     }
     const union MHD_ConnectionInfo *info =
@@ -176,13 +185,20 @@ static void find_scope(struct request *r, bool *ret_bad)
                                info == NULL ? NULL : info->client_addr, ret_bad);
 }
 
+/* Who watches over this agent hears of it as long as it lives. */
+static bool is_probe(const struct request *r)
+{
+    return !is_write(r) && strncmp(r->path, "/health/", 8) == 0;
+}
+
 /* The checks that come before any path is looked at. true: refused. */
 static bool guard(struct request *r, enum MHD_Result *ret)
 {
     bool bad_token;
+    const struct conn *c = connection_of(r->conn);
     const char *host = r->host != NULL ? r->host : request_header(r, MHD_HTTP_HEADER_HOST);
-    if ((connection_is(r) & CONNECTION_EXTRA) != 0) {
-        r->is_extra = true;
+    r->is_extra = c == NULL || c->is_extra;
+    if (r->is_extra && !is_probe(r)) {
         *ret = refuse(r, "too-many-requests", 429, "Too many connections are open");
         return true;
     }
@@ -249,14 +265,25 @@ static bool refuse_type(struct request *r, enum MHD_Result *ret)
     return true;
 }
 
+/* From here on it is answered. False: its connection has been closed to make room. */
+static bool begin(struct request *r)
+{
+    struct conn *c = connection_of(r->conn);
+    if (c != NULL && !conn_begin(c))
+        return false;
+    r->phase = PHASE_READY;
+    atomic_fetch_add(&r->api->in_flight, 1);
+    return true;
+}
+
 static enum MHD_Result dispatch(struct request *r)
 {
     enum MHD_Result ret;
     if (r->waiter.why == WOKEN_GONE)
         return MHD_NO;
     if (r->phase == PHASE_BODY) {
-        r->phase = PHASE_READY;
-        atomic_fetch_add(&r->api->in_flight, 1);
+        if (!begin(r))
+            return MHD_NO;
         if (guard(r, &ret) || refuse_form(r, &ret) || refuse_type(r, &ret))
             return ret;
     }
@@ -276,8 +303,10 @@ static bool refuse_head(struct request *r, enum MHD_Result *ret)
     bool too_much = header == NULL && head_announces_too_much(r);
     if (header == NULL && !too_much)
         return false;
-    r->phase = PHASE_READY;
-    atomic_fetch_add(&r->api->in_flight, 1);
+    if (!begin(r)) {
+        *ret = MHD_NO;
+        return true;
+    }
     if (guard(r, ret))
         return true;
     if (too_much)
@@ -341,11 +370,15 @@ static void on_mhd_log(void *arg, const char *format, va_list ap)
 
 static int start_daemon(struct api *a, int fd, bool is_unix, unsigned threads, struct errmsg *e)
 {
-    struct api_listener *l = &a->listeners[a->listener_count];
+    struct api_listener *l = &a->listeners[atomic_load(&a->listener_count)];
     l->api = a;
     l->fd = fd;
     l->is_unix = is_unix;
-    a->listener_count++;
+    if (conns_init(&l->conns, API_CONNECTIONS_MAX) != 0) {
+        close(fd);
+        return errmsg_set(e, ERR_NOMEM, "no memory for the API's locks");
+    }
+    atomic_fetch_add(&a->listener_count, 1);
     /* "Turbo" is to leave out shutdown() before close(): the sockets of streams have other owners
      * by then. */
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
@@ -415,7 +448,13 @@ static unsigned on_tick(void *arg)
     auth_reload(&a->auth);
     bool keeps = pages_tick(&a->pages);
     keeps = holders_tick(&a->holders) || keeps;
-    return keeps ? PAGES_TICK_MS : a->auth.token_file[0] != '\0' ? TOKEN_FILE_MS : 0;
+    bool open = false;
+    for (size_t i = 0; i < atomic_load(&a->listener_count); i++)
+        open = conns_tick(&a->listeners[i].conns, clock_mono_ms()) || open;
+    return keeps                           ? PAGES_TICK_MS
+           : a->auth.token_file[0] != '\0' ? TOKEN_FILE_MS
+           : open                          ? CONNS_TICK_MS
+                                           : 0;
 }
 
 int api_start(struct api **ret, const struct api_options *options, struct errmsg *e)
@@ -472,6 +511,7 @@ void api_stop(struct api *a)
             MHD_stop_daemon(a->listeners[i].daemon); /* closes the listening socket, too */
         else if (a->listeners[i].fd >= 0)
             close(a->listeners[i].fd);
+        conns_fini(&a->listeners[i].conns);
     }
     if (a->socket_path[0] != '\0')
         (void)unlink(a->socket_path);

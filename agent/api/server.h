@@ -16,6 +16,7 @@
 
 #include "agent/api/api.h"
 #include "agent/api/auth.h"
+#include "agent/api/conns.h"
 #include "agent/api/held.h"
 #include "agent/api/news.h"
 #include "agent/api/pages.h"
@@ -36,7 +37,7 @@ struct api_listener {
     struct MHD_Daemon *daemon;
     int fd; /* -1: none */
     bool is_unix;
-    _Atomic unsigned connections;
+    struct conns conns;
 };
 
 struct api {
@@ -47,7 +48,7 @@ struct api {
     void *arg;
     void (*submit)(void *arg, struct api_write *write);
     struct api_listener listeners[API_LISTENERS_MAX];
-    size_t listener_count;
+    _Atomic size_t listener_count;
     uint16_t port; /* of the first TCP listener */
     struct auth auth;
     struct publish publish;
@@ -85,7 +86,8 @@ struct request {
     bool uri_long;
     bool is_strong; /* the leader answered, and a majority confirmed that it led */
     bool is_http_1_0;
-    bool is_extra; /* on a connection beyond the limit */
+    bool is_extra; /* on a connection that there was no room for */
+    bool is_taken; /* the connection is a stream's now */
     char *raw;     /* the request target as sent, without an authority in front */
     char *host;    /* that authority, which then counts instead of Host; or NULL */
     char *path;    /* decoded, without the query */
@@ -102,6 +104,9 @@ struct request {
     struct reading *reading;         /* the answer goes there: relay.c; conn is NULL then */
     const struct write_call *leader; /* whose answer this is, with its facts; or NULL */
 };
+
+/* Of a request's connection; NULL: there was no memory for it. */
+struct conn *connection_of(struct MHD_Connection *conn);
 
 /* A request without a connection, from its target; NULL: no memory. */
 struct request *request_new(struct api *a, const char *target);

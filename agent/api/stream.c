@@ -10,19 +10,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "agent/api/conns.h"
 #include "agent/base/clock.h"
 #include "agent/base/limits.h"
 
 #define EVENTS_MAX 64
 #define STACK_BYTES (256u * 1024)
-/* Descriptors that streams leave to the rest of the process. */
-#define FDS_KEPT 64u
-
 #define PIECE_MAX (STREAM_PIECE + 2 * RECORD_VALUE_MAX)
 #define FRAME_MAX 32u /* a chunk's length before a piece, and what follows it */
 
@@ -353,10 +350,8 @@ void streams_fini(struct streams *t)
 /* A copy that has its own life, but not the last descriptors of the process. */
 static int copy_of(int fd)
 {
-    struct rlimit files;
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (copy >= 0 && getrlimit(RLIMIT_NOFILE, &files) == 0 &&
-        (rlim_t)copy + FDS_KEPT >= files.rlim_cur) {
+    if (copy >= 0 && conns_fd_is_scarce(copy, FDS_LEFT_BY_STREAMS)) {
         close(copy);
         copy = -1;
     }

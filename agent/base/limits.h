@@ -26,7 +26,7 @@
 #define API_BODY_MAX (256u * 1024)
 #define API_BODY_DROPPED_MAX (4u << 20) /* of a larger one, read so that the answer arrives */
 #define API_CONNECTIONS_MAX 1200        /* of each listener; streams do not count */
-#define API_CONNECTIONS_SPARE 64        /* beyond them: each is told so and closed */
+#define API_CONNECTIONS_SPARE 64        /* beyond them: probes of health; others are told so */
 #define API_WAITERS_MAX 256
 #define API_STREAMS_MAX 1024
 

@@ -319,10 +319,27 @@ def many_connections(server):
         s.close()
 
 
+def crowd_of_idlers(server):
+    """1,300 connections that ask for nothing, or send a byte of their head now and then: others are
+    answered at once, and probes too."""
+    held = [server.connect() for _ in range(1300)]
+    took = []
+    for n in range(20):
+        for s in held[n % 2::7]:
+            sent(s, b"GET /v2/tasks HTTP/1.1\r\nX: "[n:n + 1])
+        begun = time.monotonic()
+        status, _ = server.get(("/v2/tasks?limit=1", "/health/live")[n % 2])
+        took.append(time.monotonic() - begun)
+        check(status == 200, f"{status} behind idle connections")
+    check(sorted(took)[10] < 1, f"answers behind idle connections took {took}")
+    for s in held:
+        s.close()
+
+
 def main():
     server = Server(sys.argv[1])
     for attack in (large_heads, many_parameters, odd_bytes, mutated_requests, pipelined, heads_of_streams, gone_in_mid_answer, slow_readers,
-                   streams_under_attack, many_connections):
+                   streams_under_attack, many_connections, crowd_of_idlers):
         attack(server)
         still_answers(server, attack.__name__)
         print(attack.__name__, "survived", flush=True)

@@ -38,6 +38,7 @@ KILLERS = {
     "plan": ("unit_scheduler_plan_test", []),
     "rows": ("unit_rows_rows_test", []),
     "reconcile": ("unit_intake_reconcile_test", []),
+    "conns": ("unit_api_conns_test", []),
     "stopped": ("unit_intake_stopped_test", []),
     "clusters": ("unit_intake_clusters_test", []),
     "events": ("unit_intake_events_test", []),

@@ -442,36 +442,6 @@ Test(stream, the_server_stops_while_they_are_open)
 }
 
 /* Watches must not take the last descriptors: the process needs some to go on. */
-Test(stream, connections_beyond_the_limit_are_told_so)
-{
-    static int fds[API_CONNECTIONS_MAX + 1];
-    static const char get[] = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    allow_files();
-    fixture_start(&f, NULL);
-    for (size_t i = 0; i < API_CONNECTIONS_MAX; i++) {
-        fds[i] = ask(get);
-        cr_assert(http_read_until(fds[i], " 200 OK", text, sizeof text), "the %zuth", i);
-    }
-    size_t extra = API_CONNECTIONS_MAX;
-    fds[extra] = ask(get);
-    read_all(fds[extra], text, sizeof text);
-    cr_assert_not_null(strstr(text, " 429 "), "%s", text);
-    cr_assert_not_null(strstr(text, "Connection: close"), "%s", text);
-    cr_assert_not_null(strstr(text, "Blox-Staleness-Ms"), "%s", text);
-    close(fds[extra]);
-    say(fds[0], get); /* those that came before are served on */
-    cr_assert(http_read_until(fds[0], " 200 OK", text, sizeof text));
-    for (size_t i = 0; i < API_CONNECTIONS_MAX; i++)
-        close(fds[i]);
-    for (long status = 0; status != 200;) { /* once the server has noticed */
-        int fd = ask(get);
-        cr_assert(http_read_until(fd, "\r\n\r\n", text, sizeof text));
-        status = strtol(text + 9, NULL, 10);
-        close(fd);
-    }
-    fixture_stop(&f);
-}
-
 Test(stream, they_leave_file_descriptors_for_the_rest)
 {
     enum { FREE = 150 };
