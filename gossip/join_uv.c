@@ -19,7 +19,9 @@
 
 /* ---- asking ---- */
 
-static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed)
+/* m: who is known to be there, or NULL */
+static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed,
+                const struct swim_member *m)
 {
     uint8_t packet[WIRE_JOIN_LEN];
     struct wire_join join = {.type = WIRE_JOIN};
@@ -30,6 +32,10 @@ static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed)
     a->at_ms = node_now(g);
     swim_self_update(g->swim, &join.self);
     join.self.state = MEMBER_ALIVE;
+    if (m != NULL) {
+        join.asked = m->m.num;
+        join.known_epoch = m->epoch;
+    }
     size_t len = wire_put_join(&join, packet);
     udp_send_hello(g, addr, packet, len);
 }
@@ -38,7 +44,7 @@ void join_ask_member(struct gossip_node *g, const struct swim_member *m)
 {
     int at;
     for (unsigned nth = 0; (at = node_address(g, m, nth)) >= 0; nth++)
-        ask(g, &m->m.addrs->at[at], -1);
+        ask(g, &m->m.addrs->at[at], -1, m);
 }
 
 static void ask_seed(struct gossip_node *g, size_t seed, const struct gossip_addr *addr)
@@ -47,14 +53,18 @@ static void ask_seed(struct gossip_node *g, size_t seed, const struct gossip_add
         g->seeds[seed].answered = g->seeds[seed].self = true;
         return;
     }
+    const struct swim_member *there = NULL;
     for (uint32_t i = 0; i < g->swim->count; i++) {
         const struct swim_member *m = swim_nth(g->swim, i);
-        if (addr_find(m->m.addrs, addr) >= 0 && m->m.state == MEMBER_ALIVE) {
+        if (addr_find(m->m.addrs, addr) < 0)
+            continue;
+        if (m->m.state == MEMBER_ALIVE) {
             g->seeds[seed].answered = true;
             return;
         }
+        there = m;
     }
-    ask(g, addr, (int)seed);
+    ask(g, addr, (int)seed, there);
 }
 
 struct resolve {
@@ -228,6 +238,16 @@ void join_joined(struct gossip_node *g)
 
 /* ---- the two packets ---- */
 
+/* Our clock went back since our last life: without a later session than that one's nobody who knew
+ * it would listen. */
+static void outdo_epoch(struct gossip_node *g, uint64_t known)
+{
+    if (known <= g->epoch || known == UINT64_MAX)
+        return;
+    g->epoch = known + 1;
+    swim_set_epoch(g->swim, g->epoch);
+}
+
 static void answer_join(struct gossip_node *g, const struct seal_header *h,
                         const struct wire_join *join, const struct gossip_addr *from)
 {
@@ -243,6 +263,8 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
                 g->seeds[g->asked[i].seed].answered = g->seeds[g->asked[i].seed].self = true;
         return;
     }
+    if (join->asked == g->num)
+        outdo_epoch(g, join->known_epoch);
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(g->swim, &join->self, &other);
     /* Another key, from the very address: a lost data directory, most likely. Ask back. */
@@ -318,11 +340,8 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
         return;
     struct seal_peer reply = {h->sender, h->epoch};
     bool known = w->refusal == WIRE_ACCEPTED || swim_refused_for_earlier_life(w);
-    if (known && w->known_state != 0 && w->known_epoch > g->epoch) {
-        /* Our clock went back since our last life: without a later session nobody would listen. */
-        g->epoch = w->known_epoch + 1;
-        swim_set_epoch(g->swim, g->epoch);
-    }
+    if (known && w->known_state != 0)
+        outdo_epoch(g, w->known_epoch);
     if (w->refusal != WIRE_ACCEPTED) {
         swim_refused(g->swim, now, w, from, g->out);
         node_perform(g, &reply, from);

@@ -303,13 +303,15 @@ size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN])
     wbuf_u8(&w, (uint8_t)j->type);
     wbuf_bytes(&w, j->nonce, sizeof j->nonce);
     wire_put_update(&w, &j->self);
-    if (j->type == WIRE_WELCOME) {
+    wbuf_u64(&w, j->known_epoch);
+    if (j->type == WIRE_JOIN) {
+        wbuf_u64(&w, j->asked);
+    } else {
         wbuf_u8(&w, (uint8_t)j->refusal);
         put_addr(&w, &j->seen, false);
         put_addr(&w, &j->taken, false);
         wbuf_u8(&w, (uint8_t)j->known_state);
         wbuf_u64(&w, j->known_incarnation);
-        wbuf_u64(&w, j->known_epoch);
     }
     ENSURE(!w.bad);
     if (j->type == WIRE_WELCOME)
@@ -333,13 +335,15 @@ int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret)
         return err;
     if (ret->self.state != MEMBER_ALIVE)
         return ERR_MALFORMED;
-    if (ret->type == WIRE_WELCOME) {
+    ret->known_epoch = rbuf_u64(&r);
+    if (ret->type == WIRE_JOIN) {
+        ret->asked = rbuf_u64(&r);
+    } else {
         ret->refusal = (enum wire_refusal)rbuf_u8(&r);
         bool more = get_addr(&r, &ret->seen);
         more = get_addr(&r, &ret->taken) || more;
         ret->known_state = (enum gossip_state)rbuf_u8(&r);
         ret->known_incarnation = rbuf_u64(&r);
-        ret->known_epoch = rbuf_u64(&r);
         if (more || ret->refusal > WIRE_NOT_ADMITTED || ret->known_state > MEMBER_LEFT)
             return ERR_MALFORMED;
     }

@@ -90,13 +90,16 @@ struct wire_join {
     enum wire_hello type;
     uint8_t nonce[16];
     struct wire_update self; /* state alive */
+    /* The session that the joiner knows of whom it asks (a join: of `asked`, if anybody), or the
+     * answerer of the joiner: who is asked or welcomed must have a later one to be heard. */
+    uint64_t known_epoch;
+    uint64_t asked; /* join only */
     /* welcome only */
     enum wire_refusal refusal;
     struct gossip_addr seen;       /* where the join came from */
     struct gossip_addr taken;      /* refused: where the other one is */
     enum gossip_state known_state; /* what the answerer held of the joiner; 0: nothing */
     uint64_t known_incarnation;
-    uint64_t known_epoch;
 };
 size_t wire_put_join(const struct wire_join *j, uint8_t out[WIRE_JOIN_LEN]);
 int wire_get_join(const uint8_t *data, size_t len, struct wire_join *ret) MUST_CHECK;

@@ -140,6 +140,11 @@ static void send_join(struct world *w, uint32_t me, uint32_t to)
     memcpy(j.nonce, &w->node[me].epoch, sizeof w->node[me].epoch);
     swim_self_update(w->node[me].s, &j.self);
     j.self.state = MEMBER_ALIVE;
+    const struct swim_member *there = swim_find(w->node[me].s, w->node[to].num);
+    if (there != NULL) {
+        j.asked = there->m.num;
+        j.known_epoch = there->epoch;
+    }
     send_hello(w, me, to, &j);
 }
 
@@ -251,6 +256,10 @@ static void answer_join(struct world *w, uint32_t me, const struct net_event *ev
     struct wire_join welcome = {.type = WIRE_WELCOME};
     if (swim_self(n->s)->m.state == MEMBER_LEFT)
         return;
+    if (join->asked == n->num && join->known_epoch > n->epoch) {
+        n->epoch = join->known_epoch + 1;
+        swim_set_epoch(n->s, n->epoch);
+    }
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(n->s, &join->self, &other);
     if (welcome.refusal == WIRE_ID_TAKEN && swim_challenge(n->s, world_ms(w), other->num))

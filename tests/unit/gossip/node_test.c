@@ -228,6 +228,27 @@ Test(node, a_clock_that_went_back_is_healed_by_who_knows_the_life_before)
     finish(3);
 }
 
+/* The same where it knows and looks for nobody: who asks it says which life it knew. */
+Test(node, a_clock_that_went_back_is_healed_by_who_asks)
+{
+    make_cluster(2);
+    high_epoch = nodes[1].g->epoch + (UINT64_C(1) << 40);
+    nodes[1].g->epoch = high_epoch;
+    swim_set_epoch(nodes[1].g->swim, high_epoch);
+    cr_assert(run_until(high_epoch_known, 10000));
+    char there[sizeof nodes[1].address];
+    memcpy(there, nodes[1].address, sizeof there);
+    kill_node(1);
+    run_until(NULL, 50);
+    incarnation = 2;
+    bind_to = there;
+    make(1, "i-1", "c", key_a, 1);
+    cr_assert(run_until(above_high_epoch, 4000));
+    expect_count = expect_alive = 2;
+    cr_assert(run_until(all_see, 20000));
+    finish(2);
+}
+
 Test(node, a_killed_node_fails_and_a_leaving_one_left)
 {
     make_cluster(6);

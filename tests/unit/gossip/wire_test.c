@@ -164,9 +164,12 @@ Test(wire, a_welcome_is_never_longer_than_a_join)
     cr_assert_eq(got.known_epoch, 6);
     cr_assert_eq(got.nonce[3], 9);
     j.type = WIRE_JOIN;
+    j.asked = 7;
     size_t join = wire_put_join(&j, data);
     cr_assert_leq(welcome, join);
     cr_assert_eq(wire_get_join(data, join, &got), 0);
+    cr_assert_eq(got.asked, 7);
+    cr_assert_eq(got.known_epoch, 6);
     cr_assert_eq(wire_get_join(data, join - 1, &got), ERR_MALFORMED,
                  "a short join is not answered");
 }
