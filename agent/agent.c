@@ -179,6 +179,7 @@ static int start_raft(struct agent *a, struct errmsg *e)
         .election_ms = a->config->raft_election_ms,
         .heartbeat_ms = a->config->raft_heartbeat_ms,
         .auto_recover = a->config->raft_auto_recover,
+        .missing = flow_missing,
         .prove_gone = gone_ask,
         .seed = random_u64(),
         .arg = a,
@@ -247,8 +248,6 @@ static int start_join(struct agent *a, const char *advertise)
         .config = a->config,
         .address = advertise_port(advertise) == 0 ? bound : advertise,
         .seed = random_u64(),
-        .arg = a,
-        .on_census = flow_on_census,
     };
     int err = join_start(&a->join, &options);
     if (err == 0)

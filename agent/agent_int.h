@@ -175,7 +175,7 @@ void flow_on_known(void *arg, const char *cluster);
 void flow_on_all_known(void *arg);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_shown(void *arg, const struct record *rec);
-void flow_on_census(void *arg, unsigned agents);
+uint32_t flow_missing(void *arg);
 /* Is the own instance's row there? Otherwise the leader gets a hint. */
 bool flow_own_instance(struct agent *a);
 void flow_on_notice(void *arg, const char *text);

@@ -6,6 +6,7 @@
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "gossip/boot.h"
 
 /* ---- raft -> intent -> rows -> gossip ---------------------------------------------- */
 
@@ -236,11 +237,10 @@ bool flow_own_instance(struct agent *a)
     return err != ERR_NOTFOUND;
 }
 
-void flow_on_census(void *arg, unsigned agents)
+uint32_t flow_missing(void *arg)
 {
-    struct agent *a = arg;
-    if (a->config->raft_expect == 0)
-        raft_uv_set_expect(a->raft, agents);
+    const struct agent *a = arg;
+    return a->join == NULL ? BOOT_UNCOUNTED : join_missing(a->join);
 }
 
 void flow_on_notice(void *arg, const char *text)

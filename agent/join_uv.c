@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * PutAttributes costs the account's "modify" bucket (5,000 agents at once: 125 s of it), so the
- * address is written only if ListAttributes shows another value, after a random delay. */
+ * address is written only if ListAttributes shows another value, after a random delay.
+ *
+ * Before the first cluster is formed ECS's list is what keeps two groups of agents from forming
+ * one each. Every agent writes its address, then reads (as in Lamport's bakery): of two groups that
+ * do not know each other at least one reads the other's address, if what is written is read by all
+ * after raft.bootstrap_wait. So a list counts if it was asked for so long after an address of the
+ * own group stood there. */
 #include "agent/join_uv.h"
 
 #include <errno.h>
@@ -13,6 +19,7 @@
 #include "agent/base/log.h"
 #include "agent/base/prng.h"
 #include "agent/census.h"
+#include "gossip/boot.h"
 
 #define ATTRIBUTE "blox.addr"
 #define ALONE_FIRST_MS 1000
@@ -24,6 +31,16 @@
 #define PUBLISH_JITTER_MS 2000
 #define AGENTS_MAX 5000
 #define ADDRESS_LEN (ADVERTISE_VALUE_MAX + 4)
+#define OWN_ADDRESS "self"
+#define RECOUNT_MS 1000
+
+/* What ECS lists beside this agent. */
+struct listing {
+    char (*address)[ADDRESS_LEN];
+    uint32_t *agent_of; /* of which agent each is, in order */
+    size_t count, agents;
+    bool counts; /* no agent that may form a cluster without this one is not in it */
+};
 
 struct join {
     struct join_options options;
@@ -36,11 +53,18 @@ struct join {
     uint64_t last_census_ms;
     size_t turn; /* whose it is among the addresses of the next census */
     bool leading;
-    bool led;          /* a leader is known */
-    uint64_t unled_ms; /* since when none is */
-    bool was_alone;    /* when the timer was set */
-    bool listed;       /* ListAttributes answered at least once */
-    bool published;    /* our address stands there */
+    bool led;               /* a leader is known */
+    uint64_t unled_ms;      /* since when none is */
+    bool was_alone;         /* when the timer was set */
+    bool listed;            /* ListAttributes answered at least once */
+    bool published;         /* our address stands there */
+    uint64_t put_ms;        /* when it was written last, 0: never */
+    uint64_t asked_ms;      /* when the list was asked for */
+    struct listing listing; /* the last one, while no leader is known */
+    uint32_t missing;       /* of it, as counted then */
+    uint64_t counted_ms;
+    char anchor[ADDRESS_LEN]; /* of this agent or a live one: it stands in the list since then */
+    uint64_t anchor_ms;
     bool stopping;
     unsigned handles_open;
     struct aws_call *list_call;
@@ -52,12 +76,20 @@ struct join {
 
 static void arm(struct join *j);
 
+static void drop_listing(struct join *j)
+{
+    free(j->listing.address);
+    free(j->listing.agent_of);
+    j->listing = (struct listing){0};
+}
+
 static void maybe_stopped(struct join *j)
 {
     if (!j->stopping || j->handles_open > 0 || j->list_call != NULL || j->put_call != NULL)
         return;
     void (*done)(void *) = j->done;
     void *arg = j->done_arg;
+    drop_listing(j);
     free(j);
     if (done != NULL)
         done(arg);
@@ -68,21 +100,42 @@ static bool alone(const struct join *j)
     return gossip_alive_count(j->options.gossip) <= 1;
 }
 
+static const struct gossip_member *self_of(const struct join *j)
+{
+    return gossip_find(j->options.gossip, gossip_self(j->options.gossip));
+}
+
+static bool is_lowest(const struct join *j, bool of_candidates)
+{
+    const struct gossip_member *self = self_of(j);
+    for (size_t i = 0; i < gossip_count(j->options.gossip); i++) {
+        const struct gossip_member *m = gossip_at(j->options.gossip, i);
+        if (m->state <= MEMBER_DEGRADED && strcmp(m->id, self->id) < 0 &&
+            (m->meta->role == 0 || !of_candidates))
+            return false;
+    }
+    return true;
+}
+
 /* Agents that started together on one side of a partition know each other and nobody else, and
  * nobody knows them. One of them looks, so that a cluster without a leader does not ask ECS as
  * often as it has agents. */
 static bool on_island(const struct join *j)
 {
-    struct gossip_node *g = j->options.gossip;
-    const struct gossip_member *self = gossip_find(g, gossip_self(g));
-    if (j->led || uv_now(j->options.loop) < j->unled_ms + LEADERLESS_MS)
-        return false;
-    for (size_t i = 0; i < gossip_count(g); i++) {
-        const struct gossip_member *m = gossip_at(g, i);
-        if (m->state <= MEMBER_DEGRADED && strcmp(m->id, self->id) < 0)
-            return false;
-    }
-    return true;
+    return !j->led && uv_now(j->options.loop) >= j->unled_ms + LEADERLESS_MS && is_lowest(j, false);
+}
+
+static uint64_t lag_ms(const struct join *j)
+{
+    uint64_t ms = j->options.config->raft_bootstrap_wait_ms;
+    return ms > 0 ? ms : 5000;
+}
+
+/* A list that was asked for from then on counts; UINT64_MAX: none yet, or nobody needs it. */
+static uint64_t counts_from_ms(const struct join *j)
+{
+    bool proposes = !j->led && self_of(j)->meta->role == 0 && is_lowest(j, true);
+    return proposes && j->anchor[0] != '\0' ? j->anchor_ms + lag_ms(j) : UINT64_MAX;
 }
 
 static bool seeks(const struct join *j)
@@ -127,18 +180,29 @@ static void join_seeds_file(struct join *j)
     join_text(j, text, " \t\r\n,");
 }
 
+static void anchor(struct join *j, const char *address)
+{
+    snprintf(j->anchor, sizeof j->anchor, "%s", address);
+    j->anchor_ms = uv_now(j->options.loop);
+}
+
 static void on_put(void *arg, const struct aws_result *r)
 {
     struct join *j = arg;
     j->put_call = NULL;
     if (r->err == 0) {
         j->published = true;
+        j->put_ms = uv_now(j->options.loop);
+        if (j->anchor[0] == '\0')
+            anchor(j, OWN_ADDRESS);
         LOG(LOG_INFO, "address_published", "peers find this agent by its instance's attribute",
             LS("attribute", ATTRIBUTE));
     } else if (r->err != ERR_CANCELED) {
         snprintf(j->trouble, sizeof j->trouble, "cannot publish attribute %s: %s %s", ATTRIBUTE,
                  r->code, r->message);
     }
+    if (!j->stopping && j->list_call == NULL)
+        arm(j);
     maybe_stopped(j);
 }
 
@@ -178,49 +242,112 @@ static void list_live(const struct join *j, struct map *live)
     }
 }
 
-static void ask(struct join *j, const char *const *listed, size_t count)
+/* Reads an agent's addresses out of its attribute. */
+static void list_agent(struct listing *l, size_t most, const char *value)
+{
+    size_t before = l->count;
+    while (l->count < most && advertise_next(&value, l->address[l->count], ADDRESS_LEN))
+        l->agent_of[l->count++] = (uint32_t)l->agents;
+    l->agents += l->count > before;
+}
+
+/* Returns how many of the listed agents live at none of their addresses. */
+static uint32_t count_missing(const struct listing *l, const struct map *live)
+{
+    uint32_t missing = 0;
+    for (size_t i = 0; i < l->count;) {
+        uint32_t agent = l->agent_of[i];
+        bool lives = false;
+        for (; i < l->count && l->agent_of[i] == agent; i++)
+            lives = lives || map_has(live, l->address[i]);
+        missing += !lives;
+    }
+    return missing;
+}
+
+/* The list counts from some time after the anchor stands there: those who wrote their address later
+ * find it, whoever wrote before is in the list. */
+static void take_anchor(struct join *j, bool own_right, const struct map *live)
+{
+    const char *first = own_right ? OWN_ADDRESS : NULL;
+    bool own = strcmp(j->anchor, OWN_ADDRESS) == 0;
+    bool may_lag = own && j->asked_ms < j->anchor_ms + lag_ms(j);
+    bool stands = own ? own_right || may_lag : false;
+    for (size_t i = 0; i < j->listing.count; i++) {
+        const char *address = j->listing.address[i];
+        if (!map_has(live, address))
+            continue;
+        first = first == NULL ? address : first;
+        stands = stands || strcmp(address, j->anchor) == 0;
+    }
+    if (stands)
+        return;
+    j->anchor[0] = '\0';
+    if (first != NULL)
+        anchor(j, first);
+}
+
+static void ask(struct join *j, const struct map *live)
 {
     const char *pick[CENSUS_ASKED_MAX];
-    struct map live;
-    list_live(j, &live);
-    size_t n = census_pick(listed, count, &live, &j->turn, pick);
+    const char **listed = calloc(j->listing.count + 1, sizeof *listed);
+    for (size_t i = 0; listed != NULL && i < j->listing.count; i++)
+        listed[i] = j->listing.address[i];
+    size_t n = listed == NULL ? 0 : census_pick(listed, j->listing.count, live, &j->turn, pick);
     if (n > 0)
         (void)gossip_join(j->options.gossip, pick, n);
-    map_fini(&live);
+    free(listed);
 }
 
 static void use_attributes(struct join *j, const json_t *attributes)
 {
     size_t total = json_array_size(attributes);
     size_t most = GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX);
-    char(*text)[ADDRESS_LEN] = calloc(most + 1, sizeof *text);
-    const char **list = calloc(most + 1, sizeof *list);
-    size_t count = 0, agents = 0;
     bool own_right = false;
-    for (size_t i = 0; text != NULL && list != NULL && i < total && agents < AGENTS_MAX; i++) {
+    struct map live;
+    drop_listing(j);
+    j->listing.address = calloc(most + 1, sizeof *j->listing.address);
+    j->listing.agent_of = calloc(most + 1, sizeof *j->listing.agent_of);
+    if (j->listing.address == NULL || j->listing.agent_of == NULL) {
+        drop_listing(j);
+        return;
+    }
+    for (size_t i = 0; i < total && j->listing.agents < AGENTS_MAX; i++) {
         const json_t *a = json_array_get(attributes, i);
         const char *value = json_str_or(a, "value", "");
-        if (is_own(j, json_str_or(a, "targetId", ""))) {
+        if (is_own(j, json_str_or(a, "targetId", "")))
             own_right = strcmp(value, j->address) == 0;
-            continue;
-        }
-        size_t before = count;
-        while (count < most && advertise_next(&value, text[count], ADDRESS_LEN)) {
-            list[count] = text[count];
-            count++;
-        }
-        agents += count > before;
+        else
+            list_agent(&j->listing, most, value);
     }
-    if (list != NULL)
-        ask(j, list, count);
-    free(text);
-    free(list);
-    j->published = own_right;
-    if (!own_right && j->identity.instance_arn[0] != '\0' &&
+    list_live(j, &live);
+    take_anchor(j, own_right, &live);
+    j->listing.counts = j->asked_ms >= counts_from_ms(j);
+    j->counted_ms = 0;
+    ask(j, &live);
+    map_fini(&live);
+    /* ECS's lists lag: what was just written need not be written again. */
+    j->published = own_right || (j->put_ms != 0 && j->asked_ms < j->put_ms + lag_ms(j));
+    if (!j->published && j->identity.instance_arn[0] != '\0' &&
         !uv_is_active((uv_handle_t *)&j->publish_timer))
         uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
-    if (j->options.on_census != NULL)
-        j->options.on_census(j->options.arg, (unsigned)(agents + 1));
+    if (j->led)
+        drop_listing(j);
+}
+
+uint32_t join_missing(struct join *j)
+{
+    uint64_t now = uv_now(j->options.loop);
+    struct map live;
+    if (!j->listing.counts)
+        return BOOT_UNCOUNTED;
+    if (j->counted_ms == 0 || now >= j->counted_ms + RECOUNT_MS) {
+        list_live(j, &live);
+        j->missing = count_missing(&j->listing, &live);
+        map_fini(&live);
+        j->counted_ms = now > 0 ? now : 1;
+    }
+    return j->missing;
 }
 
 static void on_list(void *arg, const struct aws_result *r)
@@ -251,6 +378,7 @@ static void list_attributes(struct join *j)
     if (params == NULL)
         return;
     struct aws_call_options options = {.priority = AWS_RESYNC};
+    j->asked_ms = uv_now(j->options.loop);
     j->list_call = aws_list(j->options.aws, AWS_ECS, "ListAttributes", "attributes", params,
                             &options, on_list, j);
 }
@@ -263,7 +391,7 @@ static bool lacks_address(const struct join *j)
 
 static bool census_due(const struct join *j, uint64_t now)
 {
-    if (seeks(j) || !j->listed || lacks_address(j))
+    if (seeks(j) || !j->listed || lacks_address(j) || now >= counts_from_ms(j))
         return true;
     return j->leading && now - j->last_census_ms >= LEADER_CENSUS_MS;
 }
@@ -296,6 +424,9 @@ static void arm(struct join *j)
         j->backoff_ms = ALONE_FIRST_MS;
     }
     j->was_alone = alone(j);
+    uint64_t now = uv_now(j->options.loop), from = counts_from_ms(j);
+    if (j->list_call == NULL && j->asked_ms < from && from != UINT64_MAX && now + delay > from)
+        delay = from > now ? from - now : 0;
     uv_timer_start(&j->timer, on_timer, delay, 0);
 }
 
@@ -331,6 +462,8 @@ void join_led(struct join *j, bool known)
         return;
     j->led = known;
     j->unled_ms = uv_now(j->options.loop);
+    if (known)
+        drop_listing(j);
     if (!known)
         uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
 }

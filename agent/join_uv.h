@@ -18,9 +18,6 @@ struct join_options {
     const struct config *config;
     const char *address; /* host:port that is published */
     uint64_t seed;
-    void *arg;
-    /* How many instances of the cluster publish an address (for raft's expect). */
-    void (*on_census)(void *arg, unsigned agents);
 };
 
 int join_start(struct join **ret, const struct join_options *options) MUST_CHECK;
@@ -33,6 +30,9 @@ void join_lead(struct join *j, bool leading);
 void join_led(struct join *j, bool known);
 /* A member was heard of: who was alone, and looked seldom, may be on an island now. */
 void join_met(struct join *j);
+/* How many agents publish an address and are no live members here; BOOT_UNCOUNTED until all who may
+ * form a cluster without this agent must stand in the list that it has. For raft_uv_options. */
+uint32_t join_missing(struct join *j);
 const char *join_trouble(const struct join *j);
 
 #endif

@@ -109,25 +109,46 @@ static void propose(struct boot *b, uint64_t now_ms, const struct boot_peer *pee
     bind_to(b, now_ms, &m);
 }
 
-static void tick_blank(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
-                       const struct boot_peer *peers, size_t count)
+/* For how long is it waited for those who may be of a cluster, or form one? */
+static uint64_t patience_ms(const struct boot_view *view)
+{
+    bool some = view->missing > 0 && view->missing != BOOT_UNCOUNTED;
+    uint64_t ms = some ? BOOT_PATIENCE_MS : 0;
+    for (size_t i = 0; i < view->count; i++) {
+        if (view->peers[i].mute)
+            ms = BOOT_PATIENCE_MS;
+        else if (view->peers[i].dead && ms < BOOT_DEAD_MS)
+            ms = BOOT_DEAD_MS;
+    }
+    return ms;
+}
+
+static void tick_blank(struct boot *b, uint64_t now_ms, const struct boot_view *view)
 {
     size_t blank = 0;
     bool lowest = true, here = false; /* not among them is one that is leaving */
-    uint64_t wait_ms = b->wait_ms;
-    for (size_t i = 0; i < count; i++) {
-        blank += peers[i].blank;
-        here = here || peers[i].num == b->self.num;
-        wait_ms = peers[i].mute && wait_ms < BOOT_PATIENCE_MS ? BOOT_PATIENCE_MS : wait_ms;
-        wait_ms = peers[i].dead && wait_ms < BOOT_DEAD_MS ? BOOT_DEAD_MS : wait_ms;
-        lowest = lowest && (peers[i].dead || strcmp(b->self.id, peers[i].id) <= 0);
+    uint64_t patience = patience_ms(view);
+    for (size_t i = 0; i < view->count; i++) {
+        const struct boot_peer *p = &view->peers[i];
+        blank += p->blank;
+        here = here || p->num == b->self.num;
+        lowest = lowest && (p->dead || strcmp(b->self.id, p->id) <= 0);
     }
-    if (!may || !here || expect == 0 || blank < expect || b->steady_ms == 0) {
-        b->steady_ms = now_ms > 0 ? now_ms : 1;
+    if (now_ms == 0)
+        now_ms = 1;
+    if (patience == 0)
+        b->lacking_ms = 0;
+    else if (b->lacking_ms == 0)
+        b->lacking_ms = now_ms;
+    if (!view->may || !here || view->expect == 0 || blank < view->expect || b->steady_ms == 0) {
+        b->steady_ms = b->lacking_ms = now_ms;
         return;
     }
-    if (lowest && now_ms >= b->steady_ms + wait_ms)
-        propose(b, now_ms, peers, count, blank);
+    bool waited = now_ms >= b->steady_ms + b->wait_ms;
+    if (patience > 0)
+        waited = waited && now_ms >= b->lacking_ms + patience;
+    if (lowest && waited && view->missing != BOOT_UNCOUNTED)
+        propose(b, now_ms, view->peers, view->count, blank);
 }
 
 /* A chosen server that never answered and is not to be seen: perhaps it does not exist any more.
@@ -145,13 +166,12 @@ static bool has_vanished(const struct boot *b, const struct boot_peer *peers, si
     return false;
 }
 
-void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
-               const struct boot_peer *peers, size_t count, struct boot_out *out)
+void boot_tick(struct boot *b, uint64_t now_ms, const struct boot_view *view, struct boot_out *out)
 {
     out->count = 0;
     out->start = false;
     if (b->state == BOOT_BLANK)
-        tick_blank(b, now_ms, expect, may, peers, count);
+        tick_blank(b, now_ms, view);
     if (b->state != BOOT_BOUND || b->version > b->stored)
         return;
     if (b->bound_ms == 0)
@@ -161,7 +181,7 @@ void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
         out->start = true;
         return;
     }
-    if (now_ms >= b->bound_ms + BOOT_PATIENCE_MS && has_vanished(b, peers, count)) {
+    if (now_ms >= b->bound_ms + BOOT_PATIENCE_MS && has_vanished(b, view->peers, view->count)) {
         let_go(b, now_ms);
         return;
     }

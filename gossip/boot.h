@@ -2,8 +2,9 @@
  * The first configuration, without a hand-picked first node. Pure.
  *
  * A candidate without a configuration is blank. Once `expect` blank candidates (itself included)
- * have been seen without a break for wait_ms, nobody is known to have a configuration and no mute
- * one could (such are waited for, but not for ever), the one with the lowest id proposes: a random
+ * have been seen without a break for wait_ms, nobody is known to have a configuration and nobody
+ * who is mute or missing could (such are waited for, but not for ever), the one with the lowest id
+ * proposes: a random
  * cluster id and the lowest ids as voters. Each chosen server binds itself to one proposal at a
  * time, on disk, and tells the other chosen ones; the cluster starts only where ALL of them are
  * known to be bound. A bound server refuses every other proposal, on disk, for ever; a proposal
@@ -22,7 +23,8 @@
 #define BOOT_REFUSED 16u
 #define BOOT_SEND_MS 300u
 #define BOOT_PATIENCE_MS                                                                           \
-    30000u                  /* for a chosen server that vanished, for candidates that are mute */
+    30000u /* for a chosen server that vanished, for candidates that are mute or missing */
+#define BOOT_UNCOUNTED UINT32_MAX
 #define BOOT_DEAD_MS 10000u /* for a candidate that died: as long as a restart takes */
 #define BOOT_BYTES_MAX (64u + 8u * BOOT_REFUSED + RAFT_CONFIG_BYTES_MAX)
 
@@ -36,7 +38,7 @@ struct boot_peer { /* a candidate, self included */
     uint64_t num, disk;
     const char *id;
     bool blank; /* it said so lately */
-    bool mute;  /* it is stopped, as it seems, and says nothing: it may be of a cluster */
+    bool mute;  /* it is live and did not say so: it may be of a cluster, or will be */
     bool dead;  /* not live: it is waited for a little, for it may restart and be of a cluster */
 };
 struct boot {
@@ -51,6 +53,7 @@ struct boot {
     uint32_t refused_next;
     uint64_t heard; /* the cluster that this server, which is of none, heard of; 0: of none */
     uint64_t steady_ms, bound_ms, send_ms; /* since, since, next */
+    uint64_t lacking_ms;                   /* since when some are mute, missing or dead; 0: none */
     uint64_t version, stored;              /* of what must be on disk */
 };
 struct boot_out {
@@ -64,9 +67,16 @@ struct boot_out {
 
 void boot_init(struct boot *b, const struct raft_server *self, uint64_t cluster_hash,
                uint64_t wait_ms, uint64_t seed);
-/* may: no peer has a configuration, as far as is known. */
-void boot_tick(struct boot *b, uint64_t now_ms, unsigned expect, bool may,
-               const struct boot_peer *peers, size_t count, struct boot_out *out);
+/* What a server knows of the others when it looks. */
+struct boot_view {
+    const struct boot_peer *peers;
+    size_t count;
+    unsigned expect;  /* candidates to see; 0: nothing is proposed */
+    bool may;         /* no peer has a configuration, as far as is known */
+    uint32_t missing; /* agents that are said to exist and are no peers; BOOT_UNCOUNTED: that is
+                       * not known yet, and nothing is proposed */
+};
+void boot_tick(struct boot *b, uint64_t now_ms, const struct boot_view *view, struct boot_out *out);
 void boot_recv(struct boot *b, uint64_t now_ms, bool may, uint64_t from, const struct boot_msg *m,
                struct boot_out *out);
 /* What it heard of outlives a restart: those who were there may be out of reach after it. */

@@ -395,7 +395,6 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
     static struct boot_peer peers[GOSSIP_MEMBERS_MAX];
     struct boot_out out;
     size_t count = 0;
-    bool may = r->known_cluster == 0;
     if (!r->o.candidate || r->starting || r->cluster_id != 0)
         return;
     remember_cluster(r);
@@ -407,16 +406,25 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
             continue;
         bool live = m->self || is_live(m);
         bool fresh = live && p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
+        bool blank = m->self || (fresh && p->blank);
         peers[count++] = (struct boot_peer){.num = m->num,
                                             .disk = m->self ? r->disk
                                                     : fresh ? p->disk
                                                             : 0,
                                             .id = m->id,
-                                            .blank = m->self || (fresh && p->blank),
-                                            .mute = live && !fresh && m->state != MEMBER_ALIVE,
+                                            .blank = blank,
+                                            .mute = live && !blank,
                                             .dead = !live};
     }
-    boot_tick(&r->boot, now_ms, r->o.expect, may, peers, count, &out);
+    bool counted = r->o.expect != 0; /* by who wrote the configuration */
+    r->missing = counted ? 0 : r->o.missing(r->o.arg);
+    boot_tick(&r->boot, now_ms,
+              &(struct boot_view){.peers = peers,
+                                  .count = count,
+                                  .expect = counted ? r->o.expect : 1,
+                                  .may = r->known_cluster == 0,
+                                  .missing = r->missing},
+              &out);
     send_boot(r, &out);
     store_boot(r);
     if (out.start)

@@ -529,11 +529,6 @@ uint64_t raft_uv_term(const struct raft_uv *r)
     return step_is_server(r) || r->known_term < r->core.term ? r->core.term : r->known_term;
 }
 
-void raft_uv_set_expect(struct raft_uv *r, unsigned expect)
-{
-    r->o.expect = expect;
-}
-
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
 {
     if (m->state == MEMBER_LEFT || m->state == MEMBER_FAILED) {

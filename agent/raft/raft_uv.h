@@ -33,7 +33,8 @@ struct raft_uv_options {
     struct store *store;
     const char *cluster; /* goes into the cluster id */
     bool candidate;      /* role = candidate | member */
-    unsigned expect;     /* form the first configuration when this many candidates are seen */
+    unsigned expect;     /* form the first configuration when this many candidates are seen; 0:
+                          * when `missing` says that there are no others */
     uint64_t bootstrap_wait_ms; /* ... steadily for so long; 0: 5,000 */
     uint64_t election_ms;       /* 0: 500; see raft_options */
     uint64_t heartbeat_ms;      /* 0: 100 */
@@ -42,6 +43,10 @@ struct raft_uv_options {
         auto_recover; /* recover from a lost quorum once prove_gone says that it is gone for good */
 
     void *arg;
+    /* How many agents are said to exist that are no live members here: before the first
+     * configuration is proposed they are waited for. BOOT_UNCOUNTED: that is not known, and nothing
+     * is proposed. Asked for while there is no cluster; may be NULL if expect is not 0. */
+    uint32_t (*missing)(void *arg);
     /* Is the instance of this member gone for good? Answered by raft_uv_gone, or never. NULL:
      * nobody can say. */
     int (*prove_gone)(void *arg, const char *id);
@@ -87,8 +92,6 @@ uint64_t raft_uv_leader(const struct raft_uv *r); /* num, 0: none known (non-vot
 uint64_t raft_uv_term(const struct raft_uv *r);
 uint64_t raft_uv_applied_index(const struct raft_uv *r);
 uint64_t raft_uv_config_index(const struct raft_uv *r); /* of the newest configuration */
-/* Expect may become known later (from the ECS instance list). */
-void raft_uv_set_expect(struct raft_uv *r, unsigned expect);
 /* This agent is about to go (or stays after all): leadership is given away, a spare is promoted,
  * its own vote is taken away. The leader hears of it by hello; call it on every agent. */
 void raft_uv_set_leaving(struct raft_uv *r, bool leaving);

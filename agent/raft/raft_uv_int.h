@@ -101,6 +101,7 @@ struct raft_uv {
 
     struct boot boot;
     bool boot_writing, starting;
+    uint32_t missing;                            /* by the census */
     struct map peers;                            /* id -> struct peer_info */
     uint64_t known_leader, known_term, known_ms; /* from hellos */
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];

@@ -35,6 +35,30 @@ bool raft_uv_in_conflict(const struct raft_uv *r, char *out, size_t size)
     return true;
 }
 
+static void tell_no_cluster(const struct raft_uv *r, char *text, size_t size)
+{
+    if (r->o.expect != 0)
+        snprintf(text, size,
+                 "no cluster yet: waiting until %u candidates (raft.expect) have been seen for "
+                 "%" PRIu64 " ms",
+                 r->o.expect, r->o.bootstrap_wait_ms);
+    else if (r->missing == BOOT_UNCOUNTED)
+        snprintf(text, size,
+                 "no cluster yet: an address of this agent, or of one that it knows, has to stand "
+                 "in ECS (attribute blox.addr of its container instance) for %" PRIu64
+                 " ms, so that all who start find each other. Without ECS: set raft.expect",
+                 r->o.bootstrap_wait_ms);
+    else if (r->missing > 0)
+        snprintf(text, size,
+                 "no cluster yet: %" PRIu32 " agents that ECS lists (attribute blox.addr) are not "
+                 "reached and may be of one; they are waited for %u s. Is gossip's port open?",
+                 r->missing, BOOT_PATIENCE_MS / 1000);
+    else
+        snprintf(text, size,
+                 "no cluster yet: waiting until all candidates have been seen for %" PRIu64 " ms",
+                 r->o.bootstrap_wait_ms);
+}
+
 static void set_trouble(const struct raft_uv *r, json_t *j)
 {
     char text[400] = "";
@@ -52,9 +76,7 @@ static void set_trouble(const struct raft_uv *r, json_t *j)
                  "the disk; writing is tried again by itself.",
                  err_text(r->disk_err));
     else if (step_leader(r) == 0 && r->core.config.count == 0 && r->known_cluster == 0)
-        snprintf(text, sizeof(text),
-                 "no cluster yet: waiting until %u candidates have been seen for %" PRIu64 " ms",
-                 r->o.expect, r->o.bootstrap_wait_ms);
+        tell_no_cluster(r, text, sizeof(text));
     else if (step_leader(r) == 0 && word_is_asked(r) && word_missing(r) != NULL)
         snprintf(text, sizeof(text),
                  "no leader: most voters are gone for good. This agent would recover, but %s has "

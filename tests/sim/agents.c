@@ -154,9 +154,15 @@ static void configure(struct node *n)
     set(n, "agent.data_dir", "/nowhere");
     set(n, "gossip.bind", bind);
     set(n, "gossip.key_file", world.key_file);
-    set(n, "gossip.join", "10.0.0.1:7381,10.0.0.2:7381,10.0.0.3:7381");
-    set(n, "raft.expect", "3");
-    set(n, "raft.bootstrap_wait", "1s");
+    if (world.finds_by_ecs) {
+        char wait[24];
+        snprintf(wait, sizeof wait, "%lums", world.profile.list_lag_us / 1000 + 1000);
+        set(n, "raft.bootstrap_wait", wait);
+    } else {
+        set(n, "gossip.join", "10.0.0.1:7381,10.0.0.2:7381,10.0.0.3:7381");
+        set(n, "raft.expect", "3");
+        set(n, "raft.bootstrap_wait", "1s");
+    }
     set(n, "raft.auto_recover", world.recovers ? "true" : "false");
     set(n, "intake.queue", "events");
     set(n, "intake.reconcile_interval", "8s");

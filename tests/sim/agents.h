@@ -65,7 +65,8 @@ struct world {
     uint64_t
         last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
     bool trace, calm, failed;
-    bool recovers; /* raft.auto_recover */
+    bool recovers;     /* raft.auto_recover */
+    bool finds_by_ecs; /* peers, as configured by nobody: by the addresses in ECS alone */
     char why[300], key_file[64];
     uint64_t crashes, restarts, pauses, losses, commands, acknowledged, doubles;
 };

@@ -25,6 +25,16 @@ struct node {
     struct raft_config config;
 };
 static struct node nodes[NODES];
+
+static void look(struct boot *b, uint64_t now, const struct boot_peer *peers, size_t count,
+                 uint32_t missing, struct boot_out *out)
+{
+    boot_tick(b, now,
+              &(struct boot_view){
+                  .peers = peers, .count = count, .expect = 3, .may = true, .missing = missing},
+              out);
+}
+
 static struct prng rng;
 
 static void post(size_t from, const struct boot_out *out, uint64_t now, uint64_t loss)
@@ -85,7 +95,7 @@ static void tick(size_t i, uint64_t now, uint32_t view, uint64_t loss)
                                                 .disk = nodes[k].self.disk,
                                                 .id = nodes[k].self.id,
                                                 .blank = nodes[k].boot.state == BOOT_BLANK};
-    boot_tick(&n->boot, now, 3, true, peers, count, &out);
+    look(&n->boot, now, peers, count, 0, &out);
     post(i, &out, now, loss);
     if (out.start) {
         cr_assert_eq(n->started, 0, "started twice");
@@ -214,7 +224,7 @@ Test(boot, one_that_leaves_proposes_nothing)
                 (struct boot_peer){.num = i + 1, .disk = i + 11, .id = ids[i], .blank = true};
         boot_init(&boot, &self, 7, 500, 3);
         for (uint64_t now = 1; now < 2000; now += 100)
-            boot_tick(&boot, now, 3, true, peers + first, 4 - first, &out);
+            look(&boot, now, peers + first, 4 - first, 0, &out);
         cr_assert_eq(boot.state, first == 0 ? BOOT_BOUND : BOOT_BLANK);
     }
 }
@@ -236,10 +246,10 @@ Test(boot, who_is_stopped_is_waited_for)
                                           .blank = i < 3,
                                           .mute = i == 3 && mute > 0};
         boot_init(&boot, &self, 7, 500, 3);
-        boot_tick(&boot, 1, 3, true, peers, 4, &out);
-        boot_tick(&boot, BOOT_PATIENCE_MS, 3, true, peers, 4, &out);
+        look(&boot, 1, peers, 4, 0, &out);
+        look(&boot, BOOT_PATIENCE_MS, peers, 4, 0, &out);
         cr_assert_eq(boot.state, mute ? BOOT_BLANK : BOOT_BOUND);
-        boot_tick(&boot, BOOT_PATIENCE_MS + 1, 3, true, peers, 4, &out);
+        look(&boot, BOOT_PATIENCE_MS + 1, peers, 4, 0, &out);
         cr_assert_eq(boot.state, BOOT_BOUND);
     }
 }
@@ -256,10 +266,10 @@ Test(boot, one_that_died_may_be_of_a_cluster)
         peers[i] = (struct boot_peer){
             .num = i + 1, .disk = i + 11, .id = ids[i], .blank = i < 3, .dead = i == 3};
     boot_init(&boot, &self, 7, 500, 3);
-    boot_tick(&boot, 1, 3, true, peers, 4, &out);
-    boot_tick(&boot, BOOT_DEAD_MS, 3, true, peers, 4, &out);
+    look(&boot, 1, peers, 4, 0, &out);
+    look(&boot, BOOT_DEAD_MS, peers, 4, 0, &out);
     cr_assert_eq(boot.state, BOOT_BLANK);
-    boot_tick(&boot, BOOT_DEAD_MS + 1, 3, true, peers, 4, &out);
+    look(&boot, BOOT_DEAD_MS + 1, peers, 4, 0, &out);
     cr_assert_eq(boot.state, BOOT_BOUND);
 }
 
@@ -325,7 +335,7 @@ Test(boot, one_that_lost_its_disk_has_no_say)
     boot_init(&boot, &third, 7, 500, 1);
     cr_assert_eq(boot_decode(&boot, bytes, w.len), 0);
     boot_init(&lost, &next_life, 7, 500, 1);
-    boot_tick(&boot, 200, 3, true, NULL, 0, &out);
+    look(&boot, 200, NULL, 0, 0, &out);
     cr_assert_eq(out.count, 2u);
     for (int times = 0; times < 2; times++) { /* a refusal is told once it is on disk */
         boot_recv(&lost, 210, true, 2, &out.send[0].msg, &none);
@@ -335,12 +345,66 @@ Test(boot, one_that_lost_its_disk_has_no_say)
     }
     cr_assert_eq(boot.state, BOOT_BOUND);
     boot_recv(&boot, 300, true, 1, &m, &out); /* of one that started */
-    boot_tick(&boot, 400, 3, true, NULL, 0, &out);
+    look(&boot, 400, NULL, 0, 0, &out);
     cr_assert(out.start);
     /* Where nobody did, it is given up in the end. */
     boot_init(&boot, &third, 7, 500, 1);
     cr_assert_eq(boot_decode(&boot, bytes, w.len), 0);
-    boot_tick(&boot, 200, 3, true, NULL, 0, &out);
-    boot_tick(&boot, 200 + BOOT_PATIENCE_MS, 3, true, NULL, 0, &out);
+    look(&boot, 200, NULL, 0, 0, &out);
+    look(&boot, 200 + BOOT_PATIENCE_MS, NULL, 0, 0, &out);
     cr_assert_eq(boot.state, BOOT_BLANK);
+}
+
+/* Agents that ECS lists and that nobody here knows may be of a cluster: nothing is proposed before
+ * the list counts, and then they are waited for from when they were missed. */
+Test(boot, waits_for_those_who_are_said_to_exist)
+{
+    struct raft_server self = {.num = 1, .disk = 11, .id = "i-1"};
+    struct boot boot;
+    struct boot_out out;
+    struct boot_peer peers[3];
+    for (size_t i = 0; i < 3; i++)
+        peers[i] = (struct boot_peer){.num = i + 1,
+                                      .disk = i + 11,
+                                      .id = (const char *const[]){"i-1", "i-2", "i-3"}[i],
+                                      .blank = true};
+    boot_init(&boot, &self, 7, 500, 1);
+    look(&boot, 1, peers, 3, BOOT_UNCOUNTED, &out);
+    look(&boot, 100000, peers, 3, BOOT_UNCOUNTED, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK, "nobody counted");
+    look(&boot, 100001, peers, 3, 1, &out);
+    look(&boot, 100000 + BOOT_PATIENCE_MS - 1, peers, 3, 1, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK, "one was missing, not for so long");
+    look(&boot, 140000, peers, 3, 1, &out);
+    cr_assert_eq(boot.state, BOOT_BOUND);
+    boot_init(&boot, &self, 7, 500, 1);
+    look(&boot, 1, peers, 3, 1, &out);
+    look(&boot, 400, peers, 3, 0, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK);
+    look(&boot, 501, peers, 3, 0, &out);
+    cr_assert_eq(boot.state, BOOT_BOUND, "all are here");
+}
+
+/* A member that dies when all the others have been steady for long is waited for all the same. */
+Test(boot, patience_begins_with_what_is_lacking)
+{
+    struct raft_server self = {.num = 1, .disk = 11, .id = "i-1"};
+    struct boot boot;
+    struct boot_out out;
+    struct boot_peer peers[4];
+    for (size_t i = 0; i < 4; i++)
+        peers[i] = (struct boot_peer){.num = i + 1,
+                                      .disk = i + 11,
+                                      .id = (const char *const[]){"i-1", "i-2", "i-3", "i-4"}[i],
+                                      .blank = true};
+    boot_init(&boot, &self, 7, 500, 1);
+    look(&boot, 1, peers, 4, BOOT_UNCOUNTED, &out);
+    look(&boot, 40000, peers, 4, BOOT_UNCOUNTED, &out);
+    peers[3].blank = false;
+    peers[3].dead = true;
+    look(&boot, 50000, peers, 4, 0, &out);
+    look(&boot, 50000 + BOOT_DEAD_MS - 1, peers, 4, 0, &out);
+    cr_assert_eq(boot.state, BOOT_BLANK);
+    look(&boot, 50000 + BOOT_DEAD_MS, peers, 4, 0, &out);
+    cr_assert_eq(boot.state, BOOT_BOUND);
 }
