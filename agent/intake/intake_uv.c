@@ -165,6 +165,7 @@ void intake_lead(struct intake *in, bool leading, uint64_t term)
         refresh_stop(in);
     }
     if (leading) {
+        in->reconcile_failures = 0; /* of a leadership before: all wait for the first one of this */
         poll_start(in);
         intake_reconcile(in);
     }

@@ -28,6 +28,7 @@
 
 #define RETRY_MS 2000
 #define RETRY_MAX_MS 60000
+#define RETRY_UNKNOWN_MS 4000 /* at most, while nothing can be scheduled before it succeeds */
 /* Work of one turn of the loop: a probe's ack does not wait longer than that. */
 #define TAKE_SLICE 4000
 #define CHECK_SLICE 500
@@ -176,7 +177,8 @@ static void finish(struct reconcile *rc)
         unsigned shift = in->reconcile_failures < 5 ? in->reconcile_failures : 5;
         uint64_t retry = (uint64_t)RETRY_MS << shift;
         in->reconcile_failures++;
-        every = retry < RETRY_MAX_MS ? retry : RETRY_MAX_MS;
+        uint64_t most = in->all_known ? RETRY_MAX_MS : RETRY_UNKNOWN_MS;
+        every = retry < most ? retry : most;
         snprintf(in->reconcile_trouble, sizeof in->reconcile_trouble, "cannot compare with ECS: %s",
                  rc->why);
         LOG(LOG_WARN, "reconcile_failed", rc->why, LU("retry_ms", every));

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "agent/intake/intake_int.h"
 #include "tests/unit/intake/world.h"
 
 /* Somebody sets the clock. */
@@ -431,6 +432,29 @@ Test(reconcile, asks_again_soon_when_all_wait_for_it)
         cr_assert_eq(world_stat(&w, "op:ecs.DescribeClusters"), 2);
         world_close(&w);
     }
+}
+
+/* Nothing is scheduled before the first comparison of a leadership, so that is tried again soon,
+ * however often it failed, and in an earlier one. */
+Test(reconcile, is_tried_again_soon_while_all_wait_for_it)
+{
+    struct world w;
+    world_open(&w, 1, 1);
+    no_events(&w);
+    world_tell(&w, "fault",
+               "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+               "\"operation\":\"DescribeClusters\"}");
+    world_lead(&w);
+    UNTIL(&w, w.failed > 0);
+    w.intake->reconcile_failures = 9;
+    intake_reconcile(w.intake);
+    UNTIL(&w, w.failed > 1);
+    cr_assert_leq(uv_timer_get_due_in(&w.intake->reconcile_timer), 4250);
+    intake_lead(w.intake, false, 1);
+    intake_lead(w.intake, true, 2);
+    UNTIL(&w, w.failed > 2);
+    cr_assert_leq(uv_timer_get_due_in(&w.intake->reconcile_timer), 2125);
+    world_close(&w);
 }
 
 Test(reconcile, a_cluster_that_is_not_there)
