@@ -33,6 +33,7 @@
 #define ADDRESS_LEN (ADVERTISE_VALUE_MAX + 4)
 #define OWN_ADDRESS "self"
 #define RECOUNT_MS 1000
+#define OUTSIDE_MS 30000 /* an ECS agent registers sooner */
 
 /* What ECS lists beside this agent. */
 struct listing {
@@ -49,6 +50,7 @@ struct join {
     struct prng prng;
     uv_timer_t timer;
     uv_timer_t publish_timer;
+    uint64_t born_ms;
     uint64_t backoff_ms;
     uint64_t last_census_ms;
     size_t turn; /* whose it is among the addresses of the next census */
@@ -129,6 +131,16 @@ static uint64_t lag_ms(const struct join *j)
 {
     uint64_t ms = j->options.config->raft_bootstrap_wait_ms;
     return ms > 0 ? ms : 5000;
+}
+
+/* On no container instance, so that its address cannot stand in ECS. On EC2 the ECS agent may start
+ * and register after this one, and is waited for. */
+static bool is_outside(const struct join *j)
+{
+    bool asked = j->options.config->ecs_agent_endpoint[0] != '\0';
+    bool on_ec2 = strncmp(j->identity.id, "i-", 2) == 0;
+    bool late = uv_now(j->options.loop) >= j->born_ms + OUTSIDE_MS;
+    return j->identity.instance_arn[0] == '\0' && (!asked || !on_ec2 || late);
 }
 
 /* A list that was asked for from then on counts; UINT64_MAX: none yet, or nobody needs it. */
@@ -321,7 +333,7 @@ static void use_attributes(struct join *j, const json_t *attributes)
             list_agent(&j->listing, most, value);
     }
     list_live(j, &live);
-    take_anchor(j, own_right, &live);
+    take_anchor(j, own_right || is_outside(j), &live);
     j->listing.counts = j->asked_ms >= counts_from_ms(j);
     j->counted_ms = 0;
     ask(j, &live);
@@ -439,7 +451,7 @@ int join_start(struct join **ret, const struct join_options *options)
     j->options.address = NULL; /* the caller's; ours is a copy */
     advertise_value(options->address, j->address);
     j->backoff_ms = ALONE_FIRST_MS;
-    j->unled_ms = uv_now(options->loop);
+    j->born_ms = j->unled_ms = uv_now(options->loop);
     prng_seed(&j->prng, options->seed);
     uv_timer_init(options->loop, &j->timer);
     uv_timer_init(options->loop, &j->publish_timer);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents as an installation leaves them: they find each other by the addresses that each writes to ECS, and nobody told
 them how many there will be. All start in one moment: they form one cluster. Where they may not write their addresses they
-form none, for others could not find it, and say what they lack."""
+form none, for others could not find it, and say what they lack. One that runs on no container instance, and finds
+nobody, leads alone."""
 from harness import Cluster, check, run, wait_for
 
 DEFAULT = {"gossip.join": "", "gossip.join_ecs": "true", "raft.expect": "0", "raft.bootstrap_wait": "5s"}
@@ -50,8 +51,18 @@ def without_permission():
         check(len(ids(c.agents)) == 1, f"clusters {ids(c.agents)}")
 
 
+def outside():
+    with Cluster(1, 0) as c:
+        c.agents[0].settings.update(DEFAULT)
+        c.agents[0].env.update({"AWS_ACCESS_KEY_ID": c.cloud.ready["access_key_id"],
+                                "AWS_SECRET_ACCESS_KEY": c.cloud.ready["secret_access_key"]})
+        c.start()
+        wait_for("a leader", 40, c.leader)
+
+
 def test():
     one_cluster()
+    outside()
     without_permission()
 
 
