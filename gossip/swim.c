@@ -15,6 +15,8 @@ void swim_begin(struct swim *s, uint64_t now_ms)
         s->ring[i].slot = SWIM_NONE;
         s->ring[i].observer = 0;
         s->ring[i].due_ms = now_ms + start + i * SWIM_RING_PERIOD_MS / SWIM_RINGS;
+        s->ring[i].asked = SWIM_NONE;
+        s->ring[i].asked_ms = s->ring[i].due_ms;
     }
     s->random_ms = now_ms + prng_below(&s->prng, SWIM_RANDOM_PERIOD_MS);
     s->dead_ms = now_ms + prng_below(&s->prng, SWIM_DEAD_PING_MS);

@@ -21,24 +21,27 @@
 #define SWIM_CHECKS_MAX 8u
 #define SWIM_HELLOS_MAX 4u
 
-/* Failure detector. A vanished host is first missed within RING_PERIOD/RINGS/2 = 0.48 s (mean 0.24)
+/* Failure detector. A vanished host is first missed within RING_PERIOD/RINGS/2 = 0.57 s (mean 0.28)
  * if its beats are evenly apart, a little later as far as they are not (swim_rhythm.c), then three
- * times in 150 + 200 ms, and confirmed in 300 ms: about 0.9 s in the middle and 1.25 s to 1.45 s at
- * worst without loss. Idle: one ring probe and 1/12 random probe a second, 70 bytes each way: each
+ * times in 150 + 180 ms, and confirmed in 250 ms: about 0.9 s in the middle and 1.25 s to 1.45 s at
+ * worst without loss. Idle: 0.9 ring probes and 1/12 random probe a second, 70 bytes each way: each
  * costs three wakes of a process, and nothing else costs more. */
 #define SWIM_RINGS 3u
-#define SWIM_RING_PERIOD_MS 2900u
-#define SWIM_ABSENT_MS 50u           /* a ping that is so late did not come */
+#define SWIM_RING_PERIOD_MS 3400u
+#define SWIM_WAIT_MIN_MS (SWIM_RING_PERIOD_MS / 4) /* from one ping on a ring to the next */
+#define SWIM_WAIT_MAX_MS (SWIM_WAIT_MIN_MS + SWIM_RING_PERIOD_MS)
+#define SWIM_RING_SOON_MS 500u /* between two pings on a ring on which we observe another since */
+#define SWIM_ABSENT_MS 50u     /* a ping that is so late did not come */
 #define SWIM_RANDOM_PERIOD_MS 12000u /* paths that no ring has; who observes a member is fixed */
 #define SWIM_TIMEOUT_MIN_MS 150u  /* above a busy host's scheduling delay, far above a VPC's RTT */
 #define SWIM_TIMEOUT_MAX_MS 1500u /* a member that is slower than this is as good as silent */
-#define SWIM_INDIRECT_MIN_MS 200u /* two round trips and a retry by the helper */
+#define SWIM_INDIRECT_MIN_MS 180u /* two round trips and a retry by the helper */
 #define SWIM_HELPERS 3u           /* SWIM's k; Lifeguard and memberlist use 3 as well */
 #define SWIM_SILENT_FAMILY 2u /* probes in a row that one family answered and the other did not */
 #define SWIM_PREFER_MS 10000u /* a preferred family stays so long at least */
 #define SWIM_CONFIRM_TRIES 3u /* at 5 % loss each way three tries miss by chance in 9 of 10^4 */
-#define SWIM_CONFIRM_STEP_MS 100u
-#define SWIM_LATE_MS 5000u /* an ack is still matched (for the RTT) for so long */
+#define SWIM_CONFIRM_STEP_MS 83u /* no later than a suspicion may end (SWIM_SUSPECT_MIN_MS) */
+#define SWIM_LATE_MS 5000u       /* an ack is still matched (for the RTT) for so long */
 
 /* Suspicion (Lifeguard section IV-B): from MAX without confirmations down to MIN with NEED. No
  * member is suspected or buried on one other member's word: QUORUM of signed votes, our own
@@ -209,6 +212,8 @@ struct swim_queue {
 struct swim_ring {
     uint32_t slot; /* our target on this ring; SWIM_NONE */
     uint64_t due_ms;
+    uint32_t asked;    /* the target that was pinged last */
+    uint64_t asked_ms; /* ... and when */
     uint64_t observer; /* num of whoever pinged us last on this ring; 0: expect nothing */
     uint64_t ping_ms;  /* when it does so again */
 };

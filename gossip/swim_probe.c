@@ -6,6 +6,9 @@
 #include "agent/base/hash.h"
 #include "gossip/swim_int.h"
 
+_Static_assert(SWIM_CONFIRM_TRIES *SWIM_CONFIRM_STEP_MS <= SWIM_SUSPECT_MIN_MS,
+               "nobody waits for the names of those who look");
+
 /* Far more than are answered late (SWIM_LATE_MS): none is taken for another. */
 static uint16_t next_seq(struct swim *s)
 {
@@ -329,6 +332,26 @@ static uint64_t random_deadline(const struct swim *s)
     return s->random_ms + SWIM_RING_PERIOD_MS;
 }
 
+/* A member that we observe anew does not expect us before our first ping, and we know no beat that
+ * suits both: it is pinged soon, not when the one before was to be. */
+static uint64_t ring_due(const struct swim_ring *ring)
+{
+    bool anew = ring->slot != SWIM_NONE && ring->slot != ring->asked;
+    return anew ? swim_min(ring->due_ms, ring->asked_ms + SWIM_RING_SOON_MS) : ring->due_ms;
+}
+
+static void ping_ring(struct swim *s, uint64_t now_ms, uint8_t i, struct swim_out *out)
+{
+    struct swim_ring *ring = &s->ring[i];
+    /* Our own steady rhythm, until the target's ack says what suits both. */
+    while (ring->due_ms < now_ms + SWIM_RING_PERIOD_MS / 2)
+        ring->due_ms += SWIM_RING_PERIOD_MS;
+    ring->asked = ring->slot;
+    ring->asked_ms = now_ms;
+    if (ring->slot != SWIM_NONE)
+        swim_probe_start(s, now_ms, swim_at(s, ring->slot), PROBE_RING, (uint8_t)(i + 1), out);
+}
+
 static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     if (s->rings_stale)
@@ -336,16 +359,10 @@ static void schedule(struct swim *s, uint64_t now_ms, struct swim_out *out)
     look_at_absent(s, now_ms, out);
     bool awake = false;
     for (uint8_t i = 0; i < SWIM_RINGS; i++) {
-        struct swim_ring *ring = &s->ring[i];
-        if (now_ms < ring->due_ms)
+        if (now_ms < ring_due(&s->ring[i]))
             continue;
         awake = true;
-        /* Our own steady rhythm, until the target's ack says what suits both. */
-        ring->due_ms += SWIM_RING_PERIOD_MS;
-        if (ring->due_ms <= now_ms)
-            ring->due_ms = now_ms + SWIM_RING_PERIOD_MS;
-        if (ring->slot != SWIM_NONE)
-            swim_probe_start(s, now_ms, swim_at(s, ring->slot), PROBE_RING, (uint8_t)(i + 1), out);
+        ping_ring(s, now_ms, i, out);
     }
     if (now_ms >= s->random_ms && (awake || now_ms >= random_deadline(s))) {
         s->random_ms = now_ms + SWIM_RANDOM_PERIOD_MS;
@@ -407,7 +424,7 @@ uint64_t swim_probe_deadline(const struct swim *s)
     if (s->leaving_ms != 0)
         return due;
     for (unsigned i = 0; i < SWIM_RINGS; i++)
-        due = swim_min(due, s->ring[i].due_ms);
+        due = swim_min(due, ring_due(&s->ring[i]));
     due = swim_min(swim_min(due, random_deadline(s)), swim_absent_deadline(s));
     return s->count > s->live ? swim_min(due, s->dead_ms) : due; /* nobody dead, nobody to ping */
 }
@@ -520,8 +537,7 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
         if (p->ring != 0 && h->wait_ms != 0 && s->ring[p->ring - 1].slot == p->slot) {
             uint64_t wait = h->wait_ms, due = p->started_ms + wait;
             /* A target cannot talk itself out of being observed. */
-            if (wait >= SWIM_RING_PERIOD_MS / 2 && wait <= SWIM_RING_PERIOD_MS * 3 / 2 &&
-                due > now_ms)
+            if (wait >= SWIM_WAIT_MIN_MS && wait <= SWIM_WAIT_MAX_MS && due > now_ms)
                 s->ring[p->ring - 1].due_ms = due;
         }
         if (direct)

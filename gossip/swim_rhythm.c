@@ -89,7 +89,7 @@ uint16_t swim_next_beat(struct swim *s, uint64_t now_ms, uint64_t from, const st
         }
     }
     uint32_t wait = best_at * SWIM_RING_PERIOD_MS / PARTS;
-    if (wait < SWIM_RING_PERIOD_MS / 2)
+    if (wait < SWIM_WAIT_MIN_MS)
         wait += SWIM_RING_PERIOD_MS;
     ring->observer = from;
     ring->ping_ms = now_ms + wait;

@@ -212,22 +212,27 @@ static uint64_t observed_until(struct swim *s, uint64_t now_ms)
     cr_assert_lt(i, out.count, "no answer");
     rbuf_init(&r, out.packet[i].data, out.packet[i].len);
     cr_assert_eq(wire_get_head(&r, &ack), 0);
-    cr_assert_geq(ack.wait_ms, SWIM_RING_PERIOD_MS / 2);
-    cr_assert_leq(ack.wait_ms, SWIM_RING_PERIOD_MS * 3 / 2);
+    cr_assert_geq(ack.wait_ms, SWIM_WAIT_MIN_MS);
+    cr_assert_leq(ack.wait_ms, SWIM_WAIT_MAX_MS);
     out.count = 0;
     return now_ms + ack.wait_ms;
 }
 
-/* Pings of member 0 between two moments, each step of the core being when it wants it to be. */
-static unsigned pinged(struct swim *s, uint64_t until_ms)
+/* Pings of a member until then, each step of the core being when it wants it to be. */
+static unsigned pings(struct swim *s, uint64_t num, uint64_t until_ms)
 {
-    unsigned pings = 0;
+    unsigned count = 0;
     for (uint64_t at; (at = swim_deadline(s)) <= until_ms;) {
         swim_tick(s, at, &out);
-        pings += packets(WIRE_PING, hash_str("small-0"));
+        count += packets(WIRE_PING, num);
         out.count = out.checks = out.hellos = 0;
     }
-    return pings;
+    return count;
+}
+
+static unsigned pinged(struct swim *s, uint64_t until_ms)
+{
+    return pings(s, hash_str("small-0"), until_ms);
 }
 
 /* A ping on a ring shows its sender to be alive, and its absence makes the target look. */
@@ -239,7 +244,7 @@ Test(swim_alone, an_observer_that_does_not_ping_is_looked_for)
         meet(s, 1001, 1, MEMBER_ALIVE, 1);
         swim_find_rings(s);
         for (unsigned i = 0; i < SWIM_RINGS; i++)
-            s->ring[i].due_ms = s->random_ms = 1000000; /* nothing else to do */
+            s->ring[i].due_ms = s->ring[i].asked_ms = s->random_ms = 1000000; /* nothing else */
         (void)pinged(s, 2000);
         uint64_t due_ms = observed_until(s, 2000);
         cr_expect_eq(pinged(s, due_ms), 0);
@@ -256,6 +261,34 @@ Test(swim_alone, an_observer_that_does_not_ping_is_looked_for)
         cr_expect_eq(asks, heard == 0);
         free(s);
     }
+}
+
+/* Whom a member observes anew it pings soon: it is not expected there before. */
+Test(swim_alone, another_to_observe_does_not_wait_for_the_next_beat)
+{
+    struct swim *s = small(8);
+    for (unsigned i = 0; i < 3; i++)
+        meet(s, 1001, i, MEMBER_ALIVE, 1);
+    swim_find_rings(s);
+    s->random_ms = 1000000;
+    for (unsigned i = 0; i < SWIM_RINGS; i++)
+        s->ring[i].due_ms = s->ring[i].asked_ms = i == 0 ? 2000 : 1000000;
+    uint64_t first = swim_observed(s, 0)->m.num;
+    cr_assert_eq(pings(s, first, 2000), 1);
+    cr_assert_eq(s->ring[0].due_ms, 2000 + SWIM_RING_PERIOD_MS, "a steady rhythm");
+    for (unsigned i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "small-%u", i);
+        if (hash_str(id) == first)
+            meet(s, 2100, i, MEMBER_LEFT, 1);
+    }
+    swim_find_rings(s);
+    uint64_t next = swim_observed(s, 0)->m.num;
+    cr_assert_neq(next, first);
+    cr_expect_eq(pings(s, next, 2000 + SWIM_RING_SOON_MS - 1), 0);
+    cr_expect_eq(pings(s, next, 2000 + SWIM_RING_SOON_MS), 1);
+    cr_expect_eq(s->ring[0].due_ms, 2000 + SWIM_RING_PERIOD_MS, "the beat stays");
+    free(s);
 }
 
 /* What another told of its rows is compared with our own; in its next ping equal ones look
