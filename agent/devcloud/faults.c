@@ -103,6 +103,11 @@ int fault_add(struct devcloud *cloud, const json_t *args, json_t **ret_answer, s
                           "mode must be delay, delay-reply, lose-reply, error, error-after, "
                           "throttle, reset, truncate or partial, not '%.20s'",
                           mode);
+    if (strcmp(mode_when(mode), "before") == 0 && json_str(args, "cluster") != NULL)
+        return errmsg_set(e, ERR_BADPARAM,
+                          "a request that is delayed has not been read: cluster goes with "
+                          "delay-reply, not with %.20s",
+                          mode);
     struct fault *f = calloc(1, sizeof(*f));
     if (f == NULL)
         return errmsg_set(e, ERR_NOMEM, "out of memory");

@@ -25,7 +25,8 @@ struct intake_options {
     const char *queue;        /* queue URL, or its name (looked up by GetQueueUrl); NULL: none */
     const char *ecs_agent_endpoint; /* of the local ECS agent; NULL: not watched */
     uint64_t reconcile_ms;          /* 0: 10 min */
-    uint64_t young_ms;              /* a row this young is not buried when ECS misses it; 0: 15 s */
+    uint64_t turn_ms;  /* so long one cluster of several is compared before others; 0: 5 s */
+    uint64_t young_ms; /* a row this young is not buried when ECS misses it; 0: 15 s */
     bool keep_override_values;
     uint64_t seed;
     void *arg;

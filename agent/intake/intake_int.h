@@ -34,7 +34,7 @@ struct poller {
     uv_timer_t timer; /* pause after a failure, or after those */
 };
 
-/* A reconcile under way; see reconcile_uv.c. */
+/* A reconcile under way; see reconcile.h. */
 struct reconcile;
 
 /* The clusters that it goes through; see clusters.c. */

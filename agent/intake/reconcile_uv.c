@@ -5,18 +5,20 @@
  *
  * The clusters' names are resolved to ARNs first (clusters.c). The first run of a leadership
  * resumes what the last leader had begun: it does not ask again for rows that ECS has told of
- * within a quarter of a minute. Per cluster, the own one first: ListContainerInstances -> ListTasks
- * RUNNING -> Describe all in hundreds -> ListTasks STOPPED -> Describe. Of STOPPED ones there are
- * thousands for an hour after a rollout, which say nothing new but where a task is still stopping
- * that we never heard of, or has stopped unheard: only what we do not hold as ended is described.
- * Then the cluster is known, and the scheduler, which takes what is absent then for absent in ECS,
- * begins there.
+ * within a quarter of a minute. Then each cluster is compared (compare_uv.c), the own one first and
+ * by itself. When all is here that runs or is stopping in one, it is known, and the scheduler,
+ * which takes what is absent then for absent in ECS, begins there.
+ *
+ * The others take turns: one asks, for some seconds if others wait, and goes to the end of the row
+ * then, where its answers may come meanwhile. So neither a large cluster nor one over which ECS is
+ * slow holds up those behind it for longer than its turn, and no answer is thrown away.
  *
  * Before the last cluster's STOPPED ones our live rows that were not listed anywhere go to refresh
- * (stopped meanwhile, or MISSING: tombstone; leftover.c). The state is whole then.
+ * (stopped meanwhile, or MISSING: tombstone; leftover.c). The state is whole then. Where only
+ * clusters are left that take longer than a turn, the rows of the others are gone through already.
  *
- * A cluster that fails is left, and is all that the next run is about (round.c); if the own one
- * fails, nothing comes after it. */
+ * A cluster that fails is left, and is all that the next run is about (round.c); so is one that is
+ * not through when another round is due. If the own one fails, nothing comes after it. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,89 +26,28 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
-#include "agent/intake/intake_int.h"
+#include "agent/intake/reconcile.h"
 
 #define RETRY_MS 2000
 #define RETRY_MAX_MS 60000
 #define RETRY_UNKNOWN_MS 4000 /* at most, while nothing can be scheduled before it succeeds */
-/* Work of one turn of the loop: a probe's ack does not wait longer than that. */
-#define TAKE_SLICE 4000
-#define CHECK_SLICE 500
-/* Names and lists are small and come at once, or were lost: a leader's first run, which all else
- * waits for, asks again soon. After a failure they get the client's usual time. */
 #define SMALL_CALL_MS 3000
-
-enum step {
-    LIST_CLUSTERS,
-    RESOLVE,
-    NEXT, /* which cluster? */
-    LIST_INSTANCES,
-    LIST_RUNNING,
-    DESCRIBE,
-    RUNNING, /* is known */
-    LIST_STOPPED,
-    DESCRIBE_STOPPED,
-    KNOWN,
-    CHECK_INSTANCES,
-    CHECK_TASKS,
-    WHOLE,
-    DONE
-};
-
-/* A describe under way, then its rows. */
-struct slot {
-    struct reconcile *reconcile;
-    struct aws_call *call;
-    json_t *arns; /* asked for */
-    bool busy;
-};
-
-struct reconcile {
-    struct intake *intake;
-    enum step step;
-    struct clusters clusters;
-    size_t cluster_at;
-    struct map seen; /* ARNs that ECS listed, of all clusters, or that were refreshed: mark_of */
-    json_t *arns;    /* of this cluster, to describe: instances, then tasks */
-    size_t arn_at;
-    size_t instances; /* of arns, how many are instances */
-    json_t *listing;  /* a list's answer, taken in slices */
-    size_t listing_at;
-    struct slot slots[DESCRIBES_MAX];
-    unsigned in_flight; /* busy slots */
-    int err;            /* ends the run */
-    int refusal;        /* ... or, once all answers are here, what is done about this cluster */
-    int left;           /* the first refusal */
-    char why[200];      /* of the first of them all */
-    struct aws_call *list_call;
-    struct leftover leftover;
-    int64_t started_unix_ms;
-    size_t listed, described, corrected;
-    bool resumes;
-    bool checked;     /* what no list has shown */
-    bool denied;      /* the cluster cannot be read any more */
-    char asked_again; /* its address marks what was asked for a second time */
-    bool stopped;     /* leadership went: free when the last answer came */
-};
+#define TURN_MS 5000
+#define RUN_MAX_MS 600000 /* with more clusters than the own; twice as long after each failure */
 
 static void advance(struct reconcile *rc);
 static void begin(struct intake *in);
 
 static void reconcile_free(struct reconcile *rc)
 {
+    for (struct list *n; (n = list_pop(&rc->compares)) != NULL;)
+        compare_free(LIST_OF(n, struct compare, node));
     map_fini(&rc->seen);
     clusters_fini(&rc->clusters);
-    json_decref(rc->arns);
-    json_decref(rc->listing);
     free(rc);
 }
 
-static const char *cluster_of(const struct reconcile *rc)
-{
-    return clusters_at(&rc->clusters, rc->cluster_at);
-}
-
-/* The timer serves the pause between two runs and the slices within one. */
+/* The timer serves the pause between two runs, the slices within one, and the turns' ends. */
 static void on_timer(uv_timer_t *timer)
 {
     struct intake *in = timer->data;
@@ -114,6 +55,11 @@ static void on_timer(uv_timer_t *timer)
         advance(in->reconcile);
     else
         begin(in);
+}
+
+static uint64_t turn_ms(const struct intake *in)
+{
+    return in->options.turn_ms == 0 ? TURN_MS : in->options.turn_ms;
 }
 
 /* In another turn of the loop. Not with 0: libuv before 1.45 would go through all slices in this
@@ -130,23 +76,13 @@ static void log_end(const struct reconcile *rc, const char *event)
         LI("ms", clock_unix_ms() - rc->started_unix_ms));
 }
 
-/* What is stopping is left, of the last cluster if its running part is through. */
-static void go_on_checked(struct reconcile *rc)
-{
-    const char *cluster = cluster_of(rc);
-    bool due = cluster != NULL && map_has(&rc->clusters.compared, cluster) &&
-               round_at(rc->intake, cluster) == ROUND_RUNNING;
-    rc->checked = true;
-    rc->step = due ? LIST_STOPPED : NEXT;
-    go_on_soon(rc);
-}
-
 /* The caller's last step: what is told may end this leadership. */
 static void become_whole(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    bool whole = !in->round.whole && rc->left == 0;
-    go_on_checked(rc);
+    bool whole = rc->checked && !in->round.whole && rc->left == 0;
+    rc->step = COMPARE;
+    go_on_soon(rc);
     if (!whole)
         return;
     in->reconciled = in->round.whole = true;
@@ -198,39 +134,33 @@ static void finish(struct reconcile *rc)
         in->options.on_reconciled(in->options.arg, err);
 }
 
-static bool failed(const struct reconcile *rc)
+static bool is_open(const struct reconcile *rc)
 {
-    return rc->err != 0 || rc->refusal != 0;
+    bool open = rc->names_call != NULL;
+    for (const struct list *n = rc->compares.next; n != &rc->compares; n = n->next)
+        open = open || compare_is_open(LIST_OF(n, struct compare, node));
+    return open;
 }
 
-/* True if the answer belongs to this leadership and the run goes on. */
-static bool usable(struct reconcile *rc, const struct aws_result *r, const char *what)
+static void cancel_all(struct reconcile *rc)
 {
-    if (rc->stopped)
-        return false;
-    if (r->err != 0 && !failed(rc)) {
-        const char *of = rc->step > NEXT ? strrchr(cluster_of(rc), '/') : NULL;
-        rc->refusal = r->err;
-        if (rc->left == 0)
-            snprintf(rc->why, sizeof rc->why, "%s%s%.80s: %s %s", what, of == NULL ? "" : " of ",
-                     of == NULL ? "" : of + 1, r->code[0] == '\0' ? err_text(r->err) : r->code,
-                     r->message);
-    }
-    return !failed(rc);
+    if (rc->names_call != NULL)
+        aws_cancel(rc->names_call);
+    for (struct list *n = rc->compares.next; n != &rc->compares; n = n->next)
+        compare_cancel(LIST_OF(n, struct compare, node));
 }
 
-/* After every answer: go on, end with the error, or let go of a stopped run. */
-static void answered(struct reconcile *rc)
+void reconcile_answered(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
     if (!rc->stopped)
         advance(rc);
-    else if (rc->in_flight == 0 && rc->list_call == NULL)
+    else if (!is_open(rc))
         reconcile_free(rc);
     intake_call_ended(in);
 }
 
-static void fail(struct reconcile *rc, int err, const char *what)
+void reconcile_fail(struct reconcile *rc, int err, const char *what)
 {
     if (rc->err != 0)
         return;
@@ -238,31 +168,74 @@ static void fail(struct reconcile *rc, int err, const char *what)
     snprintf(rc->why, sizeof rc->why, "%s: %s", what, err_text(err));
 }
 
-/* ---- which clusters (clusters.c) ----------------------------------------------------------- */
-
-static void on_resolved(void *arg, const struct aws_result *r)
+void reconcile_note(struct reconcile *rc, const char *what, const char *cluster,
+                    const struct aws_result *r)
 {
-    struct reconcile *rc = arg;
-    rc->list_call = NULL;
-    if (rc->stopped || !clusters_refused(&rc->clusters, r)) {
-        if (usable(rc, r, "DescribeClusters"))
-            clusters_take(&rc->clusters, r->body);
-    }
-    answered(rc);
+    const char *of = cluster == NULL ? NULL : strrchr(cluster, '/');
+    if (rc->why[0] == '\0')
+        snprintf(rc->why, sizeof rc->why, "%s%s%.80s: %s %s", what, of == NULL ? "" : " of ",
+                 of == NULL ? "" : of + 1, r->code[0] == '\0' ? err_text(r->err) : r->code,
+                 r->message);
 }
 
-static struct aws_call_options small_call(const struct intake *in)
+struct aws_call_options reconcile_small_call(const struct intake *in)
 {
     bool soon = !in->all_known && in->reconcile_failures == 0;
     return (struct aws_call_options){.priority = AWS_RESYNC,
                                      .timeout_ms = soon ? SMALL_CALL_MS : 0};
 }
 
-/* Asks for what is left to resolve; if that is nothing, the lists begin. */
+/* ---- which clusters (clusters.c) ----------------------------------------------------------- */
+
+/* What was refused is left for the next run. */
+static void on_names(struct reconcile *rc, const struct aws_result *r, const char *what)
+{
+    if (r->err == 0)
+        return;
+    reconcile_note(rc, what, NULL, r);
+    rc->left = rc->left == 0 ? r->err : rc->left;
+    rc->clusters.cut = true;
+    rc->step = COMPARE;
+}
+
+static void on_resolved(void *arg, const struct aws_result *r)
+{
+    struct reconcile *rc = arg;
+    rc->names_call = NULL;
+    if (!rc->stopped && !clusters_refused(&rc->clusters, r)) {
+        on_names(rc, r, "DescribeClusters");
+        if (r->err == 0)
+            clusters_take(&rc->clusters, r->body);
+    }
+    reconcile_answered(rc);
+}
+
+static void on_listed(void *arg, const struct aws_result *r)
+{
+    struct reconcile *rc = arg;
+    rc->names_call = NULL;
+    if (!rc->stopped) {
+        on_names(rc, r, "ListClusters");
+        if (r->err == 0)
+            clusters_take_list(&rc->clusters, json_arr(r->body, "clusterArns"));
+        rc->step = COMPARE;
+    }
+    reconcile_answered(rc);
+}
+
+static void has_asked(struct reconcile *rc)
+{
+    if (rc->names_call == NULL)
+        reconcile_fail(rc, ERR_NOMEM, "this agent");
+    else
+        rc->intake->calls_open++;
+}
+
+/* Asks for what is left to resolve; if that is nothing, the comparisons begin. */
 static void resolve(struct reconcile *rc)
 {
     struct intake *in = rc->intake;
-    struct aws_call_options options = small_call(in);
+    struct aws_call_options options = reconcile_small_call(in);
     json_t *names = clusters_question(&rc->clusters);
     if (names == NULL && clusters_at(&rc->clusters, 0) == NULL && !rc->clusters.list_due) {
         rc->err = ERR_NOTFOUND;
@@ -272,243 +245,171 @@ static void resolve(struct reconcile *rc)
         return;
     }
     if (names == NULL) {
-        rc->step = NEXT;
-        go_on_soon(rc);
+        rc->step = COMPARE;
         return;
     }
-    rc->list_call = aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
-                             json_pack("{s:o}", "clusters", names), &options, on_resolved, rc);
-    if (rc->list_call == NULL)
-        fail(rc, ERR_NOMEM, "this agent");
-    else
-        in->calls_open++;
+    rc->names_call = aws_call(in->options.aws, AWS_ECS, "DescribeClusters",
+                              json_pack("{s:o}", "clusters", names), &options, on_resolved, rc);
+    has_asked(rc);
 }
 
-/* ---- lists ----------------------------------------------------------------------------- */
-
-static void clear_list(struct reconcile *rc)
+static void list_clusters(struct reconcile *rc)
 {
-    json_array_clear(rc->arns);
-    rc->arn_at = 0;
-    rc->instances = 0;
+    struct aws_call_options options = reconcile_small_call(rc->intake);
+    rc->names_call = aws_list(rc->intake->options.aws, AWS_ECS, "ListClusters", "clusterArns",
+                              json_object(), &options, on_listed, rc);
+    has_asked(rc);
 }
 
-static void next_cluster(struct reconcile *rc)
+/* ---- turns ---------------------------------------------------------------------------------- */
+
+static void end_compare(struct reconcile *rc, struct compare *c)
 {
-    rc->cluster_at++;
-    rc->denied = false;
-    clear_list(rc);
-    rc->step = NEXT;
+    if (rc->turn == c)
+        rc->turn = NULL;
+    list_remove(&c->node);
+    compare_free(c);
 }
 
-/* The first that this round is not through with; behind the last what no list has shown. */
-static void choose_cluster(struct reconcile *rc)
+/* ECS refused something, or did not answer. */
+static void leave(struct reconcile *rc, struct compare *c)
 {
-    const char *cluster;
-    while (!rc->clusters.cut && (cluster = cluster_of(rc)) != NULL) {
-        enum round_stage stage = round_at(rc->intake, cluster);
-        rc->step = stage == ROUND_NOTHING ? LIST_INSTANCES : LIST_STOPPED;
-        if (stage != ROUND_ALL)
-            return;
-        rc->cluster_at++;
-    }
-    if (!rc->clusters.cut && rc->clusters.list_due)
-        rc->step = LIST_CLUSTERS;
-    else
-        rc->step = rc->checked ? DONE : CHECK_INSTANCES;
-}
-
-/* What was refused is left for the next run: the names of clusters, or this one. */
-static void leave(struct reconcile *rc)
-{
-    const char *cluster = rc->step > NEXT ? cluster_of(rc) : NULL;
     if (rc->left == 0)
-        rc->left = rc->refusal;
-    rc->refusal = 0;
-    if (cluster == NULL || intake_is_own(rc->intake, cluster))
+        rc->left = c->refusal;
+    if (intake_is_own(rc->intake, c->cluster))
         rc->clusters.cut = true;
-    json_decref(rc->listing);
-    rc->listing = NULL;
-    next_cluster(rc);
+    end_compare(rc, c);
 }
 
-static void list_taken(struct reconcile *rc)
+/* All that runs in the cluster is here. */
+static void reach_running(struct reconcile *rc, struct compare *c)
 {
-    json_decref(rc->listing);
-    rc->listing = NULL;
-    if (rc->step == LIST_INSTANCES)
-        rc->instances = json_array_size(rc->arns);
-    rc->step++; /* LIST_INSTANCES, _RUNNING, DESCRIBE; LIST_STOPPED, DESCRIBE_STOPPED */
+    c->step = COMPARE_STOPPED;
+    if (map_put(&rc->clusters.compared, c->cluster, rc, NULL) != 0 ||
+        round_reach(rc->intake, c->cluster, ROUND_RUNNING) != 0)
+        reconcile_fail(rc, ERR_NOMEM, "this agent");
 }
 
-/* A task that was listed as RUNNING and is listed as STOPPED now is asked for again. */
-static void *mark_of(struct reconcile *rc)
+/* Takes out what is through. Returns one that is known, if there is one. */
+static struct compare *settle(struct reconcile *rc)
 {
-    return rc->step == LIST_STOPPED ? (void *)&rc->asked_again : rc;
-}
-
-static bool is_asked_for(struct reconcile *rc, const char *arn)
-{
-    const void *mark = map_get(&rc->seen, arn);
-    return mark == mark_of(rc) || mark == &rc->asked_again;
-}
-
-/* A slice of what was listed. */
-static void take_listing(struct reconcile *rc)
-{
-    size_t size = json_array_size(rc->listing);
-    struct store_txn *txn = NULL;
-    bool stopped = rc->step == LIST_STOPPED;
-    bool looks = rc->resumes || stopped;
-    uint8_t kind = rc->step == LIST_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
-    size_t slice = looks ? CHECK_SLICE : TAKE_SLICE;
-    if (looks && store_read_begin(rc->intake->options.store, &txn) != 0)
-        txn = NULL;
-    for (size_t n = 0; n < slice && rc->listing_at < size; n++) {
-        json_t *arn = json_array_get(rc->listing, rc->listing_at++);
-        const char *text = json_string_value(arn);
-        if (text == NULL || strlen(text) > RECORD_KEY_MAX || is_asked_for(rc, text))
+    for (struct list *n = rc->compares.next, *next; n != &rc->compares; n = next) {
+        struct compare *c = LIST_OF(n, struct compare, node);
+        next = n->next;
+        compare_settle(c);
+        if (compare_is_open(c))
             continue;
-        bool asks =
-            txn == NULL || !(stopped ? lately_is_over(txn, text)
-                                     : lately_is_told(txn, kind, text, rc->started_unix_ms));
-        rc->listed++;
-        if (map_put(&rc->seen, text, mark_of(rc), NULL) != 0 ||
-            (asks && json_array_append(rc->arns, arn) != 0)) {
-            fail(rc, ERR_NOMEM, "this agent");
-            break;
-        }
-    }
-    if (txn != NULL)
-        store_read_end(txn);
-    if (rc->err != 0)
-        return;
-    if (rc->listing_at == size)
-        list_taken(rc);
-    go_on_soon(rc);
-}
-
-static void on_listed(void *arg, const struct aws_result *r)
-{
-    struct reconcile *rc = arg;
-    rc->list_call = NULL;
-    bool of_cluster = !rc->stopped && rc->step != LIST_CLUSTERS;
-    if (of_cluster && strcmp(r->code, "ClusterNotFoundException") == 0) {
-        if (map_put(&rc->clusters.compared, cluster_of(rc), rc, NULL) != 0) /* nothing is there */
-            fail(rc, ERR_NOMEM, "this agent");
-        next_cluster(rc);
-    } else if (of_cluster && clusters_leave(&rc->clusters, cluster_of(rc), r)) {
-        next_cluster(rc);
-    } else if (usable(rc, r, of_cluster ? "list" : "ListClusters") && !of_cluster) {
-        clusters_take_list(&rc->clusters, json_arr(r->body, "clusterArns"));
-        rc->step = NEXT;
-    } else if (!rc->stopped && !failed(rc)) {
-        const char *key = rc->step == LIST_INSTANCES ? "containerInstanceArns" : "taskArns";
-        rc->listing = json_incref(json_arr(r->body, key));
-        rc->listing_at = 0;
-    }
-    answered(rc);
-}
-
-static void list(struct reconcile *rc, const char *operation, const char *key, json_t *params)
-{
-    struct intake *in = rc->intake;
-    struct aws_call_options options = small_call(in);
-    rc->list_call =
-        aws_list(in->options.aws, AWS_ECS, operation, key, params, &options, on_listed, rc);
-    if (rc->list_call == NULL)
-        fail(rc, ERR_NOMEM, "this agent");
-    else
-        in->calls_open++;
-}
-
-static void list_tasks(struct reconcile *rc, const char *desired)
-{
-    list(rc, "ListTasks", "taskArns",
-         json_pack("{s:s, s:s}", "cluster", cluster_of(rc), "desiredStatus", desired));
-}
-
-/* ---- describe --------------------------------------------------------------------------- */
-
-static void slot_free(struct slot *slot)
-{
-    json_decref(slot->arns);
-    slot->arns = NULL;
-    slot->busy = false;
-    slot->reconcile->in_flight--;
-}
-
-static void on_applied(void *arg, int err, const struct record *records,
-                       const struct store_change *changes, size_t count)
-{
-    struct slot *slot = arg;
-    struct reconcile *rc = slot->reconcile;
-    for (size_t i = 0; err == 0 && i < count; i++)
-        rc->corrected += changes[i].applied;
-    if (err == 0)
-        refresh_count_drift(rc->intake, records, changes, count);
-    slot_free(slot);
-    if (err != 0)
-        fail(rc, err, "the store refuses rows");
-    answered(rc);
-}
-
-static void on_described(void *arg, const struct aws_result *r)
-{
-    struct slot *slot = arg;
-    struct reconcile *rc = slot->reconcile;
-    size_t news = 0;
-    slot->call = NULL;
-    if (!rc->stopped && clusters_leave(&rc->clusters, cluster_of(rc), r)) {
-        rc->denied = true;
-    } else if (usable(rc, r, "describe")) {
-        int err =
-            refresh_take(rc->intake, cluster_of(rc), r->tape, slot->arns, on_applied, slot, &news);
-        if (err != 0)
-            fail(rc, err, "the store refuses rows");
-    }
-    if (news > 0) {
-        intake_call_ended(rc->intake); /* the slot stays busy until its rows are committed */
-        return;
-    }
-    slot_free(slot);
-    answered(rc);
-}
-
-static struct slot *free_slot(struct reconcile *rc)
-{
-    for (size_t i = 0; i < DESCRIBES_MAX; i++) {
-        if (!rc->slots[i].busy)
-            return &rc->slots[i];
+        if (c->refusal != 0)
+            leave(rc, c);
+        else if (c->over)
+            end_compare(rc, c);
+        else if (c->step == COMPARE_RUNNING)
+            reach_running(rc, c);
+        else if (c->step == COMPARE_KNOWN)
+            return c;
     }
     return NULL;
 }
 
-static void describe_some(struct reconcile *rc, struct slot *slot)
+/* The caller's last step, as above. */
+static void become_known(struct reconcile *rc, struct compare *c)
 {
     struct intake *in = rc->intake;
-    struct aws_call_options options = {.priority = AWS_RESYNC, .tape = true};
-    bool tasks = rc->arn_at >= rc->instances;
-    size_t end = tasks ? json_array_size(rc->arns) : rc->instances;
-    json_t *arns = json_array();
-    for (size_t n = 0; n < ECS_DESCRIBE_BATCH && rc->arn_at < end; n++)
-        json_array_append(arns, json_array_get(rc->arns, rc->arn_at++));
-    rc->described += json_array_size(arns);
-    json_t *params = json_pack("{s:s, s:o}", "cluster", cluster_of(rc),
-                               tasks ? "tasks" : "containerInstances", json_incref(arns));
-    slot->call = params == NULL ? NULL
-                                : aws_call(in->options.aws, AWS_ECS,
-                                           tasks ? "DescribeTasks" : "DescribeContainerInstances",
-                                           params, &options, on_described, slot);
-    if (slot->call == NULL) {
-        json_decref(arns);
-        fail(rc, ERR_NOMEM, "this agent");
-        return;
+    char cluster[ARN_MAX];
+    snprintf(cluster, sizeof cluster, "%s", c->cluster);
+    if (!map_has(&in->known, cluster))
+        LOG(LOG_INFO, "cluster_known", "", LS("cluster", cluster),
+            LI("ms", clock_unix_ms() - rc->started_unix_ms));
+    if (round_reach(in, cluster, ROUND_ALL) != 0)
+        reconcile_fail(rc, ERR_NOMEM, "this agent");
+    end_compare(rc, c);
+    go_on_soon(rc);
+    if (in->options.on_known != NULL)
+        in->options.on_known(in->options.arg, cluster);
+}
+
+/* The next that this round is not through with; NULL: all are begun. */
+static const char *next_cluster(struct reconcile *rc)
+{
+    const char *cluster;
+    while (!rc->clusters.cut && (cluster = clusters_at(&rc->clusters, rc->cluster_at)) != NULL) {
+        if (round_at(rc->intake, cluster) != ROUND_ALL)
+            return cluster;
+        rc->cluster_at++;
     }
-    slot->arns = arns;
-    slot->busy = true;
-    rc->in_flight++;
-    in->calls_open++;
+    return NULL;
+}
+
+/* One that waits for a turn: first those that had none. The own one is done with before. */
+static struct compare *next_in_turn(struct reconcile *rc)
+{
+    const char *cluster = next_cluster(rc);
+    struct list *first = rc->compares.next;
+    if (first != &rc->compares &&
+        intake_is_own(rc->intake, LIST_OF(first, struct compare, node)->cluster))
+        cluster = NULL;
+    if (cluster != NULL) {
+        struct compare *c = compare_new(rc, cluster, round_at(rc->intake, cluster));
+        if (c == NULL) {
+            reconcile_fail(rc, ERR_NOMEM, "this agent");
+            return NULL;
+        }
+        rc->cluster_at++;
+        list_push(&rc->compares, &c->node);
+        return c;
+    }
+    for (struct list *n = first; n != &rc->compares; n = n->next) {
+        struct compare *c = LIST_OF(n, struct compare, node);
+        if (compare_can_ask(c))
+            return c;
+    }
+    return NULL;
+}
+
+static uint64_t turn_ends_ms(const struct reconcile *rc)
+{
+    return rc->turn_since_ms + turn_ms(rc->intake);
+}
+
+/* Whose turn is over goes behind those that wait. */
+static void give_turn(struct reconcile *rc)
+{
+    struct compare *before = rc->turn;
+    uint64_t now_ms = clock_mono_ms();
+    if (before != NULL && now_ms < turn_ends_ms(rc))
+        return;
+    if (before != NULL) {
+        list_remove(&before->node);
+        list_push(&rc->compares, &before->node);
+    }
+    rc->turn = next_in_turn(rc);
+    rc->turn_since_ms = now_ms;
+    if (before == NULL)
+        return;
+    if (!before->takes_long && !intake_is_own(rc->intake, before->cluster))
+        LOG(LOG_INFO, "cluster_takes_long", "ECS is slow over it, or it is large; others go on",
+            LS("cluster", before->cluster));
+    before->takes_long = true;
+}
+
+/* Other rounds are due, and the healthy ones shall not wait for it for ever. */
+static void give_up_late_ones(struct reconcile *rc)
+{
+    uint64_t most_ms = round_every_ms(rc->intake);
+    unsigned shift = rc->intake->reconcile_failures < 5 ? rc->intake->reconcile_failures : 5;
+    most_ms = (most_ms < RUN_MAX_MS ? RUN_MAX_MS : most_ms) << shift;
+    if (clock_mono_ms() < rc->started_ms + most_ms)
+        return;
+    for (struct list *n = rc->compares.next; n != &rc->compares; n = n->next) {
+        struct compare *c = LIST_OF(n, struct compare, node);
+        if (c->refusal != 0 || intake_is_own(rc->intake, c->cluster))
+            continue;
+        struct aws_result late = {.err = ERR_TIMEOUT, .message = "(the cluster takes too long)"};
+        reconcile_note(rc, "comparison", c->cluster, &late);
+        c->refusal = ERR_TIMEOUT;
+        rc->clusters.cut = true;
+        compare_cancel(c);
+    }
 }
 
 /* ---- what only we have (leftover.c) --------------------------------------------------------- */
@@ -519,122 +420,117 @@ static void check_some(struct reconcile *rc)
     uint8_t kind = rc->step == CHECK_INSTANCES ? RECORD_INSTANCE : RECORD_TASK;
     int err = leftover_look(&rc->leftover, kind, &more);
     if (err != 0)
-        fail(rc, err, "the store cannot be read");
+        reconcile_fail(rc, err, "the store cannot be read");
     if (!more)
-        rc->step++; /* INSTANCES, TASKS, WHOLE */
-    go_on_soon(rc);
+        rc->step++; /* INSTANCES, TASKS, CHECKED */
+}
+
+/* When all that runs is here; and before, when what is left takes long. */
+static bool check_is_due(struct reconcile *rc)
+{
+    bool running = true, slow = true;
+    if (rc->checked || next_cluster(rc) != NULL || (rc->clusters.list_due && !rc->clusters.cut))
+        return false;
+    for (const struct list *n = rc->compares.next; n != &rc->compares; n = n->next) {
+        const struct compare *c = LIST_OF(n, struct compare, node);
+        running = running && c->step > COMPARE_RUNNING;
+        slow = slow && (c->takes_long || c->step > COMPARE_RUNNING);
+    }
+    bool early = !running && slow && !rc->checked_early && rc->clusters.compared.count > 0;
+    rc->checked_early = rc->checked_early || early;
+    rc->checked = running;
+    return running || early;
 }
 
 /* ---- the run -------------------------------------------------------------------------------- */
 
-static void describe_next(struct reconcile *rc)
+/* Who may ask asks. True: there is more to do without an answer. */
+static bool compare_some(struct reconcile *rc)
 {
-    struct slot *slot;
-    while (!failed(rc) && !rc->denied && rc->arn_at < json_array_size(rc->arns) &&
-           (slot = free_slot(rc)) != NULL)
-        describe_some(rc, slot);
-    if (failed(rc) || rc->in_flight > 0)
-        return;
-    if (rc->denied)
-        next_cluster(rc);
-    else
-        rc->step++; /* RUNNING; KNOWN */
+    if (check_is_due(rc)) {
+        rc->step = CHECK_INSTANCES;
+        return true;
+    }
+    give_up_late_ones(rc);
+    give_turn(rc);
+    if (rc->err == 0 && rc->turn != NULL)
+        compare_ask(rc->turn);
+    if (!list_is_empty(&rc->compares))
+        return false;
+    rc->step = rc->clusters.list_due && !rc->clusters.cut ? LIST_CLUSTERS : DONE;
+    return true;
 }
 
-/* All that runs in the cluster is here. Behind the last one the state is whole by that. */
-static void reach_running(struct reconcile *rc)
-{
-    bool last = clusters_at(&rc->clusters, rc->cluster_at + 1) == NULL && !rc->clusters.list_due;
-    clear_list(rc);
-    rc->step = last ? CHECK_INSTANCES : LIST_STOPPED;
-    if (map_put(&rc->clusters.compared, cluster_of(rc), rc, NULL) != 0 ||
-        round_reach(rc->intake, cluster_of(rc), ROUND_RUNNING) != 0)
-        fail(rc, ERR_NOMEM, "this agent");
-}
-
-/* The caller's last step, as above. */
-static void become_known(struct reconcile *rc)
-{
-    struct intake *in = rc->intake;
-    char cluster[ARN_MAX];
-    snprintf(cluster, sizeof cluster, "%s", cluster_of(rc));
-    if (!map_has(&in->known, cluster))
-        LOG(LOG_INFO, "cluster_known", "", LS("cluster", cluster),
-            LI("ms", clock_unix_ms() - rc->started_unix_ms));
-    if (round_reach(in, cluster, ROUND_ALL) != 0)
-        fail(rc, ERR_NOMEM, "this agent");
-    next_cluster(rc);
-    go_on_soon(rc);
-    if (in->options.on_known != NULL)
-        in->options.on_known(in->options.arg, cluster);
-}
-
-static void perform(struct reconcile *rc)
+/* True: there is more to do without an answer. */
+static bool perform(struct reconcile *rc)
 {
     switch (rc->step) {
     case LIST_CLUSTERS:
-        list(rc, "ListClusters", "clusterArns", json_object());
-        break;
+        list_clusters(rc);
+        return false;
     case RESOLVE:
         resolve(rc);
-        break;
-    case LIST_INSTANCES:
-        list(rc, "ListContainerInstances", "containerInstanceArns",
-             json_pack("{s:s}", "cluster", cluster_of(rc)));
-        break;
-    case LIST_RUNNING:
-        list_tasks(rc, "RUNNING");
-        break;
-    case LIST_STOPPED:
-        list_tasks(rc, "STOPPED");
-        break;
+        return rc->step != RESOLVE;
+    case COMPARE:
+        return compare_some(rc);
     case CHECK_INSTANCES:
     case CHECK_TASKS:
         check_some(rc);
-        break;
-    case NEXT:
-    case DESCRIBE:
-    case RUNNING:
-    case DESCRIBE_STOPPED:
-    case KNOWN:
-    case WHOLE:
+        return true;
+    case CHECKED:
     case DONE:
         break;
     }
+    return true;
 }
 
-static void go_on(struct reconcile *rc)
+/* True: some are left. */
+static bool take_slices(struct reconcile *rc)
 {
-    if (rc->err == 0)
-        perform(rc);
-    if ((rc->err != 0 || rc->step == DONE) && rc->list_call == NULL)
-        finish(rc);
+    bool more = false;
+    for (struct list *n = rc->compares.next; n != &rc->compares; n = n->next) {
+        struct compare *c = LIST_OF(n, struct compare, node);
+        if (c->listing == NULL)
+            continue;
+        if (!more)
+            compare_take_slice(c);
+        more = true;
+    }
+    return more;
+}
+
+/* An answer may come before. */
+static void wait_for_turn(struct reconcile *rc)
+{
+    uint64_t now_ms = clock_mono_ms(), at_ms = turn_ends_ms(rc);
+    bool ends = rc->turn != NULL && at_ms > now_ms;
+    uv_timer_start(&rc->intake->reconcile_timer, on_timer,
+                   ends ? at_ms - now_ms : turn_ms(rc->intake), 0);
 }
 
 /* The one place that decides what is next; called after every answer and slice. */
 static void advance(struct reconcile *rc)
 {
-    if (rc->listing != NULL && !failed(rc)) {
-        take_listing(rc);
-        if (!failed(rc))
-            return;
-    }
-    if (rc->step == DESCRIBE || rc->step == DESCRIBE_STOPPED)
-        describe_next(rc);
-    if (rc->list_call != NULL || rc->in_flight > 0)
+    bool soon = rc->err == 0 && take_slices(rc);
+    struct compare *known = rc->err == 0 ? settle(rc) : NULL;
+    if (known != NULL) {
+        become_known(rc, known);
         return;
-    if (rc->refusal != 0)
-        leave(rc);
-    if (rc->err == 0 && rc->step == RUNNING)
-        reach_running(rc);
-    if (rc->err == 0 && rc->step == NEXT)
-        choose_cluster(rc);
-    if (rc->err == 0 && rc->step == WHOLE)
+    }
+    if (rc->err == 0 && rc->step == CHECKED) {
         become_whole(rc);
-    else if (rc->err == 0 && rc->step == KNOWN)
-        become_known(rc);
+        return;
+    }
+    if (rc->err == 0 && rc->names_call == NULL)
+        soon = perform(rc) || soon;
+    if (rc->err != 0)
+        cancel_all(rc);
+    if ((rc->err != 0 || rc->step == DONE) && !is_open(rc))
+        finish(rc);
+    else if (soon)
+        go_on_soon(rc);
     else
-        go_on(rc);
+        wait_for_turn(rc);
 }
 
 static void begin(struct intake *in)
@@ -647,14 +543,13 @@ static void begin(struct intake *in)
         return;
     }
     rc->intake = in;
-    for (size_t i = 0; i < DESCRIBES_MAX; i++)
-        rc->slots[i].reconcile = rc;
     rc->step = RESOLVE;
     rc->resumes = !in->reconciled;
     round_resume(in);
+    list_init(&rc->compares);
     clusters_init(&rc->clusters, in);
-    rc->arns = json_array();
     rc->started_unix_ms = clock_unix_ms();
+    rc->started_ms = clock_mono_ms();
     map_init(&rc->seen);
     leftover_init(&rc->leftover, &rc->clusters, &rc->seen, &rc->asked_again);
     in->reconcile = rc;
@@ -687,12 +582,8 @@ void reconcile_stop(struct intake *in)
     if (rc == NULL)
         return;
     rc->stopped = true;
-    if (rc->list_call != NULL)
-        aws_cancel(rc->list_call);
-    for (size_t i = 0; i < DESCRIBES_MAX; i++) {
-        if (rc->slots[i].call != NULL)
-            aws_cancel(rc->slots[i].call);
-    }
-    if (rc->in_flight == 0 && rc->list_call == NULL)
+    cancel_all(rc);
+    rc->err = ERR_CANCELED; /* no slice is to come, either */
+    if (!is_open(rc))
         reconcile_free(rc); /* between two slices */
 }

@@ -125,7 +125,7 @@ def own_first(c):
     for a in c.agents:
         a.stop()
     c.cloud.control("fault", mode="throttle", operation="ListTasks", cluster="b")
-    c.cloud.control("fault", mode="delay", ms=60000, operation="ListContainerInstances", cluster="c")
+    c.cloud.control("fault", mode="delay-reply", ms=60000, operation="ListContainerInstances", cluster="c")
     for name in ("test", "b"):
         c.cloud.control("add-instances", cluster=name, count=1)
     c.start()

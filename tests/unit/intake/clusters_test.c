@@ -14,6 +14,16 @@ static void open_clusters(struct world *w)
     world_tell(w, "add-instances", "{\"cluster\":\"c\",\"count\":1}");
 }
 
+/* Somebody waits for long. */
+static uint64_t mono_set_ms;
+
+uint64_t __real_clock_mono_ms(void);
+uint64_t __wrap_clock_mono_ms(void);
+uint64_t __wrap_clock_mono_ms(void)
+{
+    return __real_clock_mono_ms() + mono_set_ms;
+}
+
 static void begin_with(struct world *w, const char *clusters)
 {
     if (w->intake != NULL)
@@ -140,7 +150,7 @@ Test(clusters, the_own_one_waits_for_no_other)
         open_clusters(&w);
         snprintf(fault, sizeof fault,
                  "{\"mode\":\"%s\",\"ms\":60000,\"operation\":\"%s\",\"cluster\":\"b\"}",
-                 i % 4 < 2 ? "delay" : "throttle", operations[i / 4]);
+                 i % 4 < 2 ? "delay-reply" : "throttle", operations[i / 4]);
         world_tell(&w, "fault", fault);
         if (i % 2 == 1) /* nor for their names */
             world_tell(&w, "fault", "{\"mode\":\"throttle\",\"operation\":\"ListClusters\"}");
@@ -189,6 +199,104 @@ Test(clusters, one_that_fails_is_left_and_done_again)
         cr_expect_eq(world_stat(&w, "op:ecs.DescribeContainerInstances"), cases[i / 2].describes);
         world_close(&w);
     }
+}
+
+static bool begins_with(const char *text, const char *beginning)
+{
+    return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+static void slow_down(struct world *w, const char *cluster, unsigned ms)
+{
+    char fault[128];
+    snprintf(fault, sizeof fault, "{\"mode\":\"delay-reply\",\"ms\":%u,\"cluster\":\"%s\"}", ms,
+             cluster);
+    world_tell(w, "fault", fault);
+}
+
+/* It answers each time, if late: it is done with in turns, behind the others, and once. */
+Test(clusters, a_slow_one_keeps_no_other_waiting)
+{
+    static const char *const lists[] = {"b,c,own", "all", "b,c,d,own", "all"};
+    static const char *const expected[] = {ARN "default " ARN "c " ARN "b ",
+                                           ARN "default " ARN "c " ARN "d " ARN "b ",
+                                           ARN "default " ARN "d ", ARN "default " ARN "d "};
+    for (size_t i = 0; i < 4; i++) {
+        struct world w;
+        open_clusters(&w);
+        world_call(&w, "CreateCluster", json_pack("{s:s}", "clusterName", "d"));
+        slow_down(&w, "b", 900);
+        if (i >= 2)
+            slow_down(&w, "c", 1000);
+        w.options.turn_ms = 300;
+        lead_with(&w, lists[i]);
+        cr_expect_eq(w.failed, 0u, "%s", intake_trouble(w.intake));
+        cr_expect_eq(w.known, 1u);
+        cr_expect(begins_with(w.known_ones, expected[i]), "%s", w.known_ones);
+        cr_expect_eq(instances(&w), 231u, "%u", instances(&w));
+        cr_expect_eq(world_stat(&w, "op:ecs.ListContainerInstances"), i == 0 ? 3 : 4);
+        cr_expect_eq(world_stat(&w, "op:ecs.DescribeContainerInstances"), 3);
+        world_close(&w);
+    }
+}
+
+/* The ARN of one of them into arn. */
+static void deregister_all_of(struct world *w, const char *cluster, char arn_of_one[400])
+{
+    char part[64];
+    json_t *truth = world_control(w, "truth", NULL);
+    json_t *one;
+    size_t n;
+    snprintf(part, sizeof part, "container-instance/%s/", cluster);
+    json_array_foreach(json_arr(truth, "instances"), n, one)
+    {
+        const char *arn = json_str_or(one, "containerInstanceArn", "");
+        if (strstr(arn, part) == NULL)
+            continue;
+        snprintf(arn_of_one, 400, "%s", arn);
+        world_call(
+            w, "DeregisterContainerInstance",
+            json_pack("{s:s,s:s,s:b}", "cluster", cluster, "containerInstance", arn, "force", 1));
+    }
+    json_decref(truth);
+}
+
+Test(clusters, what_is_gone_elsewhere_does_not_wait_for_a_slow_one)
+{
+    struct world w;
+    char arn[400];
+    open_clusters(&w);
+    w.options.turn_ms = 200;
+    lead_with(&w, "all");
+    cr_assert_eq(instances(&w), 231u);
+    deregister_all_of(&w, "c", arn);
+    slow_down(&w, "b", 60000);
+    unsigned known = w.known, failed = w.failed;
+    intake_reconcile(w.intake);
+    UNTIL(&w, !world_is(&w, RECORD_INSTANCE, arn, "ACTIVE"));
+    cr_expect(w.known == known && w.failed == failed);
+    world_close(&w);
+}
+
+/* However slow it is, the others are compared again. */
+Test(clusters, one_that_takes_too_long_is_left)
+{
+    struct world w;
+    open_clusters(&w);
+    w.options.turn_ms = 200;
+    slow_down(&w, "b", 2500);
+    begin_with(&w, "all");
+    UNTIL(&w, strstr(w.known_ones, ARN "c ") != NULL);
+    mono_set_ms = 599000;
+    for (unsigned i = 0; i < 50; i++)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    cr_expect_eq(w.failed, 0u);
+    mono_set_ms = 600000;
+    UNTIL(&w, w.failed > 0);
+    cr_expect(is_trouble(&w, "comparison of b"), "%s", intake_trouble(w.intake));
+    cr_expect(!knows(&w, "b"));
+    mono_set_ms = 0;
+    world_close(&w);
 }
 
 Test(clusters, the_own_one_is_not_done_without)
@@ -244,22 +352,12 @@ Test(clusters, one_that_is_deleted)
 {
     for (size_t i = 0; i < 2; i++) {
         struct world w;
+        char arn[400];
         open_clusters(&w);
         const char *clusters = i == 0 ? "own,c" : "all";
         lead_with(&w, clusters);
         cr_assert_eq(instances(&w) % 10, 1u);
-        json_t *truth = world_control(&w, "truth", NULL);
-        json_t *one;
-        size_t n;
-        json_array_foreach(json_arr(truth, "instances"), n, one)
-        {
-            const char *arn = json_str_or(one, "containerInstanceArn", "");
-            if (strstr(arn, "container-instance/c/") != NULL)
-                world_call(&w, "DeregisterContainerInstance",
-                           json_pack("{s:s,s:s,s:b}", "cluster", "c", "containerInstance", arn,
-                                     "force", 1));
-        }
-        json_decref(truth);
+        deregister_all_of(&w, "c", arn);
         world_call(&w, "DeleteCluster", json_pack("{s:s}", "cluster", "c"));
         lead_with(&w, clusters);
         cr_assert_eq(w.failed, 0u);

@@ -127,7 +127,7 @@ Test(stopped, nor_does_it_act_in_a_cluster_before)
     struct world w;
     open_with_one_stopping(&w);
     world_call(&w, "CreateCluster", json_pack("{s:s}", "clusterName", "b"));
-    world_tell(&w, "fault", "{\"mode\":\"delay\",\"ms\":60000,\"cluster\":\"b\"}");
+    world_tell(&w, "fault", "{\"mode\":\"delay-reply\",\"ms\":60000,\"cluster\":\"b\"}");
     w.options.clusters = "all";
     world_lead(&w);
     UNTIL(&w, w.known_ones[0] != '\0');
