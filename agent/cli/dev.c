@@ -15,11 +15,13 @@
 
 #include "agent/base/clock.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/ports.h"
 
 #define USAGE                                                                                      \
     "dev [--agents N] [--instances N] [--cluster NAME] [--dir DIR] [--api-port P] "                \
     "[--cloud-port P] [--scenario FILE]"
 #define AGENTS_MAX 64
+#define API_PORT 7380
 #define START_TIMEOUT_MS 15000
 
 struct dev {
@@ -29,12 +31,12 @@ struct dev {
     const char *cluster;
     const char *scenario;
     const char *cloud_port;
-    long api_port; /* of the first agent; the others follow */
+    long api[AGENTS_MAX], gossip[AGENTS_MAX]; /* ports of the agents */
     char dir[PATH_MAX / 2];
     bool own_dir; /* made here, removed at the end */
     pid_t cloud;
-    pid_t agent[AGENTS_MAX];
-    json_t *ready; /* the cloud's first line */
+    pid_t agent[AGENTS_MAX]; /* 0: it has ended */
+    json_t *ready;           /* the cloud's first line */
 };
 
 static volatile sig_atomic_t stop_requested;
@@ -152,9 +154,11 @@ static bool write_config(const struct dev *d, long i, const char *path, const ch
     buf_printf(&b, "[agent]\ncluster = %s\ndata_dir = %s/agent-%ld\n", d->cluster, d->dir, i + 1);
     if (!has_instance)
         buf_printf(&b, "id = dev-agent-%ld\n", i + 1);
-    buf_printf(&b, "[gossip]\nbind = 127.0.0.1:%ld\nkey_file = %s\n", d->api_port + 1000 + i,
-               key_path);
-    buf_printf(&b, "join = 127.0.0.1:%ld, 127.0.0.1:%ld\n", d->api_port + 1000, d->api_port + 1001);
+    buf_printf(&b, "[gossip]\nbind = 127.0.0.1:%ld\nkey_file = %s\n", d->gossip[i], key_path);
+    buf_printf(&b, "join = 127.0.0.1:%ld", d->gossip[0]);
+    if (d->agents > 1) /* where nobody is nobody answers, which an agent tells */
+        buf_printf(&b, ", 127.0.0.1:%ld", d->gossip[1]);
+    buf_puts(&b, "\n");
     buf_printf(&b, "join_ecs = %s\n", has_instance ? "true" : "false");
     buf_printf(&b, "[raft]\nexpect = %ld\nbootstrap_wait = 1s\n", d->agents);
     buf_printf(&b, "[aws]\nregion = %s\n", json_str_or(d->ready, "region", "us-east-1"));
@@ -166,7 +170,7 @@ static bool write_config(const struct dev *d, long i, const char *path, const ch
                has_instance ? json_str_or(instance, "ecs_agent", "") : "");
     buf_printf(&b, "[intake]\nqueue = %s\n", json_str_or(d->ready, "queue_url", ""));
     buf_printf(&b, "[api]\nbind = 127.0.0.1:%ld\nsocket = %s/agent-%ld.sock\nanonymous = write\n",
-               d->api_port + i, d->dir, i + 1);
+               d->api[i], d->dir, i + 1);
     bool ok = b.err == 0 && write_file(path, b.data);
     buf_fini(&b);
     return ok;
@@ -198,52 +202,115 @@ static bool start_agents(struct dev *d)
     return true;
 }
 
-static bool agent_state(struct dev *d, long i, char *state, size_t size)
+/* Its state, and why it is not ready. */
+struct agent_says {
+    char state[32];
+    char why[512];
+};
+
+static bool ask_agent(struct dev *d, long i, struct agent_says *ret)
 {
     struct cli quiet = *d->cli;
     struct cli_answer a;
     char address[PATH_MAX];
+    *ret = (struct agent_says){.state = "does not answer"};
     snprintf(address, sizeof address, "%s/agent-%ld.sock", d->dir, i + 1);
-    if (access(address, R_OK) != 0)
+    if (d->agent[i] == 0 || access(address, R_OK) != 0)
         return false;
     snprintf(address, sizeof address, "unix:%s/agent-%ld.sock", d->dir, i + 1);
     quiet.address = address;
     cli_request(&quiet, "GET", "/v2/agent", NULL, &a);
-    snprintf(state, size, "%s", json_str_or(a.body, "state", ""));
-    bool ok = a.status == 200;
+    if (a.status == 200) {
+        snprintf(ret->state, sizeof ret->state, "%s", json_str_or(a.body, "state", ""));
+        snprintf(ret->why, sizeof ret->why, "%s", json_str_or(a.body, "why", ""));
+    }
     cli_answer_fini(&a);
-    return ok;
+    return strcmp(ret->state, "ready") == 0;
+}
+
+/* The last line of a log, which says why its process ended. */
+static void last_line(const char *path, char *out, size_t size)
+{
+    char line[1024];
+    FILE *f = fopen(path, "r");
+    out[0] = '\0';
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+    if (f != NULL)
+        fclose(f);
+}
+
+/* Who has ended is told once. False: the cloud has. */
+static bool look_at_children(struct dev *d)
+{
+    int status = 0;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == d->cloud) {
+            fprintf(stderr, "blox: the local cloud ended; see %s/cloud.log\n", d->dir);
+            d->cloud = 0;
+        }
+        for (long i = 0; i < d->agents; i++) {
+            char log[PATH_MAX], line[1024];
+            if (d->agent[i] != pid)
+                continue;
+            snprintf(log, sizeof log, "%s/agent-%ld.log", d->dir, i + 1);
+            last_line(log, line, sizeof line);
+            fprintf(stderr, "blox: agent %ld ended; see %s: %s\n", i + 1, log, line);
+            d->agent[i] = 0;
+        }
+    }
+    return d->cloud > 0;
+}
+
+static bool are_all_ready(struct dev *d)
+{
+    struct agent_says says;
+    long ready = 0;
+    for (long i = 0; i < d->agents; i++)
+        ready += ask_agent(d, i, &says);
+    return ready == d->agents;
+}
+
+static bool has_ended(const struct dev *d)
+{
+    for (long i = 0; i < d->agents; i++) {
+        if (d->agent[i] == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool wait_until_ready(struct dev *d)
 {
     uint64_t end = clock_mono_ms() + START_TIMEOUT_MS;
-    long ready = 0;
-    while (ready < d->agents && clock_mono_ms() < end && !stop_requested) {
-        ready = 0;
-        for (long i = 0; i < d->agents; i++) {
-            char state[32];
-            if (agent_state(d, i, state, sizeof state) && strcmp(state, "ready") == 0)
-                ready++;
-        }
-        if (ready < d->agents)
+    bool ready = false;
+    while (!ready && clock_mono_ms() < end && !stop_requested && look_at_children(d) &&
+           !has_ended(d)) {
+        ready = are_all_ready(d);
+        if (!ready)
             usleep(100000);
     }
-    return ready == d->agents;
+    return ready;
 }
 
-static void print_addresses(const struct dev *d, bool ready)
+static void print_addresses(struct dev *d, bool ready)
 {
+    struct agent_says says;
     printf("local cloud  %s   (log %s/cloud.log)\n", json_str_or(d->ready, "endpoint", ""), d->dir);
     printf("queue        %s\n", json_str_or(d->ready, "queue_url", ""));
-    for (long i = 0; i < d->agents; i++)
+    for (long i = 0; i < d->agents; i++) {
         printf("agent %-3ld    http://127.0.0.1:%ld/   socket %s/agent-%ld.sock\n", i + 1,
-               d->api_port + i, d->dir, i + 1);
+               d->api[i], d->dir, i + 1);
+        if (!ready && d->agent[i] > 0 && !ask_agent(d, i, &says))
+            printf("             not ready: %s%s%s\n", says.state, says.why[0] == '\0' ? "" : ", ",
+                   says.why);
+    }
     if (d->agents > 0)
-        printf("dashboard    http://127.0.0.1:%ld/\n", d->api_port);
-    printf("%s. In another shell: export BLOX_ADDR=http://127.0.0.1:%ld; blox status\n",
-           ready ? "All agents are ready" : "Some agents are not ready yet (blox status says why)",
-           d->api_port);
+        printf("dashboard    http://127.0.0.1:%ld/\n", d->api[0]);
+    if (d->agents > 0)
+        printf("%s. In another shell: export BLOX_ADDR=http://127.0.0.1:%ld; blox status\n",
+               ready ? "All agents are ready" : "Some agents are not ready yet", d->api[0]);
     printf("Ctrl-C ends it.\n");
     fflush(stdout);
 }
@@ -268,24 +335,16 @@ static void stop_all(struct dev *d)
 }
 
 /* Ends at a signal, or when a child dies that should not. */
-static int supervise(struct dev *d)
+static int supervise(struct dev *d, bool ready)
 {
     while (!stop_requested) {
-        int status = 0;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
-        if (pid == d->cloud) {
-            fprintf(stderr, "blox: the local cloud ended; see %s/cloud.log\n", d->dir);
-            d->cloud = 0;
+        if (!look_at_children(d))
             return 1;
+        usleep(ready ? 100000 : 500000);
+        if (!ready && (ready = are_all_ready(d))) {
+            printf("All agents are ready now.\n");
+            fflush(stdout);
         }
-        for (long i = 0; pid > 0 && i < d->agents; i++) {
-            if (d->agent[i] == pid) {
-                fprintf(stderr, "blox: agent %ld ended; see %s/agent-%ld.log\n", i + 1, d->dir,
-                        i + 1);
-                d->agent[i] = 0;
-            }
-        }
-        usleep(100000);
     }
     return 0;
 }
@@ -311,7 +370,7 @@ static int run(struct dev *d)
         bool ready = wait_until_ready(d);
         if (!stop_requested)
             print_addresses(d, ready);
-        code = supervise(d);
+        code = supervise(d, ready);
     }
     stop_all(d);
     json_decref(d->ready);
@@ -322,6 +381,30 @@ static int run(struct dev *d)
             fprintf(stderr, "blox: cannot remove %s\n", d->dir);
     }
     return code;
+}
+
+/* The ports that were asked for, or else the usual ones, or else any. Gossip's follow the API's by
+ * a thousand if they are free, so that they stay the same. */
+static bool choose_ports(struct dev *d, const char *wanted, long first)
+{
+    long taken = first == 0 ? 0 : ports_row(first, d->agents, false, d->api);
+    if (taken != 0 && wanted != NULL) {
+        fprintf(
+            stderr,
+            "blox: port %ld of the %ld from %ld on is taken, perhaps by another blox dev; choose "
+            "others with --api-port, or --api-port 0 for any that are free\n",
+            taken, d->agents, first);
+        return false;
+    }
+    if (taken != 0)
+        printf("port %ld is taken, perhaps by another blox dev: the agents listen elsewhere\n",
+               taken);
+    bool ok = (taken == 0 && first != 0) || ports_any(d->agents, false, d->api);
+    if (ok && ports_row(d->api[0] + 1000, d->agents, true, d->gossip) != 0)
+        ok = ports_any(d->agents, true, d->gossip);
+    if (!ok)
+        fprintf(stderr, "blox: this machine has no free ports\n");
+    return ok;
 }
 
 static bool number(const char *text, long low, long high, long *ret)
@@ -338,7 +421,8 @@ int cli_dev(struct cli *cli, int argc, char **argv)
 {
     struct dev d = {.cli = cli, .cluster = "dev", .instances = "3", .cloud_port = "0"};
     const char *agents = "3";
-    const char *port = "7380";
+    const char *port = NULL;
+    long first = API_PORT;
     const char *dir = NULL;
     const struct cli_option options[] = {{.name = "--agents", .value = &agents},
                                          {.name = "--instances", .value = &d.instances},
@@ -351,10 +435,13 @@ int cli_dev(struct cli *cli, int argc, char **argv)
     int n = cli_parse(cli, argc, argv, options, NULL, 0, USAGE);
     if (n < 0)
         return n == -1000 ? 0 : -n;
-    if (!number(agents, 0, AGENTS_MAX, &d.agents) || !number(port, 1, 64000, &d.api_port)) {
-        fprintf(stderr, "blox: --agents is 0..%d, --api-port 1..64000\n", AGENTS_MAX);
+    if (!number(agents, 0, AGENTS_MAX, &d.agents) ||
+        (port != NULL && !number(port, 0, 64000, &first))) {
+        fprintf(stderr, "blox: --agents is 0..%d, --api-port 1..64000, or 0 for any\n", AGENTS_MAX);
         return 2;
     }
+    if (!choose_ports(&d, port, first))
+        return 1;
     if (!make_dir(&d, dir)) {
         fprintf(stderr, "blox: cannot make %s: %s\n", d.dir, strerror(errno));
         return 1;
