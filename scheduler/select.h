@@ -90,5 +90,9 @@ bool select_required_holds(const struct select *sel, const struct select_require
                            const char *value);
 /* Does any test ask for the attribute of that name? */
 bool select_asks(const struct select *sel, const char *name, size_t len);
+/* ... for task:group? */
+bool select_asks_groups(const struct select *sel);
+/* ... for registeredAt, runningTasksCount or agentVersion? */
+bool select_asks_details(const struct select *sel);
 
 #endif

@@ -235,3 +235,23 @@ bool select_asks(const struct select *sel, const char *name, size_t len)
     }
     return false;
 }
+
+static bool asks_of(const struct select *sel, unsigned subjects)
+{
+    for (uint16_t i = 0; i < sel->node_count; i++) {
+        if (sel->nodes[i].kind == SELECT_TEST && (subjects >> sel->nodes[i].subject & 1) != 0)
+            return true;
+    }
+    return false;
+}
+
+bool select_asks_groups(const struct select *sel)
+{
+    return asks_of(sel, 1u << SELECT_GROUP);
+}
+
+bool select_asks_details(const struct select *sel)
+{
+    return asks_of(sel,
+                   1u << SELECT_REGISTERED | 1u << SELECT_RUNNING | 1u << SELECT_AGENT_VERSION);
+}

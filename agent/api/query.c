@@ -43,10 +43,9 @@ int query_new(const char *text, struct query **ret, struct errmsg *e)
     if (q == NULL)
         return errmsg_set(e, ERR_NOMEM, "no memory for the filter");
     int err = select_parse(&q->select, text, NULL, e);
-    q->asks_tasks = strstr(text, "task:group") != NULL;
-    q->asks_more = strstr(text, "registeredAt") != NULL || strstr(text, "agentVersion") != NULL ||
-                   strstr(text, "runningTasksCount") != NULL;
-    if (err == 0 && q->asks_tasks && (q->tasks = calloc(TASKS_MAX, sizeof *q->tasks)) == NULL)
+    q->asks_tasks = err == 0 && select_asks_groups(&q->select);
+    q->asks_more = err == 0 && select_asks_details(&q->select);
+    if (q->asks_tasks && (q->tasks = calloc(TASKS_MAX, sizeof *q->tasks)) == NULL)
         err = errmsg_set(e, ERR_NOMEM, "no memory for the filter");
     if (err != 0) {
         query_free(q);

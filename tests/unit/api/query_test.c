@@ -574,6 +574,27 @@ Test(query, a_list_that_the_client_has_is_not_sent_again)
 #define POLLS 6
 #define NONE "attribute:ecs.instance-type%20==%20none"
 
+/* What a filter compares with is no question. */
+Test(query, words_in_values_ask_for_nothing)
+{
+    static const struct {
+        const char *text;
+        bool tasks;
+    } cases[] = {{"task:group == family:web", true},
+                 {"attribute:a exists or not task:group =~ x.*", true},
+                 {"attribute:a == 'task:group == x'", false},
+                 {"attribute:task:group exists", false},
+                 {"", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct errmsg e;
+        struct query *q = NULL;
+        cr_assert_eq(query_new(cases[i].text, &q, &e), 0, "%s: %s", cases[i].text, e.text);
+        cr_expect_eq((query_kinds(q, RECORD_INSTANCE) & 1u << RECORD_TASK) != 0, cases[i].tasks,
+                     "%s", cases[i].text);
+        query_free(q);
+    }
+}
+
 Test(query, polls_wake_for_what_they_ask_for_only)
 {
     static const char *const paths[] = {"/v2/tasks?family=log&wait=500ms",
