@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the head of a request may not say (RFC 9112): two hosts, or the body's length in two ways,
- * which a proxy in front and this server might read differently. */
+ * What the head of a request may not say (RFC 9112): two hosts, the body's length in two ways, or
+ * either in odd characters, all of which a proxy in front and this server might read differently.
+ */
 #ifndef BLOX_AGENT_API_HEAD_H
 #define BLOX_AGENT_API_HEAD_H
 

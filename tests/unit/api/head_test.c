@@ -10,6 +10,8 @@
 #define LOCAL "Host: localhost\r\n"
 #define JSON "Content-Type: application/json\r\n"
 
+#define ODD "\"pointer\":\"header\""
+
 static struct fixture f;
 
 static void answer(struct fixture *fixture, struct api_write *w)
@@ -43,6 +45,20 @@ Test(head, what_it_may_not_say)
         {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
          "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
          "400 ", "\"code\":\"bad-header\""},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
+         "Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+         "400 ", ODD},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
+         "Transfer-Encoding:\r\n chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+         "400 ", ODD},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON "content-length:\r\n\t2\r\n\r\n{}", "400 ",
+         ODD},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON " Content-Length: 2\r\n\r\n{}", "400 ",
+         ODD},
+        {"GET /v2/tasks HTTP/1.1\r\n" LOCAL "X: a\rContent-Length: 2\r\n\r\n{}", "400 ", ODD},
+        {"GET /v1/tasks HTTP/1.1\r\n" LOCAL "X\rY: a\r\n\r\n", "400 ", "may not be there"},
+        {"GET /v2/tasks?limit=1 HTTP/1.1\r\n" LOCAL "X-~!#$: a\tb\xc3\xa4\r\n\r\n", "200 ",
+         "{\"items\":[]"},
         {"POST /v2/environments HTTP/1.1\r\n" LOCAL "Transfer-Encoding: gzip\r\n\r\n", "400 ",
          "\"pointer\":\"Transfer-Encoding\""},
         {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
