@@ -70,6 +70,9 @@ static bool long_poll(struct request *r, const struct interest *interest, enum M
         *ret = bad_param(r, "index", "\"index\" must be a Blox-Index that this agent gave");
         return true;
     }
+    /* One that this store has not come to is as good as another store's: what happens until it does
+     * would be missed. */
+    same = same && seen <= store_index(r->api->store, 0);
     if (r->waiter.why == WOKEN_TIME) {
         *ret = reply(r, &(struct answer){.status = 304, .index = v2_index(r->api, seen, index)});
         return true;

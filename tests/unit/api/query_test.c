@@ -595,6 +595,32 @@ Test(query, words_in_values_ask_for_nothing)
     }
 }
 
+/* Nothing would wake it until the store has come to that index. */
+Test(query, an_index_from_the_future_is_answered_at_once)
+{
+    static const char *const ahead[] = {"1", "1000", "18446744073709551615"};
+    static const char *const paths[] = {"/v2/tasks?wait=10m&index=", "/v2/tasks/x?wait=10m&index=",
+                                        "/v2/environments?wait=10m&index="};
+    char index[256], path[512];
+    fixture_start(&f, NULL);
+    fill();
+    struct http h = http_get(&f, "/v2/tasks");
+    http_header(&h, "Blox-Index", index);
+    http_free(&h);
+    int epoch = (int)(strchr(index, '.') + 1 - index);
+    for (size_t i = 0; i < 9; i++) {
+        char after[32];
+        unsigned long long now = strtoull(index + epoch, NULL, 10);
+        snprintf(after, sizeof after, "%llu", now + strtoull(ahead[i / 3], NULL, 10));
+        snprintf(path, sizeof path, "%s%.*s%s", paths[i % 3], epoch, index,
+                 i / 3 == 2 ? ahead[2] : after);
+        h = http_get(&f, path);
+        cr_expect_eq(h.status, 200, "%s: %ld", path, h.status);
+        http_free(&h);
+    }
+    fixture_stop(&f);
+}
+
 Test(query, polls_wake_for_what_they_ask_for_only)
 {
     static const char *const paths[] = {"/v2/tasks?family=log&wait=500ms",
