@@ -84,8 +84,17 @@ static bool zone(const char **p, int *ret_seconds)
     (void)literal(p, ':');
     if (**p != '\0' && !digits(p, 2, &minutes))
         return false;
+    if (hours > 23 || minutes > 59)
+        return false;
     *ret_seconds = sign * (hours * 3600 + minutes * 60);
     return true;
+}
+
+static int days_of(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && leap);
 }
 
 int clock_parse_rfc3339(const char *text, int64_t *ret_unix_ms)
@@ -113,7 +122,8 @@ int clock_parse_rfc3339(const char *text, int64_t *ret_unix_ms)
     }
     if (!zone(&p, &offset) || *p != '\0')
         return ERR_MALFORMED;
-    if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60)
+    if (month < 1 || month > 12 || day < 1 || day > days_of(year, month) || hour > 23 ||
+        minute > 59 || second > 60)
         return ERR_MALFORMED;
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
