@@ -19,6 +19,7 @@ int changes_del(struct store *s, MDB_txn *txn, uint64_t index)
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes};
     put_be64(bytes, index);
+    s->places++;
     int rc = mdb_del(txn, s->changes, &key, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

@@ -26,6 +26,7 @@ static int entry(struct store *s, MDB_txn *txn, const struct record *rec, unsign
     size_t len = row_key(rec->kind, rec->key, rec->key_len, bytes + INDEX_PREFIX - 1);
     MDB_val key = {INDEX_PREFIX - 1 + len, bytes};
     index_prefix(rec->kind, field, text->data, text->len, bytes);
+    s->places++;
     if (add)
         return mdb_put(txn, s->index, &key, &none, 0);
     int rc = mdb_del(txn, s->index, &key, NULL);
@@ -52,6 +53,7 @@ int index_count(struct store *s, MDB_txn *txn, uint8_t kind, unsigned field,
     if (d->kind == 0) {
         *d = (struct delta){kind, (uint8_t)field, hash, 0};
         s->delta_count++;
+        s->places++;
     }
     d->n += n;
     return 0;

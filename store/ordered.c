@@ -153,6 +153,7 @@ static int put(struct writing *w, struct entry *e, bool counted)
     size_t len = e->len;
     end(e, w->key_hash);
     MDB_val key = {e->len, e->bytes};
+    w->s->places++;
     if (w->add)
         rc = mdb_put(w->txn, w->s->ordered, &key, &none, MDB_NOOVERWRITE);
     else

@@ -15,8 +15,6 @@
 
 /* Checksum of what stands before the row (which has its own), when it was replaced, key length. */
 #define PAST_HEADER 18u
-#define PAGE_BYTES 4096u
-#define NODE_MAX 2020u /* a larger value takes whole pages */
 
 /* ---- writing (writer thread) ---- */
 

@@ -21,6 +21,7 @@ int prints_put(struct store *s, MDB_txn *txn, const struct record *rec)
     memcpy(out + 8, &v[1], 16);
     v[0] = htole64(checksum(&key, out + 8, val.mv_size - 8));
     memcpy(out, v, 8);
+    s->places++;
     return mdb_put(txn, s->prints, &key, &val, 0);
 }
 
@@ -29,6 +30,7 @@ int prints_del(struct store *s, MDB_txn *txn, const struct record *rec)
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes};
     put_be64(bytes, record_key_hash(rec->kind, rec->key, rec->key_len));
+    s->places++;
     int rc = mdb_del(txn, s->prints, &key, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

@@ -35,6 +35,7 @@ int store_rows_put(struct store *s, MDB_txn *txn, const struct record *rec, MDB_
 {
     uint32_t key_at;
     MDB_val val = {row_size(rec, &key_at), NULL};
+    s->places += val.mv_size > NODE_MAX ? 2 : 1;
     int rc = mdb_put(txn, s->rows, key, &val, MDB_RESERVE);
     if (rc == 0)
         row_write(rec, index, stored_unix_ms, key_at, key, &val);
@@ -83,12 +84,15 @@ static int apply_one(struct store *s, MDB_txn *txn, const struct record *rec,
 
 int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms)
 {
-    for (size_t i = 0; i < op->count; i++) {
-        int rc = apply_one(s, txn, &op->records[i], &op->changes[i], now_unix_ms);
-        if (rc != 0)
-            return rc;
+    bool whole = op->count <= STORE_WHOLE_RECORDS;
+    int rc = 0;
+    for (size_t i = op->stored; rc == 0 && i < op->count; i = op->reached) {
+        if (!whole && s->places >= STORE_BATCH_PLACES)
+            break; /* the next transaction goes on here */
+        rc = apply_one(s, txn, &op->records[i], &op->changes[i], now_unix_ms);
+        op->reached = i + 1;
     }
-    return 0;
+    return rc;
 }
 
 int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms)

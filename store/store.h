@@ -72,15 +72,17 @@ struct store_change {
     uint64_t index;               /* position in the change log, if applied */
 };
 
-/* err is 0 or why nothing of this batch is stored. changes[i] belongs to records[i]; both,
- * and the records' bytes, are valid during the call only. */
+/* err is 0, or why not all is stored: then count says how many of the first records are, which is 0
+ * but for a long write. changes[i] belongs to records[i]; both, and the records' bytes, are valid
+ * during the call only. */
 typedef void (*store_apply_fn)(void *arg, int err, const struct record *records,
                                const struct store_change *changes, size_t count);
 
-/* Loop thread. Copies the records, writes the newer ones in one transaction. RECORD_* kinds whose
- * value is a row (all but RECORD_TEST and RECORD_SETTING) are indexed by their fields. A record
- * that does not decode as a row is still stored, unindexed. Order of completion is order of
- * posting. Errors: ERR_BUSY (queue full: try again after a completion), ERR_NOMEM. */
+/* Loop thread. Copies the records, writes the newer ones; up to sixteen in one transaction, more
+ * perhaps in several. RECORD_* kinds whose value is a row (all but RECORD_TEST and RECORD_SETTING)
+ * are indexed by their fields. A record that does not decode as a row is still stored, unindexed.
+ * Order of completion is order of posting. Errors: ERR_BUSY (queue full: try again after a
+ * completion), ERR_NOMEM. */
 int store_apply(struct store *s, const struct record *records, size_t count, store_apply_fn done,
                 void *arg) MUST_CHECK;
 /* Removes a row for good (reaping tombstones, dropping test records), unless by then a newer

@@ -51,10 +51,13 @@
 #define STORE_QUEUE_OPS 8192u
 #define STORE_QUEUE_BYTES (64u << 20)
 /* One transaction of rows: the file has room for what two of them change beside what it holds. LMDB
- * never gives back the memory of the largest one: 128 rows, each new in nine indexes, took 3.5 MiB
- * more. */
+ * never gives back the memory of the pages that the largest one changed, and a new row changes a
+ * dozen, so it ends with the row that has reached so many places in tables; but a write of few rows
+ * is done in one. */
 #define STORE_BATCH_RECORDS 64u
 #define STORE_BATCH_BYTES (8u << 20)
+#define STORE_BATCH_PLACES 256u
+#define STORE_WHOLE_RECORDS 16u
 #define STORE_CHANGES_KEPT 100000u
 #define STORE_POISON_KEPT 1000u
 #define STORE_POISON_MAX (256u * 1024)
@@ -65,6 +68,9 @@
 #define STORE_FACT_MAX 4096u
 #define STORE_CONFIG_MAX (64u * 1024)
 #define STORE_CHECK_BUDGET_MS 80u /* structure check of state/ at an ordinary start */
+
+#define PAGE_BYTES 4096u
+#define NODE_MAX 2020u /* a larger value takes whole pages */
 
 #define ROW_HEADER 68u
 #define ROW_KEY_MIN 10u /* kind, hash, form of the rest */
@@ -187,6 +193,8 @@ struct op {
     struct record *records;
     struct store_change *changes;
     size_t count;
+    size_t stored;        /* OP_APPLY: the first of them, by transactions that are committed */
+    size_t reached;       /* ... and by the one under way */
     struct record target; /* OP_PURGE: kind, key, version */
     const char *name;     /* OP_POISON: why */
     const void *data;
@@ -272,6 +280,7 @@ struct store {
     struct delta *deltas;
     unsigned delta_count;
     struct buf scratch; /* copy of the row being replaced */
+    size_t places;      /* in tables, written by this transaction: about as many pages */
     uint32_t kinds;     /* changed in this transaction */
     uint64_t duplicates_now;
     unsigned crashes;
@@ -365,6 +374,7 @@ int prints_put(struct store *s, MDB_txn *txn, const struct record *rec);
 int prints_del(struct store *s, MDB_txn *txn, const struct record *rec);
 
 /* rows.c (writer) */
+/* As many of its records as the transaction takes, from op->stored up to op->reached. */
 int store_rows_apply(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
 int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_unix_ms);
 int store_rows_poison(struct store *s, MDB_txn *txn, const struct op *op, int64_t now_unix_ms);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The writer thread, for state/: all that was posted while the last commit ran goes into the next
- * transaction, up to a bound, and while rows come thick it waits a moment for more: a transaction
- * writes a dozen pages beside its rows. Also what it shares with the log thread (logger.c).
+ * transaction, up to bounds, and while rows come thick it waits a moment for more: a transaction
+ * writes a dozen pages beside its rows. What is beyond the bound of places goes into further ones,
+ * and so may a long write be divided. Also what it shares with the log thread (logger.c).
  * Completions keep their order within log and within rows, not between the two. */
 #include "store/store_int.h"
 
@@ -63,6 +64,8 @@ void state_damage(struct store *s, const char *what, int rc)
 
 static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t now)
 {
+    if (op->count == 0)
+        op->reached = op_records(op); /* a purge and the like, or no more than a mark */
     switch (op->type) {
     case OP_APPLY:
         return store_rows_apply(s, txn, op, now);
@@ -76,6 +79,20 @@ static int state_perform(struct store *s, MDB_txn *txn, struct op *op, int64_t n
     }
 }
 
+/* From the first operation on until the transaction is full. */
+static int perform_some(struct store *s, MDB_txn *txn, struct list *ops, int64_t now)
+{
+    int rc = 0;
+    s->places = 0;
+    for (struct list *at = ops->next; at != ops; at = at->next) {
+        struct op *op = LIST_OF(at, struct op, link);
+        op->reached = op->stored;
+        if (rc == 0 && s->places < STORE_BATCH_PLACES)
+            rc = state_perform(s, txn, op, now);
+    }
+    return rc;
+}
+
 static int state_txn(struct store *s, struct list *ops)
 {
     MDB_txn *txn;
@@ -84,8 +101,7 @@ static int state_txn(struct store *s, struct list *ops)
     int rc = mdb_txn_begin(s->state.env, NULL, 0, &txn);
     if (rc != 0)
         return rc;
-    for (struct list *at = ops->next; at != ops && rc == 0; at = at->next)
-        rc = state_perform(s, txn, LIST_OF(at, struct op, link), now);
+    rc = perform_some(s, txn, ops, now);
     if (rc == 0)
         rc = counts_flush(s, txn);
     if (rc == 0 && s->head.index[0] != before)
@@ -115,6 +131,7 @@ static void publish(struct store *s)
     pthread_mutex_unlock(&s->watch_lock);
 }
 
+/* One transaction. */
 static int try_state(struct store *s, struct list *ops)
 {
     struct head saved = s->head;
@@ -141,6 +158,8 @@ static int try_state(struct store *s, struct list *ops)
         counts_drop(s);
         return err;
     }
+    for (struct list *at = ops->next; at != ops; at = at->next)
+        LIST_OF(at, struct op, link)->stored = LIST_OF(at, struct op, link)->reached;
     s->committed_ns = clock_mono_ns();
     atomic_fetch_add(&s->commits, 1);
     atomic_fetch_add(&s->duplicates, s->duplicates_now);
@@ -212,51 +231,68 @@ bool is_disk_error(int err)
     return err == ERR_FULL || err == ERR_IO || err == ERR_CORRUPT;
 }
 
+static void finish(struct store *s, struct op *op, int err)
+{
+    op->err = err != 0 ? err : op->outcome;
+    if (err == 0)
+        atomic_fetch_add(&s->writes, 1);
+}
+
 void ops_finish(struct store *s, struct list *ops, int err)
 {
-    for (struct list *at = ops->next; at != ops; at = at->next) {
-        struct op *op = LIST_OF(at, struct op, link);
-        op->err = err != 0 ? err : op->outcome;
+    for (struct list *at = ops->next; at != ops; at = at->next)
+        finish(s, LIST_OF(at, struct op, link), err);
+}
+
+static bool is_stored(const struct op *op)
+{
+    return op->stored == op_records(op);
+}
+
+/* In as many transactions as it takes. What is done leaves the list; after an error the rest, of
+ * which nothing is, but for op->stored of the first one, is in it. */
+static int store_ops(struct store *s, struct list *ops, struct list *done)
+{
+    while (!list_is_empty(ops)) {
+        int err = try_state(s, ops);
+        if (err != 0)
+            return err;
+        while (!list_is_empty(ops) && is_stored(LIST_OF(ops->next, struct op, link))) {
+            struct list *node = list_pop(ops);
+            finish(s, LIST_OF(node, struct op, link), 0);
+            list_push(done, node);
+        }
     }
-    if (err == 0)
-        for (struct list *at = ops->next; at != ops; at = at->next)
-            atomic_fetch_add(&s->writes, 1);
+    return 0;
 }
 
 /* A batch that fails is tried again write by write, so that one that does not fit does not take
  * its neighbours down. */
 static void do_state(struct store *s, struct list *ops, struct list *done)
 {
-    int err = try_state(s, ops);
-    if (err == 0 || ops->next->next == ops) {
-        ops_finish(s, ops, err);
-        if (is_disk_error(err))
-            rows_refused(s, err, list_bytes(ops));
-        else if (err == 0)
-            set_health(&s->state_health, 0, "state");
-        while (!list_is_empty(ops))
-            list_push(done, list_pop(ops));
-        return;
-    }
-    int last = 0;
-    size_t bytes = 0; /* of the last that was refused */
+    int err = store_ops(s, ops, done);
+    int last = err;
+    size_t bytes = list_bytes(ops); /* of the last that was refused */
+    bool alone = ops->next->next == ops;
     for (struct list *node; (node = list_pop(ops)) != NULL;) {
         struct list one;
         list_init(&one);
         list_push(&one, node);
-        err = try_state(s, &one);
-        ops_finish(s, &one, err);
+        if (!alone)
+            err = store_ops(s, &one, done);
         if (err == 0 || is_disk_error(err))
             last = err;
-        if (is_disk_error(err))
-            bytes = list_bytes(&one);
+        if (err == 0)
+            continue;
+        bytes = list_bytes(&one);
+        finish(s, LIST_OF(node, struct op, link), err);
         list_remove(node);
         list_push(done, node);
     }
-    if (last != 0)
-        rows_refused(s, last, bytes);
-    else
+    if (last == 0)
         set_health(&s->state_health, 0, "state");
+    else if (is_disk_error(last))
+        rows_refused(s, last, bytes);
 }
 
 /* ---- the thread ---- */
@@ -396,7 +432,8 @@ static void complete(struct op *op)
 {
     if (op->type == OP_APPLY) {
         if (op->apply_done != NULL)
-            op->apply_done(op->arg, op->err, op->records, op->changes, op->count);
+            op->apply_done(op->arg, op->err, op->records, op->changes,
+                           op->err == 0 ? op->count : op->stored);
     } else if (op->done != NULL) {
         op->done(op->arg, op->err);
     }

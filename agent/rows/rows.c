@@ -28,6 +28,7 @@ struct batch {
     struct rows *rows;
     store_apply_fn done;
     void *arg;
+    size_t count;
     bool from_peers;
 };
 
@@ -84,16 +85,16 @@ static void on_stored(void *arg, int err, const struct record *records,
 {
     struct batch b = *(struct batch *)arg;
     free(arg);
-    if (err == 0) {
+    if (err == 0 || count > 0) { /* of a long batch some may be stored */
         if (b.rows->records != NULL)
             hand_to_gossip(b.rows, records, changes, count, b.from_peers);
         for (size_t i = 0; i < b.rows->listener_count; i++)
             b.rows->listeners[i].fn(b.rows->listeners[i].arg, records, changes, count,
                                     b.from_peers);
-    } else {
-        LOG(LOG_ERROR, "rows_refused", "the store refused rows; they will come again",
-            LS("why", err_text(err)), LU("rows", count));
     }
+    if (err != 0)
+        LOG(LOG_ERROR, "rows_refused", "the store refused rows; they will come again",
+            LS("why", err_text(err)), LU("rows", b.count - count));
     if (b.done != NULL)
         b.done(b.arg, err, records, changes, count);
 }
@@ -104,7 +105,8 @@ static int apply(struct rows *r, const struct record *records, size_t count, sto
     struct batch *b = malloc(sizeof *b);
     if (b == NULL)
         return ERR_NOMEM;
-    *b = (struct batch){.rows = r, .done = done, .arg = arg, .from_peers = from_peers};
+    *b = (struct batch){
+        .rows = r, .done = done, .arg = arg, .count = count, .from_peers = from_peers};
     int err = store_apply(r->store, records, count, on_stored, b);
     if (err != 0)
         free(b);

@@ -51,6 +51,7 @@ KILLERS = {
     "commands": ("unit_agent_commands_test", []),
     "crash": ("unit_store_crash_test", []),
     "gather": ("unit_store_gather_test", []),
+    "long": ("unit_store_long_test", []),
     "ordered": ("unit_store_ordered_test", []),
     "filters": ("unit_api_filters_test", []),
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),

@@ -279,7 +279,7 @@ void store_poll(struct store *s)
         if (s->done.first == NULL)
             clear(&s->done);
         if (op->applied != NULL)
-            op->applied(op->arg, op->err, op->records, op->changes, op->count);
+            op->applied(op->arg, op->err, op->records, op->changes, op->err == 0 ? op->count : 0);
         if (op->done != NULL)
             op->done(op->arg, op->err);
         free(op->records);

@@ -111,7 +111,7 @@ static void post_done(void *arg)
     if (!post->err && listener)
         listener(listener_arg, records, changes, post->count, post->from_peers);
     if (post->done)
-        post->done(post->arg, post->err, records, changes, post->count);
+        post->done(post->arg, post->err, records, changes, post->err ? 0 : post->count);
     for (size_t i = 0; i < post->count; i++)
         free_kept(post->kept[i]);
     free(post->kept);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The one door for rows: store first, then peers, then listeners, then whoever brought them; a
- * failure hands nothing on. */
+ * The one door for rows: store first, then peers, then listeners, then whoever brought them; what
+ * is not stored is handed to nobody. */
 #include "agent/rows/rows.h"
 
 #include "gossip/records.h"
@@ -10,7 +10,7 @@ static struct {
     struct store *store;
     char order[64]; /* g: gossip, 1 2: listeners, d: done */
     struct records *records;
-    size_t count;
+    size_t count, listened;
     bool from_peers, in_store;
     struct records_change first;
     int err;
@@ -47,7 +47,7 @@ static void listener(void *arg, const struct record *records, const struct store
     (void)records;
     (void)changes;
     (void)from_peers;
-    (void)count;
+    seen.listened = count;
     note(*(const char *)arg);
 }
 
@@ -145,6 +145,34 @@ Test(rows, what_the_store_refuses_is_handed_to_nobody)
     cr_assert_eq(seen.err, ERR_FULL);
     cr_assert_eq(rows_apply(r, &bad, 1, done, &seen), ERR_BADPARAM);
     cr_assert_str_eq(seen.order, "");
+    rows_destroy(r);
+    fix_fini(&f);
+}
+
+/* Of a long batch some were stored before the map was full. */
+Test(rows, what_is_stored_of_a_batch_is_handed_on)
+{
+    enum { MANY = 600 };
+    static struct record recs[MANY];
+    static char keys[MANY][8], value[3000];
+    struct fix f;
+    fix_init(&f);
+    f.options.state_map_bytes = f.options.state_map_max = 2u << 20;
+    fix_reopen(&f);
+    struct rows *r = open_rows(&f);
+    rows_set_gossip(r, (struct records *)&f);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(keys[i], sizeof keys[i], "%d", i);
+        recs[i] = record(keys[i], 1);
+        recs[i].value = (const uint8_t *)value;
+        recs[i].value_len = sizeof value;
+    }
+    cr_assert_eq(rows_apply(r, recs, MANY, done, &seen), 0);
+    wait_for(&f, "g12d");
+    cr_assert_eq(seen.err, ERR_FULL);
+    cr_assert(seen.count > 0 && seen.count < MANY, "%zu", seen.count);
+    cr_assert_eq(seen.count, fix_count(&f, RECORD_SETTING, 0, NULL));
+    cr_assert_eq(seen.listened, seen.count);
     rows_destroy(r);
     fix_fini(&f);
 }
