@@ -6,6 +6,7 @@
 
 #include "agent/base/ensure.h"
 #include "agent/base/hash.h"
+#include "scheduler/model_attributes.h"
 #include "scheduler/model_others.h"
 #include "scheduler/model_table.h"
 
@@ -94,7 +95,7 @@ void model_init(struct model *m, size_t instances_max, size_t tasks_max, model_r
 
 /* ---- names ------------------------------------------------------------------ */
 
-static int hold_name(struct model *m, const char *text, struct model_name **ret)
+int model_hold_name(struct model *m, const char *text, struct model_name **ret)
 {
     *ret = NULL;
     if (!text || !*text)
@@ -119,7 +120,7 @@ static int hold_name(struct model *m, const char *text, struct model_name **ret)
     return 0;
 }
 
-static void drop_name(struct model *m, struct model_name *name)
+void model_drop_name(struct model *m, struct model_name *name)
 {
     if (!name || --name->users > 0)
         return;
@@ -150,85 +151,35 @@ static size_t text_size(const char *text)
     return (text ? strlen(text) : 0) + 1;
 }
 
-static void sort_attributes(const char **a, size_t count)
-{
-    for (size_t i = 1; i < count; i++) { /* some thirty, mostly sorted already */
-        const char *moved = a[i];
-        size_t at = i;
-        for (; at > 0 && strcmp(a[at - 1], moved) > 0; at--)
-            a[at] = a[at - 1];
-        a[at] = moved;
-    }
-}
-
-static struct model_name *name_of(const char *attribute)
-{
-    return (struct model_name *)(void *)(attribute - offsetof(struct model_name, text));
-}
-
-static uint64_t hash_attributes(const char **a, size_t count)
-{
-    uint64_t hash = count;
-    for (size_t i = 0; i < count; i++)
-        hash = hash_mix(hash ^ name_of(a[i])->hash);
-    return hash;
-}
-
-static void drop_attributes(struct model *m, const char **a, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        drop_name(m, name_of(a[i]));
-}
-
-/* "name=value": ECS allows no "=" in a name. */
-static int hold_attribute(struct model *m, const struct model_attribute *a, const char **ret)
-{
-    size_t name = strlen(a->name), value = a->value ? strlen(a->value) : 0;
-    char *text = get_memory(m, name + value + 2);
-    if (!text)
-        return ERR_NOMEM;
-    memcpy(text, a->name, name);
-    text[name] = '=';
-    if (value)
-        memcpy(text + name + 1, a->value, value);
-    text[name + 1 + value] = '\0';
-    struct model_name *held;
-    int rv = hold_name(m, text, &held);
-    give_memory(m, text);
-    if (rv == 0)
-        *ret = held->text;
-    return rv;
-}
-
 /* Fills the texts and attributes from the row into one block of memory. */
 static int fill_texts(struct model *m, struct model_instance *inst,
                       const struct model_instance_row *row)
 {
     size_t size = text_size(row->arn) + text_size(row->ec2_id) + text_size(row->zone) +
                   text_size(row->agent_version);
-    size_t count = row->attribute_count;
-    char *block = get_memory(m, count * sizeof(char *) + size);
-    if (!block)
+    struct model_attributes a;
+    if (model_attributes_hold(m, row->attributes, row->attribute_count, &a))
         return ERR_NOMEM;
-    const char **attributes = (const char **)(void *)block;
-    for (size_t i = 0; i < count; i++) {
-        if (hold_attribute(m, &row->attributes[i], &attributes[i])) {
-            drop_attributes(m, attributes, i);
-            give_memory(m, block);
-            return ERR_NOMEM;
-        }
+    size_t count = a.count;
+    char *block = get_memory(m, count * sizeof(char *) + size);
+    if (!block) {
+        model_attributes_drop(m, a.traits, a.own, count);
+        return ERR_NOMEM;
     }
-    sort_attributes(attributes, count);
+    const char **attributes = (const char **)(void *)block;
+    if (count)
+        memcpy(attributes, a.own, count * sizeof(char *));
     char *at = block + count * sizeof(char *);
     inst->arn = put_text(&at, row->arn);
     inst->ec2_id = put_text(&at, row->ec2_id);
     inst->zone = put_text(&at, row->zone);
     inst->agent_version = put_text(&at, row->agent_version);
-    drop_attributes(m, inst->attributes, inst->attribute_count);
+    model_attributes_drop(m, inst->traits, inst->attributes, inst->attribute_count);
     give_memory(m, inst->block);
+    inst->traits = a.traits;
     inst->attributes = attributes;
     inst->attribute_count = count;
-    inst->attributes_hash = hash_attributes(attributes, count);
+    inst->attributes_hash = a.hash;
     inst->block = block;
     return 0;
 }
@@ -270,11 +221,11 @@ static int new_instance(struct model *m, const struct model_instance_row *row,
     if (!inst)
         return ERR_NOMEM;
     memset(inst, 0, sizeof *inst);
-    rv = hold_name(m, row->cluster, &inst->cluster);
+    rv = model_hold_name(m, row->cluster, &inst->cluster);
     if (!rv)
         rv = fill_texts(m, inst, row);
     if (rv) {
-        drop_name(m, inst->cluster);
+        model_drop_name(m, inst->cluster);
         give_memory(m, inst);
         return rv;
     }
@@ -294,8 +245,8 @@ static void free_instance(struct model *m, struct model_instance *inst)
     m->instances[inst->slot] = NULL;
     while (m->slot_count > 0 && !m->instances[m->slot_count - 1])
         m->slot_count--;
-    drop_name(m, inst->cluster);
-    drop_attributes(m, inst->attributes, inst->attribute_count);
+    model_drop_name(m, inst->cluster);
+    model_attributes_drop(m, inst->traits, inst->attributes, inst->attribute_count);
     give_memory(m, inst->block);
     give_memory(m, inst);
 }
@@ -316,7 +267,7 @@ int model_put_instance(struct model *m, const struct model_instance_row *row, ui
     else
         rv = fill_texts(m, inst, row);
     if (!rv && !inst->cluster)
-        rv = hold_name(m, row->cluster, &inst->cluster);
+        rv = model_hold_name(m, row->cluster, &inst->cluster);
     if (rv)
         return rv;
     inst->gone = false;
@@ -362,33 +313,6 @@ struct model_instance *model_find_instance(const struct model *m, const char *ar
     return model_table_get(&m->instance_table, instance_key, hash_str(arn), arn);
 }
 
-/* As strcmp of the attribute's text with "name=". */
-static int compare_name(const char *text, const char *name, size_t len)
-{
-    int order = strncmp(text, name, len);
-    return order ? order : (unsigned char)text[len] - '=';
-}
-
-bool model_find_attribute(const struct model_instance *inst, const char *name, const char **ret)
-{
-    size_t low = 0, high = inst->attribute_count, len = strlen(name);
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        const char *text = inst->attributes[mid];
-        int order = compare_name(text, name, len);
-        if (order == 0) {
-            *ret = text + len + 1;
-            return true;
-        }
-        if (order < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    *ret = NULL;
-    return false;
-}
-
 /* ---- tasks ---------------------------------------------------------------------- */
 
 static bool has_tasks(const struct model_instance *inst)
@@ -429,8 +353,8 @@ static void free_task(struct model *m, struct model_task *task)
     struct model_instance *inst = task->instance;
     model_table_remove(&m->task_table, hash_str(task->arn), task);
     unlink_task(task);
-    drop_name(m, task->group);
-    drop_name(m, task->started_by);
+    model_drop_name(m, task->group);
+    model_drop_name(m, task->started_by);
     give_memory(m, task);
     task_left(m, inst);
 }
@@ -451,9 +375,9 @@ static struct model_task *make_task(struct model *m, const struct model_task_row
     task->arn = put_text(&at, row->arn);
     task->stop_code = put_text(&at, row->stop_code);
     task->reason = put_text(&at, row->reason);
-    if (hold_name(m, row->group, &task->group) ||
-        hold_name(m, row->started_by, &task->started_by)) {
-        drop_name(m, task->group);
+    if (model_hold_name(m, row->group, &task->group) ||
+        model_hold_name(m, row->started_by, &task->started_by)) {
+        model_drop_name(m, task->group);
         give_memory(m, task);
         return NULL;
     }
@@ -501,7 +425,7 @@ static void free_other(struct model *m, struct model_other *other)
     while (*at != other)
         at = &(*at)->next;
     *at = other->next;
-    drop_name(m, other->group);
+    model_drop_name(m, other->group);
     model_others_remove(m, other);
     task_left(m, inst);
 }
@@ -543,8 +467,8 @@ static int put_other(struct model *m, const struct model_task_row *row)
     if (rv)
         return rv;
     struct model_name *group;
-    rv = hold_name(m, is_wanted(row) ? row->group : NULL, &group);
-    drop_name(m, other->group);
+    rv = model_hold_name(m, is_wanted(row) ? row->group : NULL, &group);
+    model_drop_name(m, other->group);
     other->group = group;
     other->version = row->version;
     return rv;
@@ -590,8 +514,8 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
         link_task(task, inst); /* first, so that the instance is not left empty */
         unlink_task(old);
         model_table_replace(&m->task_table, hash_str(task->arn), old, task);
-        drop_name(m, old->group);
-        drop_name(m, old->started_by);
+        model_drop_name(m, old->group);
+        model_drop_name(m, old->started_by);
         if (model_task_is_live(old) != model_task_is_live(task))
             before->changes++;
         give_memory(m, old);
@@ -644,6 +568,7 @@ void model_fini(struct model *m)
     give_memory(m, m->instance_table.slots);
     give_memory(m, m->task_table.slots);
     model_others_fini(m);
+    give_memory(m, m->traits_table.slots);
     give_memory(m, m->name_table.slots);
     model_init(m, m->instances_max, m->tasks_max, m->resize, m->arg);
 }

@@ -53,6 +53,15 @@ struct model_name {
     char text[];
 };
 
+/* Some fifty attributes without a value say what an agent and its host are capable of: instances
+ * that have the same share them. "name=", sorted; texts of names. */
+struct model_traits {
+    uint64_t hash;
+    uint32_t users;
+    uint32_t count;
+    const char *texts[];
+};
+
 struct model_task;
 
 struct model_instance {
@@ -75,7 +84,8 @@ struct model_instance {
     const char *zone;
     const char *agent_version;
     struct model_name *cluster;
-    const char **attributes; /* "name=value", sorted; texts of names: most instances share them */
+    struct model_traits *traits; /* its attributes without a value; NULL: none */
+    const char **attributes;     /* the others: "name=value", sorted; texts of names */
     size_t attribute_count;
     struct model_task *daemons; /* tasks of a group "daemon:..."; some stopped ones stay */
     struct model_other *others; /* all other tasks that are live */
@@ -145,6 +155,7 @@ struct model {
     struct model_table instance_table;
     struct model_table task_table;
     struct model_others others;
+    struct model_table traits_table;
     struct model_table name_table;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The model's own hash table: pointers found by a text that the entry holds. Linear probing,
- * backward-shift deletion. Only for model.c. */
+ * backward-shift deletion. Only for model.c and model_attributes.c. */
 #ifndef BLOX_SCHEDULER_MODEL_TABLE_H
 #define BLOX_SCHEDULER_MODEL_TABLE_H
 

@@ -237,6 +237,47 @@ Test(model, shares_attributes_and_finds_each)
     model_fini(&m);
 }
 
+/* What an agent is capable of is some fifty attributes without a value, the same on thousands. */
+Test(model, instances_share_what_they_are_capable_of)
+{
+    enum { MANY = 1000, BARE = 50, OWN = 3 };
+    struct model m;
+    static char names[BARE][16];
+    char arn[16], address[16];
+    struct model_attribute all[BARE + OWN] = {{"type", "m5.large"}, {"zone", "a"}};
+    size_t before;
+    const char *value;
+    for (size_t i = 0; i < BARE; i++) {
+        snprintf(names[i], sizeof names[i], "capability.%zu", i);
+        all[OWN + i] = (struct model_attribute){names[i], i % 2 ? "" : NULL};
+    }
+    bytes_held = 0;
+    model_init(&m, MANY, 10, counting_resize, NULL);
+    for (size_t n = 0; n < MANY; n++) {
+        before = bytes_held;
+        snprintf(arn, sizeof arn, "i%zu", n);
+        snprintf(address, sizeof address, "10.0.0.%zu", n);
+        all[2] = (struct model_attribute){"address", address};
+        put_instance(&m, (struct instance_spec){arn, "ACTIVE", true, 1, all, OWN + BARE}, 1);
+    }
+    cr_expect_lt(bytes_held - before, 500u, "%zu bytes", bytes_held - before);
+    cr_expect_eq(m.traits_table.count, 1u);
+    /* One of them learns more: the others do not. */
+    all[2] = (struct model_attribute){"gpu", NULL};
+    put_instance(&m, (struct instance_spec){"i7", "ACTIVE", true, 2, all, OWN + BARE}, 1);
+    cr_expect_eq(m.traits_table.count, 2u);
+    cr_expect(model_find_attribute(model_find_instance(&m, "i7"), "gpu", &value));
+    cr_expect_not(model_find_attribute(model_find_instance(&m, "i8"), "gpu", &value));
+    cr_expect_neq(model_find_instance(&m, "i7")->attributes_hash,
+                  model_find_instance(&m, "i8")->attributes_hash);
+    for (size_t i = 0; i < OWN + BARE; i++)
+        cr_expect(model_find_attribute(model_find_instance(&m, "i7"), all[i].name, &value));
+    model_del_instance(&m, "i7");
+    cr_expect_eq(m.traits_table.count, 1u);
+    model_fini(&m);
+    cr_expect_eq(bytes_held, 0u);
+}
+
 /* Every allocation fails once: an error, no leak, no damage (the sanitizers watch). */
 Test(model, survives_failing_memory)
 {
@@ -244,7 +285,7 @@ Test(model, survives_failing_memory)
         struct model m;
         model_init(&m, 10, 10, failing_resize, NULL);
         allocations_left = n;
-        const struct model_attribute attribute = {"a", "b"};
+        const struct model_attribute attributes[] = {{"a", "b"}, {"c", NULL}};
         struct model_instance_row inst = {
             .arn = "i", .cluster = CLUSTER, .status = "ACTIVE", .version = 1};
         struct model_task_row task = {.arn = "t", .instance = "j", .group = "g", .started_by = "s"};
@@ -252,8 +293,8 @@ Test(model, survives_failing_memory)
         cr_expect(rv == 0 || rv == ERR_NOMEM);
         rv = model_put_task(&m, &task, 1, NULL);
         cr_expect(rv == 0 || rv == ERR_NOMEM);
-        inst.attributes = &attribute;
-        inst.attribute_count = 1;
+        inst.attributes = attributes;
+        inst.attribute_count = 2;
         inst.version = 2;
         rv = model_put_instance(&m, &inst, 1, NULL);
         cr_expect(rv == 0 || rv == ERR_NOMEM);
