@@ -246,8 +246,11 @@ static void meet(struct raft_uv *r, uint64_t from, const struct hello *h)
 static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader, uint64_t term)
 {
     uint64_t now_ms = clock_mono_ms();
+    const struct gossip_member *m = gossip_find(r->o.gossip, leader);
     if (leader == 0 || term < r->known_term)
         return;
+    if (term == r->known_term && m != NULL && !m->self && !is_live(m))
+        return; /* it led, and is dead: who says so has not heard that */
     bool news = leader != r->known_leader || term > r->known_term;
     r->known_cluster = cluster_id;
     r->known_leader = leader;

@@ -164,10 +164,18 @@ story_fn story_named(const char *name)
         const char *name;
         story_fn run;
     } stories[] = {
-        {"succession", story_succession}, {"reclaim", story_reclaim},   {"island", story_island},
-        {"removed", story_removed},       {"unheard", story_unheard},   {"met", story_met},
-        {"bound", story_bound},           {"snapshot", story_snapshot}, {"hang", story_hang},
-        {"words", story_words},           {"kept", story_kept},
+        {"succession", story_succession},
+        {"reclaim", story_reclaim},
+        {"island", story_island},
+        {"removed", story_removed},
+        {"unheard", story_unheard},
+        {"met", story_met},
+        {"echo", story_echo},
+        {"bound", story_bound},
+        {"snapshot", story_snapshot},
+        {"hang", story_hang},
+        {"words", story_words},
+        {"kept", story_kept},
     };
     for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++)
         if (strcmp(stories[i].name, name) == 0)

@@ -22,6 +22,7 @@ uint64_t leader_of(const struct node *n);       /* that it knows; 0: none */
 int story_removed(uint64_t seed, bool trace, bool print);
 int story_unheard(uint64_t seed, bool trace, bool print);
 int story_met(uint64_t seed, bool trace, bool print);
+int story_echo(uint64_t seed, bool trace, bool print);
 int story_bound(uint64_t seed, bool trace, bool print);
 int story_snapshot(uint64_t seed, bool trace, bool print);
 int story_hang(uint64_t seed, bool trace, bool print);

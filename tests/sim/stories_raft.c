@@ -172,6 +172,40 @@ int story_unheard(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+/* The leader and another voter are gone, and so is the quorum. Agents outside ask each other who
+ * leads: none says again and again that the dead one does. */
+int story_echo(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 8);
+    world_run(world.now_us + 15000000);
+    struct node *leader = world.failed ? NULL : the_leader();
+    struct node *other = NULL;
+    for (uint32_t i = 0; leader != NULL && i < world.node_count; i++) {
+        const struct raft_server *s = as_server(&world.nodes[i]);
+        other = s != NULL && s->voter && &world.nodes[i] != leader ? &world.nodes[i] : other;
+    }
+    if (other == NULL)
+        return tell_end(trace, print);
+    node_kill(other, false);
+    node_kill(leader, false);
+    world_run(world.now_us + 1500000 + draw(1000000)); /* gossip tells all of them */
+    bool known[NODES_MAX];
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < world.node_count; i++)
+        known[i] = leader_of(&world.nodes[i]) != 0;
+    for (uint64_t until_us = world.now_us + 20000000; world.now_us < until_us;) {
+        world_run(world.now_us + 1000);
+        for (uint32_t i = 0; i < world.node_count; i++) {
+            bool knows = leader_of(&world.nodes[i]) != 0;
+            told += knows && !known[i];
+            known[i] = knows;
+        }
+    }
+    if (told > 0)
+        world_fail("agents began %u times to believe in a dead leader", told);
+    return tell_end(trace, print);
+}
+
 /* A hello to the last of the three that is not a server, as it may come by chance. */
 static void tell_the_bound(void *arg)
 {
