@@ -473,9 +473,10 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
     struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq};
     if (m != NULL && proven && h->ring >= 1 && h->ring <= SWIM_RINGS)
         ack.wait_ms = swim_next_beat(s, now_ms, from, h);
-    bool tell = m != NULL && m->m.state != MEMBER_ALIVE;
-    /* A stranger's address is not proven: the answer is no longer than what came. */
-    swim_send(s, 0, &ack, tell && proven ? m : NULL, proven, out);
+    /* A stranger's address is not proven: the answer is no longer than what came. That it left is
+     * said in less than it said of itself; nobody else would tell it, for nobody asks who left. */
+    bool tell = m != NULL && (proven ? m->m.state != MEMBER_ALIVE : m->m.state == MEMBER_LEFT);
+    swim_send(s, 0, &ack, tell ? m : NULL, proven, out);
     if (m == NULL || !proven)
         return;
     out->rows = h->rows == rows_told(s, h->seq) ? ROWS_SAME : ROWS_DIFFER;

@@ -323,3 +323,40 @@ Test(swim_alone, a_ping_tells_whether_rows_are_the_same)
     free(s);
     free(other);
 }
+
+/* Its clock went back since it left, and it found one that had forgotten it: of those who know that
+ * it left, and take its pings for a stranger's, nobody else would ever tell it. */
+Test(swim_alone, who_left_and_is_back_hears_of_it)
+{
+    struct swim *s = small(8);
+    struct wire_head ping = {.type = WIRE_PING, .seq = 1}, ack;
+    struct wire_update told;
+    struct rbuf r;
+    struct wbuf w;
+    uint8_t bytes[600];
+    meet(s, 1001, 0, MEMBER_ALIVE, 13);
+    meet(s, 1002, 0, MEMBER_LEFT, 13);
+    out.count = 0;
+    struct swim_member was = *swim_find(s, hash_str("small-0"));
+    struct wire_update self = {
+        .state = MEMBER_ALIVE, .has_body = true, .epoch = 1, .incarnation = 1};
+    uint8_t said[WIRE_STATEMENT_MAX];
+    snprintf(self.id, sizeof self.id, "small-0");
+    self.num = was.m.num;
+    self.addrs = *was.m.addrs;
+    memset(self.key, 1, sizeof self.key);
+    fake_sign(self.key, said, wire_statement(&self, 0, said), self.sig);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &ping);
+    wire_put_update(&w, &self);
+    cr_assert_eq(swim_recv_stranger(s, 2000, self.num, bytes, w.len, &out), 0);
+    cr_assert_eq(out.count, 1);
+    cr_assert_leq(out.packet[0].len, w.len, "no amplification");
+    rbuf_init(&r, out.packet[0].data, out.packet[0].len);
+    cr_assert_eq(wire_get_head(&r, &ack), 0);
+    cr_assert_eq(wire_get_update(&r, &told), 0, "nobody tells it");
+    cr_assert_eq(told.state, MEMBER_LEFT);
+    cr_assert_eq(told.num, self.num);
+    cr_assert_eq(told.incarnation, 13);
+    free(s);
+}
