@@ -29,6 +29,8 @@
 #define LEADERLESS_MS 3000 /* an election is over by then */
 #define LEADER_CENSUS_MS 600000
 #define PUBLISH_JITTER_MS 2000
+#define PUT_TIMEOUT_MS 4000
+#define PUT_AGAIN_MS 2000
 #define AGENTS_MAX 5000
 #define ADDRESS_LEN (ADVERTISE_VALUE_MAX + 4)
 #define OWN_ADDRESS "self"
@@ -61,6 +63,7 @@ struct join {
     bool listed;            /* ListAttributes answered at least once */
     bool published;         /* our address stands there */
     uint64_t put_ms;        /* when it was written last, 0: never */
+    unsigned put_fails;     /* in a row */
     uint64_t asked_ms;      /* when the list was asked for */
     struct listing listing; /* the last one, while no leader is known */
     uint32_t missing;       /* of it, as counted then */
@@ -192,6 +195,8 @@ static void join_seeds_file(struct join *j)
     join_text(j, text, " \t\r\n,");
 }
 
+static void publish(uv_timer_t *timer);
+
 static void anchor(struct join *j, const char *address)
 {
     snprintf(j->anchor, sizeof j->anchor, "%s", address);
@@ -204,6 +209,7 @@ static void on_put(void *arg, const struct aws_result *r)
     j->put_call = NULL;
     if (r->err == 0) {
         j->published = true;
+        j->put_fails = 0;
         j->put_ms = uv_now(j->options.loop);
         if (j->anchor[0] == '\0')
             anchor(j, OWN_ADDRESS);
@@ -212,6 +218,12 @@ static void on_put(void *arg, const struct aws_result *r)
     } else if (r->err != ERR_CANCELED) {
         snprintf(j->trouble, sizeof j->trouble, "cannot publish attribute %s: %s %s", ATTRIBUTE,
                  r->code, r->message);
+        /* Others may find nobody else of this cluster there. */
+        uint64_t again_ms = (uint64_t)PUT_AGAIN_MS << (j->put_fails < 5 ? j->put_fails : 5);
+        j->put_fails++;
+        if (!j->stopping)
+            uv_timer_start(&j->publish_timer, publish, again_ms + prng_below(&j->prng, again_ms),
+                           0);
     }
     if (!j->stopping && j->list_call == NULL)
         arm(j);
@@ -228,7 +240,7 @@ static void publish(uv_timer_t *timer)
                                "container-instance", "targetId", j->identity.instance_arn);
     if (params == NULL)
         return;
-    struct aws_call_options options = {.priority = AWS_RESYNC};
+    struct aws_call_options options = {.priority = AWS_RESYNC, .timeout_ms = PUT_TIMEOUT_MS};
     j->put_call = aws_call(j->options.aws, AWS_ECS, "PutAttributes", params, &options, on_put, j);
 }
 
@@ -482,6 +494,7 @@ void join_led(struct join *j, bool known)
 
 void join_met(struct join *j)
 {
+    j->counted_ms = 0; /* one that died is missing from now on */
     if (!j->was_alone || j->stopping || alone(j))
         return;
     j->was_alone = false;

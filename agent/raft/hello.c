@@ -404,8 +404,9 @@ static void boot_time(struct raft_uv *r, uint64_t now_ms)
     for (size_t i = 0; i < gossip_count(r->o.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->o.gossip, i);
         const struct peer_info *p = hello_peer(r, m->id);
-        if (m->state == MEMBER_LEFT || (m->meta->role != 0 && !m->self) ||
-            count == GOSSIP_MEMBERS_MAX)
+        /* One that left, and had not said that it is of none, may be of a cluster, and be back. */
+        bool gone = m->state == MEMBER_LEFT && (m->self || (p != NULL && p->blank));
+        if (gone || (m->meta->role != 0 && !m->self) || count == GOSSIP_MEMBERS_MAX)
             continue;
         bool live = m->self || is_live(m);
         bool fresh = live && p != NULL && now_ms < p->heard_ms + BLANK_FRESH_MS;
@@ -519,20 +520,25 @@ static bool is_my_turn(struct raft_uv *r, uint64_t now_ms)
 /* More than once: the first time it may not know this agent yet, and then it does not answer. */
 static void ask_met(struct raft_uv *r)
 {
-    if (r->met_asks == 0)
-        return;
-    r->met_asks--;
-    if (cluster_known(r) == 0)
-        tell(r, r->met, true);
+    for (uint32_t i = 0; i < MET_MAX; i++) {
+        if (r->met[i].asks == 0)
+            continue;
+        r->met[i].asks--;
+        if (cluster_known(r) == 0)
+            tell(r, r->met[i].num, true);
+    }
 }
 
 void hello_met(struct raft_uv *r, uint64_t num)
 {
-    if (!r->o.candidate || r->met_asks != 0 || cluster_known(r) != 0)
+    uint32_t i = 0;
+    while (i < MET_MAX && r->met[i].asks != 0)
+        i++;
+    if (!r->o.candidate || i == MET_MAX || cluster_known(r) != 0)
         return;
-    r->met = num;
-    r->met_asks = MET_ASKS;
-    ask_met(r);
+    r->met[i].num = num;
+    r->met[i].asks = MET_ASKS - 1;
+    tell(r, num, true);
 }
 
 void hello_tick(struct raft_uv *r, uint64_t now_ms)

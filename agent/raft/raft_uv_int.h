@@ -16,7 +16,8 @@
 #define PENDING_BYTES_MAX (16u << 20)
 #define ARENA_BYTES (4u << 20)
 #define SNAPSHOT_BYTES_MAX (GOSSIP_MESSAGE_MAX - FRAME_HEAD - RAFT_HEAD_MAX)
-#define LOG_TRAIL 1000u        /* entries that compaction leaves for slow servers */
+#define LOG_TRAIL 1000u /* entries that compaction leaves for slow servers */
+#define MET_MAX 8u
 #define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
 #define REST_TICK_MS 400u      /* by a server that nothing is left to do for */
 #define REST_LATE_MS 250u      /* and then with the next heartbeat, which comes before that */
@@ -107,8 +108,10 @@ struct raft_uv {
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
-    uint64_t met; /* is asked so many times more whether there is a cluster */
-    uint32_t met_asks;
+    struct {
+        uint64_t num;
+        uint32_t asks;
+    } met[MET_MAX];      /* are asked so many times more whether there is a cluster */
     uint32_t hello_turn; /* a leader that all know by now tells in every fourth */
     struct {             /* the change that the autopilot wants, and since when */
         enum raft_change change;
