@@ -192,7 +192,7 @@ static void campaign(struct raft *r, enum raft_role role, bool force, struct raf
     } else {
         vow(r, r->term + 1, r->self);
         await_leader(r);
-        r->due_ms += prng_below(&r->rng, e);
+        r->due_ms += turn(r, e / 2, e / 4); /* apart: votes that split once do not again */
     }
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct raft_server *s = &r->config.server[i];

