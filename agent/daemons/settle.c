@@ -349,6 +349,14 @@ struct survey {
     bool leaving; /* for its environment is to be removed */
 };
 
+/* The deployment that is to be listed next before the environment goes; NULL: all are. */
+static const char *to_sweep(const struct daemons *d, const struct denv *env)
+{
+    size_t at = env->swept;
+    const json_t *next = intent_next_deployment(d->options.intent, env->name, &at);
+    return next ? json_str_or(next, "id", "") : NULL;
+}
+
 static void on_survey(void *arg, const struct aws_result *result)
 {
     struct survey *survey = arg;
@@ -370,10 +378,13 @@ static void on_survey(void *arg, const struct aws_result *result)
             LOG(LOG_WARN, "daemons_settle", result->message, LS("environment", env->name),
                 LS("error", err_text(result->err)));
     }
-    if (env && known && survey->leaving) {
-        env->swept++;
-        env->settles = 0;
-        env->settle_at_ms = 0;
+    if (env && survey->leaving) {
+        const char *next = to_sweep(d, env); /* another, if they changed meanwhile */
+        if (known && next && strcmp(next, survey->deployment) == 0) {
+            env->swept++;
+            env->settles = 0;
+            env->settle_at_ms = 0;
+        }
     } else if (env && strcmp(env->deployment, survey->deployment) == 0) {
         env->settled = known;
     }
@@ -404,10 +415,9 @@ static void survey_env(struct daemons *d, struct denv *env)
         survey(d, env, env->deployment, false);
         return;
     }
-    size_t at = env->swept;
-    const json_t *next = intent_next_deployment(d->options.intent, env->name, &at);
+    const char *next = to_sweep(d, env);
     if (next) {
-        survey(d, env, json_str_or(next, "id", ""), true);
+        survey(d, env, next, true);
         return;
     }
     env->leaves = LEAVES_NOTHING;

@@ -325,9 +325,12 @@ static json_t *perform(const struct aws_call *call, struct aws_result *r)
     }
     if (strcmp(op, "ListTasks") == 0) {
         fake.list_calls++;
-        if (fake.no_cluster)
+        bool lost = fake.lists_lost > 0 && fake.lists_lost-- > 0;
+        if (lost)
+            fail(r, ERR_TIMEOUT, "", "no answer");
+        else if (fake.no_cluster)
             fail(r, ERR_BADPARAM, "ClusterNotFoundException", "Cluster not found.");
-        return fake.no_cluster ? NULL : list_tasks_json(call->params);
+        return lost || fake.no_cluster ? NULL : list_tasks_json(call->params);
     }
     if (strcmp(op, "DescribeClusters") == 0) {
         const char *name = json_string_value(json_array_get(json_arr(call->params, "clusters"), 0));

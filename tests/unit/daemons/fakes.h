@@ -45,6 +45,7 @@ struct fake {
     bool events;              /* changes are told as rows */
     bool list_is_empty;       /* ListTasks does not show anything yet */
     bool no_cluster;          /* ... is answered that there is none */
+    int lists_lost;           /* so many more of it fail */
     bool looks_in_vain;       /* what is to be looked at again is not */
     bool unreachable;         /* every call ends with ERR_UNREACHABLE */
     bool lease;               /* raft_uv_may_act */

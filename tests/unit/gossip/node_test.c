@@ -205,14 +205,20 @@ static bool above_high_epoch(void)
     return nodes[1].g->epoch > high_epoch;
 }
 
-/* While it was down its clock went back, and the one it finds first never knew the life before. */
-Test(node, a_clock_that_went_back_is_healed_by_who_knows_the_life_before)
+/* Two, and the first knows that the session of the second is of a late hour. */
+static void make_late_one(void)
 {
     make_cluster(2);
     high_epoch = nodes[1].g->epoch + (UINT64_C(1) << 40);
     nodes[1].g->epoch = high_epoch;
     swim_set_epoch(nodes[1].g->swim, high_epoch);
     cr_assert(run_until(high_epoch_known, 10000));
+}
+
+/* While it was down its clock went back, and the one it finds first never knew the life before. */
+Test(node, a_clock_that_went_back_is_healed_by_who_knows_the_life_before)
+{
+    make_late_one();
     kill_node(1);
     run_until(NULL, 50);
     incarnation = 2;
@@ -231,11 +237,7 @@ Test(node, a_clock_that_went_back_is_healed_by_who_knows_the_life_before)
 /* The same where it knows and looks for nobody: who asks it says which life it knew. */
 Test(node, a_clock_that_went_back_is_healed_by_who_asks)
 {
-    make_cluster(2);
-    high_epoch = nodes[1].g->epoch + (UINT64_C(1) << 40);
-    nodes[1].g->epoch = high_epoch;
-    swim_set_epoch(nodes[1].g->swim, high_epoch);
-    cr_assert(run_until(high_epoch_known, 10000));
+    make_late_one();
     char there[sizeof nodes[1].address];
     memcpy(there, nodes[1].address, sizeof there);
     kill_node(1);

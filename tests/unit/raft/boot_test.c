@@ -355,6 +355,13 @@ Test(boot, one_that_lost_its_disk_has_no_say)
     cr_assert_eq(boot.state, BOOT_BLANK);
 }
 
+static void make_blank(struct boot_peer *peers, size_t count)
+{
+    static const char *const ids[] = {"i-1", "i-2", "i-3", "i-4"};
+    for (size_t i = 0; i < count; i++)
+        peers[i] = (struct boot_peer){.num = i + 1, .disk = i + 11, .id = ids[i], .blank = true};
+}
+
 /* Agents that ECS lists and that nobody here knows may be of a cluster: nothing is proposed before
  * the list counts, and then they are waited for from when they were missed. */
 Test(boot, waits_for_those_who_are_said_to_exist)
@@ -363,11 +370,7 @@ Test(boot, waits_for_those_who_are_said_to_exist)
     struct boot boot;
     struct boot_out out;
     struct boot_peer peers[3];
-    for (size_t i = 0; i < 3; i++)
-        peers[i] = (struct boot_peer){.num = i + 1,
-                                      .disk = i + 11,
-                                      .id = (const char *const[]){"i-1", "i-2", "i-3"}[i],
-                                      .blank = true};
+    make_blank(peers, 3);
     boot_init(&boot, &self, 7, 500, 1);
     look(&boot, 1, peers, 3, BOOT_UNCOUNTED, &out);
     look(&boot, 100000, peers, 3, BOOT_UNCOUNTED, &out);
@@ -392,11 +395,7 @@ Test(boot, patience_begins_with_what_is_lacking)
     struct boot boot;
     struct boot_out out;
     struct boot_peer peers[4];
-    for (size_t i = 0; i < 4; i++)
-        peers[i] = (struct boot_peer){.num = i + 1,
-                                      .disk = i + 11,
-                                      .id = (const char *const[]){"i-1", "i-2", "i-3", "i-4"}[i],
-                                      .blank = true};
+    make_blank(peers, 4);
     boot_init(&boot, &self, 7, 500, 1);
     look(&boot, 1, peers, 4, BOOT_UNCOUNTED, &out);
     look(&boot, 40000, peers, 4, BOOT_UNCOUNTED, &out);

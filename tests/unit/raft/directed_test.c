@@ -560,6 +560,37 @@ Test(raft_core, own_vote_waits_for_the_disk)
     cr_assert_eq(core.role, RAFT_LEADER);
 }
 
+/* In one moment two stood for election and each voted for itself: the second time they do not meet,
+ * however their clocks and their luck are. */
+Test(raft_core, votes_that_split_do_not_split_again)
+{
+    uint64_t latest[4] = {0}, soonest[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    for (uint64_t seed = 1; seed <= 500; seed++) {
+        for (uint64_t self = 2; self <= 3; self++) { /* the first, which led, is dead */
+            make(&core, 3, 0, 0, 1);
+            core.self = self;
+            core.disk = self + 10;
+            prng_seed(&core.rng, seed * 4 + self);
+            raft_step(&core, core.due_ms, &(struct raft_input){.type = RAFT_TICK}, &out);
+            struct raft_msg yes = {.type = RAFT_VOTE_ANSWER,
+                                   .from = 5 - self,
+                                   .from_disk = 15 - self,
+                                   .to = self,
+                                   .to_disk = self + 10,
+                                   .term = 4,
+                                   .ok = true,
+                                   .pre = true};
+            raft_step(&core, 5000, &(struct raft_input){.type = RAFT_RECV, .msg = &yes}, &out);
+            cr_assert_eq(core.role, RAFT_CANDIDATE);
+            uint64_t wait_ms = core.due_ms - 5000;
+            latest[self] = wait_ms > latest[self] ? wait_ms : latest[self];
+            soonest[self] = wait_ms < soonest[self] ? wait_ms : soonest[self];
+        }
+    }
+    cr_expect_geq(soonest[3], latest[2] + core.election_ms / 5, "%lu and %lu ms", latest[2],
+                  soonest[3]);
+}
+
 /* A disk that refuses a write: nothing counts as stored, and the next write brings it all. */
 Test(raft_core, failed_write_is_repeated)
 {
