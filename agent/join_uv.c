@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * PutAttributes costs the account's "modify" bucket (5,000 agents at once: 125 s of it), so the
- * address is written only if ListAttributes shows another value, after a random delay.
- *
- * Before the first cluster is formed ECS's list is what keeps two groups of agents from forming
- * one each. Every agent writes its address, then reads (as in Lamport's bakery): of two groups that
- * do not know each other at least one reads the other's address, if what is written is read by all
- * after raft.bootstrap_wait. So a list counts if it was asked for so long after an address of the
- * own group stood there. */
+ * address is written only if ListAttributes shows another value, after a random delay. */
 #include "agent/join_uv.h"
 
 #include <errno.h>
@@ -32,18 +26,8 @@
 #define PUT_TIMEOUT_MS 4000
 #define PUT_AGAIN_MS 2000
 #define AGENTS_MAX 5000
-#define ADDRESS_LEN (ADVERTISE_VALUE_MAX + 4)
-#define OWN_ADDRESS "self"
 #define RECOUNT_MS 1000
 #define OUTSIDE_MS 30000 /* an ECS agent registers sooner */
-
-/* What ECS lists beside this agent. */
-struct listing {
-    char (*address)[ADDRESS_LEN];
-    uint32_t *agent_of; /* of which agent each is, in order */
-    size_t count, agents;
-    bool counts; /* no agent that may form a cluster without this one is not in it */
-};
 
 struct join {
     struct join_options options;
@@ -57,19 +41,19 @@ struct join {
     uint64_t last_census_ms;
     size_t turn; /* whose it is among the addresses of the next census */
     bool leading;
-    bool led;               /* a leader is known */
-    uint64_t unled_ms;      /* since when none is */
-    bool was_alone;         /* when the timer was set */
-    bool listed;            /* ListAttributes answered at least once */
-    bool published;         /* our address stands there */
-    uint64_t put_ms;        /* when it was written last, 0: never */
-    unsigned put_fails;     /* in a row */
-    uint64_t asked_ms;      /* when the list was asked for */
-    struct listing listing; /* the last one, while no leader is known */
-    uint32_t missing;       /* of it, as counted then */
+    bool led;             /* a leader is known */
+    uint64_t unled_ms;    /* since when none is */
+    bool was_alone;       /* when the timer was set */
+    bool listed;          /* ListAttributes answered at least once */
+    bool published;       /* our address stands there */
+    uint64_t put_ms;      /* when it was written last, 0: never */
+    unsigned put_fails;   /* in a row */
+    uint64_t asked_ms;    /* when the list was asked for */
+    struct census census; /* the last list, while no leader is known */
+    bool counts;          /* nobody who may form a cluster without this agent is not in it */
+    struct anchor anchor;
+    uint32_t missing; /* of it, as counted then */
     uint64_t counted_ms;
-    char anchor[ADDRESS_LEN]; /* of this agent or a live one: it stands in the list since then */
-    uint64_t anchor_ms;
     bool stopping;
     unsigned handles_open;
     struct aws_call *list_call;
@@ -81,11 +65,10 @@ struct join {
 
 static void arm(struct join *j);
 
-static void drop_listing(struct join *j)
+static void drop_census(struct join *j)
 {
-    free(j->listing.address);
-    free(j->listing.agent_of);
-    j->listing = (struct listing){0};
+    census_drop(&j->census);
+    j->counts = false;
 }
 
 static void maybe_stopped(struct join *j)
@@ -94,7 +77,7 @@ static void maybe_stopped(struct join *j)
         return;
     void (*done)(void *) = j->done;
     void *arg = j->done_arg;
-    drop_listing(j);
+    drop_census(j);
     free(j);
     if (done != NULL)
         done(arg);
@@ -150,7 +133,7 @@ static bool is_outside(const struct join *j)
 static uint64_t counts_from_ms(const struct join *j)
 {
     bool proposes = !j->led && self_of(j)->meta->role == 0 && is_lowest(j, true);
-    return proposes && j->anchor[0] != '\0' ? j->anchor_ms + lag_ms(j) : UINT64_MAX;
+    return proposes ? anchor_counts_ms(&j->anchor, lag_ms(j)) : UINT64_MAX;
 }
 
 static bool seeks(const struct join *j)
@@ -197,12 +180,6 @@ static void join_seeds_file(struct join *j)
 
 static void publish(uv_timer_t *timer);
 
-static void anchor(struct join *j, const char *address)
-{
-    snprintf(j->anchor, sizeof j->anchor, "%s", address);
-    j->anchor_ms = uv_now(j->options.loop);
-}
-
 static void on_put(void *arg, const struct aws_result *r)
 {
     struct join *j = arg;
@@ -211,8 +188,7 @@ static void on_put(void *arg, const struct aws_result *r)
         j->published = true;
         j->put_fails = 0;
         j->put_ms = uv_now(j->options.loop);
-        if (j->anchor[0] == '\0')
-            anchor(j, OWN_ADDRESS);
+        anchor_written(&j->anchor, j->put_ms);
         LOG(LOG_INFO, "address_published", "peers find this agent by its instance's attribute",
             LS("attribute", ATTRIBUTE));
     } else if (r->err != ERR_CANCELED) {
@@ -266,87 +242,34 @@ static void list_live(const struct join *j, struct map *live)
     }
 }
 
-/* Reads an agent's addresses out of its attribute. */
-static void list_agent(struct listing *l, size_t most, const char *value)
-{
-    size_t before = l->count;
-    while (l->count < most && advertise_next(&value, l->address[l->count], ADDRESS_LEN))
-        l->agent_of[l->count++] = (uint32_t)l->agents;
-    l->agents += l->count > before;
-}
-
-/* Returns how many of the listed agents live at none of their addresses. */
-static uint32_t count_missing(const struct listing *l, const struct map *live)
-{
-    uint32_t missing = 0;
-    for (size_t i = 0; i < l->count;) {
-        uint32_t agent = l->agent_of[i];
-        bool lives = false;
-        for (; i < l->count && l->agent_of[i] == agent; i++)
-            lives = lives || map_has(live, l->address[i]);
-        missing += !lives;
-    }
-    return missing;
-}
-
-/* The list counts from some time after the anchor stands there: those who wrote their address later
- * find it, whoever wrote before is in the list. */
-static void take_anchor(struct join *j, bool own_right, const struct map *live)
-{
-    const char *first = own_right ? OWN_ADDRESS : NULL;
-    bool own = strcmp(j->anchor, OWN_ADDRESS) == 0;
-    bool may_lag = own && j->asked_ms < j->anchor_ms + lag_ms(j);
-    bool stands = own ? own_right || may_lag : false;
-    for (size_t i = 0; i < j->listing.count; i++) {
-        const char *address = j->listing.address[i];
-        if (!map_has(live, address))
-            continue;
-        first = first == NULL ? address : first;
-        stands = stands || strcmp(address, j->anchor) == 0;
-    }
-    if (stands)
-        return;
-    j->anchor[0] = '\0';
-    if (first != NULL)
-        anchor(j, first);
-}
-
 static void ask(struct join *j, const struct map *live)
 {
     const char *pick[CENSUS_ASKED_MAX];
-    const char **listed = calloc(j->listing.count + 1, sizeof *listed);
-    for (size_t i = 0; listed != NULL && i < j->listing.count; i++)
-        listed[i] = j->listing.address[i];
-    size_t n = listed == NULL ? 0 : census_pick(listed, j->listing.count, live, &j->turn, pick);
+    size_t n = census_pick(&j->census, live, &j->turn, pick);
     if (n > 0)
         (void)gossip_join(j->options.gossip, pick, n);
-    free(listed);
 }
 
 static void use_attributes(struct join *j, const json_t *attributes)
 {
     size_t total = json_array_size(attributes);
-    size_t most = GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX);
     bool own_right = false;
     struct map live;
-    drop_listing(j);
-    j->listing.address = calloc(most + 1, sizeof *j->listing.address);
-    j->listing.agent_of = calloc(most + 1, sizeof *j->listing.agent_of);
-    if (j->listing.address == NULL || j->listing.agent_of == NULL) {
-        drop_listing(j);
+    j->counts = false;
+    if (census_begin(&j->census, GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX)) != 0)
         return;
-    }
-    for (size_t i = 0; i < total && j->listing.agents < AGENTS_MAX; i++) {
+    for (size_t i = 0; i < total && j->census.agents < AGENTS_MAX; i++) {
         const json_t *a = json_array_get(attributes, i);
         const char *value = json_str_or(a, "value", "");
         if (is_own(j, json_str_or(a, "targetId", "")))
             own_right = strcmp(value, j->address) == 0;
         else
-            list_agent(&j->listing, most, value);
+            census_add(&j->census, value);
     }
     list_live(j, &live);
-    take_anchor(j, own_right || is_outside(j), &live);
-    j->listing.counts = j->asked_ms >= counts_from_ms(j);
+    anchor_look(&j->anchor, &j->census, &live, own_right || is_outside(j), j->asked_ms, lag_ms(j),
+                uv_now(j->options.loop));
+    j->counts = j->asked_ms >= counts_from_ms(j);
     j->counted_ms = 0;
     ask(j, &live);
     map_fini(&live);
@@ -356,18 +279,18 @@ static void use_attributes(struct join *j, const json_t *attributes)
         !uv_is_active((uv_handle_t *)&j->publish_timer))
         uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
     if (j->led)
-        drop_listing(j);
+        drop_census(j);
 }
 
 uint32_t join_missing(struct join *j)
 {
     uint64_t now = uv_now(j->options.loop);
     struct map live;
-    if (!j->listing.counts)
+    if (!j->counts)
         return BOOT_UNCOUNTED;
     if (j->counted_ms == 0 || now >= j->counted_ms + RECOUNT_MS) {
         list_live(j, &live);
-        j->missing = count_missing(&j->listing, &live);
+        j->missing = census_missing(&j->census, &live);
         map_fini(&live);
         j->counted_ms = now > 0 ? now : 1;
     }
@@ -487,7 +410,7 @@ void join_led(struct join *j, bool known)
     j->led = known;
     j->unled_ms = uv_now(j->options.loop);
     if (known)
-        drop_listing(j);
+        drop_census(j);
     if (!known)
         uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
 }

@@ -48,6 +48,7 @@ KILLERS = {
     "known": ("unit_daemons_known_test", []),
     "peers_rows": ("unit_daemons_peers_rows_test", []),
     "attack": ("unit_gossip_attack_test", []),
+    "census": ("unit_agent_census_test", []),
     "commands": ("unit_agent_commands_test", []),
     "crash": ("unit_store_crash_test", []),
     "gather": ("unit_store_gather_test", []),
