@@ -184,13 +184,15 @@ static int parse_number(struct parser *p, size_t at, const char *text, int64_t *
     return 0;
 }
 
+/* A day, a time without a zone (UTC, then) or all of RFC 3339: what ECS takes. */
 static int parse_time(struct parser *p, size_t at, const char *text, int64_t *ret)
 {
+    static const char midnight[] = "T00:00:00Z";
     char full[48];
     size_t n = strlen(text);
-    if (n == 10) {
+    if (n == 10 || n == 19) {
         memcpy(full, text, n);
-        memcpy(full + n, "T00:00:00Z", sizeof "T00:00:00Z");
+        memcpy(full + n, n == 10 ? midnight : "Z", n == 10 ? sizeof midnight : sizeof "Z");
         text = full;
     }
     if (clock_parse_rfc3339(text, ret) == 0)
@@ -308,11 +310,10 @@ static bool is_allowed(const struct select_node *node)
     bool order = node->op == SELECT_GT || node->op == SELECT_GE || node->op == SELECT_LT ||
                  node->op == SELECT_LE;
     switch (node->subject) {
-    case SELECT_CONNECTED:
-        return node->op == SELECT_EQ || node->op == SELECT_IN || node->op == SELECT_EXISTS;
     case SELECT_REGISTERED:
     case SELECT_RUNNING:
         return node->op != SELECT_LIKE;
+    case SELECT_CONNECTED:
     case SELECT_GROUP:
     case SELECT_EC2:
         return !order;
