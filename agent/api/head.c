@@ -30,6 +30,20 @@ static bool is_text(const char *value)
     return true;
 }
 
+/* Blanks around a value are not of it; libmicrohttpd 0.9.75 leaves those behind it, and tabs. What
+ * says where the body ends it has read by itself: there a blank is still seen, and refused. */
+static void trim(const char *value)
+{
+    size_t begin = strspn(value, " \t"), len = strlen(value + begin);
+    char *to = (char *)(uintptr_t)value; /* it is the connection's memory */
+    while (len > 0 && (value[begin + len - 1] == ' ' || value[begin + len - 1] == '\t'))
+        len--;
+    if (begin > 0)
+        memmove(to, to + begin, len);
+    if (to[len] != '\0')
+        to[len] = '\0';
+}
+
 /* libmicrohttpd 0.9.75 takes a line that begins with a blank for more of the last one's name: what
  * "Content-Length:" and " 2" in the next line say would be lost. */
 static bool goes_on(const char *name, const char *known)
@@ -45,13 +59,14 @@ static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char 
     c->odd = c->odd || !is_token(name) || !is_text(value) ||
              goes_on(name, MHD_HTTP_HEADER_CONTENT_LENGTH) ||
              goes_on(name, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0) {
-        c->hosts++;
-    } else if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) {
+    c->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) {
         c->lengths++;
     } else if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
         c->codings++;
         c->chunked = value != NULL && strcasecmp(value, "chunked") == 0;
+    } else if (value != NULL) {
+        trim(value);
     }
     return MHD_YES;
 }

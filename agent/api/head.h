@@ -7,7 +7,8 @@
 
 #include "agent/api/server.h"
 
-/* NULL, or the name of the header that is wrong and a sentence about it. */
+/* NULL, or the name of the header that is wrong and a sentence about it. Takes blanks off the ends
+ * of the others' values. */
 const char *head_is_wrong(const struct request *r, const char **ret_detail);
 /* A body that is announced as too large to take: refused before the client sends it. */
 bool head_announces_too_much(const struct request *r);

@@ -59,6 +59,14 @@ Test(head, what_it_may_not_say)
         {"GET /v1/tasks HTTP/1.1\r\n" LOCAL "X\rY: a\r\n\r\n", "400 ", "may not be there"},
         {"GET /v2/tasks?limit=1 HTTP/1.1\r\n" LOCAL "X-~!#$: a\tb\xc3\xa4\r\n\r\n", "200 ",
          "{\"items\":[]"},
+        {"GET /v2/tasks?limit=1 HTTP/1.1\r\nHost: \tlocalhost \t\r\nX: \t \r\nY:\r\n\r\n", "200 ",
+         "{\"items\":[]"},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL "Content-Type: application/json\t\r\n"
+         "Idempotency-Key: k \r\nContent-Length: 2\r\n\r\n{}",
+         "201 ", "web"},
+        {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
+         "Transfer-Encoding: chunked \r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+         "400 ", "\"pointer\":\"Transfer-Encoding\""},
         {"POST /v2/environments HTTP/1.1\r\n" LOCAL "Transfer-Encoding: gzip\r\n\r\n", "400 ",
          "\"pointer\":\"Transfer-Encoding\""},
         {"POST /v2/environments HTTP/1.1\r\n" LOCAL JSON
