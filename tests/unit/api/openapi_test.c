@@ -203,6 +203,24 @@ Test(openapi, parameters_are_those_that_the_router_knows)
     fixture_stop(&f);
 }
 
+/* HEAD is GET without the body: it may be asked the same. */
+Test(openapi, head_takes_what_get_takes)
+{
+    const char *name;
+    json_t *path;
+    fixture_start(&f, NULL);
+    json_t *doc = get_description();
+    json_object_foreach(json_obj(doc, "paths"), name, path)
+    {
+        json_t *get = json_arr(json_obj(path, "get"), "parameters");
+        json_t *head = json_arr(json_obj(path, "head"), "parameters");
+        bool none = json_array_size(get) == 0 && json_array_size(head) == 0;
+        cr_expect(none || json_equal(get, head), "%s", name);
+    }
+    json_decref(doc);
+    fixture_stop(&f);
+}
+
 /* Every operation may fail, and says how it tells. */
 Test(openapi, every_operation_tells_of_errors)
 {
