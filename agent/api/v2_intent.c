@@ -56,13 +56,13 @@ json_t *v2_read_body(struct request *r, const char *const *known, bool may_be_em
     return body;
 }
 
-/* Idempotency-Key into the command. false: answered. */
 static enum MHD_Result bad_header(struct request *r, const char *name, const char *detail)
 {
     return problem_reply(
         r, &(struct problem){.slug = "bad-parameter", .detail = detail, .pointer = name});
 }
 
+/* Idempotency-Key into the command. false: answered. */
 static bool add_key(struct request *r, json_t *command, enum MHD_Result *ret)
 {
     char detail[80];
@@ -191,7 +191,7 @@ enum MHD_Result v2_environment_update(struct request *r, const char *name)
     }
     json_set_str(command, "op", "environment.update");
     json_set_str(command, "name", name);
-    if (!add_version(r, command, &ret)) {
+    if (!add_version(r, command, &ret) || !add_key(r, command, &ret)) {
         json_decref(command);
         return ret;
     }
@@ -219,7 +219,7 @@ enum MHD_Result v2_environment_delete(struct request *r, const char *name)
     json_set_str(command, "op", "environment.delete");
     json_set_str(command, "name", name);
     json_set_bool(command, "stopTasks", stop != NULL && strcmp(stop, "true") == 0);
-    if (!add_version(r, command, &ret)) {
+    if (!add_version(r, command, &ret) || !add_key(r, command, &ret)) {
         json_decref(command);
         return ret;
     }

@@ -42,7 +42,7 @@ static struct curl_slist *make_headers(const struct cli *cli, const char *method
         list = curl_slist_append(list, text);
     }
     /* A repeat of this very request (curl's, a proxy's) does the work once. */
-    if (strcmp(method, "POST") == 0 && getrandom(key, sizeof key, 0) == (ssize_t)sizeof key) {
+    if (strcmp(method, "GET") != 0 && getrandom(key, sizeof key, 0) == (ssize_t)sizeof key) {
         int n = snprintf(text, sizeof text, "Idempotency-Key: ");
         for (size_t i = 0; i < sizeof key; i++)
             n += snprintf(text + n, sizeof text - (size_t)n, "%02x", key[i]);
