@@ -6,5 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export BLOX_SECONDS=${1:-1200}
 export BLOX_BIN=${BLOX_BIN:-$PWD/../../build/dev/bin}
-[ "$(id -u)" = 0 ] && unshare -n true 2>/dev/null && export BLOX_FAULTS=${BLOX_FAULTS:-kill,stop,part,disk}
 exec /usr/bin/python3 linear_test.py

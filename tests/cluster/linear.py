@@ -8,7 +8,7 @@ became of it: then it may take effect at any time after its start, or never.
     f       arg               out
     create  value             "ok" | "exists"
     update  (value, revision) "ok" | "mismatch" | "none"
-    delete  None              "ok"
+    delete  None              (value, revision), that of what was there | "none"
     read    None              (value, revision) | "none"
 """
 import math
@@ -20,8 +20,8 @@ def step(state, op):
     if f == "read":
         return (state is None) if out == "none" else state == out, state
     if f == "delete":
-        return True, None
-    if f == "create":
+        result, after = "none" if state is None else state, None
+    elif f == "create":
         result, after = ("ok", (arg, 1)) if state is None else ("exists", state)
     elif state is None:
         result, after = "none", None
@@ -64,7 +64,7 @@ def self_test():
     good = {
         "in order": history((0, 1, "create", "a", "ok"), (2, 3, "read", None, ("a", 1)),
                             (4, 5, "update", ("b", 1), "ok"), (6, 7, "read", None, ("b", 2)),
-                            (8, 9, "delete", None, "ok"), (10, 11, "read", None, "none")),
+                            (8, 9, "delete", None, ("b", 2)), (10, 11, "read", None, "none")),
         "an overlapping read may see either": history(
             (0, 1, "create", "a", "ok"), (2, 9, "update", ("b", 1), "ok"),
             (3, 4, "read", None, ("a", 1)), (5, 6, "read", None, ("b", 2))),
@@ -74,6 +74,9 @@ def self_test():
         "an unknown write never takes effect": history(
             (0, None, "create", "a", None), (1, 2, "read", None, "none"),
             (3, 4, "create", "b", "ok")),
+        "one of two deletions finds it": history(
+            (0, 1, "create", "a", "ok"), (2, 5, "delete", None, "none"),
+            (3, 6, "delete", None, ("a", 1)), (7, 8, "read", None, "none")),
         "one of two updates wins": history(
             (0, 1, "create", "a", "ok"), (2, 5, "update", ("b", 1), "ok"),
             (2, 5, "update", ("c", 1), "mismatch"), (6, 7, "read", None, ("b", 2))),
@@ -82,6 +85,15 @@ def self_test():
         "a stale read": history((0, 1, "create", "a", "ok"), (2, 3, "update", ("b", 1), "ok"),
                                 (4, 5, "read", None, ("a", 1))),
         "a lost write": history((0, 1, "create", "a", "ok"), (2, 3, "read", None, "none")),
+        "lost, and a deletion finds nothing": history(
+            (0, 1, "create", "a", "ok"), (2, 3, "delete", None, "none")),
+        "both deletions find it": history((0, 1, "create", "a", "ok"),
+            (2, 5, "delete", None, ("a", 1)), (3, 6, "delete", None, ("a", 1))),
+        "an update lost before the deletion": history(
+            (0, 1, "create", "a", "ok"), (2, 3, "update", ("b", 1), "ok"),
+            (4, 5, "delete", None, ("a", 1))),
+        "done twice": history((0, 1, "create", "a", "ok"), (2, 9, "update", ("b", 1), "mismatch"),
+                              (10, 11, "read", None, ("b", 2))),
         "both updates win": history(
             (0, 1, "create", "a", "ok"), (2, 5, "update", ("b", 1), "ok"),
             (2, 5, "update", ("c", 1), "ok")),

@@ -40,16 +40,22 @@ def sh(*argv, check=True):
     return r
 
 
-def skip_unless_possible():
-    """Says so and ends with 77 where namespaces cannot be made."""
+def why_not():
+    """Why namespaces cannot be made here; "" if they can."""
+    if not shutil.which("ip"):
+        return "there is no ip command"
     name = f"blox-{os.getpid()}-try"
-    r = sh("ip", "netns", "add", name, check=False) if shutil.which("ip") else None
-    made = r is not None and r.returncode == 0
-    if made:
+    r = sh("ip", "netns", "add", name, check=False)
+    if r.returncode == 0:
         r = sh("ip", "netns", "exec", name, "true", check=False)  # refused in a plain chroot
         sh("ip", "netns", "del", name, check=False)
-    if r is None or r.returncode != 0:
-        why = "there is no ip command" if r is None else r.stderr.strip()
+    return "" if r.returncode == 0 else r.stderr.strip() or "ip netns failed"
+
+
+def skip_unless_possible():
+    """Says so and ends with 77 where namespaces cannot be made."""
+    why = why_not()
+    if why:
         print(f"SKIPPED: network namespaces cannot be made here: {why}")
         print("0 passed, 0 failed, 1 skipped")
         sys.exit(SKIPPED)
