@@ -22,7 +22,7 @@
 #define SETTLED_MS 30000   /* members known: look at the clock this often */
 #define LEADERLESS_MS 3000 /* an election is over by then */
 #define LEADER_CENSUS_MS 600000
-#define PUBLISH_JITTER_MS 2000
+#define PUBLISH_JITTER_MS 1000
 #define PUT_TIMEOUT_MS 4000
 #define PUT_AGAIN_MS 2000
 #define AGENTS_MAX 5000
@@ -398,9 +398,17 @@ int join_start(struct join **ret, const struct join_options *options)
     return 0;
 }
 
+/* The ECS agent may register its instance after this agent is of a cluster, and looks at ECS no
+ * more: until its address stands there a newcomer may not find that cluster. */
 void join_identity(struct join *j, const struct identity *i)
 {
+    bool registered = strcmp(j->identity.instance_arn, i->instance_arn) != 0;
     j->identity = *i;
+    if (!registered || !j->listed || j->stopping)
+        return;
+    j->published = false;
+    j->put_ms = 0;
+    uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
 }
 
 void join_led(struct join *j, bool known)

@@ -155,8 +155,9 @@ static void configure(struct node *n)
     set(n, "gossip.bind", bind);
     set(n, "gossip.key_file", world.key_file);
     if (world.finds_by_ecs) {
+        /* As by default (5 s), or longer than it takes until what stands in ECS is shown. */
         char wait[24];
-        snprintf(wait, sizeof wait, "%lums", world.profile.list_lag_us / 1000 + 1000);
+        snprintf(wait, sizeof wait, "%lums", world.profile.list_lag_us / 1000 + 4000);
         set(n, "raft.bootstrap_wait", wait);
     } else {
         set(n, "gossip.join", "10.0.0.1:7381,10.0.0.2:7381,10.0.0.3:7381");

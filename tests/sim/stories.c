@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/agent_int.h"
+#include "tests/sim/cloud.h"
 #include "tests/sim/users.h"
 
 struct raft_uv *raft_of(const struct node *n)
@@ -153,6 +154,29 @@ static int story_island(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+/* An agent is of the cluster before its instance is registered: its address stands in ECS soon
+ * after that, for those that come later look there and nowhere else. */
+static int story_late(uint64_t seed, bool trace, bool print)
+{
+    start_world(seed, trace);
+    world.finds_by_ecs = true;
+    for (uint32_t i = 0; i < 3; i++)
+        node_start(node_add());
+    if (!wait_for_leader(NULL, 60000000))
+        world_fail("no first leader");
+    world_run(world.now_us + 5000000 + draw(5000000));
+    struct node *late = world.failed ? NULL : node_add();
+    if (late != NULL)
+        node_start(late);
+    while (!world.failed && cloud_instance_of(late) == NULL)
+        world_run(world.now_us + 100000);
+    if (!world.failed)
+        world_run(world.now_us + 4000000);
+    if (!world.failed && cloud_instance_of(late)->address[0] == '\0')
+        world_fail("4 s after its instance was registered %s has no address in ECS", late->id);
+    return tell_end(trace, print);
+}
+
 uint64_t leader_of(const struct node *n)
 {
     return n->up && n->agent != NULL ? n->agent->leader : 0;
@@ -167,6 +191,7 @@ story_fn story_named(const char *name)
         {"succession", story_succession},
         {"reclaim", story_reclaim},
         {"island", story_island},
+        {"late", story_late},
         {"removed", story_removed},
         {"unheard", story_unheard},
         {"met", story_met},
