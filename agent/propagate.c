@@ -43,6 +43,7 @@ struct propagate {
     struct tally tally;
     struct measurement m;
     uint64_t purge_us; /* when old test records are looked for again */
+    uint64_t last_run;
 };
 
 static uint64_t now_us(void)
@@ -281,7 +282,9 @@ void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn
         refuse(done, arg, ERR_BUSY, "", "a measurement is under way on this agent; wait for it");
         return;
     }
+    /* Two in a millisecond are two: records of the same keys would be none at all. */
     uint64_t run = (uint64_t)clock_unix_ms();
+    p->last_run = run = run > p->last_run ? run : p->last_run + 1;
     p->m = (struct measurement){
         .done = done, .arg = arg, .run = run, .count = (uint32_t)count, .bytes = (uint32_t)bytes};
     int err = list_targets(p);

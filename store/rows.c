@@ -110,9 +110,8 @@ int store_rows_purge(struct store *s, MDB_txn *txn, struct op *op, int64_t now_u
         return 0;
     }
     if (rc != 0 || (rc = changes_del(s, txn, old.index)) != 0 ||
-        (rc = index_update(s, txn, &old.record, NULL)) != 0)
-        return rc;
-    if (target->kind != RECORD_TEST && (rc = prints_del(s, txn, target)) != 0)
+        (rc = index_update(s, txn, &old.record, NULL)) != 0 ||
+        (rc = prints_del(s, txn, target)) != 0)
         return rc;
     if (target->kind != RECORD_TEST && !old.record.deleted)
         past_forget(s, now_unix_ms);

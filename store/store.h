@@ -240,7 +240,7 @@ typedef int (*store_fingerprint_fn)(void *arg, uint64_t key_hash, struct record_
 /* Lines with first <= key_hash <= last. RECORD_TEST rows are left out. */
 int store_fingerprints(struct store_txn *txn, uint64_t first, uint64_t last,
                        store_fingerprint_fn fn, void *arg) MUST_CHECK;
-/* The row with that key hash, or ERR_NOTFOUND. */
+/* The row with that key hash (of RECORD_TEST, too), or ERR_NOTFOUND. */
 int store_get_by_hash_ref(struct store_txn *txn, uint64_t key_hash,
                           struct store_row *ret) MUST_CHECK;
 

@@ -31,6 +31,26 @@ def measure(c):
     print(text.strip())
 
 
+def largest(c):
+    """More than gossip holds in memory: it reads again from the store what it has to send."""
+    for body in ({"count": 64, "bytes": 65536}, {"count": 1000, "bytes": 4194}):
+        def all_in_time(body=body):
+            out = c.agents[3].write("POST", "/v2/agent/propagate", {**body, "timeout_ms": 30000})
+            check(out["all"] and out["count"] == body["count"], f"not all have {body}: {out}")
+            return out
+        out = wait_for("the largest run", 60, all_in_time)
+        print(f"{body}: last {out['last_ms']} ms")
+
+
+def in_quick_succession(c):
+    """Of one agent alone, so that some fall into the same millisecond."""
+    c.start()
+    wait_for("the agent", 30, lambda: c.agents[0].items("members"))
+    for _ in range(200):
+        out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 20000})
+        check(out["all"], f"a run on the heels of another: {out}")
+
+
 def refuse(c):
     for body in ({"count": 0}, {"count": 1001}, {"bytes": -1}, {"count": 1000, "bytes": 60000},
                  {"timeout_ms": 5}, {"count": "1"}, {"cuont": 1}):
@@ -78,9 +98,12 @@ def test():
         wait_for("five members", 30, lambda: all(
             len([m for m in a.items("members") if m["state"] == "alive"]) == 5 for a in c.agents))
         measure(c)
+        largest(c)
         refuse(c)
         victim, name = one_paused(c)
         why(c, victim, name)
+    with Cluster(agents=1, cloud=False) as c:
+        in_quick_succession(c)
 
 
 run(test)
