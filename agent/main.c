@@ -10,6 +10,7 @@
 
 #include "agent/agent.h"
 #include "agent/base/log.h"
+#include "agent/base/log_out.h"
 #include "agent/base/sched.h"
 #include "agent/config.h"
 
@@ -29,6 +30,7 @@ struct arguments {
 
 /* A stop that hangs (a disk that does not answer) must not need a SIGKILL from the outside. */
 #define STOP_MAX_MS 20000
+#define FLUSH_MAX_MS 1000 /* for who reads the log */
 
 struct process {
     struct agent *agent;
@@ -122,6 +124,7 @@ static void on_stop_late(uv_timer_t *timer)
 {
     (void)timer;
     LOG_MSG(LOG_ERROR, "stop_late", "stopping takes too long; leaving without the rest");
+    (void)log_flush(FLUSH_MAX_MS);
     _exit(1);
 }
 
@@ -202,5 +205,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "bloxd: %s\n", e.text[0] == '\0' ? err_text(err) : e.text);
     }
     config_fini(&c);
+    (void)log_flush(FLUSH_MAX_MS);
     return err == 0 ? 0 : err == ERR_CONFIG ? EXIT_CONFIG : 1;
 }

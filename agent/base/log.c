@@ -4,12 +4,14 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
+#include "agent/base/json.h"
+#include "agent/base/log_out.h"
 
-#define LINE_MAX_BYTES 4096
+#define LINE_MAX_BYTES 4096 /* PIPE_BUF: what a pipe takes as a whole */
+#define NUMBER_MAX 24
 
 static _Atomic int current_level = LOG_INFO;
 static _Atomic int current_format = LOG_TEXT;
@@ -17,59 +19,90 @@ static _Atomic int current_fd = 1;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
+#define FIELDS_BYTES 1024 /* that a message leaves to the fields: they are what programs read */
+#define TAIL_BYTES 3      /* closing quote, brace and newline */
+
 struct line {
     char text[LINE_MAX_BYTES];
-    size_t len;
+    size_t len, limit;
 };
 
-static void add(struct line *l, const char *bytes, size_t n)
+/* A line that is too long loses whole characters and whole fields, never its form. */
+static bool has_room(const struct line *l, size_t n)
 {
-    size_t room = sizeof l->text - l->len - 4; /* for the closing quote, brace and newline */
-    if (l->len + 4 >= sizeof l->text)
-        return;
-    if (n > room)
-        n = room;
+    return l->len + n + TAIL_BYTES <= l->limit;
+}
+
+static bool add(struct line *l, const char *bytes, size_t n)
+{
+    if (!has_room(l, n))
+        return false;
     memcpy(l->text + l->len, bytes, n);
     l->len += n;
+    return true;
 }
 
 static void adds(struct line *l, const char *text)
 {
-    add(l, text, strlen(text));
+    (void)add(l, text, strlen(text));
 }
 
-/* Control characters never reach a terminal or break a line, whatever a peer sent. */
+static void add_quote(struct line *l) /* there is always room for one */
+{
+    l->text[l->len++] = '"';
+}
+
+/* Control characters never reach a terminal or break a line, and no byte breaks the text's
+ * encoding, whatever a peer sent. */
 static void add_escaped(struct line *l, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+    size_t left = strlen(text);
+    while (left > 0) {
         char esc[8];
-        if (*p == '"' || *p == '\\') {
-            esc[0] = '\\';
-            esc[1] = (char)*p;
-            add(l, esc, 2);
-        } else if (*p < 0x20 || *p == 0x7f) {
-            snprintf(esc, sizeof esc, "\\u%04x", *p);
-            add(l, esc, 6);
+        const char *what = esc;
+        unsigned char c = (unsigned char)*text;
+        size_t n = json_utf8_length(text, left);
+        size_t len = n;
+        if (n == 0) {
+            n = 1;
+            len = (size_t)snprintf(esc, sizeof esc, "\xef\xbf\xbd");
+        } else if (c == '"' || c == '\\') {
+            len = (size_t)snprintf(esc, sizeof esc, "\\%c", c);
+        } else if (c < 0x20 || c == 0x7f) {
+            len = (size_t)snprintf(esc, sizeof esc, "\\u%04x", c);
         } else {
-            add(l, (const char *)p, 1);
+            what = text;
         }
+        if (!add(l, what, len))
+            return;
+        text += n;
+        left -= n;
     }
 }
 
 static void add_number(struct line *l, int64_t n)
 {
-    char text[24];
+    char text[NUMBER_MAX];
     snprintf(text, sizeof text, "%lld", (long long)n);
     adds(l, text);
 }
 
 static void json_pair(struct line *l, const char *key, const char *text)
 {
+    if (!has_room(l, strlen(key) + 5))
+        return;
     adds(l, ",\"");
     adds(l, key);
     adds(l, "\":\"");
     add_escaped(l, text);
-    adds(l, "\"");
+    add_quote(l);
+}
+
+static void add_message(struct line *l, const char *message)
+{
+    l->limit = LINE_MAX_BYTES - FIELDS_BYTES;
+    add_escaped(l, message);
+    l->limit = LINE_MAX_BYTES;
 }
 
 static void format_json(struct line *l, enum log_level level, const char *time, const char *event,
@@ -80,12 +113,15 @@ static void format_json(struct line *l, enum log_level level, const char *time, 
     adds(l, "\"");
     json_pair(l, "level", level_names[level]);
     json_pair(l, "event", event);
-    if (message != NULL && message[0] != '\0')
-        json_pair(l, "message", message);
+    if (message != NULL && message[0] != '\0') {
+        adds(l, ",\"message\":\"");
+        add_message(l, message);
+        add_quote(l);
+    }
     for (const struct log_field *f = fields; f->key != NULL; f++) {
         if (f->text != NULL) {
             json_pair(l, f->key, f->text);
-        } else {
+        } else if (has_room(l, strlen(f->key) + 3 + NUMBER_MAX)) {
             adds(l, ",\"");
             adds(l, f->key);
             adds(l, "\":");
@@ -116,9 +152,11 @@ static void format_text(struct line *l, enum log_level level, const char *time, 
     adds(l, event);
     if (message != NULL && message[0] != '\0') {
         adds(l, " ");
-        add_escaped(l, message);
+        add_message(l, message);
     }
     for (const struct log_field *f = fields; f->key != NULL; f++) {
+        if (!has_room(l, strlen(f->key) + 3 + NUMBER_MAX))
+            return;
         adds(l, " ");
         adds(l, f->key);
         adds(l, "=");
@@ -127,9 +165,9 @@ static void format_text(struct line *l, enum log_level level, const char *time, 
         } else if (needs_quotes(f->text)) {
             adds(l, "\"");
             add_escaped(l, f->text);
-            adds(l, "\"");
+            add_quote(l);
         } else {
-            adds(l, f->text);
+            add_escaped(l, f->text);
         }
     }
 }
@@ -156,15 +194,15 @@ void log_emit(enum log_level level, const char *event, const char *message,
     struct line l;
     char time[CLOCK_TEXT_MAX];
     l.len = 0;
+    l.limit = LINE_MAX_BYTES;
     clock_format_unix_ms(clock_unix_ms(), time);
     if (atomic_load_explicit(&current_format, memory_order_relaxed) == LOG_JSON)
         format_json(&l, level, time, event, message, fields);
     else
         format_text(&l, level, time, event, message, fields);
     l.text[l.len++] = '\n';
-    /* One write per line keeps lines of several threads whole; a full pipe drops. */
-    ssize_t n = write(atomic_load_explicit(&current_fd, memory_order_relaxed), l.text, l.len);
-    (void)n;
+    /* One write a line keeps lines of several threads whole. */
+    log_out(atomic_load_explicit(&current_fd, memory_order_relaxed), l.text, l.len);
 }
 
 int log_level_parse(const char *text, enum log_level *ret)
