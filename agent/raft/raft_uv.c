@@ -280,11 +280,24 @@ static int load_identity(struct raft_uv *r)
     if (err < 0)
         return err;
     if (len != sizeof(r->disk) || r->disk == 0) {
+        struct store_fact facts[] = {{"raft.disk", &r->disk, 8}, {"raft.self", &r->self.num, 8}};
+        struct store_log_write w = {.facts = facts, .fact_count = 2};
         r->disk = prng_next(&r->rng) | 1;
-        err = store_fact_put(r->o.store, "raft.disk", &r->disk, sizeof(r->disk), NULL, NULL);
+        err = store_log_write(r->o.store, &w, NULL, NULL);
     }
     if (err == 0)
         err = read_fact(r, "raft.cluster", &r->cluster_id, sizeof(r->cluster_id), &len);
+    return err;
+}
+
+/* A directory that was copied from another host, in an image for instance, or of an agent that had
+ * another id, holds another server's log: it is given up before anything is heard or said. */
+static int load_owner(struct raft_uv *r)
+{
+    uint64_t owner = 0;
+    size_t len = 0;
+    int err = read_fact(r, "raft.self", &owner, sizeof(owner), &len);
+    r->foreign = err == 0 && len == sizeof(owner) && owner != r->self.num;
     return err;
 }
 
@@ -293,6 +306,8 @@ static int load_boot(struct raft_uv *r)
     uint8_t bytes[BOOT_BYTES_MAX];
     size_t len = 0;
     boot_init(&r->boot, &r->self, r->cluster_hash, r->o.bootstrap_wait_ms, prng_next(&r->rng));
+    if (r->foreign)
+        return 0;
     int err = read_fact(r, "raft.boot", bytes, sizeof(bytes), &len);
     if (err == 0 && len > 0)
         err = boot_decode(&r->boot, bytes, len);
@@ -318,7 +333,9 @@ static int load(struct raft_uv *r, struct errmsg *e)
     struct raft_config config;
     uint8_t bytes[8 + RAFT_CONFIG_BYTES_MAX];
     size_t len = 0;
-    int err = load_identity(r);
+    int err = load_owner(r);
+    if (err == 0)
+        err = load_identity(r);
     if (err == 0)
         err = store_log_load(r->o.store, &disk);
     if (err == 0)
@@ -432,6 +449,8 @@ int raft_uv_create(struct raft_uv **ret, const struct raft_uv_options *options, 
     r->timer = timer;
     gossip_on(options->gossip, CHANNEL_RAFT, on_message, r);
     raft_uv_arm(r);
+    if (r->foreign)
+        recover_foreign(r);
     *ret = r;
     return 0;
 no_memory:

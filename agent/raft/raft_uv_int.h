@@ -69,6 +69,7 @@ struct raft_uv {
     struct raft_out *out;
     uint64_t disk, cluster_id, cluster_hash;
     bool cluster_unsaved; /* cluster_id is not on disk yet */
+    bool foreign;         /* the log on disk is another server's */
     int part_err;         /* of the first of two writes that make one */
     struct raft_server self;
     struct prng rng;
@@ -196,6 +197,7 @@ void recover_run(struct raft_uv *r); /* no write of the store is under way */
 bool recover_is_former(const struct raft_uv *r, uint64_t cluster_id);
 void recover_learn_former(struct raft_uv *r, const uint64_t *ids, uint32_t count);
 void recover_superseded(struct raft_uv *r, uint64_t by);
+void recover_foreign(struct raft_uv *r); /* at the start */
 
 /* auto.c */
 void auto_tick(struct raft_uv *r, uint64_t now_ms);

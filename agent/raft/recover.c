@@ -276,7 +276,8 @@ static void blank_now(struct raft_uv *r)
                                  {"raft.boot", bytes, w.len},
                                  {"raft.former", r->former, r->former_count * sizeof(r->former[0])},
                                  {"raft.cluster", &none, 8},
-                                 {"raft.superseded", &none, 8}};
+                                 {"raft.superseded", &none, 8},
+                                 {"raft.self", &r->self.num, 8}};
     struct store_log_write wipe = {.truncate_from = r->core.log.applied + 1,
                                    .config = "",
                                    .facts = facts,
@@ -318,6 +319,14 @@ void recover_superseded(struct raft_uv *r, uint64_t by)
     step_fail_waiters(r, ERR_TIMEOUT);
     forget_messages(r);
     raft_uv_publish(r);
+}
+
+void recover_foreign(struct raft_uv *r)
+{
+    LOG_MSG(LOG_WARN, "raft_foreign",
+            "agent.data_dir is a copy of another agent's, or this one's id was another; "
+            "its raft log is given up");
+    begin(r, QUIET_REJOIN, NULL, NULL);
 }
 
 /* ---- the operator's requests ------------------------------------------------------ */
