@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Paths that take more or less than the usual, in network namespaces: jumbo frames are used on the
-paths that were proven to take them, smaller datagrams where full ones vanish without a word, and all
-records arrive while a path changes under way. Needs root; else it is skipped."""
+"""Paths that take more or less than the usual, in network namespaces, by IPv4 and by IPv6: jumbo
+frames are used on the paths that were proven to take them, smaller datagrams where full ones vanish
+without a word, and all records arrive while a path changes under way. Needs root; else it is
+skipped."""
 import contextlib
 import os
 import socket
@@ -14,16 +15,34 @@ from harness import Cluster, check, run, wait_for
 from netns import Net, NetAgent
 
 AGENTS = 3
-USUAL, JUMBO, NARROW = 1500, 9001, 1300
-ETH_P_IP = 0x0800
+USUAL, JUMBO, NARROW = 1500, 9001, 1280  # the least that IPv6 allows
+PREFIX = "fd00:213:78::"
+
+
+class Family:
+    """Of IP: what a datagram of gossip has before it, and how it is told in a packet."""
+
+    def __init__(self, version):
+        self.version = version
+        self.ether = 0x0800 if version == 4 else 0x86dd
+        self.head = 28 if version == 4 else 48  # with UDP's 8
+        self.protocol = 9 if version == 4 else 6  # the byte of the header that says what follows
+
+    def may_be_fragmented(self, packet):  # in IPv6 a header of its own says so
+        return self.version == 4 and struct.unpack("!H", packet[6:8])[0] & 0x4000 == 0
+
+    def is_fragment(self, packet):
+        return self.version == 6 and packet[6] == socket.IPPROTO_FRAGMENT
 
 
 class Wire:
     """The longest IP packet of UDP that arrives at a host, and whether any may be fragmented."""
 
-    def __init__(self, net, host):
+    def __init__(self, net, host, family):
+        self.family = family
         with net.inside(host):
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
+                                        socket.htons(family.ether))
         self.longest, self.fragments = 0, 0
         self.thread = threading.Thread(target=self.look, daemon=True)
         self.thread.start()
@@ -34,11 +53,11 @@ class Wire:
                 packet = self.socket.recv(65536)
                 if not packet:
                     return
-                if packet[9] != socket.IPPROTO_UDP:
+                self.fragments += self.family.is_fragment(packet)
+                if packet[self.family.protocol] != socket.IPPROTO_UDP:
                     continue
                 self.longest = max(self.longest, len(packet))
-                flags = struct.unpack("!H", packet[6:8])[0]
-                self.fragments += flags & 0x4000 == 0
+                self.fragments += self.family.may_be_fragmented(packet)
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -88,14 +107,14 @@ def grow(net, agents, wire):
         set_mtu(net, a.host, JUMBO)
     net.run("switch", "ip", "link", "set", "br0", "mtu", str(JUMBO))
     spread_until("jumbo frames", agents[0], lambda: jumbo(agents)[0] > 5)
-    check(wire.longest == 8952 + 28, f"the longest packet: {wire.longest}")
+    check(wire.longest == 8952 + wire.family.head, f"the longest packet: {wire.longest}")
     print(f"jumbo datagrams: {jumbo(agents)}, the longest IP packet {wire.longest}")
 
 
-def hole(net, agents):
-    """What is sent to the last agent vanishes above 1,300 bytes, silently, whoever sends it."""
+def hole(net, agents, family):
+    """What is sent to the last agent vanishes above 1,280 bytes, silently, whoever sends it."""
     set_mtu(net, agents[-1].host, NARROW, near=True, far=False)
-    wire = Wire(net, agents[-1].host)
+    wire = Wire(net, agents[-1].host, family)
     for _ in range(3):
         for a in agents:
             spread(a, 20, 300)
@@ -105,7 +124,15 @@ def hole(net, agents):
     wire.close()
 
 
-def test():
+def by_ipv6(net, agents):
+    for a in agents:
+        net.run(a.host, "ip", "addr", "flush", "dev", "eth0")
+        net.run(a.host, "ip", "addr", "add", f"{PREFIX}{a.number}/64", "dev", "eth0", "nodad")
+        a.settings = {"gossip.bind": "[::]:7381", "gossip.advertise": f"[{PREFIX}{a.number}]:7381",
+                      "gossip.join": f"[{PREFIX}1]:7381,[{PREFIX}2]:7381"}
+
+
+def paths(family):
     with Net(["cloud"] + [f"a{i + 1}" for i in range(AGENTS)]) as net, \
             Cluster(agents=0, name="mtu", cloud=False) as c:
         c.net = net
@@ -113,17 +140,25 @@ def test():
         for a in c.agents:
             set_mtu(net, a.host, USUAL)
             net.run(a.host, "sysctl", "-qw", "net.ipv4.tcp_mtu_probing=1")  # as operations.md says
+        if family.version == 6:
+            by_ipv6(net, c.agents)
         c.start()
         wait_for("all members", 30, lambda: all(
             [m["state"] for m in a.items("members")] == ["alive"] * AGENTS for a in c.agents))
-        wire = Wire(net, "a2")
+        wire = Wire(net, "a2", family)
         spread(c.agents[0], 200, 1000)
         grow(net, c.agents, wire)
-        hole(net, c.agents)
+        hole(net, c.agents, family)
         check(wire.fragments == 0, f"{wire.fragments} packets that may be fragmented")
         wire.close()
         states = [m["state"] for a in c.agents for m in a.items("members")]
         check(set(states) == {"alive"}, f"members suffered: {states}")
+
+
+def test():
+    for version in (4, 6):
+        print(f"== IPv{version}", flush=True)
+        paths(Family(version))
 
 
 netns.skip_unless_possible()
