@@ -84,7 +84,9 @@ static json_t *backup(const struct agent *a)
 {
     char id[17], now[CLOCK_TEXT_MAX];
     json_t *all = saved(a);
-    json_t *doc = json_object();
+    json_t *doc = all == NULL ? NULL : json_object();
+    if (doc == NULL)
+        return NULL;
     cluster_text(a, id);
     json_set_str(doc, "kind", "blox-intent");
     json_set_int(doc, "format", 1);
@@ -99,8 +101,10 @@ static json_t *backup(const struct agent *a)
 
 static json_t *list(const struct agent *a, const char *environment)
 {
-    json_t *items = json_array();
     json_t *all = saved(a);
+    json_t *items = all == NULL ? NULL : json_array();
+    if (items == NULL)
+        return NULL;
     const json_t *environments = json_arr(all, "environments");
     for (size_t i = 0; i < json_array_size(environments); i++) {
         const json_t *one = json_array_get(environments, i);
@@ -146,6 +150,12 @@ static void on_barrier(void *arg, int err, uint64_t index, uint64_t term)
         return;
     }
     json_t *body = read_now(job);
+    const char *name = json_str(job->command, "name");
+    if (body == NULL && (name == NULL || intent_environment(job->agent->intent, name) != NULL) &&
+        json_str(job->command, "deployment") == NULL) { /* all that there is is too much */
+        job_fail(job, ERR_TOOBIG, "the answer is larger than a message may be");
+        return;
+    }
     if (body == NULL) {
         job_fail(job, ERR_NOTFOUND, "there is no such environment or deployment");
         return;

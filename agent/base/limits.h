@@ -40,6 +40,8 @@
 #define ENVIRONMENT_NAME_MAX 30 /* Blox 0.3's pattern: [a-zA-Z0-9-_]{1,30} */
 #define ENVIRONMENTS_MAX 1000
 #define DEPLOYMENTS_KEPT 50 /* per environment; the newest stay */
+/* Both as JSON: with 2 MiB of remembered answers a snapshot is to be one GOSSIP_MESSAGE_MAX. */
+#define INTENT_BYTES_MAX (4u << 20)
 #define IDEMPOTENCY_KEYS_MAX 4096
 #define IDEMPOTENCY_KEY_MAX 64
 

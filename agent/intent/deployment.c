@@ -101,6 +101,8 @@ int deployment_create(struct apply *a)
     int err = check_token_use(a, env);
     if (err != 0)
         return err;
+    if (!room_make(a))
+        return room_refuse(a);
     if (definition != NULL &&
         strcmp(definition, json_str_or(env->json, "taskDefinition", "")) != 0) {
         json_set_str(env->json, "taskDefinition", definition);
@@ -137,10 +139,14 @@ static bool take(struct apply *a, json_t *json, const char *member)
  * that is superseded or gone is of no interest. */
 int deployment_status(struct apply *a)
 {
+    bool room = room_make(a);
     struct environment *env = state_live(&a->in->state, json_str(a->command, "environment"));
     struct deployment *dep = env == NULL ? NULL : deployment_find(env, a->id);
     if (dep == NULL || dep != active_of(env))
         return 0;
+    json_t *failures = json_object_get(a->command, "failedInstances");
+    while (!room && json_array_size(failures) > 1) /* the counts say how many there are */
+        json_array_remove(failures, json_array_size(failures) - 1);
     bool changed = take(a, dep->json, "status");
     changed = take(a, dep->json, "failedInstances") || changed;
     changed = take(a, dep->json, "counts") || changed;

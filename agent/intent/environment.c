@@ -67,6 +67,8 @@ int environment_create(struct apply *a)
         return result_set(a->ret, ERR_CONFLICT, "name",
                           "there are %d environments already, the most there may be",
                           ENVIRONMENTS_MAX);
+    if (!room_make(a))
+        return room_refuse(a);
     env = state_add(s, name);
     env->json = json_object();
     ENSURE(env->json != NULL);
@@ -99,6 +101,8 @@ int environment_update(struct apply *a)
     int err = check_revision(a, env);
     if (err != 0)
         return err;
+    if (!room_make(a))
+        return room_refuse(a);
     bool changed = false;
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         json_t *v = json_object_get(a->command, members[i]);

@@ -80,7 +80,8 @@ void intent_apply(struct intent *in, uint64_t index, uint64_t term, const void *
     if (command == NULL) {
         result_set(ret, ERR_MALFORMED, "", "%s", e.text);
     } else {
-        struct apply a = {.in = in, .command = command, .version = {term, index}, .ret = ret};
+        struct apply a = {
+            .in = in, .command = command, .size = len, .version = {term, index}, .ret = ret};
         ret->err = perform(&a);
         in->result = a.body;
         ret->body = a.body;

@@ -25,6 +25,7 @@ struct deployment {
     char id[DEPLOYMENT_ID_MAX + 1];
     int64_t number; /* 1.. in the environment, never used again */
     json_t *json;
+    size_t bytes; /* of its JSON in a snapshot */
     struct record_version version;
 };
 
@@ -34,6 +35,8 @@ struct environment {
     struct record_version version;
     struct deployment *deployments; /* by number */
     size_t count, cap;
+    size_t bytes;   /* of its own JSON in a snapshot */
+    size_t history; /* of its deployments' */
 };
 
 /* An answer that is given again to whoever repeats the request. */
@@ -70,7 +73,7 @@ struct intent {
 struct apply {
     struct intent *in;
     const json_t *command;
-    const char *op;
+    size_t size; /* of its text */
     int64_t now_unix_ms;
     char now_text[32];
     const char *id; /* of the command, NULL if it has none */
@@ -92,6 +95,8 @@ struct deployment *deployment_find(const struct environment *env, const char *id
 struct deployment *deployment_add(struct environment *env, const char *id, int64_t number,
                                   json_t *json, struct record_version version);
 void deployment_remove(struct environment *env, struct deployment *dep);
+void environment_weigh(struct environment *env, size_t json_len);
+void deployment_weigh(struct environment *env, struct deployment *dep, size_t json_len);
 /* Takes body over. Keeps the order by version. */
 struct answer *answer_add(struct state *s, const char *key, const char *digest, int64_t at_unix_ms,
                           int err, json_t *body, struct record_version version);
@@ -105,9 +110,8 @@ int result_set(struct intent_result *ret, int err, const char *field, const char
 
 /* rowsout.c */
 void rows_clear(struct rows_out *out);
-void rows_environment(struct rows_out *out, const struct environment *env);
-void rows_deployment(struct rows_out *out, const struct environment *env,
-                     const struct deployment *dep);
+void rows_environment(struct rows_out *out, struct environment *env);
+void rows_deployment(struct rows_out *out, struct environment *env, struct deployment *dep);
 void rows_answer(struct rows_out *out, const struct answer *a);
 void rows_tombstone(struct rows_out *out, uint8_t kind, const char *key,
                     struct record_version version);
@@ -134,6 +138,11 @@ void token_of(const char *id, char out[UUID_TEXT]);
 int check_revision(struct apply *a, const struct environment *env);
 /* Environment changed: version, updatedAt, row. */
 void environment_touched(struct apply *a, struct environment *env);
+
+/* room.c. True: there is room for what the command brings; histories were shortened for it. */
+bool room_make(struct apply *a);
+/* The refusal. */
+int room_refuse(struct apply *a);
 
 /* keys.c */
 void keys_expire(struct apply *a);

@@ -59,6 +59,8 @@ int intent_restore_command(struct apply *a)
     if (a->in->state.count + fresh > ENVIRONMENTS_MAX)
         return result_set(a->ret, ERR_CONFLICT, "environments",
                           "with these there would be more than %d environments", ENVIRONMENTS_MAX);
+    if (!room_make(a))
+        return room_refuse(a);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
         const json_t *row = json_object_get(one, "row");

@@ -57,12 +57,13 @@ static void set_task_definition(struct row *row, const char *text)
     row_set(row, ROW_REVISION, colon == NULL ? NULL : colon + 1);
 }
 
-static void add_row(struct rows_out *out, uint8_t kind, const char *key, const json_t *json,
-                    const char *environment, struct record_version version)
+/* Returns how long its JSON is. */
+static size_t add_row(struct rows_out *out, uint8_t kind, const char *key, const json_t *json,
+                      const char *environment, struct record_version version)
 {
     struct row row = {0};
     struct buf value;
-    size_t len;
+    size_t len, value_len;
     char *text = canonical_json(json, &len);
     row_set(&row, ROW_CLUSTER, json_str(json, "cluster"));
     row_set(&row, ROW_STATUS, json_str(json, "status"));
@@ -73,8 +74,9 @@ static void add_row(struct rows_out *out, uint8_t kind, const char *key, const j
     buf_init(&value, RECORD_VALUE_MAX);
     ENSURE(row_encode(&row, &value) == 0);
     free(text);
-    char *bytes = buf_steal(&value, &len);
-    add(out, kind, key, false, bytes, len, version);
+    char *bytes = buf_steal(&value, &value_len);
+    add(out, kind, key, false, bytes, value_len, version);
+    return len;
 }
 
 void deployment_key(const struct environment *env, const char *id, char out[ROW_KEY_TEXT])
@@ -87,17 +89,18 @@ void answer_key(const char *key, char out[ROW_KEY_TEXT])
     snprintf(out, ROW_KEY_TEXT, "%s%s", ANSWER_KEY_PREFIX, key);
 }
 
-void rows_environment(struct rows_out *out, const struct environment *env)
+void rows_environment(struct rows_out *out, struct environment *env)
 {
-    add_row(out, RECORD_ENVIRONMENT, env->name, env->json, env->name, env->version);
+    environment_weigh(
+        env, add_row(out, RECORD_ENVIRONMENT, env->name, env->json, env->name, env->version));
 }
 
-void rows_deployment(struct rows_out *out, const struct environment *env,
-                     const struct deployment *dep)
+void rows_deployment(struct rows_out *out, struct environment *env, struct deployment *dep)
 {
     char key[ROW_KEY_TEXT];
     deployment_key(env, dep->id, key);
-    add_row(out, RECORD_DEPLOYMENT, key, dep->json, env->name, dep->version);
+    deployment_weigh(env, dep,
+                     add_row(out, RECORD_DEPLOYMENT, key, dep->json, env->name, dep->version));
 }
 
 json_t *answer_json(const struct answer *a)

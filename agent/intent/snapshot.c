@@ -63,6 +63,14 @@ static bool name_is_sound(const char *name, size_t max)
     return name != NULL && name[0] != '\0' && strlen(name) <= max && strchr(name, '/') == NULL;
 }
 
+/* Of its canonical text, on every replica the same. */
+static size_t length_of(const json_t *json)
+{
+    size_t len;
+    free(canonical_json(json, &len));
+    return len;
+}
+
 static int put_environment(struct state *s, json_t *row, struct record_version version)
 {
     const char *name = json_str(row, "name");
@@ -75,6 +83,7 @@ static int put_environment(struct state *s, json_t *row, struct record_version v
     json_decref(env->json);
     env->json = json_incref(row);
     env->version = version;
+    environment_weigh(env, length_of(row));
     return 0;
 }
 
@@ -89,7 +98,8 @@ static int put_deployment(struct state *s, json_t *row, struct record_version ve
     struct environment *env = state_add(s, name);
     if (env->count >= 2 * DEPLOYMENTS_KEPT)
         return ERR_MALFORMED;
-    deployment_add(env, id, number, json_incref(row), version);
+    struct deployment *dep = deployment_add(env, id, number, json_incref(row), version);
+    deployment_weigh(env, dep, length_of(row));
     return 0;
 }
 
@@ -165,7 +175,7 @@ static void all_rows(struct intent *in)
 {
     const struct state *s = &in->state;
     for (size_t i = 0; i < s->count; i++) {
-        const struct environment *env = s->environments[i];
+        struct environment *env = s->environments[i];
         if (env->json != NULL)
             rows_environment(&in->rows, env);
         for (size_t j = 0; j < env->count; j++)

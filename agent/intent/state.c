@@ -136,9 +136,24 @@ struct deployment *deployment_add(struct environment *env, const char *id, int64
 void deployment_remove(struct environment *env, struct deployment *dep)
 {
     size_t at = (size_t)(dep - env->deployments);
+    env->history -= dep->bytes;
     json_decref(dep->json);
     memmove(dep, dep + 1, (env->count - at - 1) * sizeof *dep);
     env->count--;
+}
+
+/* With what stands around each in a snapshot: term and index, the members' names. */
+#define ITEM_BYTES 80u
+
+void environment_weigh(struct environment *env, size_t json_len)
+{
+    env->bytes = json_len + ITEM_BYTES;
+}
+
+void deployment_weigh(struct environment *env, struct deployment *dep, size_t json_len)
+{
+    env->history += json_len + ITEM_BYTES - dep->bytes;
+    dep->bytes = json_len + ITEM_BYTES;
 }
 
 struct answer *answer_find(const struct state *s, const char *key)
