@@ -349,9 +349,8 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
                       struct gossip_request *call)
 {
     struct agent *a = arg;
-    (void)from;
     if (method == CALL_KEYS) {
-        keyring_on_call(a->keyring, data, len, call);
+        keyring_on_call(a->keyring, from, data, len, call);
         return;
     }
     if (method == CALL_HINT) {

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "agent/agent_int.h"
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 
 #define CALL_MS 5000
+#define TURN_MS 15000  /* both rounds of a step; who asked may be gone before the second */
 #define CALLS_MAX 256u /* open at a time; a cluster may have thousands of members */
 #define ID_LEN 16u
 
@@ -41,6 +43,10 @@ struct keyring {
     struct target *targets;
     size_t target_count, next, open;
     bool filling;
+    json_t *away;      /* ids of members that are failed */
+    char refusal[256]; /* not empty: the turns are given back before this is told */
+    /* Whose turn it is to change this agent's ring; 0: anybody's. */
+    uint64_t turn, turn_end_ms;
     /* What a member asked of this agent, on its way to the file. */
     bool writing;
     bool orphan; /* destroyed meanwhile: freed when the file is written */
@@ -148,7 +154,38 @@ static int take_out(struct agent *a, const char *id)
     return 0;
 }
 
-void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
+/* Two operators at once, of whom one uses the key that the other removes, would leave members that
+ * cannot hear each other any more. So who uses or removes first takes the turn of every member. */
+static void on_list(struct keyring *k, uint64_t from, bool take_turn, struct gossip_request *call)
+{
+    uint64_t now_ms = clock_mono_ms();
+    if (take_turn && k->turn != 0 && k->turn != from && now_ms < k->turn_end_ms) {
+        gossip_answer(call, ERR_BUSY, NULL, 0);
+        return;
+    }
+    if (take_turn) {
+        k->turn = from;
+        k->turn_end_ms = now_ms + TURN_MS;
+    } else if (k->turn == from) {
+        k->turn = 0;
+    }
+    answer_ids(k, call, 0);
+}
+
+static int carry_out(struct keyring *k, uint64_t from, enum op op, const uint8_t *data,
+                     const char *id)
+{
+    if (op == OP_INSTALL)
+        return install(k->agent, data);
+    if (k->turn != from || clock_mono_ms() >= k->turn_end_ms)
+        return ERR_BUSY;
+    int err = op == OP_USE ? use(k->agent, id) : take_out(k->agent, id);
+    if (err == 0)
+        k->turn = 0;
+    return err;
+}
+
+void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
                      struct gossip_request *call)
 {
     char id[ID_LEN + 1] = "";
@@ -158,8 +195,8 @@ void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
         gossip_answer(call, ERR_CLOSED, NULL, 0);
         return;
     }
-    if (op == OP_LIST && len == 1) {
-        answer_ids(k, call, 0);
+    if (op == OP_LIST && (len == 1 || (len == 2 && data[1] == 1))) {
+        on_list(k, from, len == 2, call);
         return;
     }
     if (!(op == OP_INSTALL && len == 1 + KEY_BYTES) &&
@@ -175,7 +212,7 @@ void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
         memcpy(id, data + 1, ID_LEN);
     else
         gossip_key_id(data + 1, id);
-    int err = op == OP_INSTALL ? install(a, data + 1) : op == OP_USE ? use(a, id) : take_out(a, id);
+    int err = carry_out(k, from, op, data + 1, id);
     if (err != 0) {
         gossip_answer(call, err, NULL, 0);
         return;
@@ -194,7 +231,10 @@ static void finish(struct keyring *k, int err, const char *field, const char *de
     snprintf(r.detail, sizeof r.detail, "%s", detail);
     snprintf(r.field, sizeof r.field, "%s", field);
     free(k->targets);
+    json_decref(k->away);
     explicit_bzero(k->key, sizeof k->key);
+    k->away = NULL;
+    k->refusal[0] = '\0';
     k->done = NULL;
     k->targets = NULL;
     k->target_count = k->open = k->next = 0;
@@ -264,52 +304,60 @@ static json_t *result_json(struct keyring *k)
     json_set_bool(j, "all", acknowledged == (int64_t)k->target_count);
     json_object_set_new(j, "keys", list_json(k));
     json_object_set_new(j, "missing", missing);
+    json_object_set(j, "away", k->away);
     return j;
 }
 
-/* After the first round of use and remove: 0, or the error that was reported. */
-static int refuse(struct keyring *k)
+/* After the first round of use and remove: why not, if not. */
+static void look_for_refusal(struct keyring *k)
 {
-    char detail[256];
     size_t lacking = 0, sealing = 0;
     const char *first = "";
     for (size_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
         int at = t->err != 0 ? -1 : has_key(t, k->id);
         bool bad = k->op == OP_USE ? at < 0 : t->err != 0 || at == 0;
+        if (t->err == ERR_BUSY) {
+            snprintf(k->refusal, sizeof k->refusal,
+                     "another agent was asked to change keys as well, says %s; wait for that",
+                     t->id);
+            return;
+        }
         if (bad && first[0] == '\0')
             first = t->id;
         lacking += k->op == OP_USE && at < 0;
         sealing += k->op == OP_REMOVE && bad;
     }
     if (lacking > 0)
-        snprintf(detail, sizeof detail,
+        snprintf(k->refusal, sizeof k->refusal,
                  "%zu of %zu members have not acknowledged key %s (%s first); install it again",
                  lacking, k->target_count, k->id, first);
     else if (sealing > 0)
-        snprintf(detail, sizeof detail,
+        snprintf(k->refusal, sizeof k->refusal,
                  "%zu of %zu members seal with key %s or did not answer (%s first); "
                  "use another key first",
                  sealing, k->target_count, k->id, first);
-    else
-        return 0;
-    finish(k, ERR_CONFLICT, "id", detail, NULL);
-    return ERR_CONFLICT;
 }
 
 static void fill(struct keyring *k);
 
 static void round_over(struct keyring *k)
 {
+    char detail[sizeof k->refusal];
     if (k->asking) {
-        if (refuse(k) != 0)
-            return;
+        look_for_refusal(k);
+        if (k->refusal[0] != '\0')
+            k->op = OP_LIST; /* which gives the turns back */
         k->asking = false;
         k->next = 0;
         fill(k);
         return;
     }
-    finish(k, 0, "", "", result_json(k));
+    memcpy(detail, k->refusal, sizeof detail);
+    if (detail[0] != '\0')
+        finish(k, ERR_CONFLICT, "id", detail, NULL);
+    else
+        finish(k, 0, "", "", result_json(k));
 }
 
 static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
@@ -345,6 +393,8 @@ static void ask(struct keyring *k, struct target *t)
     } else if (bytes[0] != OP_LIST) {
         memcpy(bytes + 1, k->id, ID_LEN);
         len += ID_LEN;
+    } else if (k->asking) {
+        bytes[len++] = 1;
     }
     k->open++;
     t->err = gossip_call(k->agent->gossip, t->num, CALL_KEYS, bytes, len, CALL_MS, on_answer, t);
@@ -371,10 +421,13 @@ static int list_targets(struct keyring *k)
     const struct gossip_node *g = k->agent->gossip;
     size_t count = gossip_count(g);
     k->targets = calloc(count == 0 ? 1 : count, sizeof *k->targets);
-    if (k->targets == NULL)
+    k->away = json_array();
+    if (k->targets == NULL || k->away == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {
         const struct gossip_member *m = gossip_at(g, i);
+        if (m->state == MEMBER_FAILED)
+            json_array_append_new(k->away, json_string(m->id));
         if (m->state == MEMBER_FAILED || m->state == MEMBER_LEFT)
             continue;
         struct target *t = &k->targets[k->target_count++];
@@ -441,6 +494,8 @@ void keyring_destroy(struct keyring *k)
     if (k == NULL)
         return;
     free(k->targets);
+    json_decref(k->away);
+    k->away = NULL;
     k->targets = NULL;
     k->orphan = true;
     if (!k->writing)

@@ -22,7 +22,7 @@ typedef void (*keyring_done_fn)(void *arg, const struct intent_result *result);
 /* {"op":"keys.list"|"keys.install"|"keys.use"|"keys.remove","key"?,"id"?}. done runs once. */
 void keyring_run(struct keyring *k, const json_t *command, keyring_done_fn done, void *arg);
 /* A member's call: what it asks for is done here, kept in the file, then answered. */
-void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
+void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
                      struct gossip_request *call);
 
 #endif

@@ -29,6 +29,7 @@ void publish_trouble(struct agent *a, char *out, size_t size)
 {
     const char *why = "";
     int disk = store_health(a->store);
+    bool alone = a->gossip != NULL && gossip_alive_count(a->gossip) <= 1;
     if (a->fatal[0] != '\0')
         why = a->fatal;
     else if (disk != 0)
@@ -36,12 +37,13 @@ void publish_trouble(struct agent *a, char *out, size_t size)
                                : "the disk of agent.data_dir refuses writes: read-only";
     else if (a->gossip == NULL && a->search != NULL)
         why = identity_trouble(a->search);
+    if (why[0] == '\0' && alone) /* who is there and does not answer matters more than AWS */
+        why = gossip_join_trouble(a->gossip);
     if (why[0] == '\0')
         why = aws_trouble(a->aws);
     if (why[0] == '\0' && a->intake != NULL)
         why = intake_trouble(a->intake);
-    if (why[0] == '\0' && a->join != NULL && a->gossip != NULL &&
-        gossip_alive_count(a->gossip) <= 1)
+    if (why[0] == '\0' && a->join != NULL && alone)
         why = join_trouble(a->join);
     if (why[0] == '\0')
         why = a->no_proof;

@@ -4,6 +4,8 @@
 
 #include "agent/cli/cli.h"
 
+#define AWAY_SHOWN 5u
+
 static const char usage[] =
     "keys list | install FILE|- | use ID | remove ID [-o table|json]\n\n"
     "A rotation: blox keygen > new.key; blox keys install new.key; blox keys use ID;\n"
@@ -70,6 +72,13 @@ static int show(struct cli *cli, const struct cli_answer *a, bool list)
             printf("no answer from %s: %s\n", json_str_or(m, "id", "?"),
                    json_str_or(m, "why", "?"));
         }
+        const json_t *away = json_arr(a->body, "away");
+        for (size_t i = 0; !list && i < json_array_size(away) && i < AWAY_SHOWN; i++)
+            printf("%s is failed: should it come back, its gossip.key_file must have the key that "
+                   "seals\n",
+                   json_string_value(json_array_get(away, i)));
+        if (!list && json_array_size(away) > AWAY_SHOWN)
+            printf("and %zu more\n", json_array_size(away) - AWAY_SHOWN);
     }
     return json_array_size(missing) == 0 ? 0 : 1;
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Rotation of the gossip key of a running cluster: no packet is refused, the files of all members
-hold the new key, and a restarted member comes back with it."""
+hold the new key, and a restarted member comes back with it. Two operators at once do not part the
+members, and who was away meanwhile is told of, and comes back with the new key."""
 import hashlib
 import os
 import shutil
+import threading
 import time
 
 from harness import Cluster, blox, check, run, wait_for
@@ -59,6 +61,57 @@ def rotate(c, old, new, path):
     check(body["keys"][0]["members"] == 5 and body["keys"][0]["sealing"] == 5, f"counts: {body}")
 
 
+def ring(agent):
+    with open(agent.key_file, encoding="utf-8") as f:
+        return tuple(line for line in f.read().split() if len(line) == 64)
+
+
+def two_operators(c, first, second, path):
+    """One uses the key that the other removes: one of them is refused, and all rings are alike."""
+    done = {"use": 0, "remove": 0}
+    for turn in range(25):
+        by_all(c.agents[0], "install", path)
+        codes = {}
+
+        def step(verb, agent, wait):
+            time.sleep(wait)
+            codes[verb] = blox(agent, "keys", verb, second)
+        threads = [threading.Thread(target=step, args=a) for a in (
+            ("use", c.agents[1], 0), ("remove", c.agents[3], turn % 10 / 1000))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check(all(code in (0, 1, 6) for code, _, _ in codes.values()), f"{codes}")
+        rings = {ring(a) for a in c.agents}
+        check(len(rings) == 1, f"turn {turn}: {codes} left {rings}")
+        for verb, (code, _, _) in codes.items():
+            done[verb] += code == 0
+        by_all(c.agents[2], "use", first)
+    print(f"of two operators at once: {done}")
+
+
+def one_away(c, old_key, new_key, path):
+    """It was down while the others rotated: with the old key alone it does not get in, and is told
+    so; with the new one it does."""
+    away, other = c.agents[4], c.agents[0]
+    name = away.get("/v2/agent")["id"]
+    away.kill()
+    wait_for("the failure", 30, lambda: any(
+        m["id"] == name and m["state"] == "failed" for m in other.items("members")))
+    for step in (("install", path), ("use", key_id(new_key)), ("remove", key_id(old_key))):
+        code, out, err = blox(other, "keys", *step)
+        check(code == 0 and f"{name} is failed" in out, f"{step}: {code} {out} {err}")
+    away.start()
+    wait_for("it to say why it is alone", 60, lambda: "its key is not ours" in
+             away.get("/v2/agent")["why"])
+    check(not all_alive(c, 5), "it got in with a key that was removed")
+    away.stop()
+    shutil.copy(other.key_file, away.key_file)
+    away.start()
+    wait_for("five members again", 60, lambda: all_alive(c, 5))
+
+
 def test():
     with Cluster(agents=5, cloud=False) as c:
         with open(c.key_file, encoding="utf-8") as f:
@@ -90,6 +143,11 @@ def test():
         c.agents[2].stop()
         c.agents[2].start()
         wait_for("the restarted member", 30, lambda: all_alive(c, 5))
+        third_key, third_file = os.urandom(32).hex(), os.path.join(c.dir, "third.key")
+        with open(third_file, "w", encoding="utf-8") as f:
+            f.write(third_key + "\n")
+        two_operators(c, new, key_id(third_key), third_file)
+        one_away(c, new_key, third_key, third_file)
 
 
 run(test)

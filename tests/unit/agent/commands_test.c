@@ -123,9 +123,10 @@ bool intents_run(struct agent *a, const json_t *command, daemons_done_fn done, v
     return false;
 }
 
-void keyring_on_call(struct keyring *k, const uint8_t *data, size_t len,
+void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
                      struct gossip_request *call)
 {
+    (void)from;
     (void)k, (void)data, (void)len, (void)call;
     cr_assert_fail();
 }
