@@ -172,7 +172,8 @@ static int check_cluster(const struct agent *a, const json_t *command, char *det
     const char *id = json_str_or(command, "clusterId", "");
     char own[17];
     cluster_text(a, own);
-    bool same = strcmp(name, identity_cluster_name(&a->identity)) == 0 && strcmp(id, own) == 0;
+    bool same = strcmp(name, identity_cluster_name(&a->identity)) == 0 &&
+                raft_uv_was(a->raft, strtoull(id, NULL, 16));
     if (same || json_bool_or(command, "force", false))
         return 0;
     snprintf(detail, size,

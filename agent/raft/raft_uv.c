@@ -517,6 +517,12 @@ uint64_t raft_uv_cluster_id(const struct raft_uv *r)
     return r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
 }
 
+bool raft_uv_was(const struct raft_uv *r, uint64_t cluster_id)
+{
+    return cluster_id != 0 &&
+           (cluster_id == raft_uv_cluster_id(r) || recover_is_former(r, cluster_id));
+}
+
 bool raft_uv_is_leader(const struct raft_uv *r)
 {
     return step_is_ready(r);

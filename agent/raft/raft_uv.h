@@ -114,6 +114,8 @@ void raft_uv_gone(struct raft_uv *r, const char *id, bool gone);
 int raft_uv_rejoin(struct raft_uv *r, bool force, void (*done)(void *arg, int err), void *arg,
                    struct errmsg *e) MUST_CHECK;
 uint64_t raft_uv_cluster_id(const struct raft_uv *r); /* 0: none known */
+/* Is it the id of this cluster, or of one that this one was recovered from? */
+bool raft_uv_was(const struct raft_uv *r, uint64_t cluster_id);
 /* {"role","term","leader","commit_index","applied_index","last_index","voters":[{"id","match"...}],
  *  "learners":[...],"lease_ms","cluster_id","trouble"} for /v2/leader. New reference. */
 json_t *raft_uv_status(const struct raft_uv *r);

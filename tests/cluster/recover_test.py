@@ -58,6 +58,9 @@ def lose_quorum():
         gone, back = c.agents[0], c.agents[1]
         survivor = c.agents[2]
         wait_there(survivor, names, ids)
+        backup = os.path.join(c.dir, "backup")
+        with open(backup, "w", encoding="utf-8") as f:
+            f.write(harness.blox(survivor, "backup", expect=0)[1])
         check("not known to be" in blox(survivor, "raft", "rejoin", expect=6), "needless rejoin")
         gone.kill()
         back.kill()
@@ -73,6 +76,7 @@ def lose_quorum():
         new = survivor.get("/v2/leader")["cluster_id"]
         check(new != old, "the cluster id is the old one")
         check_there(survivor, names, ids)
+        check("4 environments" in blox(survivor, "restore", backup), "a backup of before")
 
         gone.start()
         c.agents.append(late)

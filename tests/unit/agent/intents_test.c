@@ -51,6 +51,12 @@ uint64_t raft_uv_cluster_id(const struct raft_uv *r)
     return 1;
 }
 
+bool raft_uv_was(const struct raft_uv *r, uint64_t cluster_id)
+{
+    (void)r;
+    return cluster_id == 1 || cluster_id == 0x7f;
+}
+
 void publish_dirty(struct agent *a, enum api_doc doc)
 {
     (void)a, (void)doc;
@@ -86,6 +92,34 @@ static void applied(uint64_t index, const char *says)
     json_t *body = json_pack("{s:s}", "says", says);
     intents_applied(&agent, index, &(struct intent_result){.body = body});
     json_decref(body);
+}
+
+static int restore_of(const char *name, const char *id)
+{
+    json_t *command = json_pack("{s:s, s:s, s:s, s:[]}", "op", "intent.restore", "clusterName",
+                                name, "clusterId", id, "environments");
+    unsigned before = proposals;
+    end_err = 0;
+    cr_assert(intents_run(&agent, command, on_end, NULL));
+    json_decref(command);
+    if (proposals > before) {
+        applied(9, "");
+        proposals = before;
+        proposed[before](proposed_arg[before], 0, 9, 2);
+    }
+    return end_err;
+}
+
+/* After blox raft recover the last backup is of the former cluster. */
+Test(intents, a_backup_of_this_cluster_or_of_what_it_was_before)
+{
+    cr_expect_eq(restore_of("test", "0000000000000001"), 0, "%s", end_detail);
+    cr_expect_eq(restore_of("test", "000000000000007f"), 0, "%s", end_detail);
+    cr_expect_eq(restore_of("test", "0000000000000002"), ERR_CONFLICT);
+    cr_expect(strstr(end_detail, "--force") != NULL);
+    cr_expect_eq(restore_of("other", "0000000000000001"), ERR_CONFLICT);
+    cr_expect_eq(restore_of("test", ""), ERR_CONFLICT);
+    cr_expect_eq(restore_of("test", "x"), ERR_CONFLICT);
 }
 
 /* Several entries are applied before anybody hears of the first. */
