@@ -209,6 +209,14 @@ static int check_count(const json_t *v, const char *field, struct intent_result 
     return 0;
 }
 
+/* Of a backup: it is counted on from there, and clients read it as a double. */
+static int check_number(const json_t *v, const char *field, struct intent_result *ret)
+{
+    if (json_is_integer(v) && json_integer_value(v) > NUMBER_MAX)
+        return result_set(ret, ERR_BADPARAM, field, "%s is larger than %lld", field, NUMBER_MAX);
+    return check_count(v, field, ret);
+}
+
 static int check_bool(const json_t *v, const char *field, struct intent_result *ret)
 {
     return json_is_boolean(v)
@@ -277,8 +285,8 @@ static const struct member environment_row[] = {{"name", check_name, true},
                                                 {"expression", check_expression, true},
                                                 {"status", check_text, true},
                                                 {"health", check_text, true},
-                                                {"revision", check_count, true},
-                                                {"deployments", check_count, true},
+                                                {"revision", check_number, true},
+                                                {"deployments", check_number, true},
                                                 {"createdAt", check_text, true},
                                                 {"updatedAt", check_text, false},
                                                 {"activeDeployment", check_id, false},
@@ -287,8 +295,8 @@ static const struct member deployment_row[] = {{"id", check_id, true},
                                                {"environment", check_name, true},
                                                {"cluster", check_cluster, true},
                                                {"taskDefinition", check_task_definition, true},
-                                               {"revision", check_count, true},
-                                               {"number", check_count, true},
+                                               {"revision", check_number, true},
+                                               {"number", check_number, true},
                                                {"status", check_text, true},
                                                {"token", check_token, true},
                                                {"createdAt", check_text, true},

@@ -20,6 +20,7 @@
 #define EXPRESSION_MAX 2000
 #define ATTRIBUTES_MAX 10
 #define FAILED_INSTANCES_MAX 1000
+#define NUMBER_MAX (1LL << 53) /* of a revision or deployment, in a backup */
 
 struct deployment {
     char id[DEPLOYMENT_ID_MAX + 1];

@@ -90,6 +90,33 @@ Test(restore, what_changed_since_is_replaced_and_goes_on_counting)
     intent_destroy(in);
 }
 
+/* Counting on from there would end below zero, and no voter could read its own state any more. */
+Test(restore, numbers_are_those_that_can_be_counted_on)
+{
+    static const char *const members[] = {"revision", "deployments"};
+    struct intent *in = filled();
+    char *backup = command_of(in);
+    for (size_t i = 0; i < 3; i++) {
+        json_t *command = json_loads(backup, 0, NULL);
+        json_t *one = json_array_get(json_object_get(command, "environments"), 0);
+        json_t *dep = json_array_get(json_object_get(one, "deployments"), 0);
+        json_t *row = json_object_get(i < 2 ? one : dep, "row");
+        json_object_set_new(row, i < 2 ? members[i] : "number", json_integer(INT64_MAX));
+        char *text = json_dumps(command, JSON_COMPACT);
+        cr_expect_neq(apply(in, 5 + i, text), 0, "case %zu", i);
+        cr_expect_eq(row_count, 0u);
+        free(text);
+        json_decref(command);
+    }
+    cr_expect_eq(apply(in, 9,
+                       "{\"op\":\"environment.update\",\"name\":\"a\",\"expression\":\"x\","
+                       "\"now\":2000}"),
+                 0);
+    cr_expect_eq(json_int_or(intent_environment(in, "a"), "revision", 0), 2);
+    free(backup);
+    intent_destroy(in);
+}
+
 Test(restore, bad_rows_change_nothing)
 {
     static const char *const bad[] = {
