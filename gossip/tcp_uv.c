@@ -613,6 +613,20 @@ int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel
 
 /* ---- accepting ---- */
 
+/* Who has proven nothing makes room, the first one first: a member takes milliseconds to do so, and
+ * strangers that hold connections open keep none out. False: there is nobody like that. */
+static bool drop_silent(struct gossip_node *g)
+{
+    for (struct list *at = g->streams.next; at != &g->streams; at = at->next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        if (t->kind != STREAM_IN || t->seal.recv_counter > 0)
+            continue;
+        stream_close(t);
+        return true;
+    }
+    return false;
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct gossip_node *g = listener->data;
@@ -622,8 +636,12 @@ static void on_connection(uv_stream_t *listener, int status)
     if (t == NULL)
         return;
     t->state = STREAM_HELLO;
-    if (uv_accept(listener, (uv_stream_t *)&t->tcp) != 0 || g->incoming > STREAM_INCOMING_MAX ||
-        uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
+    bool accepted = uv_accept(listener, (uv_stream_t *)&t->tcp) == 0;
+    if (g->incoming > STREAM_INCOMING_MAX)
+        (void)drop_silent(g);
+    if (t->state == STREAM_CLOSING)
+        return; /* nobody else made room */
+    if (!accepted || uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
         stream_close(t);
 }
 

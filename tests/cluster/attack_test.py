@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ AGENTS = 3
 GARBAGE = 100_000
 REPLAYED = 10_000
 PORT = 7381
+HELD = 600  # connections to each agent; it has room for 512
 RSS_SLACK_KIB = 2048  # of pages touched for the first time; one per source would be hundreds of MiB
 
 
@@ -261,6 +263,50 @@ def garbage_on_the_stream_port(net, c):
                     pass
 
 
+def connections_held_open(net, c):
+    """A stranger takes all the room that there is for connections, and more; a member that comes back
+    gets in, and large records, which go by stream, reach it and come from it."""
+    opened, going = [], threading.Event()
+
+    def hold(target):
+        mine, poll = {}, select.poll()
+        with net.inside("mallory"):  # the namespace is the thread's
+            while not going.is_set():
+                while len(mine) < HELD:
+                    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                    sock.setblocking(False)
+                    sock.connect_ex((target.address, PORT))
+                    mine[sock.fileno()] = sock
+                    poll.register(sock, select.POLLIN)
+                    opened.append(1)
+                for fd, _ in poll.poll(1):  # closed by the other side
+                    poll.unregister(fd)
+                    mine.pop(fd).close()
+        for sock in mine.values():
+            sock.close()
+    threads = [threading.Thread(target=hold, args=(a,)) for a in c.agents]
+    for t in threads:
+        t.start()
+    try:
+        wait_for("more connections than there is room for", 60, lambda: len(opened) > 4 * HELD)
+        c.agents[1].stop()
+        c.agents[1].start()
+        wait_for("it to be back", 30, lambda: all_alive(c))
+
+        def by_stream(agent):
+            out = agent.write("POST", "/v2/agent/propagate",
+                              {"count": 8, "bytes": 65536, "timeout_ms": 3000})
+            check(out["all"], f"kept out: {out}")
+            return True
+        for a in c.agents:
+            wait_for(f"records by stream from {a.number}", 20, lambda a=a: by_stream(a))
+    finally:
+        going.set()
+        for t in threads:
+            t.join()
+    print(f"{len(opened)} connections kept nobody out")
+
+
 def one_key_two_clusters(net, c):
     other = Cluster.__new__(Cluster)
     other.__dict__.update(c.__dict__)
@@ -278,7 +324,7 @@ def one_key_two_clusters(net, c):
     c.agents.pop().stop()
 
 
-CASES = [garbage_on_the_stream_port, one_key_two_clusters, nothing_answers_a_stranger,
+CASES = [garbage_on_the_stream_port, connections_held_open, one_key_two_clusters, nothing_answers_a_stranger,
          replay_changes_nothing]
 
 
