@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Attacks on real agents from a host without the key, in network namespaces: 100,000 random and
-mutated packets (nothing answers, memory stays flat), 10,000 captured packets replayed (the state
-is unchanged, before and after a restart of the receiver), garbage on the stream port, and two
-clusters with one key that never merge. Needs root; else it is skipped.
+mutated packets, also from as many addresses (nothing answers, memory stays flat), 10,000 captured
+packets replayed (the state is unchanged, before and after a restart of the receiver), garbage on the
+stream port, connections held open, and two clusters with one key that never merge. Needs root; else
+it is skipped.
 
     python3 tests/cluster/attack_test.py [CASE...]"""
 import collections
@@ -13,6 +14,7 @@ import os
 import random
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ from netns import Net
 
 AGENTS = 3
 GARBAGE = 100_000
+SPOOFED = 30_000
 REPLAYED = 10_000
 PORT = 7381
 HELD = 600  # connections to each agent; it has room for 512
@@ -220,6 +223,45 @@ def nothing_answers_a_stranger(net, c):
     check(grown <= RSS_SLACK_KIB, f"memory grew by {grown} KiB")
 
 
+def from_anywhere(target, count):
+    """IP packets of UDP with garbage for the target, each from another address, half of them of its
+    own network, where an answer would show as a question for a hardware address."""
+    rng = random.Random(11)
+    for n in range(count):
+        near = netns.SUBNET + f".{rng.randrange(100, 255)}"
+        source = near if n % 2 else ".".join(str(rng.randrange(1, 223)) for _ in range(4))
+        payload = bytes([0x11 + n % 5]) + rng.randbytes(rng.randrange(20, 200))
+        udp = struct.pack("!HHHH", rng.randrange(1024, 65536), PORT, 8 + len(payload), 0) + payload
+        yield struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), n & 0xffff, 0, 64,
+                          socket.IPPROTO_UDP, 0, socket.inet_aton(source),
+                          socket.inet_aton(target.address)) + udp
+
+
+def spoofed_sources(net, c):
+    """What an agent knows of strangers does not grow with their number, and none is answered."""
+    target = c.agents[0]
+    members = {a.address for a in c.agents}
+    with net.inside("mallory"):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with sock, unchanged(c, "spoofed sources"):
+        for p in from_anywhere(target, 2000):
+            sock.sendto(p, (target.address, 0))
+        before, seen = rss_kib(target), rejected(target)
+        sniffer = Sniffer(net, "a1")
+        for n, p in enumerate(from_anywhere(target, SPOOFED)):
+            if n % 50 == 0:
+                wait_for("the receiver to read", 30, lambda: queued(target) < 49152, 0.001)
+            sock.sendto(p, (target.address, 0))
+        time.sleep(2)
+        odd = [to for source, to, _ in sniffer.stop() if source == target.address
+               and to not in members]
+        grown, got = rss_kib(target) - before, rejected(target) - seen
+    print(f"{SPOOFED} sources: {got:.0f} refused, {len(odd)} answered, memory {grown:+d} KiB")
+    check(got > SPOOFED * 0.9, f"only {got} were seen and refused")
+    check(not odd, f"answers to strangers: {odd[:5]}")
+    check(grown <= RSS_SLACK_KIB, f"memory grew by {grown} KiB")
+
+
 def replay_changes_nothing(net, c):
     packets = capture(net, c, REPLAYED)
     target = c.agents[0]
@@ -325,7 +367,7 @@ def one_key_two_clusters(net, c):
 
 
 CASES = [garbage_on_the_stream_port, connections_held_open, one_key_two_clusters, nothing_answers_a_stranger,
-         replay_changes_nothing]
+         spoofed_sources, replay_changes_nothing]
 
 
 def main():
