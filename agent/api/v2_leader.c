@@ -62,6 +62,11 @@ static enum MHD_Result put_intent(struct request *r)
     static const char *const members[] = {"kind",       "format",       "cluster", "cluster_id",
                                           "created_at", "environments", "sha256",  NULL};
     enum MHD_Result ret;
+    if (r->call != NULL && r->call->err == ERR_CONFLICT)
+        return problem_reply(r, &(struct problem){.err = ERR_CONFLICT,
+                                                  .detail = r->call->detail,
+                                                  .forwarded_to = r->call->forwarded_to,
+                                                  .hint = "Nothing of this part was restored."});
     if (r->call != NULL)
         return v2_answer(r, 200, NULL, NULL);
     if (problem_check_params(r, known, &ret))
@@ -106,6 +111,13 @@ static enum MHD_Result raft(struct request *r, const char *op)
     static const char *const none[] = {NULL};
     static const char *const members[] = {"force", NULL};
     enum MHD_Result ret;
+    if (r->call != NULL && r->call->err == ERR_CONFLICT)
+        return problem_reply(
+            r,
+            &(struct problem){.err = ERR_CONFLICT,
+                              .detail = r->call->detail,
+                              .hint = "Nothing was changed. See blox status and blox members, and "
+                                      "docs/operations.md on a lost majority."});
     if (r->call != NULL)
         return v2_answer(r, 200, NULL, NULL);
     if (problem_check_params(r, none, &ret))

@@ -221,6 +221,9 @@ Test(write, errors_of_the_loop)
          "precondition-failed"},
         {"POST", "/v2/environments", "{\"name\":\"w\"}", ERR_TIMEOUT, 504, "problems/timeout"},
         {"POST", "/v2/environments", "{\"name\":\"w\"}", -9999, 500, "problems/internal"},
+        {"POST", "/v2/raft/recover", "{}", ERR_CONFLICT, 409, "See blox status"},
+        {"PUT", "/v2/intent", "{\"kind\":\"blox-intent\",\"format\":1,\"environments\":[]}",
+         ERR_CONFLICT, 409, "Nothing of this part"},
     };
     fixture_start(&f, NULL);
     fixture_set_answer(&f, answer);
