@@ -4,8 +4,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <ini.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -287,19 +287,33 @@ int config_set(struct config *c, const char *name, const char *value, const char
 struct reading {
     struct config *config;
     const char *path;
+    char section[64];
     struct errmsg *e;
-    int err;
 };
 
-/* A note behind a value, "value # note", goes as inih lets go of "value ; note"; not within quotes.
- */
+static char *trim(char *text)
+{
+    size_t n = strlen(text);
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        text[--n] = '\0';
+    while (isspace((unsigned char)*text))
+        text++;
+    return text;
+}
+
+static bool begins_note(char c)
+{
+    return c == '#' || c == ';';
+}
+
+/* "value # note" or "value ; note"; not within quotes. */
 static void drop_note(char *value)
 {
     char *at = value;
     if (value[0] == '"' && strchr(value + 1, '"') != NULL)
         at = strchr(value + 1, '"') + 1;
     for (; *at != '\0'; at++) {
-        if (*at != '#' || (at != value && at[-1] != ' ' && at[-1] != '\t'))
+        if (!begins_note(*at) || (at != value && at[-1] != ' ' && at[-1] != '\t'))
             continue;
         while (at > value && (at[-1] == ' ' || at[-1] == '\t'))
             at--;
@@ -308,46 +322,66 @@ static void drop_note(char *value)
     }
 }
 
-/* inih's handler: 0 stops with an error at this line. */
-static int on_pair(void *user, const char *section, const char *name, const char *value)
+/* 1: it is neither of the things that a line may be. */
+static int take_line(struct reading *r, char *line)
 {
-    struct reading *r = user;
-    if (r->err != 0)
+    char *text = trim(line);
+    if (text[0] == '\0' || begins_note(text[0]))
         return 0;
-    char *clean = strdup(value);
-    if (clean == NULL) {
-        r->err = ERR_NOMEM;
+    if (text[0] == '[') {
+        char *end = strchr(text, ']');
+        char *rest = end == NULL ? NULL : trim(end + 1);
+        if (rest == NULL || (rest[0] != '\0' && !begins_note(rest[0])))
+            return 1;
+        *end = '\0';
+        snprintf(r->section, sizeof r->section, "%s", trim(text + 1));
         return 0;
     }
-    drop_note(clean);
-    size_t n = strlen(clean);
-    bool quoted = n >= 2 && clean[0] == '"' && clean[n - 1] == '"';
-    if (quoted)
-        clean[n - 1] = '\0';
-    r->err = set_in(r->config, section, name, quoted ? clean + 1 : clean, r->path, r->e);
-    free(clean);
-    return r->err == 0;
+    size_t n = strcspn(text, "=:");
+    if (text[n] == '\0')
+        return 1;
+    text[n] = '\0';
+    char *value = trim(text + n + 1);
+    drop_note(value);
+    n = strlen(value);
+    if (n >= 2 && value[0] == '"' && value[n - 1] == '"') {
+        value[n - 1] = '\0';
+        value++;
+    }
+    return set_in(r->config, r->section, trim(text), value, r->path, r->e);
 }
 
+/* Lines of any length: libinih goes on with the next one behind 200 bytes, and takes each that
+ * begins with a blank for more of the value before. */
 static int read_one(struct config *c, const char *path, bool must_exist, struct errmsg *e)
 {
+    static const char bom[] = "\xef\xbb\xbf";
     struct reading r = {.config = c, .path = path, .e = e};
+    char *line = NULL;
+    size_t cap = 0;
+    unsigned number = 0;
+    int err = 0;
     FILE *f = fopen(path, "re");
     if (f == NULL) {
         if (errno == ENOENT && !must_exist)
             return 0;
         return errmsg_set(e, ERR_CONFIG, "cannot read %s: %s", path, strerror(errno));
     }
-    int line = ini_parse_file(f, on_pair, &r);
-    fclose(f);
-    if (r.err != 0) {
-        errmsg_wrap(e, "line %d of", line);
-        return r.err;
+    for (ssize_t n; err == 0 && (n = getline(&line, &cap, f)) >= 0;) {
+        bool marked = ++number == 1 && strncmp(line, bom, sizeof bom - 1) == 0;
+        err = strlen(line) < (size_t)n ? 1 : take_line(&r, marked ? line + sizeof bom - 1 : line);
     }
-    if (line != 0)
-        return errmsg_set(e, ERR_CONFIG, "line %d of %s: neither [section], key = value nor # note",
-                          line, path);
-    return 0;
+    bool unread = err == 0 && ferror(f) != 0;
+    free(line);
+    fclose(f);
+    if (unread)
+        return errmsg_set(e, ERR_CONFIG, "cannot read %s: %s", path, strerror(errno));
+    if (err == 1)
+        return errmsg_set(e, ERR_CONFIG, "line %u of %s: neither [section], key = value nor # note",
+                          number, path);
+    if (err != 0)
+        errmsg_wrap(e, "line %u of", number);
+    return err;
 }
 
 static int only_conf(const struct dirent *entry)

@@ -85,6 +85,30 @@ Test(config, a_note_may_follow_a_value, .init = make_dir)
     }
 }
 
+/* As people write them: notes and values of any length, indented keys, a file of Windows. */
+Test(config, lines_are_taken_as_they_stand, .init = make_dir)
+{
+    struct config c;
+    struct errmsg e = {{0}};
+    char text[2000];
+    snprintf(text, sizeof text,
+             "\xef\xbb\xbf# %0300d = 5\r\n"
+             " [ agent ] # note = 1\r\n"
+             "   cluster = arn:aws:ecs:us-east-1:111122223333:cluster/%0255d\r\n"
+             "\trole: member ; note\r\n"
+             "\r\n"
+             "[gossip] ; note\n"
+             "  key_file =\n"
+             "  join = a:1, b:2",
+             7, 7);
+    cr_assert_eq(config_init(&c), 0);
+    cr_assert_eq(config_read_file(&c, write_file("l.conf", text), true, &e), 0, "%s", e.text);
+    cr_expect_eq(strlen(c.cluster), 298u, "%s", c.cluster);
+    cr_expect_str_eq(c.role, "member");
+    cr_expect_str_eq(c.gossip_join, "a:1, b:2");
+    config_fini(&c);
+}
+
 Test(config, refusals_say_where_and_what, .init = make_dir)
 {
     static const struct {
@@ -101,6 +125,9 @@ Test(config, refusals_say_where_and_what, .init = make_dir)
         {"[gossip]\njoin_ecs = maybe\n", "true or false"},
         {"[agent]\nid = a\nwhat is this\n", "line 3"},
         {"[agent]\nid = a\nrole = x\n", "line 3"},
+        {"[gossip]\njoin = a,\n  b\n", "line 3"},
+        {"[agent\nid = a\n", "line 1"},
+        {"[agent] id = a\n", "line 1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config c;
