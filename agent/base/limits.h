@@ -6,7 +6,9 @@
 /* Identity. */
 #define AGENT_ID_MAX 64      /* an EC2 instance id is 19 characters, a test name more */
 #define CLUSTER_NAME_MAX 255 /* ECS's own limit */
-#define ARN_MAX 320          /* longest seen: long task ARN with a 255-character cluster */
+/* arn:aws-us-gov:ecs:us-gov-west-1:111122223333:container-instance/CLUSTER/ID, with 255 and 32
+ * characters, is 353 long. A record is called so behind an id of 36, and its name takes 400. */
+#define ARN_MAX 360
 #define ZONE_MAX 32
 
 /* Gossip. */
