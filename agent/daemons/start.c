@@ -172,7 +172,7 @@ static void release_batch(struct daemons *d, struct start_batch *batch, uint64_t
 
 void start_take_task(struct daemons *d, const json_t *task)
 {
-    static const struct events_options options = {0};
+    const struct events_options options = {.group_of = intake_group_of, .arg = d->options.intake};
     struct events_row row;
     const char *arn = json_str(task, "taskArn");
     events_row_init(&row);

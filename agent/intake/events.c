@@ -154,6 +154,7 @@ struct taking {
     struct row row;
     char escaped[ROW_FIELD_END][TEXT_MAX + 1]; /* of columns that stand with escapes */
     char family[TEXT_MAX + 1];
+    char group[EVENTS_GROUP_MAX];
 };
 
 /* Texts of the wrong length are in the JSON, not in a field that is searched by. */
@@ -292,6 +293,17 @@ static void set_definition(struct taking *k)
         row_set(&k->row, ROW_REVISION, colon + 1);
 }
 
+/* ECS always tells one. */
+static void set_group(struct taking *k)
+{
+    char started_by[EVENTS_GROUP_MAX];
+    set_member(k, ROW_GROUP, "group");
+    if (k->row.field[ROW_GROUP].data == NULL && k->options->group_of != NULL &&
+        tape_text(k->t, tape_get(k->t, k->object, "startedBy"), started_by, sizeof started_by) &&
+        k->options->group_of(k->options->arg, started_by, k->group))
+        row_set(&k->row, ROW_GROUP, k->group);
+}
+
 static void set_environment(struct taking *k)
 {
     static const char prefix[] = "daemon:";
@@ -315,7 +327,7 @@ static void take_task(struct taking *k, struct events_row *ret)
     set_member(k, ROW_INSTANCE, "containerInstanceArn"); /* none on Fargate */
     set_definition(k);
     set_member(k, ROW_STARTED_BY, "startedBy");
-    set_member(k, ROW_GROUP, "group");
+    set_group(k);
     set_environment(k);
     set_member(k, ROW_ZONE, "availabilityZone");
     finish(k, ret, RECORD_TASK);

@@ -21,6 +21,8 @@
 #include "agent/base/record.h"
 #include "agent/base/tape.h"
 
+#define EVENTS_GROUP_MAX 64
+
 enum events_outcome { EVENTS_ROW, EVENTS_IGNORED, EVENTS_FOREIGN, EVENTS_POISON, EVENTS_HINT };
 
 struct events_options {
@@ -29,6 +31,10 @@ struct events_options {
      * anywhere. A queue may bring events of other regions and accounts. */
     const char *home;
     bool keep_override_values;
+    /* Some emulators forget the group that a task was started with: that of who started it, at
+     * most EVENTS_GROUP_MAX bytes with its NUL; false: nobody knows. NULL: nobody is asked. */
+    bool (*group_of)(void *arg, const char *started_by, char *out);
+    void *arg;
 };
 
 /* What ECS says of services, deployments and the health of instances: nothing that has a state

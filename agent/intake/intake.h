@@ -56,6 +56,8 @@ void intake_lead(struct intake *in, bool leading, uint64_t term);
  * applied; a MISSING answer becomes a tombstone. cluster NULL: own. */
 void intake_refresh_task(struct intake *in, const char *cluster, const char *task_arn);
 void intake_refresh_instance(struct intake *in, const char *cluster, const char *instance_arn);
+/* The group of the tasks of that deployment, as events_options wants it; arg: the intake. */
+bool intake_group_of(void *arg, const char *deployment, char *out);
 /* Start a full reconcile now (also used after credentials came). */
 void intake_reconcile(struct intake *in);
 /* Are the rows of that cluster (ARN) kept here? */

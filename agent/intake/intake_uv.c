@@ -76,7 +76,42 @@ struct events_options intake_events_options(const struct intake *in)
         .clusters = in->all_clusters ? NULL : in->clusters,
         .home = in->home,
         .keep_override_values = in->options.keep_override_values,
+        .group_of = intake_group_of,
+        .arg = (struct intake *)(uintptr_t)in,
     };
+}
+
+struct owner {
+    struct store_txn *txn;
+    const char *deployment;
+    char *group;
+};
+
+static int on_environment(void *arg, const struct store_row *env)
+{
+    const struct owner *o = arg;
+    struct store_row row;
+    char key[RECORD_KEY_MAX];
+    const int len = env->record.key_len;
+    int n = snprintf(key, sizeof key, "%.*s/%s", len, env->record.key, o->deployment);
+    if (n >= (int)sizeof key || len > ENVIRONMENT_NAME_MAX ||
+        store_get_ref(o->txn, RECORD_DEPLOYMENT, key, (size_t)n, &row) != 0)
+        return 0;
+    snprintf(o->group, EVENTS_GROUP_MAX, "daemon:%.*s", len, env->record.key);
+    return 1;
+}
+
+bool intake_group_of(void *arg, const char *deployment, char *out)
+{
+    const struct intake *in = arg;
+    struct owner o = {.deployment = deployment, .group = out};
+    out[0] = '\0';
+    if (deployment[0] == '\0' || store_read_begin(in->options.store, &o.txn) != 0)
+        return false;
+    int err =
+        store_scan(o.txn, &(struct store_query){.kind = RECORD_ENVIRONMENT}, on_environment, &o);
+    store_read_end(o.txn);
+    return err == 0 && out[0] != '\0';
 }
 
 bool intake_is_over(const struct record *rec)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small ECS and SQS that answers as the emulators do that people test with (moto, LocalStack,
 ElasticMQ, goaws), not as AWS does: no versions, no clusterArn of an instance, no failures for what
-it does not know, no paging, filters that are ignored, short ARNs, empty texts where AWS has no
-member, signatures not looked at, queue URLs of another host, errors as HTML or plain text, answers
-in chunks or compressed though nobody asked for it, polls that do not wait. Independent of agent/devcloud: written from how those answer, not from how blox asks."""
+it does not know, no paging, filters that are ignored, no group of a task, short ARNs, empty texts
+where AWS has no member, signatures not looked at, queue URLs of another host, errors as HTML or
+plain text, answers in chunks or compressed though nobody asked for it, polls that do not wait.
+Independent of agent/devcloud: written from how those answer, not from how blox asks."""
 import gzip
 import html
 import json
@@ -30,11 +31,12 @@ class Refused(Exception):
 
 class Emulator:
     def __init__(self, cluster="default", instances=3, short_arns=False, query_only=False,
-                 fail_every=0, hasty=False, compress=False):
+                 fail_every=0, hasty=False, compress=False, forgets_group=False):
         self.cluster = cluster
         self.query_only = query_only    # SQS of before 2023: no JSON
         self.fail_every = fail_every    # each so manyeth request ends with status 500 and HTML
         self.compress = compress
+        self.forgets_group = forgets_group  # of tasks, as moto does
         self.hasty = hasty              # ReceiveMessage never waits
         self.lock = threading.Condition()
         self.requests = 0
@@ -125,10 +127,14 @@ class Emulator:
                 out = [t for t in out if t[key] == p[member]]
         return {"taskArns": [t["taskArn"] for t in out]}
 
+    def shown(self, task):
+        return {k: v for k, v in task.items() if k != "group" or not self.forgets_group}
+
     def DescribeTasks(self, p):
         self.check_cluster(p)
         asked = [a.split("/")[-1] for a in p["tasks"]]
-        return {"tasks": [t for k, t in self.tasks.items() if k in asked], "failures": []}
+        return {"tasks": [self.shown(t) for k, t in self.tasks.items() if k in asked],
+                "failures": []}
 
     def StartTask(self, p):
         self.check_cluster(p)
@@ -146,7 +152,7 @@ class Emulator:
                 "group": p.get("group", ""), "launchType": "EC2", "stoppedReason": "",
                 "tags": p.get("tags") or [], "resourceRequirements": {"CPU": 0, "MEMORY": 100}}
             instance["runningTasksCount"] += 1
-            started.append(self.tasks[number])
+            started.append(self.shown(self.tasks[number]))
         return {"tasks": started, "failures": []}
 
     def StopTask(self, p):
@@ -154,7 +160,7 @@ class Emulator:
         if task is None:
             raise Refused("InvalidParameterException", "The referenced task was not found.")
         self.end_task(task, p.get("reason", ""))
-        return {"task": task}
+        return {"task": self.shown(task)}
 
     def end_task(self, task, reason=""):
         task.update(desiredStatus="STOPPED", lastStatus="STOPPED", stoppedReason=reason)

@@ -107,7 +107,34 @@ def main_job(cloud, queue):
         check(rate < 20, f"an empty queue was asked {rate:.0f} times a second")
 
 
+def forgetful(cloud):
+    """Whose tasks they are is known by who started them."""
+    group = "daemon:logs"
+    with Cluster(agents=3, cloud=False) as c:
+        agents_on(c, cloud, "events")
+        c.start().wait_ready(60)
+        a = c.agents[0]
+        a.write("POST", "/v2/environments",
+                {"name": "logs", "cluster": cloud.cluster, "taskDefinition": "daemon:1"})
+        for before in ([], ["superseded"]):
+            a.write("POST", "/v2/environments/logs/deployments", {})
+            wait_for("the deployment to complete", 60, lambda old=before: sorted(
+                d["status"] for d in c.agents[1].items("deployments")) == ["completed"] + old)
+        check(live(cloud, group) == active(cloud), "one task on each instance")
+        wait_for("them to be the environment's", 20, lambda: len(
+            c.agents[2].items("tasks", "&environment=logs&status=RUNNING")) == len(active(cloud)))
+        with cloud.lock:
+            victim = next(t for t in cloud.tasks.values() if t["lastStatus"] == "RUNNING")
+            cloud.end_task(victim, "it fell over")
+        wait_for("the dead task replaced", 30, lambda: live(cloud, group) == active(cloud))
+        a.write("DELETE", "/v2/environments/logs?stop_tasks=true")
+        wait_for("all of them to be stopped", 30, lambda: not live(cloud, group))
+
+
 def test():
+    cloud = Emulator(forgets_group=True)
+    forgetful(cloud)
+    cloud.close()
     json_cloud = Emulator(cluster="default", fail_every=37, hasty=True, compress=True)
     main_job(json_cloud, "events")
     json_cloud.close()
