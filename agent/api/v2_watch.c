@@ -417,11 +417,18 @@ static int set_start(struct watch *w, const struct request *r)
     return w->phase != WATCH_LIVE && w->place == NULL ? ERR_NOMEM : 0;
 }
 
+/* As for lists, an empty one is none. */
+static const char *wanted(const struct request *r, const char *name)
+{
+    const char *value = request_param(r, name);
+    return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
 /* With copies of what the filter compares: the request is over when the watch begins. */
 static struct watch *watch_new(const struct request *r)
 {
-    const char *cluster = request_param(r, "cluster");
-    const char *environment = request_param(r, "environment");
+    const char *cluster = wanted(r, "cluster");
+    const char *environment = wanted(r, "environment");
     const char *accept = request_header(r, MHD_HTTP_HEADER_ACCEPT);
     size_t cluster_size = cluster == NULL ? 0 : strlen(cluster) + 1;
     size_t environment_size = environment == NULL ? 0 : strlen(environment) + 1;

@@ -359,6 +359,18 @@ Test(stream, a_watch_hears_of_deletions_in_its_cluster_only)
     fixture_stop(&f);
 }
 
+Test(stream, empty_filters_are_none)
+{
+    fixture_start(&f, NULL);
+    fixture_put_tasks(&f, 1, 1);
+    int fd = ask("GET /v2/watch?kinds=task&cluster=&environment= HTTP/1.1\r\n"
+                 "Host: localhost\r\n\r\n");
+    cr_assert(http_read_until(fd, "\"synced\"", text, sizeof text));
+    cr_assert_not_null(strstr(text, "\"put\""), "%s", text);
+    close(fd);
+    fixture_stop(&f);
+}
+
 Test(stream, heads)
 {
     char value[256];
