@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/api/find.h"
 #include "agent/api/item.h"
 #include "agent/api/v2.h"
 #include "agent/base/clock.h"
@@ -143,11 +144,14 @@ static bool copy_text(struct row_text text, char out[SUBJECT_MAX])
     return true;
 }
 
-static int find_task(struct store_txn *txn, const char *arn, struct subject *ret)
+static int find_task(struct store_txn *txn, const char *id, struct subject *ret)
 {
+    char key[RECORD_KEY_MAX + 1];
     struct store_row row;
     struct row fields;
-    int err = store_get_ref(txn, RECORD_TASK, arn, strlen(arn), &row);
+    int err = find_key(txn, RECORD_TASK, id, key);
+    if (err == 0)
+        err = store_get_ref(txn, RECORD_TASK, key, strlen(key), &row);
     if (err == 0)
         err = row.record.deleted ? ERR_NOTFOUND
                                  : row_decode(row.record.value, row.record.value_len, &fields);
@@ -178,6 +182,7 @@ enum MHD_Result v2_decisions(struct request *r)
     enum MHD_Result ret;
     struct store_txn *txn;
     struct subject subject;
+    char key[RECORD_KEY_MAX + 1];
     struct buf b;
     struct decisions d = {
         .out = &b, .environment = value_of(r, "environment"), .instance = value_of(r, "instance")};
@@ -193,6 +198,8 @@ enum MHD_Result v2_decisions(struct request *r)
         return problem_reply(r, &(struct problem){.err = ERR_NOTREADY});
     int64_t now = clock_unix_ms();
     int err = d.at != 0 && d.at < store_past_since(txn, now) ? ERR_VERSION : 0;
+    if (d.instance != NULL && find_key(txn, RECORD_INSTANCE, d.instance, key) == 0)
+        d.instance = key; /* else of none that is here: as it was said */
     if (err == 0 && task != NULL && (err = find_task(txn, task, &subject)) == 0) {
         d.deployment = subject.deployment;
         d.instance = subject.instance;

@@ -226,6 +226,15 @@ Test(past, decisions_of_a_time_and_of_a_task)
     cr_assert_eq(count_items(&f, "/v2/decisions?environment=api"), 0u);
     cr_assert_eq(count_items(&f, "/v2/decisions?instance=" INSTANCE_1), 1u);
     expect("/v2/decisions?instance=" INSTANCE_1, 200, "\"settled_at\":\"");
+    fixture_put(&f, RECORD_INSTANCE, INSTANCE_1, 1,
+                "{\"containerInstanceArn\":\"" INSTANCE_1 "\",\"clusterArn\":\"" CLUSTER
+                "\",\"ec2InstanceId\":\"i-0a1\"}");
+    cr_assert_eq(count_items(&f, "/v2/decisions?instance=i-0a1"), 1u);
+    snprintf(path, sizeof path, "/v2/decisions?instance=%s", strrchr(INSTANCE_1, '/') + 1);
+    cr_assert_eq(count_items(&f, path), 1u);
+    cr_assert_eq(count_items(&f, "/v2/decisions?instance=i-none"), 0u);
+    snprintf(path, sizeof path, "/v2/decisions?task=%s", strrchr(TASK_1, '/') + 1);
+    cr_assert_eq(count_items(&f, path), 1u);
     cr_assert_eq(count_items(&f, "/v2/decisions?task=" TASK_1), 1u);
     expect("/v2/decisions?task=" TASK_1, 200, "\"reason\":\"no task of the deployment is here\"");
     expect("/v2/decisions?task=arn:aws:ecs:x:1:task/none", 404, "there is no task");
