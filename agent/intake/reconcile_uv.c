@@ -439,7 +439,10 @@ static bool check_is_due(struct reconcile *rc)
     bool early = !running && slow && !rc->checked_early && rc->clusters.compared.count > 0;
     rc->checked_early = rc->checked_early || early;
     rc->checked = running;
-    return running || early;
+    /* Where nothing was compared nothing can be judged, and while ECS does not answer that is so
+     * every few seconds. */
+    bool blind = rc->clusters.cut && rc->clusters.compared.count == 0;
+    return (running && !blind) || early;
 }
 
 /* ---- the run -------------------------------------------------------------------------------- */

@@ -385,6 +385,25 @@ Test(clusters, one_that_is_not_kept_any_more)
     world_close(&w);
 }
 
+/* While ECS answers nothing the rows are not read for it, again and again. */
+Test(clusters, nothing_is_judged_without_an_answer)
+{
+    struct world w;
+    open_clusters(&w);
+    lead_with(&w, "all");
+    cr_assert_eq(instances(&w), 231u);
+    world_tell(&w, "fault",
+               "{\"mode\":\"error\",\"status\":400,\"code\":\"AccessDeniedException\","
+               "\"operation\":\"ListTasks\"}");
+    lead_with(&w, "own");
+    cr_assert_eq(w.known, 0u);
+    cr_assert_eq(instances(&w), 231u);
+    world_tell(&w, "clear-faults", "{}");
+    intake_reconcile(w.intake);
+    UNTIL(&w, instances(&w) == 200);
+    world_close(&w);
+}
+
 /* DescribeClusters takes a hundred. */
 Test(clusters, a_long_list)
 {
