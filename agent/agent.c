@@ -262,7 +262,10 @@ static int start_notice(struct agent *a)
                                      .seed = random_u64(),
                                      .arg = a,
                                      .on_notice = flow_on_notice};
-    return notice_start(&a->notice, &options);
+    int err = notice_start(&a->notice, &options);
+    if (err == 0)
+        notice_serves(a->notice, a->role != RAFT_UV_OUTSIDE);
+    return err;
 }
 
 static void on_identity(void *arg, const struct identity *found)

@@ -62,6 +62,7 @@ void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t lea
     members_tell_leader(a);
     if (a->join != NULL)
         join_led(a->join, leader != 0);
+    notice_serves(a->notice, role != RAFT_UV_OUTSIDE);
     if (!same)
         agent_lead_changed(a);
     publish_dirty(a, API_DOC_LEADER);

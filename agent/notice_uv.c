@@ -10,6 +10,7 @@
 #include "agent/base/prng.h"
 
 #define POLL_MS 5000u
+#define POLL_SERVER_MS 1000u /* a vote is to be elsewhere two seconds after the notice */
 #define SILENT_MAX_MS 600000u
 #define SOURCES 3u
 
@@ -26,6 +27,7 @@ struct notice {
     unsigned next;   /* which is asked now */
     unsigned silent; /* rounds without any answer */
     bool asking, answered, stopping, closed;
+    bool serves; /* of the consensus: it has something to hand on */
 };
 
 static void maybe_stopped(struct notice *n)
@@ -59,7 +61,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void end_round(struct notice *n)
 {
-    uint64_t wait_ms = POLL_MS;
+    uint64_t wait_ms = n->serves ? POLL_SERVER_MS : POLL_MS;
     n->silent = n->answered ? 0 : n->silent < 8 ? n->silent + 1 : n->silent;
     if (n->silent > 0)
         wait_ms = POLL_MS << n->silent;
@@ -119,6 +121,16 @@ int notice_start(struct notice **ret, const struct notice_options *options)
     uv_timer_start(&n->timer, on_timer, prng_below(&n->prng, POLL_MS / 4), 0);
     *ret = n;
     return 0;
+}
+
+void notice_serves(struct notice *n, bool serves)
+{
+    if (n == NULL || n->serves == serves)
+        return;
+    n->serves = serves;
+    bool waits = !n->stopping && !n->asking && n->silent == 0;
+    if (serves && waits && uv_timer_get_due_in(&n->timer) > POLL_SERVER_MS)
+        uv_timer_start(&n->timer, on_timer, prng_below(&n->prng, POLL_SERVER_MS), 0);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Notices that this instance is about to go: a spot interruption, a rebalance recommendation, a
- * scale-in of its Auto Scaling group. The instance metadata service is asked every few seconds,
- * as AWS advises, since nothing is pushed. Loop thread. */
+ * scale-in of its Auto Scaling group. The instance metadata service is asked every five seconds,
+ * as AWS advises, since nothing is pushed; every second by the few whose vote is to be elsewhere
+ * soon after. Loop thread. */
 #ifndef BLOX_AGENT_NOTICE_H
 #define BLOX_AGENT_NOTICE_H
 
@@ -21,6 +22,8 @@ struct notice_options {
 };
 
 int notice_start(struct notice **ret, const struct notice_options *options) MUST_CHECK;
+/* This agent is a voter or a spare, or is none any more. NULL is fine. */
+void notice_serves(struct notice *n, bool serves);
 /* Before aws_destroy, which ends the question under way; frees itself after that. NULL is fine. */
 void notice_stop(struct notice *n);
 const char *notice_text(const struct notice *n); /* "" : none */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The leader's instance gets a spot notice, then another voter's a scale-in: within 2 s of noticing
-it, leadership is elsewhere, a spare votes in its place, and the leaving agent does not; a write goes
+"""The leader's instance gets a spot notice, then another voter's a scale-in: 2 s after
+metadata shows it leadership is elsewhere, a spare votes in its place, and the leaving agent does not; a write goes
 through in the meantime. A notice that is taken back makes the agent a candidate for votes again."""
 import calendar
 import time
@@ -57,11 +57,12 @@ def away(c, gone):
 
 def hand_over(c, agent, verb, what, **args):
     instance = c.instance_of(agent.number)
+    shown = time.time()
     c.cloud.control(verb, instance=instance["arn"], **args)
     wait_for("the notice in the log", 15, lambda: noticed_at(agent), 0.02)
     leader = wait_for("the vote handed on", 30, lambda: away(c, agent), 0.02)
-    took = last_change(c) - noticed_at(agent)
-    print(f"{what}: noticed, handed on after {took:.2f} s")
+    took = last_change(c) - shown
+    print(f"{what}: noticed after {noticed_at(agent) - shown:.2f} s, handed on after {took:.2f} s")
     notice = wait_for("notice in /v2/agent", 5, lambda: agent.get("/v2/agent").get("notice"))
     check(what in notice, f"notice is {notice!r}")
     leader.write("POST", "/v2/environments",
