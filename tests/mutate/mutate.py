@@ -60,6 +60,7 @@ KILLERS = {
     "met": ("agents_sim", ["--met", "--seeds", "50", "--seconds", "40"]),
     "echo": ("agents_sim", ["--echo", "--seeds", "20", "--seconds", "40"]),
     "late": ("agents_sim", ["--late", "--seeds", "50", "--seconds", "40"]),
+    "unanswered": ("agents_sim", ["--unanswered", "--seeds", "20", "--seconds", "40"]),
     "bound": ("agents_sim", ["--bound", "--seeds", "50", "--seconds", "40"]),
     "hang": ("agents_sim", ["--hang", "--seeds", "50", "--seconds", "40"]),
     "succession": ("agents_sim", ["--succession", "--seeds", "50", "--seconds", "40"]),

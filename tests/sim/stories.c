@@ -177,6 +177,29 @@ static int story_late(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+/* The first answer about who is there is lost: the next question comes soon after its time-out. */
+static int story_unanswered(uint64_t seed, bool trace, bool print)
+{
+    start_world(seed, trace);
+    world.finds_by_ecs = true;
+    for (uint32_t i = 0; i < 3; i++)
+        node_start(node_add());
+    if (!wait_for_leader(NULL, 60000000))
+        world_fail("no first leader");
+    world_run(world.now_us + 5000000 + draw(5000000));
+    world.profile.aws_lost_answer = 1000;
+    if (!world.failed)
+        node_start(node_add());
+    world_run(world.now_us + 1000000);
+    world.profile.aws_lost_answer = 0;
+    uint64_t until_us = world.now_us + 18000000; /* ten of them are the time-out */
+    while (!world.failed && !all_are_led() && world.now_us < until_us)
+        world_run(world.now_us + 100000);
+    if (!world.failed && !all_are_led())
+        world_fail("8 s after a time-out it has not been asked again who is there");
+    return tell_end(trace, print);
+}
+
 uint64_t leader_of(const struct node *n)
 {
     return n->up && n->agent != NULL ? n->agent->leader : 0;
@@ -192,6 +215,7 @@ story_fn story_named(const char *name)
         {"reclaim", story_reclaim},
         {"island", story_island},
         {"late", story_late},
+        {"unanswered", story_unanswered},
         {"removed", story_removed},
         {"unheard", story_unheard},
         {"met", story_met},
