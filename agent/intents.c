@@ -121,23 +121,27 @@ static json_t *list(const struct agent *a, const char *environment)
     return json_pack("{s:o}", "items", items);
 }
 
-static json_t *read_now(const struct job *job)
+/* ERR_NOTFOUND; ERR_TOOBIG: all that there is does not fit into a message. */
+static int read_now(const struct job *job, json_t **ret)
 {
-    struct agent *a = job->agent;
+    const struct agent *a = job->agent;
     const char *name = json_str(job->command, "name");
     const char *id = json_str(job->command, "deployment");
+    bool all = name == NULL || json_bool_or(job->command, "deployments", false);
+    const json_t *row = NULL;
+    if (name != NULL)
+        row = intent_environment(a->intent, name);
+    if (row != NULL && id != NULL)
+        row = intent_deployment(a->intent, name, id);
+    if (name != NULL && row == NULL)
+        return ERR_NOTFOUND;
     if (json_bool_or(job->command, "backup", false))
-        return backup(a);
-    const json_t *env = name == NULL ? NULL : intent_environment(a->intent, name);
-    if (name == NULL)
-        return list(a, NULL);
-    if (env == NULL)
-        return NULL;
-    if (id != NULL) {
-        const json_t *dep = intent_deployment(a->intent, name, id);
-        return dep == NULL ? NULL : with_id(dep, id);
-    }
-    return json_bool_or(job->command, "deployments", false) ? list(a, name) : with_id(env, name);
+        *ret = backup(a);
+    else if (all && id == NULL)
+        *ret = list(a, name);
+    else
+        *ret = with_id(row, id != NULL ? id : name);
+    return *ret == NULL ? ERR_TOOBIG : 0;
 }
 
 static void on_barrier(void *arg, int err, uint64_t index, uint64_t term)
@@ -149,15 +153,12 @@ static void on_barrier(void *arg, int err, uint64_t index, uint64_t term)
         job_fail(job, err == ERR_TIMEOUT ? ERR_NOTLEADER : err, "leadership was lost meanwhile");
         return;
     }
-    json_t *body = read_now(job);
-    const char *name = json_str(job->command, "name");
-    if (body == NULL && (name == NULL || intent_environment(job->agent->intent, name) != NULL) &&
-        json_str(job->command, "deployment") == NULL) { /* all that there is is too much */
-        job_fail(job, ERR_TOOBIG, "the answer is larger than a message may be");
-        return;
-    }
-    if (body == NULL) {
-        job_fail(job, ERR_NOTFOUND, "there is no such environment or deployment");
+    json_t *body;
+    err = read_now(job, &body);
+    if (err != 0) {
+        job_fail(job, err,
+                 err == ERR_TOOBIG ? "the answer is larger than a message may be"
+                                   : "there is no such environment or deployment");
         return;
     }
     job_end(job, &(struct intent_result){.body = body});
