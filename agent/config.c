@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "agent/base/ensure.h"
+#include "agent/base/text.h"
 
 enum config_type { STR, INT, BOOL, MS };
 
@@ -291,16 +292,6 @@ struct reading {
     struct errmsg *e;
 };
 
-static char *trim(char *text)
-{
-    size_t n = strlen(text);
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
-        text[--n] = '\0';
-    while (isspace((unsigned char)*text))
-        text++;
-    return text;
-}
-
 static bool begins_note(char c)
 {
     return c == '#' || c == ';';
@@ -325,30 +316,30 @@ static void drop_note(char *value)
 /* 1: it is neither of the things that a line may be. */
 static int take_line(struct reading *r, char *line)
 {
-    char *text = trim(line);
+    char *text = text_trim(line);
     if (text[0] == '\0' || begins_note(text[0]))
         return 0;
     if (text[0] == '[') {
         char *end = strchr(text, ']');
-        char *rest = end == NULL ? NULL : trim(end + 1);
+        char *rest = end == NULL ? NULL : text_trim(end + 1);
         if (rest == NULL || (rest[0] != '\0' && !begins_note(rest[0])))
             return 1;
         *end = '\0';
-        snprintf(r->section, sizeof r->section, "%s", trim(text + 1));
+        snprintf(r->section, sizeof r->section, "%s", text_trim(text + 1));
         return 0;
     }
     size_t n = strcspn(text, "=:");
     if (text[n] == '\0')
         return 1;
     text[n] = '\0';
-    char *value = trim(text + n + 1);
+    char *value = text_trim(text + n + 1);
     drop_note(value);
     n = strlen(value);
     if (n >= 2 && value[0] == '"' && value[n - 1] == '"') {
         value[n - 1] = '\0';
         value++;
     }
-    return set_in(r->config, r->section, trim(text), value, r->path, r->e);
+    return set_in(r->config, r->section, text_trim(text), value, r->path, r->e);
 }
 
 /* Lines of any length: libinih goes on with the next one behind 200 bytes, and takes each that

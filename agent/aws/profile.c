@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/base/text.h"
+
 #define LINE_MAX_LEN 32768u
 
 struct reader {
@@ -135,16 +137,6 @@ static int put(struct reader *r, const char *key, const char *value)
     return 0;
 }
 
-static char *trim(char *text)
-{
-    while (*text == ' ' || *text == '\t')
-        text++;
-    size_t n = strlen(text);
-    while (n > 0 && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r'))
-        text[--n] = '\0';
-    return text;
-}
-
 /* [default] [NAME] [profile NAME] [profile "A NAME"] */
 static int header(struct reader *r, char *line)
 {
@@ -152,10 +144,10 @@ static int header(struct reader *r, char *line)
     if (end == NULL)
         return fail(r, "a section header must end in ]");
     *end = '\0';
-    const char *rest = trim(end + 1);
+    const char *rest = text_trim(end + 1);
     if (rest[0] != '\0' && rest[0] != '#' && rest[0] != ';')
         return fail(r, "text after the section header");
-    char *kind = trim(line + 1);
+    char *kind = text_trim(line + 1);
     r->parent[0] = '\0';
     if (r->kind == PROFILE_CREDENTIALS)
         return kind[0] == '\0' ? fail(r, "empty section name") : open_section(r, "profile", kind);
@@ -167,7 +159,7 @@ static int header(struct reader *r, char *line)
         return 0;
     }
     *name = '\0';
-    name = trim(name + 1);
+    name = text_trim(name + 1);
     size_t n = strlen(name);
     if (n >= 2 && (name[0] == '"' || name[0] == '\'') && name[n - 1] == name[0]) {
         name[n - 1] = '\0';
@@ -186,8 +178,8 @@ static int property(struct reader *r, char *line, bool nested)
     if (equals == NULL)
         return fail(r, "expected key = value");
     *equals = '\0';
-    char *key = trim(line);
-    const char *value = trim(equals + 1);
+    char *key = text_trim(line);
+    const char *value = text_trim(equals + 1);
     if (key[0] == '\0')
         return fail(r, "expected key = value");
     for (char *p = key; *p != '\0'; p++)
@@ -206,7 +198,7 @@ static int property(struct reader *r, char *line, bool nested)
 static int one_line(struct reader *r, char *line)
 {
     bool indented = line[0] == ' ' || line[0] == '\t';
-    char *text = trim(line);
+    char *text = text_trim(line);
     if (text[0] == '\0' || text[0] == '#' || text[0] == ';')
         return 0;
     if (text[0] == '[' && !indented)
