@@ -366,8 +366,9 @@ static void arm(struct join *j)
     if (waiting) {
         delay = j->backoff_ms + prng_below(&j->prng, j->backoff_ms / 2 + 1);
         uint64_t most_ms = alone(j) ? ALONE_MAX_MS : ISLAND_MAX_MS;
-        /* Who waits for an answer has not been refused once more. */
-        if (j->list_call == NULL || j->asked_ms == uv_now(j->options.loop))
+        /* Who still waits for an answer has not been refused once more. */
+        bool still_asking = j->list_call != NULL && j->asked_ms < uv_now(j->options.loop);
+        if (!still_asking)
             j->backoff_ms = j->backoff_ms * 2 > most_ms ? most_ms : j->backoff_ms * 2;
     } else {
         j->backoff_ms = ALONE_FIRST_MS;
