@@ -154,9 +154,8 @@ static int story_island(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
-/* An agent is of the cluster before its instance is registered: its address stands in ECS soon
- * after that, for those that come later look there and nowhere else. */
-static int story_late(uint64_t seed, bool trace, bool print)
+/* Three agents that found each other by ECS alone, and some seconds later. */
+static void begin_by_ecs(uint64_t seed, bool trace)
 {
     start_world(seed, trace);
     world.finds_by_ecs = true;
@@ -165,6 +164,13 @@ static int story_late(uint64_t seed, bool trace, bool print)
     if (!wait_for_leader(NULL, 60000000))
         world_fail("no first leader");
     world_run(world.now_us + 5000000 + draw(5000000));
+}
+
+/* An agent is of the cluster before its instance is registered: its address stands in ECS soon
+ * after that, for those that come later look there and nowhere else. */
+static int story_late(uint64_t seed, bool trace, bool print)
+{
+    begin_by_ecs(seed, trace);
     struct node *late = world.failed ? NULL : node_add();
     if (late != NULL)
         node_start(late);
@@ -180,13 +186,7 @@ static int story_late(uint64_t seed, bool trace, bool print)
 /* The first answer about who is there is lost: the next question comes soon after its time-out. */
 static int story_unanswered(uint64_t seed, bool trace, bool print)
 {
-    start_world(seed, trace);
-    world.finds_by_ecs = true;
-    for (uint32_t i = 0; i < 3; i++)
-        node_start(node_add());
-    if (!wait_for_leader(NULL, 60000000))
-        world_fail("no first leader");
-    world_run(world.now_us + 5000000 + draw(5000000));
+    begin_by_ecs(seed, trace);
     world.profile.aws_lost_answer = 1000;
     if (!world.failed)
         node_start(node_add());
