@@ -217,10 +217,11 @@ static inline const char *world_instance(const struct world *w, size_t i, const 
 }
 
 #define WORLD_QUICK                                                                                \
-    "{\"event_duplicate\":0,\"event_delay_ms\":0,\"step_ms\":1,\"stop_step_ms\":1,"                \
-    "\"agent_lag_ms\":0,\"throttle\":0}"
+    "\"event_duplicate\":0,\"event_delay_ms\":0,\"step_ms\":1,\"stop_step_ms\":1,"                 \
+    "\"agent_lag_ms\":0,\"throttle\":0"
 
-static inline void world_open(struct world *w, unsigned instances, uint64_t disk_min)
+static inline void world_open_as(struct world *w, unsigned instances, uint64_t disk_min,
+                                 const char *settings)
 {
     struct devcloud_options options;
     struct errmsg e = {{0}};
@@ -229,7 +230,7 @@ static inline void world_open(struct world *w, unsigned instances, uint64_t disk
     log_configure(getenv("BLOX_TEST_LOG") == NULL ? LOG_OFF : LOG_DEBUG, LOG_TEXT);
     devcloud_options_init(&options);
     options.instances = instances;
-    options.settings = WORLD_QUICK;
+    options.settings = settings;
     cr_assert_eq(devcloud_start(&w->cloud, &options, &e), 0, "%s", e.text);
     w->ready = devcloud_ready(w->cloud);
     snprintf(w->endpoint, sizeof w->endpoint, "%s", json_str(w->ready, "endpoint"));
@@ -277,6 +278,17 @@ static inline void world_open(struct world *w, unsigned instances, uint64_t disk
         .on_shown = world_on_shown,
         .on_hint = world_on_hint,
     };
+}
+
+static inline void world_open(struct world *w, unsigned instances, uint64_t disk_min)
+{
+    world_open_as(w, instances, disk_min, "{" WORLD_QUICK "}");
+}
+
+/* Of which no event tells, not even of the instances that are there from the first. */
+static inline void world_open_silent(struct world *w, unsigned instances)
+{
+    world_open_as(w, instances, 1, "{" WORLD_QUICK ",\"event_loss\":1}");
 }
 
 static inline void world_create(struct world *w)
