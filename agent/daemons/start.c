@@ -276,6 +276,16 @@ static bool is_outage(int err)
            err == ERR_UNREACHABLE || err == ERR_UPSTREAM || err == ERR_TIMEOUT;
 }
 
+/* How long, or 0: what failed while all are paused was under way before, with what the pause is
+ * for. Many environments start at once; a wave of theirs that fails is no longer outage than one
+ * call. */
+static uint64_t outage_pause_ms(struct daemons *d)
+{
+    if (daemons_now(d) < d->not_before_ms)
+        return 0;
+    return OUTAGE_FIRST_MS << (d->outages < OUTAGES_MAX ? d->outages++ : OUTAGES_MAX);
+}
+
 /* ECS refused the call as a whole. */
 static void take_refusal(struct daemons *d, struct start_batch *batch, const struct aws_result *r)
 {
@@ -288,17 +298,13 @@ static void take_refusal(struct daemons *d, struct start_batch *batch, const str
         release_batch(d, batch, 0, true);
         return;
     }
-    bool outage = is_outage(r->err);
     if (env && r->err != ERR_CANCELED)
         snprintf(env->error, sizeof env->error, "%s: %s", r->code[0] ? r->code : err_text(r->err),
                  r->message[0] ? r->message : aws_trouble(d->options.aws));
     LOG(LOG_WARN, "daemon_start_refused", r->message, LS("environment", batch->env),
         LS("code", r->code), LS("error", err_text(r->err)));
-    if (outage) {
-        uint64_t pause_ms = OUTAGE_FIRST_MS
-                            << (d->outages < OUTAGES_MAX ? d->outages : OUTAGES_MAX);
-        d->outages++;
-        release_batch(d, batch, pause_ms, true);
+    if (is_outage(r->err)) {
+        release_batch(d, batch, outage_pause_ms(d), true);
         return;
     }
     for (size_t i = 0; i < batch->count; i++)

@@ -663,6 +663,29 @@ Test(daemons, an_outage_pauses_all_starts)
     fake_fini();
 }
 
+/* However many were under way: what they have in common is counted once. */
+Test(daemons, calls_that_fail_together_are_one_outage)
+{
+    fake_init();
+    instances(3);
+    lead(5);
+    fake.start = FAKE_THROTTLE;
+    fake.start_times = 6;
+    for (int i = 0; i < 6; i++) {
+        char name[16], id[40];
+        snprintf(name, sizeof name, "e%02d", i);
+        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
+        fake_deploy(name, id);
+    }
+    fake_changed();
+    FAKE_UNTIL(fake.start_times == 0);
+    fake_run(50, true);
+    cr_expect_eq(fake.d->outages, 1, "%u", fake.d->outages);
+    FAKE_UNTIL(fake_live_all() == 18);
+    cr_expect_eq(fake.start_calls, 12);
+    fake_fini();
+}
+
 Test(daemons, many_environments_all_get_their_turn)
 {
     fake_init();

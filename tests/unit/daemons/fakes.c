@@ -303,6 +303,10 @@ static json_t *perform_start(const struct aws_call *call, struct aws_result *r)
         fail(r, ERR_BADPARAM, "ClientException", "TaskDefinition is inactive");
         return NULL;
     }
+    if (how == FAKE_THROTTLE) {
+        fail(r, ERR_THROTTLED, "ThrottlingException", "Rate exceeded");
+        return NULL;
+    }
     json_t *body = start_tasks(call->params, how != FAKE_LOSE_REQUEST);
     if (how == FAKE_ANSWER)
         return body;

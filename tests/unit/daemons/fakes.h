@@ -16,7 +16,8 @@ enum fake_start {
     FAKE_ANSWER,
     FAKE_LOSE_ANSWER,  /* takes effect, the answer never comes */
     FAKE_LOSE_REQUEST, /* no effect, and the caller cannot know */
-    FAKE_REFUSE        /* 400 */
+    FAKE_REFUSE,       /* 400 */
+    FAKE_THROTTLE
 };
 
 struct fake_task {
