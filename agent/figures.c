@@ -27,7 +27,7 @@ static struct metric bytes[] = {
 };
 static struct metric cross_zone =
     METRIC_COUNTER_INIT("blox_gossip_cross_zone_bytes_total", NULL,
-                        "Bytes of gossip sent to members in another availability zone.");
+                        "Bytes of gossip, without IP headers, sent to another availability zone.");
 static struct metric refused[] = {
     METRIC_COUNTER_INIT("blox_gossip_refused_total", "reason=\"not_sealed_for_us\"", REFUSED_TEXT),
     METRIC_COUNTER_INIT("blox_gossip_refused_total", "reason=\"replayed\"", REFUSED_TEXT),

@@ -37,7 +37,9 @@ static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed,
         join.known_epoch = m->epoch;
     }
     size_t len = wire_put_join(&join, packet);
-    udp_send_hello(g, addr, packet, len);
+    int sent = udp_send_hello(g, addr, m == NULL ? "" : m->m.meta->zone, packet, len);
+    if (m == NULL && seed >= 0 && sent > 0)
+        g->seeds[seed].uncounted += (uint64_t)sent;
 }
 
 void join_ask_member(struct gossip_node *g, const struct swim_member *m)
@@ -280,7 +282,7 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
     swim_self_update(g->swim, &welcome.self);
     size_t len = wire_put_join(&welcome, packet);
     ENSURE(len <= WIRE_JOIN_LEN); /* never more than was sent to us */
-    udp_send_hello(g, from, packet, len);
+    (void)udp_send_hello(g, from, join->self.meta.zone, packet, len);
 }
 
 static void explain_refusal(struct gossip_node *g, const struct wire_join *w)
@@ -322,6 +324,16 @@ static void learn_address(struct gossip_node *g, const struct gossip_addr *seen)
         swim_set_addr(g->swim, &addr, node_now(g));
 }
 
+/* What was sent to that address before anybody knew in which zone it is. */
+static void count_joins(struct gossip_node *g, int seed, const char *zone)
+{
+    if (seed < 0)
+        return;
+    if (node_is_far_zone(g, zone))
+        g->stats.cross_zone_bytes_sent += g->seeds[seed].uncounted;
+    g->seeds[seed].uncounted = 0;
+}
+
 static void take_welcome(struct gossip_node *g, const struct seal_header *h,
                          const struct wire_join *w, const struct gossip_addr *from)
 {
@@ -334,6 +346,7 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     if (a == NULL)
         return;
     a->at_ms = 0;
+    count_joins(g, a->seed, w->self.meta.zone);
     if (w->refusal != WIRE_ACCEPTED && a->seed >= 0)
         explain_refusal(g, w);
     if (h->sender == g->num || w->self.num != h->sender || hash_str(w->self.id) != w->self.num)

@@ -69,10 +69,15 @@ struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
 }
 
 /* Bytes between zones cost money. Where a zone is not known nothing is said. */
-bool node_is_far(const struct gossip_node *g, const struct swim_member *m)
+bool node_is_far_zone(const struct gossip_node *g, const char *zone)
 {
     const char *own = swim_self(g->swim)->m.meta->zone;
-    return own[0] != '\0' && m->m.meta->zone[0] != '\0' && strcmp(own, m->m.meta->zone) != 0;
+    return own[0] != '\0' && zone[0] != '\0' && strcmp(own, zone) != 0;
+}
+
+bool node_is_far(const struct gossip_node *g, const struct swim_member *m)
+{
+    return node_is_far_zone(g, m->m.meta->zone);
 }
 
 bool node_has_met(struct gossip_node *g, const struct swim_member *m)

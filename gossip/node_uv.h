@@ -75,6 +75,7 @@ struct seed {
     bool answered; /* welcomed, or it is ourselves */
     bool self;
     bool resolving;
+    uint64_t uncounted; /* bytes of joins, as long as nobody has said in which zone it is */
 };
 struct asked {
     uint8_t nonce[16];
@@ -173,6 +174,7 @@ void node_deliver(struct gossip_node *g, struct seal_peer from, bool proven, con
  * more. */
 int node_address(const struct gossip_node *g, const struct swim_member *m, unsigned nth);
 bool node_is_far(const struct gossip_node *g, const struct swim_member *m); /* another zone */
+bool node_is_far_zone(const struct gossip_node *g, const char *zone);
 struct peer *node_peer(struct gossip_node *g, const struct swim_member *m);
 /* What we share with a member; NULL: its key is none. */
 struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m);
@@ -209,8 +211,9 @@ int udp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errms
 int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
              struct seal_pair *pair, const struct gossip_addr *addr, uint8_t channel,
              const void *data, size_t len);
-void udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const void *data,
-                    size_t len);
+/* zone: of whom it is sent to; empty: not known. Returns bytes sent, or what udp_send does. */
+int udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const char *zone,
+                   const void *data, size_t len);
 /* path_uv.c */
 size_t path_room(struct gossip_node *g, const struct swim_member *m);
 /* By stream what no datagram takes. */

@@ -227,7 +227,9 @@ static bool stream_write(struct stream *t, struct write *w, size_t len)
 {
     uv_buf_t buf = uv_buf_init((char *)w->data, (unsigned)len);
     w->stream = t;
-    const struct swim_member *m = swim_find(t->node->swim, t->num);
+    /* To whom opened it and has proven nothing yet: the other half of the hello. */
+    uint64_t num = t->num != 0 ? t->num : t->seal.peer.num;
+    const struct swim_member *m = swim_find(t->node->swim, num);
     t->node->stats.stream_bytes_sent += len;
     if (m != NULL && node_is_far(t->node, m))
         t->node->stats.cross_zone_bytes_sent += len;

@@ -54,10 +54,13 @@ int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
     return send_packet(g, type, to, pair, addr, plain, len + 1);
 }
 
-void udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const void *data,
-                    size_t len)
+int udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const char *zone,
+                   const void *data, size_t len)
 {
-    (void)send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
+    int sent = send_packet(g, SEAL_HELLO, (struct seal_peer){0, 0}, NULL, addr, data, len);
+    if (sent > 0 && node_is_far_zone(g, zone))
+        g->stats.cross_zone_bytes_sent += (uint64_t)sent;
+    return sent;
 }
 
 static struct seal_pair *pair_of(void *arg, uint64_t sender)
