@@ -31,6 +31,7 @@
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours */
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
+#define STREAM_OF_ONE_MAX 4u           /* incoming ones of one member */
 #define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */
 
 enum stream_kind { STREAM_OUT, STREAM_IN, STREAM_CHECK };
@@ -53,6 +54,7 @@ struct stream {
     struct buf plain;   /* received, opened: a sequence of messages */
     struct buf pending; /* to send: messages not yet sealed */
     size_t pending_at;  /* sealed up to here */
+    size_t skip;        /* bytes of a message that are not kept */
     bool writing;
     bool retiring; /* its key seals no more, or it leads elsewhere: closed when all is sent */
 };

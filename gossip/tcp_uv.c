@@ -68,6 +68,14 @@ static void stream_broke(struct stream *t)
         node_look(g, num);
 }
 
+/* Has somebody opened it whose key is that of the member that it says it is? */
+static bool is_proven(const struct stream *t)
+{
+    const struct swim_member *m =
+        t->seal.recv_counter == 0 ? NULL : swim_find(t->node->swim, t->num);
+    return m != NULL && !m->evicted && memcmp(m->card->key, t->seal.peer_key, WIRE_KEY) == 0;
+}
+
 static bool is_observed(const struct gossip_node *g, uint64_t num)
 {
     if (num == g->held)
@@ -118,8 +126,7 @@ void tcp_tick(struct gossip_node *g, uint64_t now)
             node_address(g, m, t->nth + 1u) >= 0)
             limit = STREAM_NEXT_MS;
         bool held = t->state == STREAM_OPEN &&
-                    (t->kind == STREAM_OUT ? is_observed(g, t->num) && !t->retiring
-                                           : t->seal.recv_counter > 0 && m != NULL);
+                    (t->kind == STREAM_OUT ? is_observed(g, t->num) && !t->retiring : is_proven(t));
         if (now - t->used_ms < limit || held)
             continue;
         if (t->state == STREAM_OPEN)
@@ -283,18 +290,36 @@ static void stream_flush(struct stream *t)
 
 /* ---- receiving ---- */
 
-/* Is the client's key that of the member that it says it is? */
-static bool is_proven(const struct stream *t)
+/* A member has one connection to us, and some that end. More are of one that is up to no good: each
+ * could take the memory of a largest message. */
+static void bound_of_one(struct stream *fresh)
 {
-    const struct swim_member *m = swim_find(t->node->swim, t->num);
-    return m != NULL && !m->evicted && memcmp(m->card->key, t->seal.peer_key, WIRE_KEY) == 0;
+    struct stream *oldest = NULL;
+    unsigned count = 0;
+    for (struct list *at = fresh->node->streams.next; at != &fresh->node->streams; at = at->next) {
+        struct stream *t = LIST_OF(at, struct stream, link);
+        if (t->kind != STREAM_IN || t->num != fresh->num || is_proven(t) != is_proven(fresh))
+            continue;
+        oldest = oldest == NULL ? t : oldest;
+        count++;
+    }
+    if (count > STREAM_OF_ONE_MAX)
+        stream_close(oldest);
+}
+
+/* What nobody proven sent is not kept: but for the lists of newcomers it would not count. */
+static size_t skip_some(struct stream *t, size_t left)
+{
+    size_t n = t->skip < left ? t->skip : left;
+    t->skip -= n;
+    return n;
 }
 
 /* False: the stream was closed or broke the rules. */
 static bool take_messages(struct stream *t)
 {
     struct gossip_node *g = t->node;
-    size_t at = 0;
+    size_t at = skip_some(t, t->plain.len);
     while (t->plain.len - at >= MESSAGE_HEADER) {
         struct rbuf r;
         rbuf_init(&r, t->plain.data + at, MESSAGE_HEADER);
@@ -302,6 +327,12 @@ static bool take_messages(struct stream *t)
         size_t len = rbuf_u32(&r);
         if (len > GOSSIP_MESSAGE_MAX || channel == 0 || channel >= CHANNEL_COUNT)
             return false;
+        if (len > SWIM_PACKET_MAX && !is_proven(t)) {
+            t->skip = len;
+            at += MESSAGE_HEADER;
+            at += skip_some(t, t->plain.len - at);
+            continue;
+        }
         if (t->plain.len - at - MESSAGE_HEADER < len)
             break;
         /* node_deliver wants the channel byte right before the body: the length's last byte has
@@ -314,7 +345,7 @@ static bool take_messages(struct stream *t)
         at += MESSAGE_HEADER + len;
     }
     buf_drop_front(&t->plain, at);
-    if (t->plain.len == 0 && t->plain.cap > 65536)
+    if (t->plain.len == 0 && (t->plain.cap > 65536 || t->skip > 0))
         buf_fini(&t->plain);
     return true;
 }
@@ -342,11 +373,13 @@ static bool take_frames(struct stream *t)
         t->epoch = t->seal.peer.epoch;
         t->used_ms = node_now(t->node);
         at += 4 + len;
+        if (t->seal.recv_counter == 1 && t->kind == STREAM_IN)
+            bound_of_one(t);
         if (!take_messages(t))
             return false;
     }
     buf_drop_front(&t->raw, at);
-    if (t->raw.len == 0 && t->raw.cap > 65536)
+    if (t->raw.len == 0 && (t->raw.cap > 65536 || t->skip > 0))
         buf_fini(&t->raw);
     return true;
 }
@@ -615,18 +648,18 @@ int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel
 
 /* ---- accepting ---- */
 
-/* Who has proven nothing makes room, the first one first: a member takes milliseconds to do so, and
- * strangers that hold connections open keep none out. False: there is nobody like that. */
-static bool drop_silent(struct gossip_node *g)
+/* Who has not proven to be a member makes room, the first one first: a member takes milliseconds to
+ * do so. So neither strangers nor who has the cluster's key alone keep it out. */
+static void make_room_for(struct stream *fresh)
 {
-    for (struct list *at = g->streams.next; at != &g->streams; at = at->next) {
+    struct stream *found = fresh;
+    const struct list *head = &fresh->node->streams;
+    for (struct list *at = head->next; at != head && found == fresh; at = at->next) {
         struct stream *t = LIST_OF(at, struct stream, link);
-        if (t->kind != STREAM_IN || t->seal.recv_counter > 0)
-            continue;
-        stream_close(t);
-        return true;
+        if (t->kind == STREAM_IN && !is_proven(t))
+            found = t;
     }
-    return false;
+    stream_close(found);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -640,9 +673,9 @@ static void on_connection(uv_stream_t *listener, int status)
     t->state = STREAM_HELLO;
     bool accepted = uv_accept(listener, (uv_stream_t *)&t->tcp) == 0;
     if (g->incoming > STREAM_INCOMING_MAX)
-        (void)drop_silent(g);
+        make_room_for(t);
     if (t->state == STREAM_CLOSING)
-        return; /* nobody else made room */
+        return; /* nobody else makes room */
     if (!accepted || uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read) != 0)
         stream_close(t);
 }

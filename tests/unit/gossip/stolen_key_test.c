@@ -132,3 +132,131 @@ Test(stolen_key, nobody_else_speaks_for_a_member)
     uv_run(&loop, UV_RUN_DEFAULT);
     cr_assert_eq(uv_loop_close(&loop), 0);
 }
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+#define HELD 600 /* there is room for 512 */
+#define SENT 60000
+
+struct held {
+    int fd;
+    struct seal_stream seal;
+};
+static struct held held[HELD];
+static struct gossip_node *c;
+static unsigned got_large;
+
+static void on_large(void *arg, uint64_t from, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    got_large += from == c->num && len == 100000;
+}
+
+static bool large_came(void)
+{
+    return got_large > 0;
+}
+
+static const struct held *waiting;
+static bool answer_came(void)
+{
+    uint8_t byte;
+    return recv(waiting->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
+/* Opens a stream with the keys of the node `as`, or as a stranger who has the cluster's key, and
+ * sends the beginning of a largest message. */
+static void hold(struct held *h, const struct gossip_node *as, uint64_t stranger)
+{
+    uint8_t hello[SEAL_HELLO_LEN], wire[SENT + SEAL_FRAME_OVERHEAD], secret[32];
+    static uint8_t plain[SENT];
+    struct nodekey own = as->own;
+    if (stranger != 0)
+        nodekey_init(&own, "c", (const uint8_t[32]){77});
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    h->fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(connect(h->fd, (struct sockaddr *)&in, sizeof in), 0);
+    struct seal_peer self = {stranger != 0 ? stranger : as->num, as->epoch};
+    seal_stream_init(&h->seal);
+    seal_stream_ask(&as->seal, &h->seal, self, own.public_key, (struct seal_peer){a->num, a->epoch},
+                    hello);
+    cr_assert_eq(send(h->fd, hello, sizeof hello, 0), (ssize_t)sizeof hello);
+    waiting = h;
+    cr_assert(run(answer_came, 10000));
+    cr_assert_eq(recv(h->fd, hello, sizeof hello, MSG_WAITALL), (ssize_t)sizeof hello);
+    cr_assert_eq(seal_stream_finish(&as->seal, &h->seal, self, hello), 0);
+    cr_assert_eq(nodekey_agree(&own, a->own.public_key, secret), 0);
+    seal_stream_prove(&h->seal, secret);
+    struct wbuf w;
+    wbuf_init(&w, plain, sizeof plain);
+    wbuf_u8(&w, CHANNEL_RUMOR);
+    wbuf_u32(&w, GOSSIP_MESSAGE_MAX);
+    seal_stream_seal(&h->seal, plain, sizeof plain, wire);
+    cr_assert_eq(send(h->fd, wire, sizeof wire, MSG_NOSIGNAL), (ssize_t)sizeof wire);
+}
+
+static size_t kept_of_streams(unsigned *ret_count)
+{
+    size_t bytes = 0;
+    *ret_count = 0;
+    for (struct list *at = a->streams.next; at != &a->streams; at = at->next) {
+        const struct stream *t = LIST_OF(at, struct stream, link);
+        bytes += t->plain.cap + t->raw.cap;
+        *ret_count += t->kind == STREAM_IN;
+    }
+    return bytes;
+}
+
+static bool three_met(void)
+{
+    return both_met() && swim_find(a->swim, c->num) != NULL && swim_find(a->swim, c->num)->met;
+}
+
+/* Whoever holds many streams open, and begins a largest message in each, takes neither memory nor
+ * the room of members: not by a member's keys, and not by the cluster's key alone. */
+static void streams_that_stall(bool by_strangers, unsigned most)
+{
+    char address[32];
+    const char *list[1] = {address};
+    unsigned count = 0;
+    uv_loop_init(&loop);
+    a = make("a");
+    b = make("b");
+    c = make("c");
+    gossip_on(a, CHANNEL_RUMOR, on_large, NULL);
+    snprintf(address, sizeof address, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(b, list, 1), 0);
+    cr_assert_eq(gossip_join(c, list, 1), 0);
+    cr_assert(run(three_met, 10000));
+    for (unsigned i = 0; i < HELD; i++)
+        hold(&held[i], b, by_strangers ? 1000 + i : 0);
+    run(NULL, 300);
+    size_t kept = kept_of_streams(&count);
+    cr_log_info("%u streams, %zu bytes kept", count, kept);
+    cr_expect_leq(count, most);
+    cr_expect_leq(kept, (size_t)16 << 20);
+    static uint8_t large[100000];
+    cr_assert_eq(gossip_send_stream(c, CHANNEL_RUMOR, a->num, large, sizeof large), 0);
+    cr_expect(run(large_came, 10000), "a member is kept out");
+    for (unsigned i = 0; i < HELD; i++) {
+        close(held[i].fd);
+        seal_stream_fini(&held[i].seal);
+    }
+    gossip_destroy(a, NULL, NULL);
+    gossip_destroy(b, NULL, NULL);
+    gossip_destroy(c, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
+
+Test(stolen_key, a_members_streams_are_few)
+{
+    streams_that_stall(false, 16);
+}
+
+Test(stolen_key, the_clusters_key_alone_keeps_nobody_out)
+{
+    streams_that_stall(true, STREAM_INCOMING_MAX);
+}
