@@ -128,7 +128,7 @@ struct daemons {
     size_t load_after_len;
     /* load */
     unsigned starts, stops, unsettled, commands;
-    unsigned outages;         /* waves of calls that failed in a row for reasons of AWS as a whole */
+    unsigned outages;         /* waves of calls that failed in a row for reasons of AWS itself */
     uint64_t not_before_ms;   /* AWS asked for a pause */
     uint64_t next_doubt_ms;   /* doubt.c looks around again */
     uint64_t next_plan_ms;    /* so that planning takes at most a fifth of the loop's time */

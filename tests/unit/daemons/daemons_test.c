@@ -685,24 +685,3 @@ Test(daemons, calls_that_fail_together_are_one_outage)
     cr_expect_eq(fake.start_calls, 12);
     fake_fini();
 }
-
-Test(daemons, many_environments_all_get_their_turn)
-{
-    fake_init();
-    instances(3);
-    lead(5);
-    for (int i = 0; i < 40; i++) {
-        char name[16], id[40];
-        snprintf(name, sizeof name, "e%02d", i);
-        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
-        fake_deploy(name, id);
-    }
-    fake_changed();
-    FAKE_UNTIL(fake_live_all() == 120);
-    cr_expect_eq(fake_live_all(), 120);
-    json_t *status = daemons_status(fake.d);
-    cr_expect_eq(json_array_size(json_arr(status, "environments")), 40);
-    cr_expect_str_eq(json_str(status, "state"), "scheduling");
-    json_decref(status);
-    fake_fini();
-}

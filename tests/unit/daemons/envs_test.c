@@ -27,3 +27,27 @@ Test(envs, a_change_is_looked_at_where_it_is)
     cr_expect_eq(map_get(&fake.d->envs, "two"), two);
     fake_fini();
 }
+
+Test(envs, many_environments_all_get_their_turn)
+{
+    fake_init();
+    for (int i = 0; i < 3; i++)
+        fake_instance(i, "ACTIVE", true, 1);
+    fake_run(10, false);
+    daemons_lead(fake.d, true, 5);
+    fake_known(NULL);
+    for (int i = 0; i < 40; i++) {
+        char name[16], id[40];
+        snprintf(name, sizeof name, "e%02d", i);
+        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
+        fake_deploy(name, id);
+    }
+    fake_changed();
+    FAKE_UNTIL(fake_live_all() == 120);
+    cr_expect_eq(fake_live_all(), 120);
+    json_t *status = daemons_status(fake.d);
+    cr_expect_eq(json_array_size(json_arr(status, "environments")), 40);
+    cr_expect_str_eq(json_str(status, "state"), "scheduling");
+    json_decref(status);
+    fake_fini();
+}
