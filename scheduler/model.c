@@ -505,7 +505,7 @@ int model_put_task(struct model *m, const struct model_task_row *row, uint64_t n
     task->changed_ms = task->first_seen_ms;
     if (old) {
         task->first_seen_ms = old->first_seen_ms;
-        task->stop_asked_ms = old->stop_asked_ms;
+        task->stop_again_ms = old->stop_again_ms;
         if (old->version == row->version) {
             task->changed_ms = old->changed_ms;
             task->looked_ms = old->looked_ms;

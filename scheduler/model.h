@@ -103,7 +103,7 @@ struct model_task {
     int64_t created_unix_ms;
     int64_t started_unix_ms; /* 0: never ran */
     int64_t stopped_unix_ms;
-    uint64_t stop_asked_ms; /* monotonic: when StopTask was last sent; 0: never */
+    uint64_t stop_again_ms; /* monotonic: from when on StopTask may be sent again; 0: never sent */
     uint64_t first_seen_ms; /* monotonic */
     uint64_t changed_ms;    /* monotonic: when this version came */
     uint64_t looked_ms;     /* the shell's: when a look at it was last asked for; 0: not */

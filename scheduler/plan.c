@@ -111,8 +111,8 @@ static void stop_others(struct run *run, struct model_instance *inst, const stru
     for (struct model_task *task = inst->daemons; task; task = task->next) {
         if (!model_task_is_live(task) || !task->wanted || !is_ours(run, task) || task == keep)
             continue;
-        if (task->stop_asked_ms && run->now_ms < task->stop_asked_ms + PLAN_STOP_RETRY_MS) {
-            wake_at(run, task->stop_asked_ms + PLAN_STOP_RETRY_MS);
+        if (run->now_ms < task->stop_again_ms) {
+            wake_at(run, task->stop_again_ms);
             continue;
         }
         enum plan_reason reason = why;

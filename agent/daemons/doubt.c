@@ -13,7 +13,7 @@ static bool is_between(const struct model_task *task)
 {
     if (task->status == TASK_STOPPED)
         return false;
-    return task->status != TASK_RUNNING || !task->wanted || task->stop_asked_ms != 0;
+    return task->status != TASK_RUNNING || !task->wanted || task->stop_again_ms != 0;
 }
 
 /* A quarter of the time that it has stood still: 5 s, 6 s, 8 s, ... up to a minute. */

@@ -21,8 +21,7 @@ static void again_in(struct daemons *d, const struct stop_op *stop, uint64_t ms)
     struct denv *env = map_get(&d->envs, stop->env);
     if (!task)
         return;
-    uint64_t now_ms = daemons_now(d);
-    task->stop_asked_ms = now_ms + ms > PLAN_STOP_RETRY_MS ? now_ms + ms - PLAN_STOP_RETRY_MS : 1;
+    task->stop_again_ms = daemons_now(d) + ms;
     if (env)
         env->dirty = true;
 }
@@ -76,7 +75,7 @@ void stop_task(struct daemons *d, struct denv *env, struct model_task *task, enu
     stop->op.call =
         params ? aws_call(d->options.aws, AWS_ECS, "StopTask", params, &options, on_answer, stop)
                : NULL;
-    task->stop_asked_ms = daemons_now(d) ? daemons_now(d) : 1;
+    task->stop_again_ms = daemons_now(d) + PLAN_STOP_RETRY_MS;
     if (!stop->op.call) {
         again_in(d, stop, 1000);
         op_free(&stop->op);

@@ -197,7 +197,7 @@ static void note_death(struct daemons *d, const struct model_task *task)
         note_former_death(d, env, task);
         return;
     }
-    if (task->stop_asked_ms || strncmp(task->reason, "blox:", 5) == 0)
+    if (task->stop_again_ms || strncmp(task->reason, "blox:", 5) == 0)
         return; /* our own doing */
     if (!envs_room(d, env))
         return;

@@ -8,9 +8,6 @@
 
 #include "fakes.h"
 
-#define FIRST "11111111-1111-4111-8111-111111111111"
-#define SECOND "22222222-2222-4222-8222-222222222222"
-
 static void lead(uint64_t term)
 {
     daemons_lead(fake.d, true, term);

@@ -8,40 +8,15 @@
 #include "agent/base/clock.h"
 #include "fakes.h"
 
-#define FIRST "11111111-1111-4111-8111-111111111111"
-#define SECOND "22222222-2222-4222-8222-222222222222"
-
-static void lead(uint64_t term)
-{
-    daemons_lead(fake.d, true, term);
-    fake_known(NULL);
-}
-
-static void instances(int count)
-{
-    for (int i = 0; i < count; i++)
-        fake_instance(i, "ACTIVE", true, 1);
-    fake_run(10, false);
-}
-
-static bool one_each(int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (fake_live(i) != 1)
-            return false;
-    }
-    return true;
-}
-
 Test(daemons, deploys_in_batches_and_completes)
 {
     fake_init();
-    instances(25);
-    lead(5);
+    fake_instances(25);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
-    cr_expect(one_each(25));
+    cr_expect(fake_one_each(25));
     cr_expect_eq(fake.start_calls, 3);
     cr_expect_eq(fake.batch_max, 10);
     cr_expect(fake.attempt_was_stored);
@@ -59,7 +34,7 @@ Test(daemons, nothing_before_the_world_is_known)
 {
     fake_init();
     fake_deploy("logs", FIRST);
-    instances(3);
+    fake_instances(3);
     daemons_lead(fake.d, true, 5);
     fake_run(60, true);
     cr_expect_eq(fake.start_calls, 0);  /* not reconciled */
@@ -71,7 +46,7 @@ Test(daemons, nothing_before_the_world_is_known)
     fake.lease = true;
     FAKE_UNTIL(fake_live_all() == 3);
     fake_run(100, true);
-    cr_expect(one_each(3));
+    cr_expect(fake_one_each(3));
     cr_expect_gt(fake.list_calls, 0);
     cr_expect_eq(fake.starts_of[0], 0); /* the former leader's was found */
     fake_fini();
@@ -83,10 +58,10 @@ Test(daemons, lists_a_deployment_only_before_it_starts_something)
     struct fake_task *tasks[3];
     fake_init();
     fake_deploy("logs", FIRST);
-    instances(3);
+    fake_instances(3);
     for (int i = 0; i < 3; i++)
         tasks[i] = fake_task(i, "logs", FIRST, true);
-    lead(5);
+    fake_lead(5);
     fake_run(200, true);
     cr_expect_eq(fake.list_calls, 0);
     cr_expect_eq(fake.start_calls, 0);
@@ -98,7 +73,7 @@ Test(daemons, lists_a_deployment_only_before_it_starts_something)
     cr_expect_eq(fake.start_calls, 0, "another is there already");
     fake_set(second, "STOPPED", "STOPPED", true);
     FAKE_UNTIL(fake_live_all() == 3);
-    cr_expect(one_each(3));
+    cr_expect(fake_one_each(3));
     cr_expect_eq(fake.list_calls, 2);
     fake_fini();
 }
@@ -110,8 +85,8 @@ Test(daemons, settles_lost_answers)
         fake.start = (enum fake_start)how;
         fake.start_times = 1;
         fake.events = false; /* nothing is told: only ListTasks can show it */
-        instances(4);
-        lead(5);
+        fake_instances(4);
+        fake_lead(5);
         fake_deploy("logs", FIRST);
         fake_changed();
         FAKE_UNTIL(fake.d->counters.unknown > 0);
@@ -120,7 +95,7 @@ Test(daemons, settles_lost_answers)
         cr_expect_eq(again, 0, "started again while unknown");
         FAKE_UNTIL(fake_live_all() == 4);
         fake_run(100, true);
-        cr_expect(one_each(4));
+        cr_expect(fake_one_each(4));
         cr_expect_eq(fake.start_calls, how == FAKE_LOSE_ANSWER ? 1 : 2);
         cr_expect_eq(fake.d->counters.adopted, how == FAKE_LOSE_ANSWER ? 4u : 0u);
         cr_expect_eq(fake_attempts(), 0);
@@ -148,8 +123,8 @@ Test(daemons, waits_no_longer_than_the_lists_lag)
     fake.events = false;
     fake.d->settle_first_ms = 1000; /* long enough to be seen waiting on any machine */
     fake.d->settle_window_ms = 2500;
-    instances(1);
-    lead(5);
+    fake_instances(1);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(settling() != NULL);
@@ -171,8 +146,8 @@ Test(daemons, does_not_trust_an_empty_list_too_soon)
     fake.events = false;
     fake.list_is_empty = true;
     fake.d->settle_window_ms = 5000;
-    instances(2);
-    lead(5);
+    fake_instances(2);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(fake.list_calls > 2);
@@ -181,7 +156,7 @@ Test(daemons, does_not_trust_an_empty_list_too_soon)
     FAKE_UNTIL(fake.d->unsettled == 0);
     fake_run(50, true);
     cr_expect_eq(fake.start_calls, 1);
-    cr_expect(one_each(2));
+    cr_expect(fake_one_each(2));
     fake_fini();
 }
 
@@ -190,8 +165,8 @@ Test(daemons, handles_failures_one_by_one)
     fake_init();
     fake.fails = "inst/01";
     fake.reason = "RESOURCE:MEMORY";
-    instances(3);
-    lead(5);
+    fake_instances(3);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(fake_live_all() == 2 &&
@@ -207,32 +182,15 @@ Test(daemons, handles_failures_one_by_one)
     fake.fails = NULL;
     fake_instance(1, "ACTIVE", true, 2); /* something was freed */
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
-    cr_expect(one_each(3));
-    fake_fini();
-}
-
-Test(daemons, a_refused_call_pauses_and_says_why)
-{
-    fake_init();
-    fake.start = FAKE_REFUSE;
-    fake.start_times = -1;
-    instances(2);
-    lead(5);
-    fake_deploy("logs", FIRST);
-    fake_changed();
-    FAKE_UNTIL(json_array_size(json_arr(fake.last_proposal, "failedInstances")) == 2);
-    const json_t *failed = json_array_get(json_arr(fake.last_proposal, "failedInstances"), 0);
-    cr_expect_str_eq(json_str(failed, "reason"), "ClientException: TaskDefinition is inactive");
-    cr_expect_leq(fake.start_calls, 2);
-    cr_expect_eq(fake_live_all(), 0);
+    cr_expect(fake_one_each(3));
     fake_fini();
 }
 
 Test(daemons, replaces_a_superseded_deployment_stop_first)
 {
     fake_init();
-    instances(3);
-    lead(5);
+    fake_instances(3);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
@@ -245,7 +203,7 @@ Test(daemons, replaces_a_superseded_deployment_stop_first)
         for (int k = 0; k < 3; k++)
             cr_assert_leq(fake_live(k), 1, "two tasks on one instance");
     }
-    cr_expect(one_each(3));
+    cr_expect(fake_one_each(3));
     cr_expect_eq(fake.stop_calls, 3);
     cr_expect(strncmp(fake.last_reason, "blox: ", 6) == 0);
     FAKE_UNTIL(strcmp(json_str_or(json_object_get(fake.deployments, SECOND), "status", ""),
@@ -257,8 +215,8 @@ Test(daemons, replaces_a_superseded_deployment_stop_first)
 Test(daemons, stops_the_newer_duplicate)
 {
     fake_init();
-    instances(1);
-    lead(5);
+    fake_instances(1);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
@@ -276,8 +234,8 @@ Test(daemons, stops_the_newer_duplicate)
 Test(daemons, deletes_an_environment_with_its_tasks)
 {
     fake_init();
-    instances(12);
-    lead(5);
+    fake_instances(12);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
@@ -296,12 +254,12 @@ Test(daemons, deletes_an_environment_with_its_tasks)
 Test(daemons, deletes_what_a_former_leader_had_just_started)
 {
     fake_init();
-    instances(2);
+    fake_instances(2);
     fake_deploy("logs", FIRST);
     json_set_str(json_object_get(fake.environments, "logs"), "status", "deleting");
     fake_task(1, "logs", FIRST, false);
     fake.unreachable = true;
-    lead(5);
+    fake_lead(5);
     fake_run(100, true); /* what was started cannot be listed, and is asked for again in 2 s */
     fake.unreachable = false;
     FAKE_UNTIL(fake.stop_calls == 1 && fake_live_all() == 0);
@@ -320,8 +278,8 @@ Test(daemons, deletes_what_a_former_leader_had_just_started)
 Test(daemons, a_dead_task_is_replaced_after_a_pause)
 {
     fake_init();
-    instances(1);
-    lead(5);
+    fake_instances(1);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
@@ -338,8 +296,8 @@ Test(daemons, losing_leadership_in_mid_batch_leaves_no_double)
 {
     fake_init();
     fake.events = false;
-    instances(30);
-    lead(5);
+    fake_instances(30);
+    fake_lead(5);
     fake_deploy("logs", FIRST);
     fake_changed();
     fake.start = FAKE_LOSE_ANSWER;
@@ -351,10 +309,10 @@ Test(daemons, losing_leadership_in_mid_batch_leaves_no_double)
     int calls = fake.start_calls;
     fake_run(50, true);
     cr_expect_eq(fake.start_calls, calls);
-    lead(7); /* elected again, or another agent with the same rows */
+    fake_lead(7); /* elected again, or another agent with the same rows */
     FAKE_UNTIL(fake_live_all() == 30 && fake.d->unsettled == 0);
     fake_run(100, true);
-    cr_expect(one_each(30));
+    cr_expect(fake_one_each(30));
     cr_expect_eq(fake_attempts(), 0);
     cr_expect_eq(fake.task_count, 30, "no task was started twice");
     fake_fini();
@@ -364,19 +322,19 @@ Test(daemons, losing_leadership_in_mid_batch_leaves_no_double)
 Test(daemons, waits_for_an_attempt_of_a_former_leader)
 {
     fake_init();
-    instances(2);
+    fake_instances(2);
     fake_deploy("logs", FIRST);
     fake_attempt("logs", FIRST, 0);
     fake_attempt("logs", FIRST, 55); /* of an instance that is gone */
     fake_run(10, false);
     fake.d->settle_window_ms = 1500;
-    lead(5);
+    fake_lead(5);
     FAKE_UNTIL(fake_live(1) == 1);
     cr_expect_eq(fake_live(0), 0);
     fake_task(0, "logs", FIRST, false);
     FAKE_UNTIL(fake.d->unsettled == 0);
     fake_run(100, true);
-    cr_expect(one_each(2));
+    cr_expect(fake_one_each(2));
     cr_expect_eq(fake.starts_of[0], 0);
     cr_expect_eq(fake_attempts(), 0);
     fake_fini();
@@ -387,10 +345,10 @@ Test(daemons, starts_again_what_a_former_leader_asked_for_in_vain)
 {
     fake_init();
     fake.d->settle_window_ms = DAEMONS_PROPOSE_MS + 500;
-    instances(1);
+    fake_instances(1);
     fake_deploy("logs", FIRST);
     fake_attempt("logs", FIRST, 0);
-    lead(5);
+    fake_lead(5);
     FAKE_UNTIL(fake.d->unsettled == 0);
     FAKE_UNTIL(fake_live(0) == 1);
     cr_expect_eq(fake.starts_of[0], 1);
@@ -402,11 +360,11 @@ Test(daemons, starts_again_what_a_former_leader_asked_for_in_vain)
 Test(daemons, takes_over_an_attempt_that_comes_late)
 {
     fake_init();
-    instances(1);
+    fake_instances(1);
     fake_deploy("logs", FIRST);
     fake_task(0, "logs", FIRST, false);
     fake.events = false;
-    lead(5);
+    fake_lead(5);
     fake_run(100, false);
     fake_attempt("logs", FIRST, 0);
     FAKE_UNTIL(fake.d->counters.adopted == 1 && fake_attempts() == 0);
@@ -420,8 +378,8 @@ Test(daemons, takes_over_an_attempt_that_comes_late)
 Test(daemons, starts_nothing_once_the_lease_is_lost)
 {
     fake_init();
-    instances(2);
-    lead(5);
+    fake_instances(2);
+    fake_lead(5);
     fake.attempt_costs_lease = true;
     fake_deploy("logs", FIRST);
     fake_changed();
@@ -431,15 +389,15 @@ Test(daemons, starts_nothing_once_the_lease_is_lost)
     fake.attempt_costs_lease = false;
     fake.lease = true;
     FAKE_UNTIL(fake_live_all() == 2);
-    cr_expect(one_each(2));
+    cr_expect(fake_one_each(2));
     fake_fini();
 }
 
 Test(daemons, starts_nothing_it_could_not_write_down)
 {
     fake_init();
-    instances(2);
-    lead(5);
+    fake_instances(2);
+    fake_lead(5);
     fake.store_fails = true;
     fake_deploy("logs", FIRST);
     fake_changed();
@@ -447,15 +405,15 @@ Test(daemons, starts_nothing_it_could_not_write_down)
     cr_expect_eq(fake.start_calls, 0);
     fake.store_fails = false;
     FAKE_UNTIL(fake_live_all() == 2);
-    cr_expect(one_each(2));
+    cr_expect(fake_one_each(2));
     fake_fini();
 }
 
 Test(daemons, an_attempt_ends_although_the_disk_was_full)
 {
     fake_init();
-    instances(2);
-    lead(5);
+    fake_instances(2);
+    fake_lead(5);
     fake.start_fills_disk = true;
     fake_deploy("logs", FIRST);
     fake_changed();
@@ -473,8 +431,8 @@ Test(daemons, an_attempt_ends_although_the_disk_was_full)
 Test(daemons, waits_no_longer_for_a_task_of_which_only_the_end_is_told)
 {
     fake_init();
-    instances(1);
-    lead(5);
+    fake_instances(1);
+    fake_lead(5);
     fake.events = false;
     fake.start_fills_disk = true;
     fake_deploy("logs", FIRST);
@@ -490,15 +448,15 @@ Test(daemons, waits_no_longer_for_a_task_of_which_only_the_end_is_told)
     fake_set(&fake.tasks[0], "STOPPED", "STOPPED", true);
     FAKE_UNTIL(fake.starts_of[0] == 2); /* PLAN_ARRIVAL_MS is three times as long */
     cr_expect_eq(fake.starts_of[0], 2);
-    cr_expect(one_each(1));
+    cr_expect(fake_one_each(1));
     fake_fini();
 }
 
 Test(daemons, looks_at_old_rows_before_it_acts)
 {
     fake_init();
-    instances(1);
-    lead(5);
+    fake_instances(1);
+    fake_lead(5);
     fake_run(20, false);
     fake.d->model.instances[0]->seen_ms = 0;
     fake_deploy("logs", FIRST);
@@ -545,7 +503,7 @@ Test(daemons, a_request_that_comes_twice_is_done_once)
     static const char text[] = "{\"op\":\"environment.create\",\"name\":\"a\",\"cluster\":\"c\","
                                "\"taskDefinition\":\"d\",\"key\":\"k\"}";
     fake_init();
-    lead(5);
+    fake_lead(5);
     json_t *json = json_parse(text, strlen(text), NULL);
     daemons_command(fake.d, json, on_answer, NULL);
     fake_run(3, false);
@@ -583,7 +541,7 @@ Test(daemons, checks_commands_against_ecs)
         {"{\"op\":\"environment.delete\",\"name\":\"a\",\"stopTasks\":true}", 0, "", ""},
     };
     fake_init();
-    lead(5);
+    fake_lead(5);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         command(cases[i].text);
         cr_expect_eq(answered.err, cases[i].err, "%s: %s", cases[i].text, answered.detail);
@@ -618,7 +576,7 @@ Test(daemons, refuses_commands_it_cannot_carry_out)
     fake_init();
     command(create);
     cr_expect_eq(answered.err, ERR_NOTLEADER);
-    lead(5);
+    fake_lead(5);
     fake.unreachable = true;
     command(create);
     cr_expect_eq(answered.err, ERR_UNREACHABLE);
@@ -637,51 +595,9 @@ Test(daemons, refuses_commands_it_cannot_carry_out)
     cr_expect_eq(answered.err, ERR_NOTLEADER);
     fake_run(30, false);
     cr_expect_eq(answers, before + 1);
-    lead(7);
+    fake_lead(7);
     daemons_command(fake.d, json, on_answer, NULL);
     json_decref(json);
     fake_fini(); /* with a command under way */
     cr_expect_eq(answers, before + 2);
-}
-
-/* AWS as a whole is away: nobody is blamed, all go on together afterwards. */
-Test(daemons, an_outage_pauses_all_starts)
-{
-    fake_init();
-    instances(12);
-    lead(5);
-    fake.unreachable = true;
-    fake_deploy("logs", FIRST);
-    fake_changed();
-    fake_run(300, true);
-    cr_expect_eq(fake_live_all(), 0);
-    cr_expect_eq(fake_attempts(), 0);
-    cr_expect_eq(fake.d->counters.failures, 0);
-    fake.unreachable = false;
-    FAKE_UNTIL(strcmp(fake.last_status, "completed") == 0);
-    cr_expect(one_each(12));
-    fake_fini();
-}
-
-/* However many were under way: what they have in common is counted once. */
-Test(daemons, calls_that_fail_together_are_one_outage)
-{
-    fake_init();
-    instances(3);
-    lead(5);
-    fake.start = FAKE_THROTTLE;
-    fake.start_times = 6;
-    for (int i = 0; i < 6; i++) {
-        char name[16], id[40];
-        snprintf(name, sizeof name, "e%02d", i);
-        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
-        fake_deploy(name, id);
-    }
-    fake_changed();
-    FAKE_UNTIL(fake.start_times == 0);
-    fake_run(50, true);
-    cr_expect_eq(fake.d->outages, 1, "%u", fake.d->outages);
-    FAKE_UNTIL(fake_live_all() == 18);
-    cr_expect_eq(fake.start_calls, 12);
-    fake_fini();
 }

@@ -31,11 +31,8 @@ Test(envs, a_change_is_looked_at_where_it_is)
 Test(envs, many_environments_all_get_their_turn)
 {
     fake_init();
-    for (int i = 0; i < 3; i++)
-        fake_instance(i, "ACTIVE", true, 1);
-    fake_run(10, false);
-    daemons_lead(fake.d, true, 5);
-    fake_known(NULL);
+    fake_instances(3);
+    fake_lead(5);
     for (int i = 0; i < 40; i++) {
         char name[16], id[40];
         snprintf(name, sizeof name, "e%02d", i);

@@ -171,6 +171,15 @@ int fake_live_all(void)
     return n;
 }
 
+bool fake_one_each(int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (fake_live(i) != 1)
+            return false;
+    }
+    return true;
+}
+
 static void refresh(void *arg)
 {
     for (int i = 0; i < fake.task_count; i++) {
@@ -198,6 +207,12 @@ void fake_known(const char *cluster)
     fake.known = cluster;
     fake.all_known = cluster == NULL;
     daemons_known(fake.d, cluster);
+}
+
+void fake_lead(uint64_t term)
+{
+    daemons_lead(fake.d, true, term);
+    fake_known(NULL);
 }
 
 void intake_refresh_task(struct intake *in, const char *cluster, const char *task_arn)
@@ -327,6 +342,11 @@ static json_t *perform(const struct aws_call *call, struct aws_result *r)
         return perform_start(call, r);
     if (strcmp(op, "StopTask") == 0) {
         fake.stop_calls++;
+        if (fake.stops_throttled > 0) {
+            fake.stops_throttled--;
+            fail(r, ERR_THROTTLED, "ThrottlingException", "Rate exceeded");
+            return NULL;
+        }
         json_t *body = stop_task_json(call->params);
         if (!body)
             fail(r, ERR_BADPARAM, "InvalidParameterException",
@@ -607,4 +627,11 @@ void fake_run(uint64_t ms, bool advance)
     }
     if (advance)
         fake_advance();
+}
+
+void fake_instances(int count)
+{
+    for (int i = 0; i < count; i++)
+        fake_instance(i, "ACTIVE", true, 1);
+    fake_run(10, false);
 }

@@ -11,6 +11,9 @@
 #include "agent/daemons/daemons_int.h"
 
 #define FAKE_CLUSTER "arn:aws:ecs:eu-west-1:1:cluster/c"
+/* Deployments. */
+#define FIRST "11111111-1111-4111-8111-111111111111"
+#define SECOND "22222222-2222-4222-8222-222222222222"
 
 enum fake_start {
     FAKE_ANSWER,
@@ -57,6 +60,7 @@ struct fake {
     unsigned row_us;       /* what the store takes for each row of a scan */
     uint8_t source;        /* of instances' rows; 0: SOURCE_EVENT */
     int shown_version;     /* of instance 0, by DescribeContainerInstances; 0: nothing */
+    int stops_throttled;   /* so many of the next */
     int propose_err;       /* given to the completion; ERR_TIMEOUT: never applied */
     /* what was seen */
     int start_calls, stop_calls, list_calls, describe_calls, proposals, scans;
@@ -74,6 +78,8 @@ extern struct fake fake;
 void fake_init(void);
 void fake_fini(void);
 void fake_instance(int n, const char *status, bool connected, uint64_t version);
+/* The first so many, told. */
+void fake_instances(int count);
 /* Puts a task into ECS and, if told, into the rows. */
 struct fake_task *fake_task(int instance, const char *environment, const char *deployment,
                             bool told);
@@ -84,8 +90,11 @@ void fake_changed_in(const char *environment);
 void fake_changed(void);
 /* The cluster was compared with ECS; NULL: all were. */
 void fake_known(const char *cluster);
+/* Leads, and everything is known. */
+void fake_lead(uint64_t term);
 int fake_live(int instance);
 int fake_live_all(void);
+bool fake_one_each(int count);
 /* Tasks of ECS go on: started ones run, stopped ones end. */
 void fake_advance(void);
 /* Runs the loop for so long, advancing ECS if told. */

@@ -5,9 +5,6 @@
 #include "agent/base/clock.h"
 #include "fakes.h"
 
-#define FIRST "11111111-1111-4111-8111-111111111111"
-#define SECOND "22222222-2222-4222-8222-222222222222"
-
 static void move(const char *environment, const char *cluster)
 {
     json_object_set_new(json_object_get(fake.environments, environment), "cluster",

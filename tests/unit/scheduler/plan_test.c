@@ -112,7 +112,7 @@ Test(plan, replaces_stop_first)
     cr_expect_eq(b.actions[0].kind, ACTION_STOP);
     cr_expect_eq(b.actions[0].why, PLAN_SUPERSEDED);
     cr_expect_eq(b.verdicts[0].kind, VERDICT_REPLACE);
-    b.actions[0].task->stop_asked_ms = b.now_ms;
+    b.actions[0].task->stop_again_ms = b.now_ms + PLAN_STOP_RETRY_MS;
     EXPECT_PLAN(&b, 0);
     cr_expect_eq(b.out.deadline_ms, b.now_ms + PLAN_STOP_RETRY_MS);
     b.now_ms += PLAN_STOP_RETRY_MS;
@@ -496,7 +496,7 @@ static void sim_act(struct sim *s, struct bench *b)
             cr_assert(t->used && t->wanted && t->status != 2, "a stop of nothing");
             t->wanted = false;
             t->version++;
-            action->task->stop_asked_ms = b->now_ms;
+            action->task->stop_again_ms = b->now_ms + PLAN_STOP_RETRY_MS;
         }
     }
 }
