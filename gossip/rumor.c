@@ -206,6 +206,8 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
 {
     uint64_t key_hash = record_key_hash(rec->kind, rec->key, rec->key_len);
     r->stats.received++;
+    if (state == PENDING_PUSHED)
+        r->quiet = 0;
     struct rumor_pending *p = rumor_pending_find(r, key_hash);
     bool in_flight = p != NULL && (p->state == PENDING_PUSHED || p->state == PENDING_REPAIRED) &&
                      record_version_cmp(p->version, rec->version) >= 0;
@@ -259,9 +261,12 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         uint32_t wait_ms = rumor_ask_wait(r, now_ms);
         /* Much that is missing at once is not lost but on its way. */
         uint32_t load = rumor_load(r, now_ms) + r->wanted_count;
-        uint32_t least_ms = load > RUMOR_LOAD_FLOOD   ? RUMOR_ASK_FLOOD_MS
-                            : load > RUMOR_LOAD_BURST ? RUMOR_ASK_BURST_MS
-                                                      : 0;
+        p->amid = load > RUMOR_LOAD_FLOOD   ? AMID_FLOOD
+                  : load > RUMOR_LOAD_BURST ? AMID_BURST
+                                            : AMID_FEW;
+        uint32_t least_ms = p->amid == AMID_FLOOD   ? RUMOR_ASK_FLOOD_MS
+                            : p->amid == AMID_BURST ? RUMOR_ASK_BURST_MS
+                                                    : 0;
         if (wait_ms < least_ms)
             wait_ms = least_ms;
         uint64_t spread = prng_below(&r->prng, 1 + wait_ms / 4);

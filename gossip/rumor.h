@@ -49,9 +49,17 @@
 #define RUMOR_TREES 8u               /* that are used outside of bursts */
 #define RUMOR_DIGEST_BURST_MS 150u
 #define RUMOR_DIGEST_BURST_LATE_MS 500u
-#define RUMOR_ASK_BURST_MS 100u /* from a digest to asking in the middle of a burst, at least */
-#define RUMOR_ASK_FLOOD_MS 400u /* ... of a flood: a stream sends again by itself what it lost */
-#define RUMOR_DIGEST_MS 30u     /* age from which a record is told of to others */
+/* From a digest to asking in the middle of a burst, at least; then while nothing has come down any
+ * tree for so many scans (not milliseconds: whoever was kept from running finds its timers due
+ * before it has read what waits for it); and in the end in any case. */
+#define RUMOR_ASK_BURST_MS 100u
+#define RUMOR_ASK_BURST_QUIET 3u
+#define RUMOR_ASK_BURST_MAX_MS 400u
+/* ... of a flood: a stream sends again by itself what it lost. */
+#define RUMOR_ASK_FLOOD_MS 400u
+#define RUMOR_ASK_FLOOD_QUIET 25u
+#define RUMOR_ASK_FLOOD_MAX_MS 2000u
+#define RUMOR_DIGEST_MS 30u /* age from which a record is told of to others */
 #define RUMOR_DIGEST_EVERY_MS 20u
 #define RUMOR_DIGEST_LATE_MS 250u    /* once more to one peer: for those who joined or lost much */
 #define RUMOR_DIGEST_TROUBLE_MS 100u /* ... to three, where packets are lost */
@@ -135,6 +143,7 @@ struct rumor {
     uint32_t *pending_buckets;
     uint32_t pending_free, pending_count, wanted_count;
     uint32_t pending_end; /* all from here on are free */
+    uint32_t quiet;       /* scans for what to ask for since something came down a tree */
 
     struct rumor_queue queues[RUMOR_QUEUES];
     uint64_t waiting; /* bit q: queue q is not empty */

@@ -176,6 +176,17 @@ static bool still_wanted(struct rumor *r, struct rumor_pending *p)
     return false;
 }
 
+/* Is it still likely to come down its tree? */
+static bool may_yet_come(const struct rumor *r, const struct rumor_pending *p, uint64_t now_ms)
+{
+    uint64_t told_ms = now_ms - p->told_ms;
+    if (p->state != PENDING_WANTED || p->amid == AMID_FEW)
+        return false;
+    return p->amid == AMID_FLOOD
+               ? r->quiet < RUMOR_ASK_FLOOD_QUIET && told_ms < RUMOR_ASK_FLOOD_MAX_MS
+               : r->quiet < RUMOR_ASK_BURST_QUIET && told_ms < RUMOR_ASK_BURST_MAX_MS;
+}
+
 /* All that is due and would be asked of one peer. What is due for others stays due, and the next
  * call finds it. */
 static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out,
@@ -196,6 +207,8 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
             rumor_pending_drop(r, p); /* handed to the store, which never told what became of it */
             continue;
         }
+        if (may_yet_come(r, p, now_ms))
+            continue;
         uint64_t holder = p->holder[p->tries % p->holders];
         if ((to != 0 && holder != to) || room - w.len < sizeof(uint64_t)) {
             more = true;
@@ -213,8 +226,10 @@ static size_t poll_asks(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *
         p->tries++;
         rumor_pending_state(r, p, PENDING_ASKED, now_ms + retry_ms);
     }
-    if (!more)
+    if (!more) {
         r->next_scan_ms = now_ms + SCAN_MS;
+        r->quiet++;
+    }
     *ret_to = to;
     return to == 0 ? 0 : w.len;
 }
@@ -288,26 +303,35 @@ static void add_places(struct rumor *r, uint32_t from, uint32_t n)
     }
 }
 
+/* Repairs in a flood say little of loss, for it goes by streams, and much of how busy all are;
+ * three times its digests would be a third of what it weighs. */
+static bool goes_by_stream(const struct rumor_slot *slot)
+{
+    return slot->burst && slot->tree.fanout == RUMOR_FANOUT_FLOOD;
+}
+
 static void start_digest(struct rumor *r, uint64_t now_ms, size_t room)
 {
+    const struct rumor_slot *first = r->digest_at == NONE ? NULL : &r->slots[r->digest_at];
+    bool burst = first != NULL && first->burst;
     bool troubled = now_ms < r->trouble_until_ms;
     r->digest_targets = 0;
-    bool burst = r->digest_at != NONE && r->slots[r->digest_at].burst;
     if (fill_digest(r, now_ms, burst ? RUMOR_DIGEST_BURST_MS : RUMOR_DIGEST_MS, &r->digest_at,
                     room)) {
-        if (burst && !troubled)
+        if (burst && (!troubled || goes_by_stream(first)))
             add_places(r, r->digest_turn++ % RUMOR_DIGEST_PEERS, 1);
         else
             add_places(r, 0, RUMOR_DIGEST_PEERS);
         return;
     }
-    burst = r->digest_late_at != NONE && r->slots[r->digest_late_at].burst;
+    first = r->digest_late_at == NONE ? NULL : &r->slots[r->digest_late_at];
+    burst = first != NULL && first->burst;
     uint64_t late_ms = burst      ? RUMOR_DIGEST_BURST_LATE_MS
                        : troubled ? RUMOR_DIGEST_TROUBLE_MS
                                   : RUMOR_DIGEST_LATE_MS;
     if (!fill_digest(r, now_ms, late_ms, &r->digest_late_at, room))
         return;
-    if (burst && troubled)
+    if (burst && troubled && !goes_by_stream(first))
         add_places(r, 0, RUMOR_DIGEST_PEERS);
     /* At 5 % loss a handful of 100,000 (20 records at 5,000 members) are told by none of the first
      * three. */

@@ -153,4 +153,5 @@ static size_t digest_message(uint8_t *out, const struct record *rec)
     return w.len;
 }
 
+/* So many records that are committed together. */
 #endif
