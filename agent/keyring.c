@@ -8,13 +8,15 @@
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/keyturn.h"
 
 #define CALL_MS 5000
-#define TURN_MS 15000  /* both rounds of a step; who asked may be gone before the second */
-#define CALLS_MAX 256u /* open at a time; a cluster may have thousands of members */
+#define SECOND_MS 11000 /* both rounds of another agent */
+#define SECONDS_MAX 3u  /* asked, one after the other, to look as well */
+#define CALLS_MAX 256u  /* open at a time; a cluster may have thousands of members */
 #define ID_LEN 16u
 
-enum op { OP_LIST = 1, OP_INSTALL, OP_USE, OP_REMOVE };
+enum op { OP_LIST = 1, OP_INSTALL, OP_USE, OP_REMOVE, OP_SECOND };
 static const char *const op_names[] = {
     [OP_LIST] = "keys.list",
     [OP_INSTALL] = "keys.install",
@@ -37,7 +39,9 @@ struct keyring {
     keyring_done_fn done; /* NULL: none */
     void *arg;
     enum op op;
-    bool asking; /* first round of use and remove: what has everybody? */
+    bool asking;               /* first round of use and remove: what has everybody? */
+    bool is_second;            /* another agent asked this one to look as well */
+    size_t seconds, second_at; /* asked so far; the first of them */
     char id[ID_LEN + 1];
     uint8_t key[KEY_BYTES];
     struct target *targets;
@@ -45,8 +49,8 @@ struct keyring {
     bool filling;
     json_t *away;      /* ids of members that are failed */
     char refusal[256]; /* not empty: the turns are given back before this is told */
-    /* Whose turn it is to change this agent's ring; 0: anybody's. */
-    uint64_t turn, turn_end_ms;
+    struct keyturn turn;
+    struct gossip_request *seconded; /* who asked this agent to look as well */
     /* What a member asked of this agent, on its way to the file. */
     bool writing;
     bool orphan; /* destroyed meanwhile: freed when the file is written */
@@ -154,71 +158,105 @@ static int take_out(struct agent *a, const char *id)
     return 0;
 }
 
-/* Two operators at once, of whom one uses the key that the other removes, would leave members that
- * cannot hear each other any more. So who uses or removes first takes the turn of every member. */
-static void on_list(struct keyring *k, uint64_t from, bool take_turn, struct gossip_request *call)
+/* One that lies could make another seal with a key that nobody else has: so a step counts when two
+ * members, each of which has asked all others, say so. With fewer than three nobody else can look.
+ */
+static unsigned words_needed(const struct keyring *k)
 {
-    uint64_t now_ms = clock_mono_ms();
-    if (take_turn && k->turn != 0 && k->turn != from && now_ms < k->turn_end_ms) {
-        gossip_answer(call, ERR_BUSY, NULL, 0);
-        return;
-    }
-    if (take_turn) {
-        k->turn = from;
-        k->turn_end_ms = now_ms + TURN_MS;
-    } else if (k->turn == from) {
-        k->turn = 0;
-    }
-    answer_ids(k, call, 0);
+    const struct gossip_node *g = k->agent->gossip;
+    size_t live = 0;
+    for (size_t i = 0; i < gossip_count(g); i++)
+        live += gossip_at(g, i)->state < MEMBER_FAILED;
+    return live < 3 ? 1 : 2;
 }
 
-static int carry_out(struct keyring *k, uint64_t from, enum op op, const uint8_t *data,
-                     const char *id)
+static bool is_done(const struct keyring *k, enum op op, const char *id)
 {
-    if (op == OP_INSTALL)
-        return install(k->agent, data);
-    if (k->turn != from || clock_mono_ms() >= k->turn_end_ms)
-        return ERR_BUSY;
-    int err = op == OP_USE ? use(k->agent, id) : take_out(k->agent, id);
-    if (err == 0)
-        k->turn = 0;
-    return err;
+    int at = find_key(&k->agent->keys, id);
+    return op == OP_USE ? at == 0 : at < 0;
 }
 
-void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
-                     struct gossip_request *call)
+/* False: nothing was changed, and *err says why; 0: another word is missing, or it was done. */
+static bool carry_out(struct keyring *k, uint64_t from, enum op op, const char *id, int *err)
+{
+    unsigned words = keyturn_say(&k->turn, clock_mono_ms(), from, (int)op, id);
+    *err = words > 0 || is_done(k, op, id) ? 0 : ERR_BUSY;
+    if (words < words_needed(k))
+        return false;
+    *err = op == OP_USE ? use(k->agent, id) : take_out(k->agent, id);
+    if (*err == 0)
+        k->turn = (struct keyturn){0};
+    return *err == 0;
+}
+
+static void on_change(struct keyring *k, uint64_t from, enum op op, const uint8_t *data,
+                      struct gossip_request *call)
 {
     char id[ID_LEN + 1] = "";
-    struct agent *a = k == NULL ? NULL : k->agent;
-    uint8_t op = len > 0 ? data[0] : 0;
-    if (a == NULL || a->stopping || a->gossip == NULL) {
-        gossip_answer(call, ERR_CLOSED, NULL, 0);
-        return;
-    }
-    if (op == OP_LIST && (len == 1 || (len == 2 && data[1] == 1))) {
-        on_list(k, from, len == 2, call);
-        return;
-    }
-    if (!(op == OP_INSTALL && len == 1 + KEY_BYTES) &&
-        !((op == OP_USE || op == OP_REMOVE) && len == 1 + ID_LEN)) {
-        gossip_answer(call, ERR_MALFORMED, NULL, 0);
-        return;
-    }
+    int err = 0;
     if (k->writing) {
         gossip_answer(call, ERR_BUSY, NULL, 0);
         return;
     }
     if (op != OP_INSTALL)
-        memcpy(id, data + 1, ID_LEN);
+        memcpy(id, data, ID_LEN);
     else
-        gossip_key_id(data + 1, id);
-    int err = carry_out(k, from, op, data + 1, id);
+        gossip_key_id(data, id);
+    if (op == OP_INSTALL)
+        err = install(k->agent, data);
+    else if (!carry_out(k, from, op, id, &err) && err == 0) {
+        answer_ids(k, call, 0);
+        return;
+    }
     if (err != 0) {
         gossip_answer(call, err, NULL, 0);
         return;
     }
     LOG(LOG_INFO, "keys_changed", "", LS("op", op_names[op]), LS("key", id));
     save(k, call);
+}
+
+static void on_second(struct keyring *k, enum op op, const uint8_t *id,
+                      struct gossip_request *call);
+
+/* op, id */
+static bool is_step(const uint8_t *data, size_t len)
+{
+    return len == 1 + ID_LEN && (data[0] == OP_USE || data[0] == OP_REMOVE);
+}
+
+static void on_list(struct keyring *k, uint64_t from, const uint8_t *step, size_t len,
+                    struct gossip_request *call)
+{
+    char id[ID_LEN + 1] = "";
+    int err = 0;
+    if (len > 0) {
+        memcpy(id, step + 1, ID_LEN);
+        err = keyturn_take(&k->turn, clock_mono_ms(), from, step[0], id);
+    } else {
+        keyturn_give_back(&k->turn, from);
+    }
+    if (err != 0)
+        gossip_answer(call, err, NULL, 0);
+    else
+        answer_ids(k, call, 0);
+}
+
+void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
+                     struct gossip_request *call)
+{
+    struct agent *a = k == NULL ? NULL : k->agent;
+    uint8_t op = len > 0 ? data[0] : 0;
+    if (a == NULL || a->stopping || a->gossip == NULL)
+        gossip_answer(call, ERR_CLOSED, NULL, 0);
+    else if (op == OP_LIST && (len == 1 || is_step(data + 1, len - 1)))
+        on_list(k, from, data + 1, len - 1, call);
+    else if (op == OP_SECOND && is_step(data + 1, len - 1))
+        on_second(k, (enum op)data[1], data + 2, call);
+    else if ((op == OP_INSTALL && len == 1 + KEY_BYTES) || is_step(data, len))
+        on_change(k, from, (enum op)op, data + 1, call);
+    else
+        gossip_answer(call, ERR_MALFORMED, NULL, 0);
 }
 
 /* ---- the agent that is asked -------------------------------------------------------------- */
@@ -236,6 +274,8 @@ static void finish(struct keyring *k, int err, const char *field, const char *de
     k->away = NULL;
     k->refusal[0] = '\0';
     k->done = NULL;
+    k->is_second = false;
+    k->seconds = 0;
     k->targets = NULL;
     k->target_count = k->open = k->next = 0;
     done(arg, &r);
@@ -341,18 +381,75 @@ static void look_for_refusal(struct keyring *k)
 
 static void fill(struct keyring *k);
 
+/* The second round; after a refusal it gives the turns back. */
+static void go_on(struct keyring *k)
+{
+    if (k->refusal[0] != '\0')
+        k->op = OP_LIST;
+    k->next = 0;
+    fill(k);
+}
+
+static void ask_second(struct keyring *k);
+
+static void on_second_answer(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct keyring *k = arg;
+    (void)data;
+    (void)len;
+    if (err == ERR_CONFLICT)
+        snprintf(k->refusal, sizeof k->refusal,
+                 "a second agent, which has to find the same, found otherwise; try again");
+    else if (err != 0)
+        ask_second(k);
+    if (err == 0 || err == ERR_CONFLICT)
+        go_on(k);
+}
+
+/* Another member looks for itself, and says to all what this one is about to say. */
+static void ask_second(struct keyring *k)
+{
+    uint8_t bytes[2 + ID_LEN] = {OP_SECOND, (uint8_t)k->op};
+    struct gossip_node *g = k->agent->gossip;
+    memcpy(bytes + 2, k->id, ID_LEN);
+    while (k->next < k->target_count && k->seconds < SECONDS_MAX) {
+        uint64_t num = k->targets[(k->second_at + k->next++) % k->target_count].num;
+        k->seconds += num != gossip_self(g);
+        if (num != gossip_self(g) && gossip_call(g, num, CALL_KEYS, bytes, sizeof bytes, SECOND_MS,
+                                                 on_second_answer, k) == 0)
+            return;
+    }
+    snprintf(k->refusal, sizeof k->refusal,
+             "no second agent could be asked whether it finds the same; try again");
+    go_on(k);
+}
+
+/* What they answered: has it been done, or does a word still lack? */
+static void look_what_is_done(struct keyring *k)
+{
+    for (size_t i = 0; i < k->target_count; i++) {
+        struct target *t = &k->targets[i];
+        int at = t->err != 0 ? -1 : has_key(t, k->id);
+        if (t->err == 0 && (k->op == OP_USE ? at != 0 : at >= 0))
+            t->err = ERR_NOTREADY;
+    }
+}
+
 static void round_over(struct keyring *k)
 {
     char detail[sizeof k->refusal];
     if (k->asking) {
         look_for_refusal(k);
-        if (k->refusal[0] != '\0')
-            k->op = OP_LIST; /* which gives the turns back */
         k->asking = false;
         k->next = 0;
-        fill(k);
+        if (k->refusal[0] != '\0' || k->is_second || k->target_count < 3)
+            go_on(k);
+        else
+            ask_second(k);
         return;
     }
+    if (!k->is_second && (k->op == OP_USE || k->op == OP_REMOVE))
+        look_what_is_done(k);
     memcpy(detail, k->refusal, sizeof detail);
     if (detail[0] != '\0')
         finish(k, ERR_CONFLICT, "id", detail, NULL);
@@ -394,7 +491,9 @@ static void ask(struct keyring *k, struct target *t)
         memcpy(bytes + 1, k->id, ID_LEN);
         len += ID_LEN;
     } else if (k->asking) {
-        bytes[len++] = 1;
+        bytes[1] = (uint8_t)k->op;
+        memcpy(bytes + 2, k->id, ID_LEN);
+        len += 1 + ID_LEN;
     }
     k->open++;
     t->err = gossip_call(k->agent->gossip, t->num, CALL_KEYS, bytes, len, CALL_MS, on_answer, t);
@@ -446,6 +545,20 @@ static void report(keyring_done_fn done, void *arg, int err, const char *field, 
     done(arg, &r);
 }
 
+static void begin(struct keyring *k, enum op op, keyring_done_fn done, void *arg)
+{
+    k->op = op;
+    k->asking = op == OP_USE || op == OP_REMOVE;
+    k->done = done;
+    k->arg = arg;
+    if (list_targets(k) != 0) {
+        finish(k, ERR_NOMEM, "", "out of memory", NULL);
+        return;
+    }
+    k->second_at = k->target_count == 0 ? 0 : (size_t)prng_next(&k->agent->prng) % k->target_count;
+    fill(k);
+}
+
 void keyring_run(struct keyring *k, const json_t *command, keyring_done_fn done, void *arg)
 {
     const char *name = json_str_or(command, "op", "");
@@ -466,17 +579,30 @@ void keyring_run(struct keyring *k, const json_t *command, keyring_done_fn done,
                "\"key\" must be 32 bytes as base64 or hex; make one with: blox keygen");
         return;
     }
-    k->op = op;
-    k->asking = op == OP_USE || op == OP_REMOVE;
     snprintf(k->id, sizeof k->id, "%s", json_str_or(command, "id", ""));
     if (op == OP_INSTALL)
         gossip_key_id(k->key, k->id);
-    k->done = done;
-    k->arg = arg;
-    if (list_targets(k) != 0)
-        finish(k, ERR_NOMEM, "", "out of memory", NULL);
-    else
-        fill(k);
+    begin(k, op, done, arg);
+}
+
+static void on_seconded(void *arg, const struct intent_result *result)
+{
+    struct keyring *k = arg;
+    gossip_answer(k->seconded, result->err, NULL, 0);
+    k->seconded = NULL;
+}
+
+static void on_second(struct keyring *k, enum op op, const uint8_t *id, struct gossip_request *call)
+{
+    if (k->done != NULL) {
+        gossip_answer(call, ERR_BUSY, NULL, 0);
+        return;
+    }
+    memcpy(k->id, id, ID_LEN);
+    k->id[ID_LEN] = '\0';
+    k->seconded = call;
+    k->is_second = true;
+    begin(k, op, on_seconded, k);
 }
 
 int keyring_create(struct keyring **ret, struct agent *a)

@@ -2,7 +2,8 @@
  * `blox keys`: rotation of the gossip keys of a running cluster. The agent that is asked calls
  * every live member over sealed streams and counts who acknowledged. An acknowledgement means:
  * it is in the member's ring and in its key file. A key is used only when all live members have
- * it, and removed only when none seals with it. Loop thread. */
+ * it, and removed only when none seals with it, and when a second agent has found the same: one
+ * that lies moves nobody. Loop thread. */
 #ifndef BLOX_AGENT_KEYRING_H
 #define BLOX_AGENT_KEYRING_H
 

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Changing keys, on real nodes of the loopback: a rotation, and a member that lies. It can make
+ * nobody seal with a key that others lack, nor give up one that others seal with. */
+#include <unistd.h>
+
+#include "agent/agent_int.h"
+#include "tests/unit/gossip/nodes.h"
+
+#define AGENTS 4u
+#define LIAR 3u
+#define VICTIM 1u
+
+static struct agent agents[AGENTS];
+static struct config configs[AGENTS];
+static char files[AGENTS][64];
+static const uint8_t fresh[32] = {42};
+static char old_id[17], new_id[17], dir[] = "/tmp/blox-keyring-XXXXXX";
+
+static void on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                    struct gossip_request *call)
+{
+    struct agent *a = arg;
+    cr_assert_eq(method, CALL_KEYS);
+    keyring_on_call(a->keyring, from, data, len, call);
+}
+
+static void start(unsigned count)
+{
+    cr_assert_not_null(mkdtemp(dir));
+    make_cluster(count);
+    cr_assert(others_see());
+    gossip_key_id(key_a[0], old_id);
+    gossip_key_id(fresh, new_id);
+    for (unsigned i = 0; i < count; i++) {
+        struct agent *a = &agents[i];
+        a->gossip = nodes[i].g;
+        a->loop = &loop;
+        a->config = &configs[i];
+        snprintf(files[i], sizeof files[i], "%s/%u", dir, i);
+        configs[i].gossip_key_file = files[i];
+        memcpy(a->keys.key[0], key_a[0], 32);
+        a->keys.count = 1;
+        cr_assert_eq(keyring_create(&a->keyring, a), 0);
+        gossip_on_call(a->gossip, on_call, a);
+    }
+}
+
+static void stop(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        kill_node(i);
+        keyring_destroy(agents[i].keyring);
+        unlink(files[i]);
+    }
+    finish(count);
+    rmdir(dir);
+}
+
+/* ---- a step by an honest agent -------------------------------------------------------------- */
+
+static bool over;
+static int step_err;
+static int64_t acknowledged;
+static char step_detail[300];
+
+static void on_step(void *arg, const struct intent_result *r)
+{
+    (void)arg;
+    over = true;
+    step_err = r->err;
+    acknowledged = r->body == NULL ? 0 : json_int_or(r->body, "acknowledged", 0);
+    snprintf(step_detail, sizeof step_detail, "%s", r->detail);
+}
+
+static bool is_over(void)
+{
+    return over;
+}
+
+static void step(unsigned by, const char *op, const char *id)
+{
+    char hex[65] = "";
+    for (size_t i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", fresh[i]);
+    json_t *c = json_pack("{s:s,s:s,s:s}", "op", op, "id", id, "key", hex);
+    over = false;
+    keyring_run(agents[by].keyring, c, on_step, NULL);
+    json_decref(c);
+    cr_assert(run_until(is_over, 20000), "%s", op);
+}
+
+static void assert_ring(unsigned of, const char *first, size_t count)
+{
+    cr_assert_str_eq(gossip_key_at(agents[of].gossip, 0), first, "agent %u", of);
+    cr_assert_eq(gossip_key_count(agents[of].gossip), count, "agent %u", of);
+    cr_assert_eq(agents[of].keys.count, count);
+}
+
+Test(keyring, a_rotation)
+{
+    for (unsigned count = 1; count <= AGENTS; count++) {
+        snprintf(dir, sizeof dir, "/tmp/blox-keyring-XXXXXX");
+        start(count);
+        step(0, "keys.use", new_id);
+        cr_assert_eq(step_err, ERR_CONFLICT, "use before install");
+        step(0, "keys.install", "");
+        cr_assert(step_err == 0 && acknowledged == count, "install: %d", step_err);
+        step(0, "keys.remove", old_id);
+        cr_assert_eq(step_err, ERR_CONFLICT, "it seals");
+        step(count - 1, "keys.use", new_id);
+        cr_assert(step_err == 0 && acknowledged == count, "use: %d %s", step_err, step_detail);
+        step(count / 2, "keys.remove", old_id);
+        cr_assert(step_err == 0 && acknowledged == count, "remove: %d %s", step_err, step_detail);
+        for (unsigned i = 0; i < count; i++)
+            assert_ring(i, new_id, 1);
+        stop(count);
+    }
+}
+
+/* ---- a member that lies --------------------------------------------------------------------- */
+
+static int call_err;
+
+static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
+{
+    (void)arg, (void)data, (void)len;
+    over = true;
+    call_err = err;
+}
+
+/* What it may ask of a member: 1 list, 2 install, 3 use, 4 remove, 5 look as well. */
+static int lie(unsigned to, uint8_t op, uint8_t then, const void *rest, size_t len)
+{
+    uint8_t bytes[64] = {op, then};
+    size_t head = then == 0 ? 1 : 2;
+    memcpy(bytes + head, rest, len);
+    over = false;
+    cr_assert_eq(gossip_call(nodes[LIAR].g, nodes[to].g->num, CALL_KEYS, bytes, head + len, 12000,
+                             on_answer, NULL),
+                 0);
+    cr_assert(run_until(is_over, 20000));
+    return call_err;
+}
+
+Test(keyring, one_member_moves_nobody_to_another_key)
+{
+    start(AGENTS);
+    cr_assert_eq(lie(VICTIM, 2, 0, fresh, 32), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)lie(VICTIM, 1, 3, new_id, 16);
+        (void)lie(VICTIM, 3, 0, new_id, 16);
+        assert_ring(VICTIM, old_id, 2);
+    }
+    /* Nor does another say so for it: that one looks, and finds two that lack the key. */
+    cr_assert_eq(lie(0, 5, 3, new_id, 16), ERR_CONFLICT);
+    cr_assert_eq(lie(VICTIM, 5, 3, new_id, 16), ERR_CONFLICT);
+    (void)lie(VICTIM, 1, 3, new_id, 16);
+    (void)lie(VICTIM, 3, 0, new_id, 16);
+    assert_ring(VICTIM, old_id, 2);
+    stop(AGENTS);
+}
+
+Test(keyring, one_member_takes_no_key_from_others)
+{
+    start(AGENTS);
+    step(0, "keys.install", "");
+    step(0, "keys.use", new_id);
+    cr_assert_eq(step_err, 0);
+    /* All have both. Back to the old one at three of four would part them from the fourth. */
+    for (unsigned i = 0; i < LIAR; i++) {
+        (void)lie(i, 1, 4, old_id, 16);
+        (void)lie(i, 4, 0, old_id, 16);
+        assert_ring(i, new_id, 2);
+    }
+    stop(AGENTS);
+}
