@@ -192,6 +192,17 @@ void node_look(struct gossip_node *g, uint64_t num)
     arm(g);
 }
 
+/* For whoever asks later why the member is seen so. */
+static void note_cause(struct gossip_node *g, const struct swim_change *c)
+{
+    if (c->cause == SWIM_CAUSE_META || c->cause == SWIM_CAUSE_ADDRESS)
+        return;
+    struct peer *p = node_peer(g, c->member);
+    p->cause = (uint8_t)c->cause;
+    p->cause_from = c->from;
+    p->changed = true;
+}
+
 static void report(struct gossip_node *g)
 {
     struct swim_change change;
@@ -207,6 +218,7 @@ static void report(struct gossip_node *g)
             tcp_member_gone(g, num);
             call_fail(g, num, ERR_UNREACHABLE);
         }
+        note_cause(g, &change);
         if (change.cause == SWIM_CAUSE_META) /* perhaps another address, and so another path */
             path_init(&node_peer(g, change.member)->path);
         /* Called even if only meta or address changed: then before equals the state. */
@@ -634,5 +646,16 @@ void gossip_stats(const struct gossip_node *g, struct gossip_stats *ret)
 json_t *gossip_why(const struct gossip_node *g, uint64_t num)
 {
     const struct swim_member *m = swim_find(g->swim, num);
-    return m == NULL ? json_null() : why_json(g->swim, m, clock_mono_ms());
+    if (m == NULL)
+        return json_null();
+    json_t *obj = why_json(g->swim, m, clock_mono_ms());
+    const struct peer *p = &g->peers[m->slot];
+    if (p->num == num && p->changed) {
+        char because[WHY_TEXT_MAX];
+        struct swim_change last = {
+            .member = m, .cause = (enum swim_cause)p->cause, .from = p->cause_from};
+        why_sentence(g->swim, &last, because);
+        json_set_str(obj, "because", because);
+    }
+    return obj;
 }

@@ -68,6 +68,9 @@ struct peer { /* per slot of the swim core */
     uint64_t heard_as; /* our epoch, to which the last packet that proved its sender was bound */
     struct path path;
     uint8_t using; /* of its addresses: the path's */
+    uint8_t cause; /* of its last change: enum swim_cause; it holds if there was one */
+    bool changed;
+    uint64_t cause_from;
     struct stream *out;
 };
 

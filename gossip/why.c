@@ -148,7 +148,7 @@ json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now
     for (unsigned i = 0; i < t->confirmed_count; i++)
         json_array_append_new(confirmed, json_string(name_of(s, t->confirmed[i], name)));
     json_object_set_new(obj, "confirmed_by", confirmed);
-    if (t->failed_ms != 0) {
+    if (t->failed_ms >= t->suspected_ms) { /* else it was of an earlier doubt */
         json_set_int(obj, "failed_age_ms", (int64_t)(now_ms - t->failed_ms));
         json_set_str(obj, "failed_by", name_of(s, t->failed_by, name));
     }

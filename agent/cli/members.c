@@ -78,14 +78,15 @@ static void print_names(const char *title, const json_t *names)
 static void print_why(const json_t *w)
 {
     char text[24];
-    printf("%s is %s since %s", json_str_or(w, "member", "?"), json_str_or(w, "state", "?"),
-           age_of(w, "state_age_ms", text));
-    printf(", last heard %s ago, incarnation %lld, at %s\n", age_of(w, "heard_age_ms", text),
+    const char *state = json_str_or(w, "state", "?");
+    printf("%s is %s since %s: %s\n", json_str_or(w, "member", "?"), state,
+           age_of(w, "state_age_ms", text), json_str_or(w, "because", "?"));
+    printf("last heard   %s ago, incarnation %lld, at %s\n", age_of(w, "heard_age_ms", text),
            (long long)json_int_or(w, "incarnation", 0), json_str_or(w, "address", "?"));
-    if (json_str(w, "suspected_by") == NULL) {
-        printf("this agent never heard it suspected in this life\n");
+    if (json_str(w, "suspected_by") == NULL)
         return;
-    }
+    if (strcmp(state, "alive") == 0 || strcmp(state, "left") == 0)
+        printf("before that, it was\n");
     printf("suspected    %s ago by %s\n", age_of(w, "suspected_age_ms", text),
            json_str(w, "suspected_by"));
     print_names("confirmed by ", json_arr(w, "confirmed_by"));

@@ -92,6 +92,34 @@ def why(c, victim, name):
     check(code == 0 and "INCARNATION" in text, text)
 
 
+def says(agent, name, *words):
+    """That agent explains a member in these words."""
+    def it_says():
+        code, text, err = blox(agent, "members", "why", name)
+        check(code == 0 and all(w in text for w in words), f"why {name}: {code} {text} {err}")
+        return text
+    return wait_for(f"members why with {words}", 30, it_says)
+
+
+def every_end(c, victim, name):
+    """Whatever became of a member, any other agent says how, and what was before."""
+    a, b = c.agents[0], c.agents[2]
+    victim.start()
+    for agent in (a, b):
+        says(agent, name, "is alive", ": joined", "before that, it was\nsuspected", "failed ")
+    victim.pause()
+    for agent in (a, b):
+        text = says(agent, name, "is degraded", "gets no answer from it, but its host answers")
+        check("failed" not in text, f"that was another time: {text}")
+    victim.resume()
+    for agent in (a, b):
+        says(agent, name, "is alive", "it answered for itself with incarnation")
+    check("never" not in says(victim, name, "is alive"), "what it was it did not hear")
+    victim.stop()
+    for agent in (a, b):
+        print(says(agent, name, "is left", "it said that it leaves", "before that, it was"))
+
+
 def test():
     with Cluster(agents=5, cloud=False) as c:
         c.start()
@@ -102,6 +130,7 @@ def test():
         refuse(c)
         victim, name = one_paused(c)
         why(c, victim, name)
+        every_end(c, victim, name)
     with Cluster(agents=1, cloud=False) as c:
         in_quick_succession(c)
 
