@@ -33,7 +33,10 @@ for n in 16 64 500 5000; do
   bar rest swim_sim quiet --nodes $n --for 60                                 # 10
   bar rest records_sim --nodes $n --records 0 --duration-us 120000000 "${links[@]}" # 10, 17
 done
+bar start swim_sim start --nodes 64 --every 0.1                               # 13
+bar start swim_sim start --nodes 64 --every 0.1 --loss 0.05                   # 13
 bar start swim_sim start --nodes 5000 --every 10                              # 13
+bar heal swim_sim heal --nodes 64 --for 45                                    # 15
 bar heal swim_sim heal --nodes 1000 --for 3600                                # 15
 bar heal swim_sim heal --nodes 5000 --for 3600                                # 15
 bar restart swim_sim restart --nodes 5000                                     # 16
