@@ -68,6 +68,7 @@
 #define SWIM_SENDS_EXTRA                                                                           \
     6u                   /* each sends each update ceil(log2 n) + 6 times: n * e^-12 missed at 64 */
 #define SWIM_LOG2_MIN 6u /* as if there were 64 members at least */
+#define SWIM_SENDS_MAX 32u
 #define SWIM_DIFFERS_MS 600u  /* every ping differed for so long ... */
 #define SWIM_STEADY_MS 400u   /* ... and our own list stood still for so long: compare lists */
 #define SWIM_STILL_MS 5000u   /* or it stood still for so long, whatever other pings say */
@@ -172,7 +173,7 @@ struct swim_member {
     uint8_t looked;  /* once more before an unconfirmed suspicion ends */
     uint8_t strong;  /* death was claimed by another: no further confirmation needed */
     uint8_t sent;    /* times spread */
-    uint8_t queued;  /* 0 no, 1 fresh, 2 again */
+    uint8_t queued;  /* in news[sent] */
     uint8_t dirty;
     uint8_t cause;
     uint8_t before; /* enum gossip_state at the last drain */
@@ -256,7 +257,7 @@ struct swim {
     bool healing;                     /* many did: lists are compared for as long as they change */
     uint8_t sync_tries, sync_turn;
     uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */
-    struct swim_queue fresh, again;
+    uint32_t news_bits;  /* of news[] that hold something; bit 0: of what was never sent */
     struct swim_queue dirty;
     uint32_t buckets[WIRE_BUCKETS];
     /* Slots in use; alive, degraded and suspect; suspect and degraded; failed. */
@@ -282,6 +283,7 @@ struct swim {
     struct swim_doubt *doubt_at;
 
     /* Behind what is looked at in every step: of these it is the first few, if any. */
+    struct swim_queue news[SWIM_SENDS_MAX]; /* by how often each was sent */
     struct swim_sync sync[SWIM_SYNCS];
     struct swim_probe probe[SWIM_PROBES];
     struct swim_relay relay[SWIM_RELAYS];

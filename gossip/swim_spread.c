@@ -6,12 +6,17 @@
 #include "agent/base/ensure.h"
 #include "gossip/swim_int.h"
 
-/* ---- the queue: slots, not messages, so news about one member never queues twice ---- */
+/* ---- the queues: slots, not messages, so news about one member never queues twice. One for each
+ * number of times that it was sent, as memberlist orders its queue: what few know goes first. In
+ * one queue for all, news of a member that starts among thousands stood behind all that most have
+ * by now, for seconds. ---- */
 
-static void push(struct swim *s, struct swim_queue *q, uint32_t slot, uint8_t which)
+static void push(struct swim *s, uint32_t slot)
 {
     struct swim_member *m = swim_at(s, slot);
-    m->queued = which;
+    struct swim_queue *q = &s->news[m->sent];
+    s->news_bits |= 1u << m->sent;
+    m->queued = 1;
     m->queue_next = SWIM_NONE;
     m->queue_prev = q->tail; /* of the first: anything */
     if (q->count == 0)
@@ -22,21 +27,27 @@ static void push(struct swim *s, struct swim_queue *q, uint32_t slot, uint8_t wh
     q->count++;
 }
 
-static uint32_t pop(struct swim *s, struct swim_queue *q)
+static void took_one(struct swim *s, struct swim_member *m)
 {
-    ENSURE(q->count > 0);
-    struct swim_member *m = swim_at(s, q->head);
-    q->head = m->queue_next;
-    q->count--;
     m->queued = 0;
-    return m->slot;
+    if (--s->news[m->sent].count == 0)
+        s->news_bits &= ~(1u << m->sent);
+}
+
+static struct swim_member *pop(struct swim *s, unsigned sent)
+{
+    ENSURE(s->news[sent].count > 0);
+    struct swim_member *m = swim_at(s, s->news[sent].head);
+    s->news[sent].head = m->queue_next;
+    took_one(s, m);
+    return m;
 }
 
 void swim_forget(struct swim *s, struct swim_member *m)
 {
     if (m->queued == 0)
         return;
-    struct swim_queue *q = m->queued == 1 ? &s->fresh : &s->again;
+    struct swim_queue *q = &s->news[m->sent];
     if (q->head == m->slot)
         q->head = m->queue_next;
     else
@@ -45,18 +56,17 @@ void swim_forget(struct swim *s, struct swim_member *m)
         q->tail = m->queue_prev;
     else
         swim_at(s, m->queue_next)->queue_prev = m->queue_prev;
-    q->count--;
-    m->queued = 0;
+    took_one(s, m);
 }
 
 void swim_enqueue(struct swim *s, uint64_t now_ms, struct swim_member *m)
 {
     (void)now_ms;
-    m->sent = 0;
-    if (m->queued == 1)
+    if (m->queued && m->sent == 0)
         return;
     swim_forget(s, m);
-    push(s, &s->fresh, m->slot, 1);
+    m->sent = 0;
+    push(s, m->slot);
 }
 
 static unsigned sends_max(const struct swim *s)
@@ -65,6 +75,7 @@ static unsigned sends_max(const struct swim *s)
     unsigned log2 = SWIM_LOG2_MIN;
     while ((1u << log2) < s->live)
         log2++;
+    ENSURE(log2 + SWIM_SENDS_EXTRA <= SWIM_SENDS_MAX);
     return log2 + SWIM_SENDS_EXTRA;
 }
 
@@ -124,14 +135,19 @@ static bool put_member(struct wbuf *w, const struct swim_member *m, bool body)
 static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *about)
 {
     unsigned limit = sends_max(s);
-    for (uint32_t turns = s->fresh.count + s->again.count; turns > 0; turns--) {
-        struct swim_queue *q = s->fresh.count > 0 ? &s->fresh : &s->again;
-        struct swim_member *m = swim_at(s, q->head);
-        if ((about == NULL || m->slot != about->slot) && !put_member(w, m, false))
-            return;
-        uint32_t slot = pop(s, q);
-        if (++m->sent < limit)
-            push(s, &s->again, slot, 2);
+    uint32_t put = 0; /* are at the end of the next queue now, and in this packet already */
+    for (unsigned sent = 0; sent < SWIM_SENDS_MAX && s->news_bits >> sent != 0; sent++) {
+        uint32_t turns = s->news[sent].count - put;
+        for (put = 0; turns > 0; turns--) {
+            struct swim_member *m = swim_at(s, s->news[sent].head);
+            if ((about == NULL || m->slot != about->slot) && !put_member(w, m, false))
+                return;
+            (void)pop(s, sent);
+            if (++m->sent >= limit)
+                continue;
+            push(s, m->slot);
+            put++;
+        }
     }
 }
 
@@ -202,30 +218,30 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
 static void round_now(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     /* A backlog (a mass start) gets more packets, still bounded: 6 in 5 ms is 1.4 MB/s. */
-    unsigned fanout = SWIM_FANOUT + (s->fresh.count > 0 ? 1 : 0) + (s->fresh.count > 24 ? 2 : 0);
+    uint32_t fresh = s->news_bits == 0 ? 0 : s->news[0].count;
+    unsigned fanout = SWIM_FANOUT + (fresh > 0 ? 1 : 0) + (fresh > 24 ? 2 : 0);
     /* Sends are counted: do not spend them all on the first member we met. */
     if (fanout > swim_others(s))
         fanout = swim_others(s);
     s->last_round_ms = now_ms;
-    for (unsigned i = 0; i < fanout && s->fresh.count + s->again.count > 0; i++) {
+    for (unsigned i = 0; i < fanout && s->news_bits != 0; i++) {
         const struct swim_member *to = swim_random_live(s, NULL);
         if (to == NULL)
             break;
         swim_send(s, to->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, NULL, true, out);
     }
     if (swim_others(s) == 0) { /* nobody to tell; newcomers get the list */
-        while (s->fresh.count > 0)
-            pop(s, &s->fresh);
-        while (s->again.count > 0)
-            pop(s, &s->again);
+        for (unsigned sent = 0; sent < SWIM_SENDS_MAX; sent++)
+            while (s->news[sent].count > 0)
+                (void)pop(s, sent);
     }
 }
 
 static uint64_t round_due(const struct swim *s)
 {
-    if (s->fresh.count > 0)
+    if ((s->news_bits & 1) != 0)
         return s->last_round_ms + SWIM_ROUND_FRESH_MS;
-    if (s->again.count > 0)
+    if (s->news_bits != 0)
         return s->last_round_ms + SWIM_ROUND_AGAIN_MS;
     return UINT64_MAX;
 }

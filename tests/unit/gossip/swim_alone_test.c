@@ -167,6 +167,56 @@ Test(swim_alone, many_back_from_the_dead_are_fetched_from_lists)
     free(s);
 }
 
+/* How many of the packets tell of a member; none tells of one twice. */
+static unsigned tell_of(const char *id)
+{
+    unsigned found = 0;
+    for (size_t i = 0; i < out.count; i++) {
+        uint64_t seen[64];
+        size_t count = 0;
+        struct rbuf r;
+        struct wire_head h;
+        struct wire_update u;
+        rbuf_init(&r, out.packet[i].data, out.packet[i].len);
+        cr_assert_eq(wire_get_head(&r, &h), 0);
+        while (rbuf_left(&r) > 0) {
+            cr_assert_eq(wire_get_update(&r, &u), 0);
+            for (size_t k = 0; k < count; k++)
+                cr_assert_neq(seen[k], u.num, "twice in one packet");
+            seen[count++] = u.num;
+            found += u.num == hash_str(id);
+        }
+    }
+    return found;
+}
+
+/* Where hundreds start together, each has hundreds to tell of. */
+Test(swim_alone, what_few_know_is_told_first)
+{
+    struct swim *s = small(256);
+    uint64_t now_ms = 1000;
+    for (unsigned i = 0; i < 100; i++)
+        meet(s, now_ms, i, MEMBER_ALIVE, 1);
+    while (now_ms < 1400 || s->last_round_ms != now_ms) {
+        out.count = out.checks = out.hellos = 0;
+        swim_tick(s, ++now_ms, &out);
+        (void)tell_of("");
+    }
+    cr_assert_neq(s->news_bits, 0, "there is more to tell");
+    meet(s, now_ms, 100, MEMBER_ALIVE, 1);
+    unsigned told = 0, packets = 0;
+    for (unsigned round = 0; round < 2; round++) {
+        do {
+            out.count = out.checks = out.hellos = 0;
+            swim_tick(s, ++now_ms, &out);
+        } while (s->last_round_ms != now_ms);
+        told += tell_of("small-100");
+        packets += (unsigned)out.count;
+    }
+    cr_assert_geq(told, 4, "%u of %u", told, packets);
+    free(s);
+}
+
 /* Whoever holds a member to be alive does not believe another key's word in its name. Perhaps both
  * its lives are over: it is looked for at once. */
 Test(swim_alone, a_refused_key_is_a_reason_to_look)
