@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attacks on real agents from a host without the key, in network namespaces: 100,000 random and
 mutated packets, also from as many addresses (nothing answers, memory stays flat), 10,000 captured
-packets replayed (the state is unchanged, before and after a restart of the receiver), garbage on the
-stream port, connections held open, and two clusters with one key that never merge. Needs root; else
+packets replayed (the state is unchanged, before and after the receiver ended in order, or was
+killed), garbage on the stream port, connections held open, and two clusters with one key that never merge. Needs root; else
 it is skipped.
 
     python3 tests/cluster/attack_test.py [CASE...]"""
@@ -265,9 +265,9 @@ def spoofed_sources(net, c):
 def replay_changes_nothing(net, c):
     packets = capture(net, c, REPLAYED)
     target = c.agents[0]
-    for when in ("in the same life", "after a restart"):
-        if when == "after a restart":
-            target.stop()
+    for when in ("in the same life", "after a restart", "after it was killed"):
+        if when != "in the same life":
+            target.stop() if when == "after a restart" else target.kill()
             target.start()
             wait_for("all alive", 20, lambda: all_alive(c))
             time.sleep(2)
