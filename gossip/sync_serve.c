@@ -193,15 +193,23 @@ uint64_t *sync_job_keys(struct sync *s, const struct sync_job *job)
     return s->job_keys + (size_t)(job - s->jobs) * s->options.job_rows;
 }
 
+/* One list of a kind to each: who asks again has given up the one before, and who only asks does
+ * not keep others from theirs. */
 struct sync_job *sync_job_take(struct sync *s, uint64_t to, uint32_t session, bool answer)
 {
+    struct sync_job *job = NULL;
     for (uint32_t i = 0; i < SYNC_JOBS; i++) {
-        if (s->jobs[i].to == 0) {
-            s->jobs[i] = (struct sync_job){.to = to, .session = session, .answer = answer};
-            return &s->jobs[i];
+        struct sync_job *at = &s->jobs[i];
+        if (at->to == to && at->answer == answer) {
+            job = at;
+            break;
         }
+        if (at->to == 0 && job == NULL)
+            job = at;
     }
-    return NULL;
+    if (job != NULL)
+        *job = (struct sync_job){.to = to, .session = session, .answer = answer};
+    return job;
 }
 
 struct sender {

@@ -451,6 +451,36 @@ Test(sync, odd_messages_are_refused)
 }
 
 /* Two members in conversation while every other message is damaged, doubled or made up. */
+/* A WANT of one row of each leaf that has some, as member `from` sends it. */
+static uint8_t answer_to_want(struct node *b, uint64_t from, uint32_t session)
+{
+    static uint8_t want[64], reply[SYNC_MESSAGE_MAX];
+    struct wbuf w;
+    wbuf_init(&w, want, sizeof want);
+    wbuf_u8(&w, 6);
+    wbuf_u32(&w, session);
+    wbuf_u16(&w, (uint16_t)(keys[0].hash >> 52));
+    wbuf_varint(&w, 1);
+    wbuf_u32(&w, 7);
+    size_t pos = 0;
+    cr_assert_eq(sync_recv(&b->sync, 1000, from, want, w.len, &pos, reply, sizeof reply, &b->in),
+                 0);
+    return b->in.reply_len == 0 ? 0 : reply[0];
+}
+
+/* Four lists are sent at a time. One member that asks for more and more takes one of them. */
+Test(sync, one_member_does_not_take_all_lists)
+{
+    make_keys(1000);
+    struct node *b = make(1, 100);
+    for (uint32_t i = 0; i < 20; i++)
+        cr_assert_eq(answer_to_want(b, 66, i), 0, "a list that replaces its last one");
+    for (uint64_t from = 2; from < 5; from++)
+        cr_assert_eq(answer_to_want(b, from, 1), 0, "%lu is refused", from);
+    cr_assert_eq(answer_to_want(b, 5, 1), 9, "a fifth");
+    end(b);
+}
+
 Test(sync, mutated_messages_never_break_it)
 {
     make_keys(3000);
