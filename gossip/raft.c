@@ -39,8 +39,7 @@ static void suspect(struct raft *r, uint64_t num)
 
 void raft_init(struct raft *r, uint64_t now_ms, const struct raft_options *o)
 {
-    ENSURE(o->self != 0);
-    ENSURE(o->heartbeat_ms > 0);
+    ENSURE(o->self != 0 && o->heartbeat_ms > 0);
     ENSURE(o->arena_len >= 4 * RAFT_ENTRY_MAX);
     ENSURE(o->election_ms > 2 * o->heartbeat_ms);
     memset(r, 0, sizeof(*r));
@@ -49,6 +48,7 @@ void raft_init(struct raft *r, uint64_t now_ms, const struct raft_options *o)
     r->election_ms = o->election_ms;
     r->heartbeat_ms = o->heartbeat_ms;
     r->lease_ms = o->election_ms * 4 / 5; /* clocks are up to 10 % wrong: 0.8 < 0.9 / 1.1 */
+    r->pause_ms = least(o->election_ms / 2, r->lease_ms - o->heartbeat_ms * 3 / 2);
     prng_seed(&r->rng, o->seed);
     r->term = o->term;
     r->vote = o->vote;
@@ -162,8 +162,7 @@ static void vow(struct raft *r, uint64_t term, uint64_t vote)
 void raft_follow(struct raft *r, uint64_t term, uint64_t leader)
 {
     ENSURE(term >= r->term);
-    if (term > r->term)
-        vow(r, term, 0);
+    vow(r, term, term > r->term ? 0 : r->vote);
     r->leader = leader;
     r->role = RAFT_FOLLOWER;
     await_leader(r);
@@ -236,8 +235,8 @@ static void on_vote(struct raft *r, const struct raft_msg *m, struct raft_out *o
     if (m->term > r->term && !m->pre)
         raft_follow(r, m->term, 0);
     bool is_free = m->pre ? m->term > r->term : r->vote == 0 || r->vote == m->from;
-    bool is_current = /* 3.6.1 */
-        m->log_term > last_term || (m->log_term == last_term && m->index >= last);
+    /* 3.6.1 */
+    bool is_current = m->log_term > last_term || (m->log_term == last_term && m->index >= last);
     if (is_free && is_current && !m->pre) {
         vow(r, r->term, m->from);
         await_leader(r);
@@ -346,6 +345,5 @@ void raft_step(struct raft *r, uint64_t now_ms, const struct raft_input *in, str
         break;
     }
     count_votes(r, out);
-    ENSURE(r->log.applied <= r->commit);
-    ENSURE(r->saving.last <= r->log.last_index);
+    ENSURE(r->log.applied <= r->commit && r->saving.last <= r->log.last_index);
 }

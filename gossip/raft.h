@@ -160,6 +160,7 @@ struct raft {
     uint64_t self, disk;
     uint64_t election_ms, heartbeat_ms;
     uint64_t lease_ms; /* the check-quorum lease lasts so long: docs/consensus.md */
+    uint64_t pause_ms; /* between two heartbeats to a voter at rest */
     struct prng rng;
     uint64_t term, vote;
     enum raft_role role;

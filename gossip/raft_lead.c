@@ -61,20 +61,24 @@ enum beat { NEWS, DUE, ALL };
 /* Puts what is new to each server. With a beat whoever gets nothing else gets an empty append: it
  * carries the stamp of the lease, and claims nothing that the other has not confirmed, so it may
  * overtake entries that are on their way. A voter at rest (it answered the last one, and has and
- * knows all there is) gets none for half an election time-out: there is time then to repeat one
- * that is lost before the lease ends. Learners have no hurry. */
+ * knows all there is) gets none for a while: a beat that is lost is repeated before the lease ends.
+ * Learners have no hurry. Where all rest the leader does, too. */
 static void replicate(struct raft *r, enum beat beat, struct raft_out *out)
 {
+    bool all_rest = beat == NEWS;
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct raft_server *s = &r->config.server[i];
         const struct raft_peer *p = &r->peer[i];
         bool rests = p->stamp >= p->sent_ms && p->match == r->log.last_index && p->told == p->match;
-        uint64_t pause = !s->voter ? r->election_ms : rests ? r->election_ms / 2 : 0;
+        uint64_t pause = !s->voter ? r->election_ms : rests ? r->pause_ms : 0;
         bool due =
             beat == ALL || (beat == DUE && r->now_ms + r->heartbeat_ms / 2 >= p->sent_ms + pause);
         if (!send_next(r, i, out) && due && s->num != r->self)
             put_append(r, i, p->match, 0, out);
+        all_rest = all_rest && (rests || s->num == r->self);
     }
+    r->due_ms = all_rest ? raft_quorum(r, &r->config, r->peer, RAFT_OF_STAMP) + r->pause_ms
+                         : least(r->due_ms, r->now_ms + r->heartbeat_ms);
 }
 
 static void supply(struct raft *r, const struct raft_input *in, struct raft_out *out)
@@ -179,7 +183,7 @@ void raft_lead_answer(struct raft *r, uint32_t i, const struct raft_msg *m, stru
     if (r->role != RAFT_LEADER)
         return;
     hand_over(r, out);
-    send_next(r, i, out);
+    replicate(r, NEWS, out);
 }
 
 /* ---- requests of the shell ----------------------------------------------------------------- */
@@ -241,10 +245,9 @@ static void alter(struct raft *r, const struct raft_input *in, struct raft_out *
 static void transfer(struct raft *r, const struct raft_input *in, struct raft_out *out)
 {
     const struct raft_server *to = raft_find(&r->config, in->num);
-    if (to == NULL || !to->voter || to->num == r->self) {
-        out->err = ERR_NOTFOUND;
+    out->err = to == NULL || !to->voter || to->num == r->self ? ERR_NOTFOUND : 0;
+    if (out->err < 0)
         return;
-    }
     r->transfer_to = to->num;
     r->transfer_at = r->now_ms + r->election_ms;
     hand_over(r, out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Raft messages and configurations as bytes; docs/protocol.md draws them. A message brings only
- * the numbers that its type needs: heartbeats go to every voter five times a second and more. */
+ * the numbers that its type needs: heartbeats go to every voter four times a second and more. */
 #include <string.h>
 
 #include "agent/base/ensure.h"

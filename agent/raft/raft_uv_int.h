@@ -20,7 +20,7 @@
 #define MET_MAX 8u
 #define TICK_MS 100u           /* hello, bootstrap, voters: looked at so often */
 #define REST_TICK_MS 400u      /* by a server that nothing is left to do for */
-#define REST_LATE_MS 250u      /* and then with the next heartbeat, which comes before that */
+#define REST_LATE_MS 300u      /* and then with the next heartbeat, which comes before that */
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
 #define LEADER_STALE_MS 90000u /* a non-voter asks again before that */
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */

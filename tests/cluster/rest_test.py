@@ -11,7 +11,7 @@ AGENTS = 8  # leader, four voters, a spare: two have no raft to do
 SECONDS = 10
 # 0.97 probes a second each way, with their answers, are 2.8; asking for the leader adds to that.
 WAKES_MAX = 7
-VOTER_WAKES_MAX = 12  # 5 heartbeats more
+VOTER_WAKES_MAX = 12  # 4 heartbeats more
 DATAGRAM_MAX = 47  # a ping is 47 bytes, an answer 35; 15 more with a header for who has not met
 
 
