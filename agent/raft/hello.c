@@ -20,7 +20,7 @@
 #define BLANK_FRESH_MS 4000u
 #define FANOUT 4u   /* skips 1 in 50; one more for each doubling beyond 64: 1 in 60,000 of 5,000 */
 #define MET_ASKS 3u /* to a member that is new to one that knows of no cluster, a tick apart */
-#define CROWD 500u  /* members that ask a leader 11 times a second: more do not ask more often */
+#define CROWD 50u   /* members that ask a leader once a second; of more each asks any other */
 #define CALM_MS 30000u /* after so long all know their leader */
 #define CALM_TURNS 4u  /* then every fourth second will do */
 
@@ -59,6 +59,11 @@ static bool is_blank(const struct raft_uv *r)
 static uint64_t cluster_known(const struct raft_uv *r)
 {
     return r->cluster_id != 0 ? r->cluster_id : r->known_cluster;
+}
+
+static bool is_crowd(const struct raft_uv *r)
+{
+    return gossip_count(r->o.gossip) > CROWD;
 }
 
 /* ---- sending --------------------------------------------------------------------- */
@@ -258,6 +263,7 @@ static void learn_leader(struct raft_uv *r, uint64_t cluster_id, uint64_t leader
     r->known_ms = now_ms;
     if (!news || step_is_server(r))
         return;
+    r->asked_leader = r->met_leader = 0;
     /* A candidate makes itself known to the leader, not all of them at once. */
     r->refresh_at = now_ms + prng_below(&r->rng, gossip_count(r->o.gossip) > 100 ? 5000 : 500);
     tell_some(r, fanout(r), false);
@@ -325,18 +331,31 @@ static void remember_cluster(struct raft_uv *r)
     store_boot(r);
 }
 
+/* What thousands say that ask each other who leads is kept by the leader alone: it may need one of
+ * them as a voter. */
+static bool is_small_talk(const struct raft_uv *r, const struct hello *h)
+{
+    return is_crowd(r) && cluster_known(r) != 0 && r->core.role != RAFT_LEADER &&
+           (h->flags & (HELLO_BLANK | HELLO_LEAVING | HELLO_HOLDS)) == 0;
+}
+
 void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t len)
 {
     struct hello h;
+    struct peer_info unkept = {0};
     const struct gossip_member *m = gossip_find(r->o.gossip, from);
     if (!decode(&h, data, len) || m == NULL)
         return;
-    struct peer_info *p = hello_remember(r, m->id);
+    struct peer_info *p = hello_peer(r, m->id);
+    if (p == NULL)
+        p = is_small_talk(r, &h) ? &unkept : hello_remember(r, m->id);
     if (p == NULL)
         return;
     bool leaving = (h.flags & HELLO_LEAVING) != 0;
     if (p->leaving != leaving)
         r->pilot_at = 0;
+    if (from == r->asked_leader)
+        r->met_leader = from;
     *p = (struct peer_info){.num = from,
                             .disk = h.disk,
                             .cluster_id = h.cluster_id,
@@ -472,25 +491,24 @@ void hello_ask_candidates(struct raft_uv *r)
     }
 }
 
-/* From when on what was said of a leader counts for nothing. Who leads is news that is spread when
- * it changes, and gossip tells who died, so this only mends what both missed. */
-static uint64_t stale_ms(const struct raft_uv *r)
-{
-    size_t members = gossip_count(r->o.gossip);
-    return LEADER_STALE_MS * (members > CROWD ? members : CROWD) / CROWD;
-}
-
+/* Who leads is news that is spread when it changes, and gossip tells who died, so this only mends
+ * what both missed. A candidate makes itself known to the leader; thousands then ask each other,
+ * for the leader would do little else than answer them. */
 static void ask_for_leader(struct raft_uv *r, uint64_t now_ms)
 {
-    uint64_t stale = stale_ms(r);
-    bool unknown = r->known_leader == 0 || now_ms >= r->known_ms + stale;
+    bool unknown = r->known_leader == 0 || now_ms >= r->known_ms + LEADER_STALE_MS;
     if (unknown) {
         tell_some(r, 2, true);
         if (r->known_voter_count > 0)
             tell(r, r->known_voters[prng_below(&r->rng, r->known_voter_count)], true);
     } else if (now_ms >= r->refresh_at) {
-        tell(r, r->known_leader, true);
-        r->refresh_at = now_ms + stale / 3 + prng_below(&r->rng, stale / 3);
+        if (is_crowd(r) && r->met_leader == r->known_leader) {
+            tell_some(r, 1, true);
+        } else {
+            r->asked_leader = r->known_leader;
+            tell(r, r->known_leader, true);
+        }
+        r->refresh_at = now_ms + LEADER_STALE_MS / 3 + prng_below(&r->rng, LEADER_STALE_MS / 3);
     }
 }
 
@@ -507,7 +525,7 @@ uint64_t hello_asks_at(const struct raft_uv *r)
 {
     if (r->boot.state == BOOT_BOUND)
         return 0; /* a voter of the leader's that does not know yet that all are bound */
-    uint64_t unknown_at = r->known_ms + stale_ms(r);
+    uint64_t unknown_at = r->known_ms + LEADER_STALE_MS;
     return r->refresh_at < unknown_at ? r->refresh_at : unknown_at;
 }
 

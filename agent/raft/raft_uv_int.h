@@ -22,7 +22,7 @@
 #define REST_TICK_MS 400u      /* by a server that nothing is left to do for */
 #define REST_LATE_MS 300u      /* and then with the next heartbeat, which comes before that */
 #define CONFLICT_MS 30000u     /* after the last word of another cluster id */
-#define LEADER_STALE_MS 90000u /* a non-voter asks again before that */
+#define LEADER_STALE_MS 90000u /* who is outside asks again before that */
 #define FORMER_MAX 8u          /* ids of clusters before a recovery */
 #define WORDS_MAX 16u
 #define RETRY_MS 250u      /* after the disk refused a write */
@@ -109,6 +109,7 @@ struct raft_uv {
     uint64_t known_cluster, known_voters[RAFT_SERVERS_MAX];
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
+    uint64_t asked_leader, met_leader; /* of what it was asked; answered since, so it knows us */
     struct {
         uint64_t num;
         uint32_t asks;

@@ -25,6 +25,7 @@ struct many_agent { /* a real one */
     uint64_t num;
     uint64_t root;      /* of its rows, as it said last */
     uint64_t compared;  /* how often it said so */
+    uint64_t asks;      /* how often it asked who leads */
     uint64_t got, sent; /* datagrams of its; to it */
 };
 

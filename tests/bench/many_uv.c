@@ -24,8 +24,8 @@
 #define SYNC_SAME 2u
 #define HELLO 2u /* as agent/raft/hello.c */
 #define HELLO_ASK 1u
-#define HELLO_EVERY_US 30000000u /* and up to as much more; beyond the crowd less often */
-#define HELLO_CROWD 500u
+#define HELLO_EVERY_US 30000000u /* and up to as much more */
+#define HELLO_CROWD 50u          /* so many ask the leader, more ask anybody */
 #define SEEN_BEFORE 4096u
 #define SLICE_US 1000u /* of the processor */
 #define STEP_US 100u   /* of the world's time */
@@ -242,24 +242,29 @@ static void hello(struct many *m, uint32_t member, uint32_t agent, uint64_t epoc
         return;
     if (cluster != 0 && said.num != 0 && said.term >= m->leader.term)
         m->leader = said;
+    m->agent[agent].asks += flags & HELLO_ASK;
     if ((flags & HELLO_ASK) != 0 && m->leader.cluster != 0)
         say_hello(m, member, agent, epoch, 0);
 }
 
-/* As each agent without a vote does, to the leader. */
-static void ask_leader(struct many *m)
+/* As each agent without a vote does. What they ask each other is not carried out. */
+static void ask_for_leader(struct many *m)
 {
     static uint32_t turn;
-    uint32_t leader = m->leader.cluster == 0 ? UINT32_MAX : world_find(&m->w, m->leader.num);
     uint64_t now = mono_us();
-    if (leader == UINT32_MAX || leader < m->members || now < m->hello_us)
+    if (m->leader.cluster == 0 || now < m->hello_us)
         return;
-    uint32_t askers = m->members < HELLO_CROWD ? m->members : HELLO_CROWD;
-    m->hello_us = now + (HELLO_EVERY_US + HELLO_EVERY_US / 2) / askers;
+    uint32_t all = m->members + m->agents;
+    m->hello_us = now + (HELLO_EVERY_US + HELLO_EVERY_US / 2) / m->members;
+    uint32_t whom = all > HELLO_CROWD ? (uint32_t)prng_below(&m->w.prng, all)
+                                      : world_find(&m->w, m->leader.num);
     uint32_t member = turn++ % m->members;
-    const struct swim_member *about = swim_find(m->w.node[member].s, m->leader.num);
-    if (m->w.node[member].life == LIFE_UP && about != NULL)
-        say_hello(m, member, leader - m->members, about->epoch, HELLO_ASK);
+    if (whom == UINT32_MAX || whom < m->members || m->w.node[member].life != LIFE_UP)
+        return;
+    const struct swim_member *about =
+        swim_find(m->w.node[member].s, m->agent[whom - m->members].num);
+    if (about != NULL)
+        say_hello(m, member, whom - m->members, about->epoch, HELLO_ASK);
 }
 
 void many_message(struct many *m, uint32_t member, uint32_t agent, enum world_event type,
@@ -337,10 +342,11 @@ static void print_stats(struct many *m)
            (unsigned long long)m->other[CHANNEL_RAFT], (unsigned long long)m->other[CHANNEL_CALL],
            (unsigned long long)m->other[CHANNEL_PATH]);
     for (uint32_t a = 0; a < m->agents; a++)
-        printf("%s{\"got\": %llu, \"sent\": %llu, \"compared\": %llu, \"root\": \"%016llx\"}",
+        printf("%s{\"got\": %llu, \"sent\": %llu, \"asks\": %llu, \"compared\": %llu, "
+               "\"root\": \"%016llx\"}",
                a == 0 ? "" : ", ", (unsigned long long)m->agent[a].got,
-               (unsigned long long)m->agent[a].sent, (unsigned long long)m->agent[a].compared,
-               (unsigned long long)m->agent[a].root);
+               (unsigned long long)m->agent[a].sent, (unsigned long long)m->agent[a].asks,
+               (unsigned long long)m->agent[a].compared, (unsigned long long)m->agent[a].root);
     printf("]}");
     late_us = 0;
 }
@@ -404,7 +410,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct many *m = timer->data;
     many_now(m);
-    ask_leader(m);
+    ask_for_leader(m);
     if (uv_now(m->loop) >= looked_ms + MANY_LOOK_MS) {
         looked_ms = uv_now(m->loop);
         many_tcp_look(m);

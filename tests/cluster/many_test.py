@@ -31,6 +31,10 @@ def at_rest(others, agent):
     return True
 
 
+def asks(others, agent):
+    return others.ask("stats")["agents"][others.place[agent.id] - others.count]["asks"]
+
+
 def test():
     with Cluster(agents=2, cloud=False) as c:
         leader, agent = c.agents
@@ -46,7 +50,10 @@ def test():
             wait_for("it to know who leads", 60, lambda: agent.get("/v2/leader")["leader"] ==
                      leader.id)
             time.sleep(10)
+            asked = asks(others, agent)
             wait_for("rest", 150, lambda: at_rest(others, agent))
+            # Who leads it asks any of them: the leader would do little else than answer 500.
+            wait_for("it to ask another who leads", 130, lambda: asks(others, agent) > asked, 1)
             check(sum(m["state"] == "alive" for m in agent.items("members")) == MEMBERS, "members")
 
             dead = others.ask("vanish", 77)
