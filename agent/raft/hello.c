@@ -354,6 +354,8 @@ void hello_recv(struct raft_uv *r, uint64_t from, const uint8_t *data, size_t le
     bool leaving = (h.flags & HELLO_LEAVING) != 0;
     if (p->leaving != leaving)
         r->pilot_at = 0;
+    if (p->leaving != leaving || p->disk != h.disk || p->cluster_id != h.cluster_id)
+        pilot_news(r);
     if (from == r->asked_leader)
         r->met_leader = from;
     *p = (struct peer_info){.num = from,

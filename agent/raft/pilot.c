@@ -9,7 +9,9 @@
 #include "agent/raft/raft_uv_int.h"
 
 #define PILOT_MS 500u
-#define PILOT_PER_500_MS 100u /* it looks at each member: of 5,000 every 1.5 s */
+#define PILOT_PER_500_MS 100u             /* when it looks at each member: of 5,000 every 1.5 s */
+#define PILOT_SURE_MS 60000u              /* so often it does, whatever it heard */
+#define PILOT_SETTLED_MS VOTERS_STABLE_MS /* after so long time makes no difference any more */
 
 static void look_at_agents(struct raft_uv *r, uint64_t now_ms, struct voters_input *in,
                            struct voters_agent *agents)
@@ -79,6 +81,25 @@ static void change(struct raft_uv *r, uint64_t now_ms, const struct voters_actio
         LS("member", action->server.id));
 }
 
+void pilot_news(struct raft_uv *r)
+{
+    r->pilot_news_ms = clock_mono_ms();
+}
+
+/* The policy's answer changes with what is told by gossip and hellos, with servers that fall silent
+ * or behind, and for as long as time makes a difference since the last of these. After one more
+ * look nothing is left to decide, and thousands of members need not be looked at. */
+static bool is_calm(struct raft_uv *r, uint64_t now_ms, const struct voters_input *in)
+{
+    const struct raft *core = &r->core;
+    for (uint32_t i = 0; i < core->config.count; i++)
+        if (in->server[i].silent_ms >= VOTERS_SILENT_MS || in->server[i].lag > VOTERS_LAG_MAX)
+            r->pilot_news_ms = now_ms;
+    uint64_t news_ms = r->pilot_news_ms > core->lead_ms ? r->pilot_news_ms : core->lead_ms;
+    return r->pilot_looked_ms >= news_ms + PILOT_SETTLED_MS &&
+           now_ms < r->pilot_looked_ms + PILOT_SURE_MS;
+}
+
 void pilot_tick(struct raft_uv *r, uint64_t now_ms)
 {
     struct voters_input in = {.self = r->self.num, .config = &r->core.config};
@@ -86,14 +107,20 @@ void pilot_tick(struct raft_uv *r, uint64_t now_ms)
     if (now_ms < r->pilot_at || !step_is_ready(r) || !raft_may_change(&r->core) ||
         step_in_conflict(r, now_ms))
         return;
-    r->pilot_at = now_ms + PILOT_MS + gossip_count(r->o.gossip) / 500 * PILOT_PER_500_MS;
+    r->pilot_at = now_ms + PILOT_MS;
+    look_at_servers(r, now_ms, &in);
+    if (is_calm(r, now_ms, &in))
+        return;
+    r->pilot_at += gossip_count(r->o.gossip) / 500 * PILOT_PER_500_MS;
     struct voters_agent *agents = calloc(gossip_count(r->o.gossip) + 1, sizeof(*agents));
     if (agents == NULL)
         return;
     look_at_agents(r, now_ms, &in, agents);
-    look_at_servers(r, now_ms, &in);
     voters_decide(&in, &action);
     free(agents);
+    r->pilot_looked_ms = now_ms;
+    if (action.verb != VOTERS_NOTHING)
+        r->pilot_news_ms = now_ms;
     if (action.verb != VOTERS_CHANGE)
         r->wish.since = 0;
     if (action.verb == VOTERS_TRANSFER) {
@@ -112,6 +139,7 @@ void raft_uv_set_leaving(struct raft_uv *r, bool leaving)
         return;
     r->leaving = leaving;
     r->pilot_at = 0;
+    pilot_news(r);
     hello_tell_servers(r);
     pilot_tick(r, clock_mono_ms());
 }

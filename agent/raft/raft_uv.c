@@ -556,6 +556,7 @@ uint64_t raft_uv_term(const struct raft_uv *r)
 
 void raft_uv_member(struct raft_uv *r, const struct gossip_member *m)
 {
+    pilot_news(r);
     if (m->state == MEMBER_LEFT || m->state == MEMBER_FAILED) {
         raft_uv_suspect(r, m->num);
         r->pilot_at = 0; /* a voter that left is replaced before its silence costs the quorum */

@@ -110,6 +110,7 @@ struct raft_uv {
     uint32_t known_voter_count;
     uint64_t hello_at, refresh_at, pilot_at;
     uint64_t asked_leader, met_leader; /* of what it was asked; answered since, so it knows us */
+    uint64_t pilot_news_ms, pilot_looked_ms; /* pilot.c */
     struct {
         uint64_t num;
         uint32_t asks;
@@ -222,6 +223,7 @@ const char *word_bound_to(const struct raft_uv *r);
 
 /* pilot.c */
 void pilot_tick(struct raft_uv *r, uint64_t now_ms);
+void pilot_news(struct raft_uv *r); /* of members: it looks at all of them again */
 
 /* raft_uv.c */
 void raft_uv_arm(struct raft_uv *r);
