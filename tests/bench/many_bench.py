@@ -6,6 +6,7 @@ eight agents are those of bench_many (tests/bench/many.h), on loopback.
 
     ./run bench many
     BLOX_MEMBERS=64 BLOX_ROWS=0 ...    fewer members, no rows
+    BLOX_ECS=1 BLOX_TIMES=0 ...        the rows are the local cloud's: ten daemons on 5,000 instances
     BLOX_REST=20 BLOX_TIMES=3 ...      shorter, fewer deaths
     BLOX_HOLD=600 ...                  keep it standing before the end, to look at it"""
 import json
@@ -25,6 +26,9 @@ ROWS = os.environ.get("BLOX_ROWS", "") != "0"
 REST = int(os.environ.get("BLOX_REST", "60"))
 TIMES = int(os.environ.get("BLOX_TIMES", "10"))
 HOLD = int(os.environ.get("BLOX_HOLD", "0"))
+ECS = os.environ.get("BLOX_ECS", "") == "1"
+DAEMONS = 10
+COMPARE_S = 180  # between two comparisons with ECS: a window of rest fits in
 VOTERS = 7  # five and two spares
 NAME = "prod"  # whose rows they are: others are not kept
 
@@ -86,6 +90,39 @@ def late(cluster, others, agent, template):
     put_spread("many", "process started -> others hold it to be alive",
                [(t - at) * 1000 for t in seen], "ms")
     put("many", "processor time of its start", cpu_ns(agent.process.p.pid) / 1e6, "ms")
+
+
+def compared_ms(agent):
+    return agent.get("/v2/agent")["intake"]["reconcile"]["last_ok_unix_ms"]
+
+
+def next_comparison(leader):
+    """Waits until one more has ended."""
+    last = compared_ms(leader)
+    wait_for("a comparison with ECS", 3 * COMPARE_S, lambda: compared_ms(leader) > last, 0.5)
+
+
+def deploy(agents):
+    """A task of each daemon on each of the cloud's instances."""
+    leader = [a for a in agents if a.leading()][0]
+    wait_for("the instances", 120, lambda: len(leader.items("instances")) == MEMBERS, 1)
+    for n in range(DAEMONS):
+        leader.write("POST", "/v2/environments",
+                     {"name": f"d{n}", "cluster": NAME, "taskDefinition": "daemon:1"})
+        leader.write("POST", f"/v2/environments/d{n}/deployments", {})
+    wait_for("all tasks", 1200, lambda: DAEMONS == sum(
+        d["status"] == "completed" for d in leader.items("deployments")), 2)
+    next_comparison(leader)
+
+
+def comparison(agents):
+    """What one comparison of all rows with ECS takes of the leader's processor."""
+    leader = [a for a in agents if a.leading()][0]
+    next_comparison(leader)
+    cpu, at = cpu_ns(leader.process.p.pid), time.monotonic()
+    next_comparison(leader)
+    put("many", "a comparison with ECS, and the rest until it", (cpu_ns(leader.process.p.pid) - cpu)
+        / 1e6, "ms", seconds=time.monotonic() - at)
 
 
 def rest(others, agents):
@@ -169,20 +206,26 @@ def killed(others, agents):
 
 
 def main():
-    with Cluster(agents=0, cloud=False, name=NAME) as c:
+    with Cluster(agents=0, cloud=ECS, name=NAME, instances=MEMBERS if ECS else 0, cloud_args=(
+            "--settings", '{"throttle":0,"event_duplicate":0,"event_delay_ms":0}')) as c:
         c.agents = [Agent(c, i + 1) for i in range(VOTERS + 1)]
         template = os.path.join(c.dir, "rows")
         os.makedirs(template)
-        if ROWS:
+        if ROWS and not ECS:
             subprocess.run([os.path.join(BIN, "bench_size"), template,
                             "tests/data/ecs-events/synthetic"], check=True, stdout=sys.stderr)
         others = Others(c, c.agents, MEMBERS)
         for a in c.agents:
             a.settings["raft.expect"] = "3"
+            a.settings["intake.reconcile_interval"] = f"{COMPARE_S}s"
         try:
             start(c, others, c.agents, template)
+            if ECS:
+                deploy(c.agents)
             time.sleep(REST)
             rest(others, c.agents)
+            if ECS:
+                comparison(c.agents)
             if TIMES > 0:
                 deaths(others, c.agents, "vanish")
                 deaths(others, c.agents, "kill")
