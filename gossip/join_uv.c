@@ -247,6 +247,7 @@ static void outdo_epoch(struct gossip_node *g, uint64_t known)
     if (known <= g->epoch || known == UINT64_MAX)
         return;
     g->epoch = known + 1;
+    g->epoch_wait_ms = 0;
     swim_set_epoch(g->swim, g->epoch);
 }
 

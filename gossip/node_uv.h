@@ -29,7 +29,8 @@
 #define STREAM_NEXT_MS 1000u    /* where there is another address to connect to */
 #define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
-#define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours */
+#define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours; doubles */
+#define NODE_EPOCH_ASK_MAX_MS 64000u
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
 #define STREAM_OF_ONE_MAX 4u           /* incoming ones of one member */
 #define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */
@@ -143,7 +144,7 @@ struct gossip_node {
     gossip_call_fn on_call;
     void *on_call_arg;
 
-    uint64_t epoch_asked_ms; /* see udp_uv.c */
+    uint64_t epoch_due_ms, epoch_wait_ms; /* see udp_uv.c */
     uint64_t join_wait_ms, join_started_ms;
     unsigned join_rounds, synced, resolving;
     char trouble[512];

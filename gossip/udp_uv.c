@@ -111,14 +111,19 @@ static bool is_first(struct gossip_node *g, const struct seal_header *h)
 }
 
 /* A member that goes on speaking to an earlier life of ours may know one of a higher epoch: our
- * clock went back, and who took us in did not know that life. Its welcome says so. */
+ * clock went back, and who took us in did not know that life. Its welcome says so. Anybody can send
+ * such packets, and the question is longer than they are: so it is asked at once, but seldom. */
 static void ask_for_our_epoch(struct gossip_node *g, uint64_t sender)
 {
     const struct swim_member *m = swim_find(g->swim, sender);
     uint64_t now = node_now(g);
-    if (m == NULL || m->m.self || now < g->epoch_asked_ms + NODE_EPOCH_ASK_MS)
+    if (m == NULL || m->m.self || now < g->epoch_due_ms)
         return;
-    g->epoch_asked_ms = now;
+    if (g->epoch_wait_ms == 0 || now > g->epoch_due_ms + NODE_EPOCH_ASK_MAX_MS)
+        g->epoch_wait_ms = NODE_EPOCH_ASK_MS;
+    g->epoch_due_ms = now + g->epoch_wait_ms;
+    if (g->epoch_wait_ms < NODE_EPOCH_ASK_MAX_MS)
+        g->epoch_wait_ms *= 2;
     join_ask_member(g, m);
 }
 

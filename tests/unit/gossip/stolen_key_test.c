@@ -133,6 +133,59 @@ Test(stolen_key, nobody_else_speaks_for_a_member)
     cr_assert_eq(uv_loop_close(&loop), 0);
 }
 
+/* ---- without any key ------------------------------------------------------------------------ */
+
+static uint64_t started_ms;
+static bool four_seconds_over(void)
+{
+    return clock_mono_ms() - started_ms > 4000;
+}
+
+/* Packets for an earlier life of ours, in a member's name, make us ask that member; anybody can
+ * make their headers, and the question is seven times as long. */
+Test(stolen_key, a_stranger_makes_nobody_ask_again_and_again)
+{
+    char address[32];
+    const char *list[1] = {address};
+    uv_loop_init(&loop);
+    a = make("a");
+    b = make("b");
+    snprintf(address, sizeof address, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(b, list, 1), 0);
+    cr_assert(run(both_met, 10000));
+    uint8_t packet[SEAL_OVERHEAD + 1] = {0};
+    struct wbuf w;
+    wbuf_init(&w, packet, sizeof packet);
+    wbuf_u8(&w, 0x11);
+    wbuf_u8(&w, 0); /* the hint: of all but one in 256 lives another */
+    wbuf_bytes(&w, a->seal.key_id[0], 4);
+    wbuf_u64(&w, b->num);
+    wbuf_u64(&w, b->epoch);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    size_t asked = a->asked_next;
+    started_ms = clock_mono_ms();
+    do {
+        for (unsigned hint = 0; hint < 2; hint++) {
+            packet[1] = (uint8_t)hint;
+            sendto(fd, packet, sizeof packet, 0, (struct sockaddr *)&in, sizeof in);
+        }
+        run(NULL, 10);
+    } while (!four_seconds_over());
+    unsigned most = 1; /* at 0, 1, 3, 7 s */
+    for (uint64_t s = (clock_mono_ms() - started_ms) / 1000 + 1; s > 1; s /= 2)
+        most++;
+    cr_assert_gt(a->stats.rejected, 50);
+    cr_assert_leq(a->asked_next - asked, most, "asked %zu times", a->asked_next - asked);
+    cr_assert_geq(a->asked_next - asked, 1);
+    close(fd);
+    gossip_destroy(a, NULL, NULL);
+    gossip_destroy(b, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
+
 /* ---- streams -------------------------------------------------------------------------------- */
 
 #define HELD 600 /* there is room for 512 */
