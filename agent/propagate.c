@@ -43,6 +43,8 @@ struct propagate {
     struct tally tally;
     struct measurement m;
     uint64_t purge_us; /* when old test records are looked for again */
+    uint32_t purging;  /* on their way out */
+    bool more;         /* than one round takes */
     uint64_t last_run;
 };
 
@@ -307,21 +309,31 @@ struct purging {
 /* Test records are in no fingerprint, so nobody needs to know that they go. */
 static void purged(void *arg, int err)
 {
-    (void)arg;
+    struct agent *a = arg;
+    struct propagate *p = a->propagate;
     (void)err;
+    if (p == NULL || --p->purging > 0 || !p->more)
+        return;
+    p->purge_us = 0;
+    agent_busy(a);
 }
 
 static int purge_row(void *arg, const struct store_row *row)
 {
     struct purging *g = arg;
+    struct propagate *p = g->agent->propagate;
     const struct record *rec = &row->record;
     /* Either way: the origin's clock may be ahead of ours. */
     int64_t age = g->now_unix_ms - rec->observed_unix_ms;
     if (age > -KEEP_MS && age < KEEP_MS)
         return 0;
-    if (store_purge(g->agent->store, rec, purged, NULL) != 0)
+    p->purging++;
+    if (store_purge(g->agent->store, rec, purged, g->agent) != 0) {
+        p->purging--;
         return 1; /* the rest in the next round */
-    return ++g->count == PURGE_MAX;
+    }
+    p->more = ++g->count == PURGE_MAX;
+    return p->more;
 }
 
 static void purge_old(struct agent *a)
@@ -329,6 +341,7 @@ static void purge_old(struct agent *a)
     struct store_txn *txn = NULL;
     struct store_query query = {.kind = RECORD_TEST, .with_deleted = true};
     struct purging g = {.agent = a, .now_unix_ms = clock_unix_ms()};
+    a->propagate->more = false;
     if (store_read_begin(a->store, &txn) != 0)
         return;
     if (store_scan(txn, &query, purge_row, &g) == 0 && g.count > 0)
@@ -360,7 +373,7 @@ void propagate_tick(struct propagate *p)
         if (has_more_to_report(r) && now_us() >= r->due_us)
             report(p, r);
     }
-    if (now_us() >= p->purge_us) {
+    if (now_us() >= p->purge_us && p->purging == 0) {
         p->purge_us = now_us() + PURGE_EVERY_US;
         purge_old(p->agent);
     }

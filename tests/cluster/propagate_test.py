@@ -3,6 +3,7 @@
 """blox propagate: every member says when it had all test records; the records are logged by each and
 go away; `blox members why` tells what is known of a killed member."""
 import json
+import time
 
 from harness import Cluster, blox, check, run, wait_for
 
@@ -49,6 +50,22 @@ def in_quick_succession(c):
     for _ in range(200):
         out = c.agents[0].write("POST", "/v2/agent/propagate", {"timeout_ms": 20000})
         check(out["all"], f"a run on the heels of another: {out}")
+
+
+def rows(agent):
+    _, _, text = agent.request("GET", "/metrics")
+    return int(next(x for x in text.splitlines() if x.startswith("blox_store_rows ")).split()[1])
+
+
+def go_away(c):
+    """However many they are, a minute later."""
+    a = c.agents[0]
+    for _ in range(25):
+        out = a.write("POST", "/v2/agent/propagate", {"count": 1000, "timeout_ms": 20000})
+        check(out["all"], f"a run of an agent alone: {out}")
+    check(rows(a) >= 25000, f"only {rows(a)} rows")
+    time.sleep(60)
+    wait_for("test records to go", 30, lambda: rows(a) < 1000)
 
 
 def refuse(c):
@@ -133,6 +150,7 @@ def test():
         every_end(c, victim, name)
     with Cluster(agents=1, cloud=False) as c:
         in_quick_succession(c)
+        go_away(c)
 
 
 run(test)

@@ -97,7 +97,7 @@ def far(c, wire):
 
 
 def compare(c, wires, what):
-    """Each counter, which is brought up to date once a second, is between what had been sent some
+    """Each counter, which is brought up to date every few seconds, is between what had been sent some
     seconds before it was read and what has been by now."""
     def same():
         low = [far(c, w) for w in wires]
