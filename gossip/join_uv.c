@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/ensure.h"
 #include "agent/base/hash.h"
 #include "gossip/node_uv.h"
@@ -241,10 +242,12 @@ void join_joined(struct gossip_node *g)
 /* ---- the two packets ---- */
 
 /* Our clock went back since our last life: without a later session than that one's nobody who knew
- * it would listen. */
+ * it would listen. By no more than a clock may: who lies could make us take the last of all, and
+ * nobody would listen to our next life. */
 static void outdo_epoch(struct gossip_node *g, uint64_t known)
 {
-    if (known <= g->epoch || known == UINT64_MAX)
+    uint64_t now = (uint64_t)clock_unix_ms() << 20;
+    if (known <= g->epoch || known > now + NODE_EPOCH_JUMP)
         return;
     g->epoch = known + 1;
     g->epoch_wait_ms = 0;

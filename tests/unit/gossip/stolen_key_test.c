@@ -49,8 +49,10 @@ static struct gossip_node *make(const char *id)
 {
     struct gossip_node *g = NULL;
     struct errmsg e = {""};
+    const uint8_t own_key[32] = {(uint8_t)id[0]}; /* the same in each life */
     struct gossip_options o = {.loop = &loop,
                                .id = id,
+                               .own_key = own_key,
                                .cluster = "c",
                                .bind = "127.0.0.1:0",
                                .keys = key,
@@ -179,6 +181,66 @@ Test(stolen_key, a_stranger_makes_nobody_ask_again_and_again)
     cr_assert_gt(a->stats.rejected, 50);
     cr_assert_leq(a->asked_next - asked, most, "asked %zu times", a->asked_next - asked);
     cr_assert_geq(a->asked_next - asked, 1);
+    close(fd);
+    gossip_destroy(a, NULL, NULL);
+    gossip_destroy(b, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
+}
+
+/* ---- the last session ----------------------------------------------------------------------- */
+
+static uint64_t pushed_from;
+static bool was_pushed(void)
+{
+    return a->epoch > pushed_from;
+}
+
+static bool is_heard(void)
+{
+    (void)!gossip_send(a, CHANNEL_RAFT, b->num, "true", 4);
+    return got_true > 0;
+}
+
+/* Who has the cluster's key tells a of a life of its own that was later than all: a takes a later
+ * one, but not the last of all, above which its next life could not get. */
+Test(stolen_key, nobody_pushes_another_to_the_last_session)
+{
+    char address[32], there[32];
+    const char *list[1] = {address}, *other[1] = {there};
+    uint64_t known[] = {0, UINT64_MAX - 1, UINT64_MAX / 2, UINT64_MAX / 16 * 15};
+    uint8_t plain[WIRE_JOIN_LEN], packet[WIRE_JOIN_LEN + SEAL_OVERHEAD];
+    uv_loop_init(&loop);
+    a = make("a");
+    b = make("b");
+    snprintf(address, sizeof address, "127.0.0.1:%u", gossip_port(a));
+    snprintf(there, sizeof there, "127.0.0.1:%u", gossip_port(b));
+    cr_assert_eq(gossip_join(b, list, 1), 0);
+    cr_assert(run(both_met, 10000));
+    known[0] = a->epoch + (UINT64_C(3600000) << 20); /* an hour later: a clock that went back */
+    pushed_from = a->epoch;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        struct wire_join join = {.type = WIRE_JOIN, .asked = a->num, .known_epoch = known[i]};
+        swim_self_update(b->swim, &join.self);
+        size_t len = wire_put_join(&join, plain);
+        len =
+            seal_datagram(&a->seal, SEAL_HELLO, (struct seal_peer){b->num, b->epoch},
+                          SEAL_COUNTER_MAX - i, (struct seal_peer){0, 0}, NULL, plain, len, packet);
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+        in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        sendto(fd, packet, len, 0, (struct sockaddr *)&in, sizeof in);
+    }
+    cr_assert(run(was_pushed, 10000), "the first was credible");
+    run(NULL, 500);
+    cr_expect_eq(a->epoch, known[0] + 1, "%lx", a->epoch);
+    /* Its next life is heard. */
+    gossip_destroy(a, NULL, NULL);
+    run(NULL, 100);
+    a = make("a");
+    cr_assert_eq(gossip_join(a, other, 1), 0);
+    gossip_on(b, CHANNEL_RAFT, on_raft, NULL);
+    cr_expect(run(is_heard, 15000), "its next life is not heard");
     close(fd);
     gossip_destroy(a, NULL, NULL);
     gossip_destroy(b, NULL, NULL);
