@@ -344,10 +344,7 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
     if (m != NULL && !m->m.self && memcmp(m->card->key, w->self.key, WIRE_KEY) == 0) {
         if (sync)
             swim_sync_ask(s, now_ms, num, false, true, out);
-        if (s->settle_ms == 0) {
-            s->settle_gap_ms = SWIM_SETTLE_MIN_MS;
-            s->settle_ms = now_ms + SWIM_SETTLE_MIN_MS;
-        }
+        swim_settle(s, now_ms);
         /* It may hold us to be anything, we it: a ping tells both sides. */
         swim_probe_start(s, now_ms, m, swim_is_live(m->m.state) ? PROBE_RANDOM : PROBE_DEAD, 0,
                          out);

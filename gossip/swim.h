@@ -254,6 +254,7 @@ struct swim {
     uint64_t settle_ms, settle_gap_ms;
     uint64_t returned_ms;             /* when the first of so many came back from the dead */
     uint32_t returned, settle_digest; /* of our list at the last comparison */
+    bool settled;                     /* lists were, or are, compared since the start */
     bool healing;                     /* many did: lists are compared for as long as they change */
     uint8_t sync_tries, sync_turn;
     uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */

@@ -177,6 +177,7 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
 void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out);
 /* A member came back from the dead. */
 void swim_returned(struct swim *s, uint64_t now_ms);
+void swim_settle(struct swim *s, uint64_t now_ms); /* compares lists some times from now on */
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
 uint64_t swim_spread_deadline(const struct swim *s);
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,

@@ -451,6 +451,9 @@ static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *
         s->sync_tries = 0;
         return;
     }
+    /* Others found it before anybody whom it asked was there to welcome it: it has no list. */
+    if (!s->settled)
+        swim_settle(s, now_ms);
     if (s->differs_ms == 0)
         s->differs_ms = now_ms;
     uint64_t since = now_ms - s->differs_ms;

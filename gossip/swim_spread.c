@@ -327,6 +327,15 @@ static void settle(struct swim *s, uint64_t now_ms, struct swim_out *out)
     s->healing = s->healing && s->settle_ms != 0;
 }
 
+void swim_settle(struct swim *s, uint64_t now_ms)
+{
+    s->settled = true;
+    if (s->settle_ms != 0)
+        return;
+    s->settle_gap_ms = SWIM_SETTLE_MIN_MS;
+    s->settle_ms = now_ms + SWIM_SETTLE_MIN_MS;
+}
+
 /* At the end of a partition everybody has something new to say, and all have it to say to all: as
  * news it would take each member n * log n sends, of which the last bring something to one in
  * thousands. Lists are compared instead, for as long as that changes them. */

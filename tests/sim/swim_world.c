@@ -17,6 +17,9 @@
 #define JOIN_WAIT_MIN_US 100000u /* as gossip/join_uv.c */
 #define JOIN_WAIT_MAX_US 8000000u
 #define JOIN_SLOW_US 30000000u
+#define ISLAND_US                                                                                  \
+    3000000u /* as agent/join_uv.c: without a leader the first of those there looks                \
+              */
 #define JOIN_SYNCS 2u
 #define EPOCH_ASK_US 1000000u /* as gossip/udp_uv.c */
 #define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
@@ -308,18 +311,34 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
     perform(w, me, ev->from, ev->a);
 }
 
+/* Few know each other and nobody else, so that nobody leads them. */
+static bool on_island(const struct world *w, const struct swim *s)
+{
+    return s->live > 1 && s->live < w->nodes / 2;
+}
+
+static bool is_lowest(const struct swim *s)
+{
+    for (uint32_t k = 0; k < s->count; k++)
+        if (swim_nth(s, k)->m.state <= MEMBER_DEGRADED &&
+            strcmp(swim_nth(s, k)->m.id, swim_self(s)->m.id) < 0)
+            return false;
+    return true;
+}
+
 /* Asks the seeds that did not answer; again soon while alone, rarely afterwards. */
 static void try_seeds(struct world *w, uint32_t me)
 {
     struct world_node *n = &w->node[me];
-    if (n->s->live <= 1 && n->join_gap_us > JOIN_WAIT_MIN_US * 4) {
+    bool looks = on_island(w, n->s) && w->net.now_us >= n->life_us + ISLAND_US && is_lowest(n->s);
+    if (looks || (n->s->live <= 1 && n->join_gap_us > JOIN_WAIT_MIN_US * 4)) {
         n->seeds_answered = 0; /* the agent asks ECS anew who there is */
         world_seeds(w, me);
     }
     for (unsigned k = 0; k < WORLD_SEEDS; k++)
         if ((n->seeds_answered >> k & 1) == 0 && n->seed[k] != me)
             send_join(w, me, n->seed[k]);
-    uint64_t gap = n->s->live > 1 ? JOIN_SLOW_US : n->join_gap_us;
+    uint64_t gap = n->s->live <= 1 ? n->join_gap_us : on_island(w, n->s) ? ISLAND_US : JOIN_SLOW_US;
     n->join_gap_us = n->join_gap_us * 2 < JOIN_WAIT_MAX_US ? n->join_gap_us * 2 : JOIN_WAIT_MAX_US;
     gap += hash_mix(n->num ^ n->join_gap_us) % (gap / 4 + 1);
     if (n->seeds_answered != (1u << WORLD_SEEDS) - 1)
@@ -581,6 +600,7 @@ static void become(struct swim *s, uint64_t num, const struct swim_options *o, u
 {
     struct swim_member *m = swim_get(s, num);
     s->trust = o->trust;
+    s->settled = true;
     swim_me(s)->met = 1;
     swim_me(s)->m.self = false;
     m->m.self = true;

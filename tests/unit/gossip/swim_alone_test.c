@@ -18,6 +18,7 @@ static struct swim *small(uint32_t room)
     o.addrs = (struct gossip_addrs){.at = {{.family = 4}}, .count = 1};
     fake_trust(&o, small_key, 1);
     swim_init(s, &o, 1000);
+    s->settled = true; /* it has been here for a while */
     return s;
 }
 
@@ -164,6 +165,29 @@ Test(swim_alone, many_back_from_the_dead_are_fetched_from_lists)
     cr_assert_geq(asks, 9, "at each of ten gaps the list had changed");
     cr_assert_leq(asks_in(s, now_ms, now_ms + 5000), 4, "the gaps double");
     cr_assert_eq(asks_in(s, now_ms + 5000, now_ms + 30000), 0);
+    free(s);
+}
+
+/* Whom others found before anybody welcomed it knows what it hears, and has no list. */
+Test(swim_alone, who_was_never_welcomed_asks_for_lists)
+{
+    struct swim *s = small(8);
+    const uint64_t other = hash_str("small-0");
+    uint8_t bytes[64];
+    s->settled = false;
+    meet(s, 1000, 0, MEMBER_ALIVE, 1);
+    for (unsigned agrees = 1; agrees < 2; agrees--) {
+        struct wire_head ping = {.type = WIRE_PING, .digest = swim_digest(s) + !agrees};
+        struct wbuf w;
+        wbuf_init(&w, bytes, sizeof bytes);
+        wire_put_head(&w, &ping);
+        cr_assert_eq(swim_recv(s, 1010, other, 1, bytes, w.len, &out), 0);
+        out.count = out.checks = out.hellos = 0;
+        cr_assert_eq(s->settle_ms != 0, !agrees);
+    }
+    cr_assert_geq(asks_in(s, 1020, 1600), 3);
+    cr_assert_leq(asks_in(s, 1600, 6000), 3, "the gaps double");
+    cr_assert_eq(asks_in(s, 6000, 30000), 0);
     free(s);
 }
 
