@@ -34,9 +34,11 @@ static void concern(struct plan_pair *pair, const struct model_instance *inst,
                     const char *deployment)
 {
     uint64_t hash = hash_str(deployment);
-    if (pair->generation == inst->generation && pair->deployment == hash)
+    bool same = pair->generation == inst->generation;
+    if (same && pair->deployment == hash)
         return;
-    *pair = (struct plan_pair){.generation = inst->generation, .deployment = hash};
+    *pair = (struct plan_pair){
+        .generation = inst->generation, .deployment = hash, .doubts = same ? pair->doubts : 0};
 }
 
 /* From here on a change of the instance is a reason to try again. */
@@ -62,6 +64,22 @@ void plan_pair_accepted(struct plan_pair *pair, uint64_t now_ms)
 void plan_pair_unknown(struct plan_pair *pair, uint64_t now_ms)
 {
     set_phase(pair, PAIR_UNKNOWN, now_ms);
+}
+
+void plan_pair_doubt(struct plan_pair *pair, const struct model_instance *inst)
+{
+    if (pair->generation != inst->generation)
+        *pair = (struct plan_pair){.generation = inst->generation};
+    if (pair->doubts < UINT16_MAX)
+        pair->doubts++;
+}
+
+void plan_pair_settled(struct plan_pair *pair)
+{
+    if (pair->doubts > 0)
+        pair->doubts--;
+    if (pair->doubts == 0 && pair->phase == PAIR_UNKNOWN && pair->tended)
+        plan_pair_release(pair);
 }
 
 void plan_pair_release(struct plan_pair *pair)
@@ -98,7 +116,8 @@ void plan_pair_died(struct plan_pair *pair, const struct model_instance *inst,
 {
     concern(pair, inst, deployment);
     if (ran_ms >= PLAN_RAN_WELL_MS) {
-        *pair = (struct plan_pair){.generation = pair->generation, .deployment = pair->deployment};
+        *pair = (struct plan_pair){
+            .generation = pair->generation, .deployment = pair->deployment, .doubts = pair->doubts};
         return;
     }
     see(pair, inst);

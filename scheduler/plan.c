@@ -122,6 +122,12 @@ static void stop_others(struct run *run, struct model_instance *inst, const stru
     }
 }
 
+/* A task may come of something that was asked for. */
+static bool is_under_way(const struct plan_pair *pair)
+{
+    return pair->phase != PAIR_IDLE || pair->doubts > 0;
+}
+
 static bool is_failure(uint8_t reason)
 {
     return reason >= PLAN_DIED;
@@ -133,9 +139,10 @@ static struct plan_verdict start(struct run *run, struct model_instance *inst,
 {
     struct plan_counts *counts = &run->out->counts;
     uint64_t now_ms = run->now_ms;
-    if (pair->phase != PAIR_IDLE) {
+    if (is_under_way(pair)) {
+        bool known = pair->phase == PAIR_ASKED || pair->phase == PAIR_ARRIVING;
         counts->pending++;
-        return verdict(VERDICT_WAIT, pair->phase == PAIR_UNKNOWN ? PLAN_SETTLING : PLAN_ASKED);
+        return verdict(VERDICT_WAIT, known ? PLAN_ASKED : PLAN_SETTLING);
     }
     if (is_failure(pair->reason)) {
         bool permanent = pair->reason == PLAN_ATTRIBUTE || pair->reason == PLAN_LOCATION;
@@ -242,7 +249,7 @@ static struct plan_verdict decide(struct run *run, struct model_instance *inst,
     struct found found = look(run, inst);
     await_arrival(run, &found, pair);
     if (run->env->deleting) {
-        run->out->counts.live += pair->phase != PAIR_IDLE; /* a task may still come of it */
+        run->out->counts.live += is_under_way(pair);
         return delete_from(run, inst, &found);
     }
     if (!run->env->deployment)
@@ -273,7 +280,7 @@ static void tidy(const struct run *run, const struct model_instance *inst, struc
     if (pair->generation != inst->generation) {
         *pair =
             (struct plan_pair){.generation = inst->generation, .deployment = run->deployment_hash};
-    } else if (pair->deployment != run->deployment_hash && pair->phase == PAIR_IDLE) {
+    } else if (pair->deployment != run->deployment_hash && !is_under_way(pair)) {
         *pair =
             (struct plan_pair){.generation = inst->generation, .deployment = run->deployment_hash};
     }

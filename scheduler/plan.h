@@ -109,6 +109,7 @@ struct plan_pair {
     uint8_t phase;
     uint8_t reason;           /* enum plan_reason of the last failure, 0: none */
     bool tended;              /* the shell's: something is settling this UNKNOWN */
+    uint16_t doubts;          /* starts whose outcome is being settled, of any deployment */
     uint16_t failures;        /* in a row */
     uint64_t deployment;      /* hash of the one the failures are about */
     uint64_t since_ms;        /* of phase */
@@ -169,6 +170,10 @@ void plan_pair_asked(struct plan_pair *pair, const struct model_instance *inst,
                      const char *deployment, uint64_t now_ms);
 void plan_pair_accepted(struct plan_pair *pair, uint64_t now_ms);
 void plan_pair_unknown(struct plan_pair *pair, uint64_t now_ms);
+/* The outcome of a start, perhaps a former leader's, is being settled: until all are, none follows,
+ * and what is under way itself goes on. The last one that is settled ends a tended UNKNOWN. */
+void plan_pair_doubt(struct plan_pair *pair, const struct model_instance *inst);
+void plan_pair_settled(struct plan_pair *pair);
 /* Nothing was started and nothing failed: it may be tried again at once. */
 void plan_pair_release(struct plan_pair *pair);
 void plan_pair_failed(struct plan_pair *pair, const struct model_instance *inst,

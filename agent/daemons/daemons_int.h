@@ -199,6 +199,7 @@ struct start_item {
     uint32_t generation;
     uint64_t attempt;
     enum plan_reason why; /* it is started; PLAN_NONE: not known here */
+    bool doubted;         /* counted in its pair's doubts */
     bool settled;
 };
 struct start_batch {

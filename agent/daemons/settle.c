@@ -52,16 +52,15 @@ static struct aws_call *list_tasks(struct daemons *d, const char *cluster, const
 
 /* ---- one batch ---------------------------------------------------------------------- */
 
-static struct plan_pair *unknown_pair(struct daemons *d, const struct start_batch *batch,
+static struct plan_pair *doubted_pair(struct daemons *d, const struct start_batch *batch,
                                       const struct start_item *item)
 {
     struct denv *env = start_env(d, batch);
     struct model_instance *inst = start_instance(d, item);
-    if (!env || !inst || item->slot >= env->pair_cap)
+    if (!item->doubted || !env || !inst || item->slot >= env->pair_cap)
         return NULL;
     struct plan_pair *pair = envs_pair(env, inst);
-    bool ours = pair->generation == item->generation && pair->phase == PAIR_UNKNOWN;
-    return ours ? pair : NULL;
+    return pair->generation == item->generation ? pair : NULL;
 }
 
 /* Is a task here that must be of this attempt? */
@@ -81,9 +80,9 @@ static bool is_found(struct daemons *d, const struct start_batch *batch,
 
 static void end_item(struct daemons *d, struct start_batch *batch, struct start_item *item)
 {
-    struct plan_pair *pair = unknown_pair(d, batch, item);
+    struct plan_pair *pair = doubted_pair(d, batch, item);
     if (pair)
-        plan_pair_release(pair);
+        plan_pair_settled(pair);
     item->settled = true;
     start_forget_attempt(d, batch, item);
 }
@@ -176,10 +175,11 @@ void settle_batch(struct daemons *d, struct start_batch *batch)
         if (!env || !inst || !envs_room(d, env))
             continue;
         struct plan_pair *pair = envs_pair(env, inst);
-        if (pair->generation != inst->generation)
-            plan_pair_asked(pair, inst, batch->deployment, batch->since_ms);
-        plan_pair_unknown(pair, daemons_now(d));
-        pair->tended = true;
+        plan_pair_doubt(pair, inst);
+        item->doubted = true;
+        if (!batch->adopted)
+            plan_pair_unknown(pair, daemons_now(d));
+        pair->tended = pair->phase == PAIR_UNKNOWN;
     }
     LOG(LOG_WARN, "daemon_start_unknown",
         "the outcome of a start is not known; it is being settled", LS("environment", batch->env),

@@ -340,6 +340,29 @@ Test(daemons, waits_for_an_attempt_of_a_former_leader)
     fake_fini();
 }
 
+/* What became of one of them says nothing of the other. */
+Test(daemons, waits_for_each_attempt_of_former_leaders)
+{
+    fake_init();
+    fake_instances(1);
+    fake_deploy("logs", SECOND);
+    fake_attempt("logs", FIRST, 0);
+    fake_attempt("logs", SECOND, 0);
+    fake_task(0, "logs", FIRST, true);
+    fake.d->settle_window_ms = 3000;
+    fake_lead(5);
+    FAKE_UNTIL(fake.d->counters.adopted == 1 && fake_live(0) == 0);
+    fake_run(500, true);
+    cr_expect_eq(fake.start_calls, 0);
+    fake_task(0, "logs", SECOND, false);
+    FAKE_UNTIL(fake.d->counters.adopted == 2);
+    fake_run(100, true);
+    cr_expect(fake_one_each(1));
+    cr_expect_eq(fake.start_calls, 0);
+    cr_expect_eq(fake_attempts(), 0);
+    fake_fini();
+}
+
 /* By then nothing else is under way that would wake the scheduler, not even a progress report. */
 Test(daemons, starts_again_what_a_former_leader_asked_for_in_vain)
 {

@@ -102,6 +102,38 @@ Test(plan, an_accepted_task_never_seen_is_settled)
     model_fini(&b.model);
 }
 
+/* A former leader's start of an earlier deployment is heard of when an own one is under way. */
+Test(plan, a_doubt_neither_ends_nor_hides_what_is_under_way)
+{
+    struct bench b;
+    bench_init(&b);
+    active(&b, "i", 1);
+    struct model_instance *inst = b.model.instances[0];
+    plan_pair_asked(&b.pairs[0], inst, "new", b.now_ms);
+    plan_pair_doubt(&b.pairs[0], inst);
+    plan_pair_settled(&b.pairs[0]);
+    EXPECT_PLAN(&b, 0);
+    cr_expect_eq(b.pairs[0].phase, PAIR_ASKED);
+    plan_pair_doubt(&b.pairs[0], inst);
+    plan_pair_doubt(&b.pairs[0], inst);
+    plan_pair_release(&b.pairs[0]);
+    plan_pair_settled(&b.pairs[0]);
+    EXPECT_PLAN(&b, 0);
+    cr_expect_eq(b.verdicts[0].reason, PLAN_SETTLING);
+    plan_pair_settled(&b.pairs[0]);
+    EXPECT_PLAN(&b, 1);
+    plan_pair_asked(&b.pairs[0], inst, "new", b.now_ms);
+    plan_pair_doubt(&b.pairs[0], inst);
+    plan_pair_unknown(&b.pairs[0], b.now_ms);
+    plan_pair_settled(&b.pairs[0]); /* not yet by whoever settles this one */
+    EXPECT_PLAN(&b, 0);
+    plan_pair_doubt(&b.pairs[0], inst);
+    b.pairs[0].tended = true;
+    plan_pair_settled(&b.pairs[0]);
+    EXPECT_PLAN(&b, 1);
+    model_fini(&b.model);
+}
+
 Test(plan, replaces_stop_first)
 {
     struct bench b;
