@@ -43,7 +43,8 @@ struct records {
     struct sync sync;
     struct peers peers;
     uint64_t *nums;
-    uint8_t *shaky, *far;
+    uint8_t *shaky;
+    uint32_t *zones, *by_zone;
     size_t peers_cap;
     struct prng prng;
     void *rumor_memory, *sync_memory;
@@ -326,10 +327,14 @@ static int grow_peers(struct records *r)
     if (shaky == NULL)
         return ERR_NOMEM;
     r->shaky = shaky;
-    uint8_t *far = realloc(r->far, cap * sizeof *far);
-    if (far == NULL)
+    uint32_t *zones = realloc(r->zones, cap * sizeof *zones);
+    if (zones == NULL)
         return ERR_NOMEM;
-    r->far = far;
+    r->zones = zones;
+    uint32_t *by_zone = realloc(r->by_zone, cap * sizeof *by_zone);
+    if (by_zone == NULL)
+        return ERR_NOMEM;
+    r->by_zone = by_zone;
     r->peers_cap = cap;
     return 0;
 }
@@ -339,7 +344,7 @@ static void peer_remove(struct records *r, size_t at)
     size_t behind = r->peers.count - at - 1;
     memmove(r->nums + at, r->nums + at + 1, behind * sizeof *r->nums);
     memmove(r->shaky + at, r->shaky + at + 1, behind * sizeof *r->shaky);
-    memmove(r->far + at, r->far + at + 1, behind * sizeof *r->far);
+    memmove(r->zones + at, r->zones + at + 1, behind * sizeof *r->zones);
     r->peers.count--;
 }
 
@@ -350,15 +355,16 @@ static int peer_add(struct records *r, size_t at, uint64_t num)
     size_t behind = r->peers.count - at;
     memmove(r->nums + at + 1, r->nums + at, behind * sizeof *r->nums);
     memmove(r->shaky + at + 1, r->shaky + at, behind * sizeof *r->shaky);
-    memmove(r->far + at + 1, r->far + at, behind * sizeof *r->far);
+    memmove(r->zones + at + 1, r->zones + at, behind * sizeof *r->zones);
     r->nums[at] = num;
     r->shaky[at] = 0;
+    r->zones[at] = 0;
     r->peers.count++;
     return 0;
 }
 
 /* Returns whether the member is new to the list. */
-static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky, bool far)
+static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky, uint32_t zone)
 {
     size_t at = peers_lower_bound(&r->peers, num);
     bool present = at < r->peers.count && r->peers.nums[at] == num;
@@ -366,14 +372,17 @@ static bool set_peer(struct records *r, uint64_t num, bool live, bool shaky, boo
         peer_remove(r, at);
     else if (!present && live && peer_add(r, at, num) != 0)
         return false;
-    r->peers.nums = r->nums;
-    r->peers.shaky = r->shaky;
-    r->peers.far = r->far;
+    bool moved = live != present || (live && r->zones[at] != zone);
     if (live) {
         r->shaky[at] = shaky;
-        r->far[at] = far;
+        r->zones[at] = zone;
     }
+    r->peers.nums = r->nums;
+    r->peers.shaky = r->shaky;
+    r->peers.zones = r->zones;
     r->peers.self = peers_lower_bound(&r->peers, r->rumor.options.self);
+    if (moved)
+        peers_group(&r->peers, r->by_zone);
     return live && !present;
 }
 
@@ -381,9 +390,7 @@ static bool note_member(struct records *r, const struct gossip_member *m)
 {
     bool live =
         m->state == MEMBER_ALIVE || m->state == MEMBER_DEGRADED || m->state == MEMBER_SUSPECT;
-    const char *own = gossip_find(r->options.gossip, r->rumor.options.self)->meta->zone;
-    bool far = own[0] != '\0' && m->meta->zone[0] != '\0' && strcmp(own, m->meta->zone) != 0;
-    return set_peer(r, m->num, live, m->state == MEMBER_SUSPECT, far);
+    return set_peer(r, m->num, live, m->state == MEMBER_SUSPECT, peers_zone(m->meta->zone));
 }
 
 void records_member(struct records *r, const struct gossip_member *m)
@@ -453,7 +460,8 @@ static void free_all(struct records *r)
         free(r->stalled[i].data);
     free(r->nums);
     free(r->shaky);
-    free(r->far);
+    free(r->zones);
+    free(r->by_zone);
     free(r->rumor_memory);
     free(r->sync_memory);
     free(r->scratch);
@@ -494,7 +502,8 @@ static int init_cores(struct records *r)
         return ERR_NOMEM;
     rumor_init(&r->rumor, &ro, &r->peers, r->rumor_memory, now_ms);
     sync_init(&r->sync, &so, &r->peers, r->scratch, r->sync_memory, now_ms);
-    set_peer(r, ro.self, true, false, false);
+    const struct gossip_member *self = gossip_find(r->options.gossip, ro.self);
+    set_peer(r, ro.self, true, false, peers_zone(self->meta->zone));
     for (size_t i = 0; i < gossip_count(r->options.gossip); i++) {
         const struct gossip_member *m = gossip_at(r->options.gossip, i);
         if (m->num != ro.self && note_member(r, m))

@@ -60,8 +60,12 @@ static uint16_t burst_turn(struct rumor *r, const struct record *rec, bool flood
         r->own_run = (struct record_run){0};
         size = record_run_size(&r->own_run, rec);
         r->tree_left = flood ? RUMOR_FLOOD_RUN : r->room - RUMOR_PUSH_HEAD;
-        r->tree_place += peers_stride(r->peers, flood ? RUMOR_FANOUT_FLOOD : RUMOR_FANOUT_BURST);
-        r->tree_place %= r->peers->count - 1;
+        uint8_t fanout = flood ? RUMOR_FANOUT_FLOOD : RUMOR_FANOUT_BURST;
+        size_t ring = r->peers->count - 1;
+        r->tree_place += peers_stride(r->peers, fanout);
+        if (r->tree_place >= ring && peers_others(r->peers) > 0)
+            r->tree_place += fanout + r->peers->zone_count; /* others send to the other zones */
+        r->tree_place %= ring;
     }
     r->tree_left -= size < r->tree_left ? size : r->tree_left;
     record_run_note(&r->own_run, rec);
@@ -76,7 +80,7 @@ static struct tree own_tree(struct rumor *r, uint64_t now_ms, const struct recor
     bool small = record_encoded_size(rec) <= r->room - RUMOR_PUSH_HEAD;
     struct tree tree = {.origin = r->options.self,
                         .turn = (uint16_t)(key_hash % RUMOR_TREES * (PEERS_TURNS / RUMOR_TREES)),
-                        .root_fanout = RUMOR_FANOUT,
+                        .root_fanout = (uint8_t)(RUMOR_FANOUT - peers_others(r->peers)),
                         .fanout = RUMOR_FANOUT,
                         .burst = load > RUMOR_LOAD_BURST};
     if (load > RUMOR_LOAD_FEW && many)
@@ -261,12 +265,10 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         uint32_t wait_ms = rumor_ask_wait(r, now_ms);
         /* Much that is missing at once is not lost but on its way. */
         uint32_t load = rumor_load(r, now_ms) + r->wanted_count;
-        p->amid = load > RUMOR_LOAD_FLOOD   ? AMID_FLOOD
-                  : load > RUMOR_LOAD_BURST ? AMID_BURST
-                                            : AMID_FEW;
-        uint32_t least_ms = p->amid == AMID_FLOOD   ? RUMOR_ASK_FLOOD_MS
-                            : p->amid == AMID_BURST ? RUMOR_ASK_BURST_MS
-                                                    : 0;
+        p->amid_flood = load > RUMOR_LOAD_FLOOD;
+        uint32_t least_ms = p->amid_flood             ? RUMOR_ASK_FLOOD_MS
+                            : load > RUMOR_LOAD_BURST ? RUMOR_ASK_BURST_MS
+                                                      : 0;
         if (wait_ms < least_ms)
             wait_ms = least_ms;
         uint64_t spread = prng_below(&r->prng, 1 + wait_ms / 4);

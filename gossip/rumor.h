@@ -49,13 +49,10 @@
 #define RUMOR_TREES 8u               /* that are used outside of bursts */
 #define RUMOR_DIGEST_BURST_MS 150u
 #define RUMOR_DIGEST_BURST_LATE_MS 500u
-/* From a digest to asking in the middle of a burst, at least; then while nothing has come down any
+#define RUMOR_ASK_BURST_MS 100u /* from a digest to asking in the middle of a burst, at least */
+/* ... of a flood: a stream sends again by itself what it lost. Then until nothing has come down any
  * tree for so many scans (not milliseconds: whoever was kept from running finds its timers due
- * before it has read what waits for it); and in the end in any case. */
-#define RUMOR_ASK_BURST_MS 100u
-#define RUMOR_ASK_BURST_QUIET 3u
-#define RUMOR_ASK_BURST_MAX_MS 400u
-/* ... of a flood: a stream sends again by itself what it lost. */
+ * before it has read what waits for it), and in the end in any case. */
 #define RUMOR_ASK_FLOOD_MS 400u
 #define RUMOR_ASK_FLOOD_QUIET 25u
 #define RUMOR_ASK_FLOOD_MAX_MS 2000u

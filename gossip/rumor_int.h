@@ -37,8 +37,6 @@ enum rumor_state {
     PENDING_REPAIRED /* arrived as an answer */
 };
 
-enum rumor_amid { AMID_FEW, AMID_BURST, AMID_FLOOD };
-
 struct rumor_pending {
     uint64_t key_hash;
     struct record_version version;
@@ -49,7 +47,7 @@ struct rumor_pending {
     uint32_t chain;   /* of its bucket, or of the free list */
     uint8_t state;
     uint8_t holders, tries;
-    uint8_t amid; /* enum rumor_amid: heard of */
+    bool amid_flood; /* heard of */
 };
 
 struct rumor_node {

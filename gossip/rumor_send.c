@@ -12,7 +12,6 @@
 #define STUCK_MS 2000u /* a record that waits this long to be sent is told of meanwhile */
 #define ANSWERS_PER_MESSAGE 64u
 #define GOLDEN 0x9e3779b9u /* of 2^32 */
-#define PARTS (UINT64_C(1) << 32)
 
 struct loader {
     struct record_run *run;
@@ -176,15 +175,11 @@ static bool still_wanted(struct rumor *r, struct rumor_pending *p)
     return false;
 }
 
-/* Is it still likely to come down its tree? */
+/* Is it still likely to come down its tree? Few are what was lost, not what is late. */
 static bool may_yet_come(const struct rumor *r, const struct rumor_pending *p, uint64_t now_ms)
 {
-    uint64_t told_ms = now_ms - p->told_ms;
-    if (p->state != PENDING_WANTED || p->amid == AMID_FEW)
-        return false;
-    return p->amid == AMID_FLOOD
-               ? r->quiet < RUMOR_ASK_FLOOD_QUIET && told_ms < RUMOR_ASK_FLOOD_MAX_MS
-               : r->quiet < RUMOR_ASK_BURST_QUIET && told_ms < RUMOR_ASK_BURST_MAX_MS;
+    return p->state == PENDING_WANTED && p->amid_flood && r->wanted_count > RUMOR_LOAD_FEW &&
+           r->quiet < RUMOR_ASK_FLOOD_QUIET && now_ms - p->told_ms < RUMOR_ASK_FLOOD_MAX_MS;
 }
 
 /* All that is due and would be asked of one peer. What is due for others stays due, and the next
@@ -293,14 +288,12 @@ static void add_target(struct rumor *r, uint64_t to)
  * others: random choice would leave one in fifty untold. They are multiples of the golden section
  * of it, of which no few sums meet. With thirds three members were told by the same three, these by
  * the same three again: where branches of the tree that stand so to each other were lost, the
- * record crept along the ring by one place in 60 ms. */
+ * record crept along the ring by one place in 60 ms. One of each three may be anywhere, and tells a
+ * zone of what it missed as a whole; the others are in the own zone. */
 static void add_places(struct rumor *r, uint32_t from, uint32_t n)
 {
-    size_t count = r->peers->count;
-    for (uint32_t i = from; i < from + n && count > 1; i++) {
-        uint32_t part = (i + 1) * GOLDEN;
-        add_target(r, peers_at_step(r->peers, 1 + (uint64_t)part * (count - 1) / PARTS));
-    }
+    for (uint32_t i = from; i < from + n; i++)
+        add_target(r, peers_at_part(r->peers, (i + 1) * GOLDEN, i % RUMOR_DIGEST_PEERS != 0));
 }
 
 /* Repairs in a flood say little of loss, for it goes by streams, and much of how busy all are;

@@ -30,6 +30,7 @@ KILLERS = {
     "swim_address": ("unit_gossip_swim_address_test", []),
     "swim_alone": ("unit_gossip_swim_alone_test", []),
     "swim_sim": ("swim_sim", ["--seeds", "200", "--seconds", "40"]),
+    "peers": ("unit_gossip_peers_test", []),
     "rumor": ("unit_gossip_rumor_test", []),
     "rumor_burst": ("unit_gossip_rumor_burst_test", []),
     "sync": ("unit_gossip_sync_test", []),

@@ -123,6 +123,8 @@ static void transmit(struct sim *s, uint32_t from, uint32_t to, uint8_t channel,
     if (channel == TO_RUMOR) {
         n->payload_bytes += len;
         n->wire_bytes += len + WIRE_OVERHEAD * (1 + len / ROOM);
+        if (s->net.host[from].zone != s->net.host[to].zone)
+            n->cross_bytes += len + WIRE_OVERHEAD * (1 + len / ROOM);
     } else {
         n->sync_bytes += len + HEADERS;
     }
@@ -218,8 +220,10 @@ static void make_view(struct sim *s, unsigned view)
     size_t n = 0;
     for (uint32_t i = 0; i < s->c.nodes; i++) {
         bool in = !s->nodes[i].dead && (view == 0 || s->net.host[i].side == (view == 2));
-        if (in)
+        if (in) {
+            s->zone[view][n] = s->c.zones == 0 ? 0 : s->net.host[i].zone + 1u;
             s->nums[view][n++] = i + 1;
+        }
     }
     s->num_count[view] = n;
 }
@@ -236,7 +240,9 @@ static void give_views(struct sim *s)
     for (uint32_t i = 0; i < s->c.nodes; i++) {
         unsigned view = !is_parted(s) ? 0 : s->net.host[i].side != 0 ? 2 : 1;
         struct peers *p = &s->nodes[i].peers;
-        *p = (struct peers){.nums = s->nums[view], .count = s->num_count[view]};
+        *p = (struct peers){
+            .nums = s->nums[view], .zones = s->zone[view], .count = s->num_count[view]};
+        peers_group(p, s->by_zone[view]);
         p->self = s->nodes[i].dead ? 0 : peers_lower_bound(p, i + 1);
         rumor_peers_changed(&s->nodes[i].rumor);
     }
@@ -320,6 +326,7 @@ void world_init(struct sim *s, const struct config *c)
     struct net_profile p = {.latency_us = c->latency_us,
                             .cross_us = c->latency_us,
                             .jitter_us = c->jitter_us,
+                            .zones = c->zones,
                             .send_us = SEND_US,
                             .bits_per_us = UPLINK,
                             .loss = c->loss,
@@ -340,8 +347,11 @@ void world_init(struct sim *s, const struct config *c)
         s->published_us[k] = FAR_US;
     }
     qsort(s->keys, s->key_count, sizeof *s->keys, by_hash);
-    for (unsigned view = 0; view < 3; view++)
+    for (unsigned view = 0; view < 3; view++) {
         s->nums[view] = world_grab(c->nodes, sizeof **s->nums);
+        s->zone[view] = world_grab(c->nodes, sizeof **s->zone);
+        s->by_zone[view] = world_grab(c->nodes, sizeof **s->by_zone);
+    }
     for (uint32_t i = 0; i < c->nodes; i++)
         init_node(s, i);
     s->net.cut[0][1] = s->net.cut[1][0] = c->partition_us > 0;
@@ -379,8 +389,11 @@ void world_fini(struct sim *s)
         free(s->nodes[i].memory[1]);
         free(s->nodes[i].version);
     }
-    for (unsigned view = 0; view < 3; view++)
+    for (unsigned view = 0; view < 3; view++) {
         free(s->nums[view]);
+        free(s->zone[view]);
+        free(s->by_zone[view]);
+    }
     free(s->nodes);
     free(s->keys);
     free(s->published_us);

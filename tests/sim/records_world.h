@@ -26,6 +26,7 @@ struct config {
     bool newcomer; /* the last node starts empty; all others hold `initial` rows */
     uint32_t origins;
     uint64_t seed;
+    uint32_t zones; /* 0: none is told */
 };
 
 struct node {
@@ -35,6 +36,7 @@ struct node {
     uint32_t *version; /* by key; 0: none */
     void *memory[2];
     uint64_t wake_us, waiting, payload_bytes, wire_bytes, sync_bytes;
+    uint64_t cross_bytes; /* of wire_bytes, to other zones */
     bool dead;
 };
 
@@ -53,6 +55,7 @@ struct sim {
     size_t delay_count;
     uint64_t *nums[3]; /* views: all, left side, right side */
     size_t num_count[3];
+    uint32_t *zone[3], *by_zone[3];
     struct net net;
     struct prng prng;
     uint8_t *out;

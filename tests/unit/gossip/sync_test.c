@@ -282,12 +282,12 @@ Test(sync, who_hears_all_agree_begins_no_session)
 Test(sync, who_told_another_root_is_compared_with)
 {
     static const uint64_t three[] = {1, 2, 3};
-    static const uint8_t far[] = {0, 0, 1};
+    static const uint32_t zones[] = {1, 1, 2};
     make_keys(10);
     for (unsigned turn = 0; turn < 20; turn++) {
         struct node *n = make(1, 10);
         uint64_t now = 0, to = 0;
-        n->peers = (struct peers){.nums = three, .far = far, .count = 3};
+        n->peers = (struct peers){.nums = three, .zones = zones, .count = 3};
         prng_seed(&n->sync.prng, turn);
         for (; to == 0; now += 100) {
             sync_heard(&n->sync, now, 3, false);
