@@ -63,8 +63,30 @@ static void register_list(struct metric *list, size_t count)
         metrics_register(&list[i]);
 }
 
+static int compare(const void *one, const void *other)
+{
+    uint32_t x = *(const uint32_t *)one, y = *(const uint32_t *)other;
+    return (x > y) - (x < y);
+}
+
+/* Of nobody there are none: the last figures would be told for ever. */
+static void set_quantiles(struct metric to[3], uint32_t *list, size_t count)
+{
+    if (count == 0) {
+        for (size_t i = 0; i < 3; i++)
+            metric_none(&to[i]);
+        return;
+    }
+    qsort(list, count, sizeof *list, compare);
+    metric_set(&to[0], list[(count - 1) / 2]);
+    metric_set(&to[1], list[(count - 1) * 99 / 100]);
+    metric_set(&to[2], list[count - 1]);
+}
+
 void figures_start(void)
 {
+    set_quantiles(rtt, NULL, 0);
+    set_quantiles(loss, NULL, 0);
     register_list(members, sizeof members / sizeof members[0]);
     register_list(bytes, sizeof bytes / sizeof bytes[0]);
     register_list(refused, sizeof refused / sizeof refused[0]);
@@ -74,22 +96,6 @@ void figures_start(void)
                                      &health,     &streams, &queued};
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
         metrics_register(single[i]);
-}
-
-static int compare(const void *one, const void *other)
-{
-    uint32_t x = *(const uint32_t *)one, y = *(const uint32_t *)other;
-    return (x > y) - (x < y);
-}
-
-static void set_quantiles(struct metric to[3], uint32_t *list, size_t count)
-{
-    if (count == 0)
-        return;
-    qsort(list, count, sizeof *list, compare);
-    metric_set(&to[0], list[(count - 1) / 2]);
-    metric_set(&to[1], list[(count - 1) * 99 / 100]);
-    metric_set(&to[2], list[count - 1]);
 }
 
 static void set_members(const struct agent *a)

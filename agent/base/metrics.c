@@ -47,6 +47,11 @@ void metric_set(struct metric *m, int64_t value)
     atomic_store_explicit(&m->value, value, memory_order_relaxed);
 }
 
+void metric_none(struct metric *m)
+{
+    metric_set(m, METRIC_NONE);
+}
+
 void metric_observe_us(struct metric *m, uint64_t us)
 {
     size_t i = 0;
@@ -97,6 +102,9 @@ int metrics_render(struct buf *out)
     const char *name = "";
     pthread_mutex_lock(&lock);
     for (struct metric *m = first; m != NULL; m = m->next) {
+        int64_t now = metric_get(m);
+        if (m->type == METRIC_GAUGE && now == METRIC_NONE)
+            continue;
         if (strcmp(name, m->name) != 0) {
             name = m->name;
             buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, m->help, name, types[m->type]);
@@ -105,7 +113,7 @@ int metrics_render(struct buf *out)
             render_histogram(out, m);
         } else {
             char value[32];
-            snprintf(value, sizeof value, "%" PRId64, metric_get(m));
+            snprintf(value, sizeof value, "%" PRId64, now);
             render_sample(out, m, "", NULL, value);
         }
     }

@@ -11,6 +11,8 @@
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
+#define METRIC_NONE INT64_MIN /* metric_get() of a gauge of nothing */
+
 /* Upper bounds of the histogram buckets, in microseconds; the last is +Inf. */
 #define METRIC_BUCKETS 14
 
@@ -42,6 +44,7 @@ void metrics_register(struct metric *m);
 void metrics_unregister_all(void); /* tests */
 void metric_add(struct metric *m, int64_t n);
 void metric_set(struct metric *m, int64_t value);
+void metric_none(struct metric *m); /* a gauge of nothing: not rendered until it is set again */
 void metric_observe_us(struct metric *m, uint64_t us);
 int64_t metric_get(const struct metric *m);
 int metrics_render(struct buf *out); /* Prometheus text format 0.0.4 */
