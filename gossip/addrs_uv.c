@@ -161,6 +161,56 @@ static bool is_of_link(const struct gossip_addr *a)
     return a->family == 6 && a->host[0] == 0xfe && (a->host[1] & 0xc0) == 0x80;
 }
 
+static bool is_on_host(const struct gossip_addr *addr)
+{
+    uv_interface_address_t *list;
+    int count;
+    bool found = false;
+    if (uv_interface_addresses(&list, &count) != 0)
+        return true; /* who cannot look does not know better */
+    for (int i = 0; i < count; i++) {
+        struct gossip_addr a = addr_plain((const struct sockaddr *)&list[i].address.address4);
+        found = found || (a.family == addr->family && memcmp(a.host, addr->host, 16) == 0);
+    }
+    uv_free_interface_addresses(list, count);
+    return found;
+}
+
+void addrs_learned(struct gossip_node *g, const struct gossip_addr *addr)
+{
+    bool native = is_on_host(addr);
+    if (g->moved && !native)
+        return; /* it saw us where we were */
+    g->wildcard = g->moved = false;
+    g->native = native;
+    if (addr_find(swim_self(g->swim)->m.addrs, addr) < 0)
+        swim_set_addr(g->swim, addr, node_now(g));
+}
+
+/* Of those that hear us whichever was heard last: what another saw is too long ago. */
+static const struct swim_member *heard_last(const struct gossip_node *g)
+{
+    const struct swim_member *last = NULL;
+    for (uint32_t i = 0; i < g->swim->count; i++) {
+        const struct swim_member *m = swim_nth(g->swim, i);
+        if (!m->m.self && m->m.state <= MEMBER_SUSPECT &&
+            (last == NULL || m->m.heard_mono_ms > last->m.heard_mono_ms))
+            last = m;
+    }
+    return last;
+}
+
+void addrs_look(struct gossip_node *g)
+{
+    const struct swim_member *me = swim_self(g->swim);
+    if (!g->native || me->m.state == MEMBER_LEFT || is_on_host(&me->m.addrs->at[0]))
+        return;
+    g->wildcard = g->moved = true;
+    const struct swim_member *m = heard_last(g);
+    if (m != NULL)
+        join_ask_member(g, m);
+}
+
 /* Bound to every address and told none: the first interface that leads outside, by IPv4 if there is
  * one, until a member that lets us in says how it sees us. */
 static void guess_address(struct gossip_node *g, struct gossip_addr *addr)
@@ -179,7 +229,7 @@ static void guess_address(struct gossip_node *g, struct gossip_addr *addr)
             (a.family == 6 && g->family != AF_INET6))
             continue;
         *addr = a;
-        found = true;
+        found = g->native = true;
     }
     uv_free_interface_addresses(list, count);
 }

@@ -323,9 +323,7 @@ static void learn_address(struct gossip_node *g, const struct gossip_addr *seen)
     if (!g->wildcard || seen->family == 0)
         return;
     addr.port = g->port;
-    g->wildcard = false;
-    if (addr_find(swim_self(g->swim)->m.addrs, &addr) < 0)
-        swim_set_addr(g->swim, &addr, node_now(g));
+    addrs_learned(g, &addr);
 }
 
 /* What was sent to that address before anybody knew in which zone it is. */

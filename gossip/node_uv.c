@@ -208,8 +208,12 @@ static void report(struct gossip_node *g)
     struct swim_change change;
     char why[WHY_TEXT_MAX];
     uint64_t incarnation;
-    if (swim_take_raised(g->swim, &incarnation) && g->on_incarnation != NULL)
-        g->on_incarnation(g->arg, incarnation);
+    if (swim_take_raised(g->swim, &incarnation)) {
+        if (g->on_incarnation != NULL)
+            g->on_incarnation(g->arg, incarnation);
+        if (!g->closing)
+            addrs_look(g);
+    }
     while (!g->closing && swim_next_change(g->swim, &change)) {
         struct gossip_member copy = change.member->m;
         uint64_t num = copy.num;

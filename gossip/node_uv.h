@@ -121,6 +121,8 @@ struct gossip_node {
     struct gossip_addr bound;
     uint16_t port;
     bool wildcard; /* bound to any address and nothing advertised: learn it from a welcome */
+    bool native;   /* found so, and an interface had it ... */
+    bool moved;    /* ... and has it no more */
     unsigned open_handles;
     bool closing;
     void (*closed)(void *arg);
@@ -202,6 +204,10 @@ int addrs_bind(struct gossip_node *g, const char *text, struct errmsg *e);
 /* Opens both sockets, and says at which addresses others reach them. */
 int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gossip_addrs *ret,
                struct errmsg *e);
+/* A member said how it sees us, who were told no address. */
+void addrs_learned(struct gossip_node *g, const struct gossip_addr *addr);
+/* We were doubted: if no interface has our address any more, asks how others see us now. */
+void addrs_look(struct gossip_node *g);
 /* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
 struct gossip_addr addr_plain(const struct sockaddr *addr);
 /* family: AF_INET6, IPv4 addresses as such sockets take them. */
