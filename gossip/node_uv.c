@@ -571,6 +571,7 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
                                    .meta = o->meta,
                                    .incarnation = o->incarnation,
                                    .epoch = g->epoch,
+                                   .unix_s = (uint64_t)clock_unix_ms() / 1000,
                                    .seed = o->seed,
                                    .trust = {&g->own, sign_word, verify_word}};
     memcpy(options.key, g->own.public_key, sizeof options.key);

@@ -85,9 +85,13 @@
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
 #define SWIM_DOUBT_MS (3600u * 1000u) /* what a suspicion left is kept for gossip_why() so long */
 #define SWIM_ROUND_TRIES 256u         /* dead members that a random probe passes over */
-/* A welcome tells us the incarnation of our earlier life, and nobody can prove it: believed this
- * far above our own. */
-#define SWIM_JUMP (UINT64_C(1) << 32)
+/* What others tell of an earlier life of ours, in a welcome or by a key that may not be that
+ * life's, nobody can prove. It raises our incarnation to (the seconds since 1970 at our start +
+ * 2^32) x 2^16 at most, so that no number of lies takes it further, and a next life, whose data
+ * directory is lost, still believes what it has to outdo: this one may refute 2^16 doubts a second
+ * until then. */
+#define SWIM_TOLD_S (UINT64_C(1) << 32) /* that a clock may go back by, and more */
+#define SWIM_TOLD_SHIFT 16u
 #define SWIM_MEET_MS 5000u      /* so long after a start members introduce themselves */
 #define SWIM_CHALLENGE_MS 1000u /* between two questions who lives at a member's address */
 
@@ -246,6 +250,7 @@ struct swim {
     uint8_t silent;        /* ... in so many probes in a row */
     uint64_t preferred_ms; /* the other family than before, since then */
     bool raised;           /* own incarnation was raised since the last drain */
+    uint64_t told_max;     /* the greatest of ours that we believe others */
     bool rings_stale;
     struct swim_ring ring[SWIM_RINGS];
     struct swim_doubt *watch;  /* whose suspicion ends first; NULL: nobody is suspected */
@@ -316,6 +321,7 @@ struct swim_options {
     bool ipv6; /* our sockets reach IPv6 addresses */
     struct gossip_meta meta;
     uint64_t incarnation, epoch, seed;
+    uint64_t unix_s; /* wall clock */
     uint8_t key[WIRE_KEY];
     struct swim_trust trust;
 };

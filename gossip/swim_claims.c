@@ -29,6 +29,12 @@ void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
     swim_enqueue(s, now_ms, me);
 }
 
+bool swim_may_be_ours(const struct swim *s, uint64_t incarnation)
+{
+    uint64_t own = swim_self(s)->m.incarnation;
+    return incarnation == own || (incarnation > own && incarnation <= s->told_max);
+}
+
 /* Is it somebody's word that we are not alive as we are? Our own earlier life's, or that of another
  * who uses our id, counts as well: whoever took it has to hear from us. */
 static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update *u)
@@ -38,8 +44,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     struct swim_doubt votes = {.slot = me->slot};
     bool doubted = false;
     int err = 0;
-    if (u->incarnation < me->m.incarnation || u->incarnation - me->m.incarnation > SWIM_JUMP ||
-        s->leaving_ms != 0)
+    if (!swim_may_be_ours(s, u->incarnation) || s->leaving_ms != 0)
         return 0;
     if (u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0) {
         doubted = swim_is_own_word(s, u);

@@ -327,6 +327,60 @@ Test(attack, a_lost_data_directory_needs_no_operator)
     }
 }
 
+/* As if asked by it: the liar's welcome tells the victim of an earlier life. */
+static void welcome_from_liar(uint64_t incarnation)
+{
+    struct wire_join w = {.type = WIRE_WELCOME, .known_state = MEMBER_FAILED};
+    w.known_incarnation = incarnation;
+    swim_self_update(world.node[HOSTILE].s, &w.self);
+    swim_welcome(world.node[VICTIM].s, world.now_ms, &w, &w.self.addrs.at[0], false, &world.out);
+    world_perform(VICTIM, 0, 0);
+}
+
+/* The victim's id under the liar's key: another who uses it, or a life that lost its key. */
+static void life_of_liar(uint64_t incarnation)
+{
+    struct wire_update u;
+    swim_self_update(world.node[VICTIM].s, &u);
+    u.incarnation = incarnation;
+    memcpy(u.key, world.node[HOSTILE].key, WIRE_KEY);
+    sign_as(world.node[HOSTILE].key, &u, 0, u.sig);
+    (void)tell(VICTIM, &u);
+}
+
+/* However high lies take an incarnation, a life that starts at the clock's seconds, because its
+ * data directory is lost, hears of it and outdoes it. */
+Test(attack, nobody_takes_an_incarnation_out_of_reach_of_the_next_life)
+{
+    world_init(8, 71, 0);
+    world_run(8000);
+    for (unsigned round = 0; round < 2; round++) {
+        void (*const lies[])(uint64_t) = {welcome_from_liar, life_of_liar};
+        for (unsigned i = 0; i < 200; i++) /* step by step, as far as it goes */
+            lies[i % 2](swim_self(world.node[VICTIM].s)->m.incarnation + (UINT64_C(1) << 32));
+        for (unsigned i = 0; i < 62; i++) /* and at once */
+            lies[i % 2]((UINT64_C(1) << 61 >> i) + swim_self(world.node[VICTIM].s)->m.incarnation);
+        for (unsigned i = 0; i < 100; i++) { /* doubts it may answer */
+            struct wire_update u = claim(MEMBER_SUSPECT, VICTIM);
+            vote_as(&u, num_of(HOSTILE));
+            (void)tell(VICTIM, &u);
+        }
+        cr_assert_leq(swim_self(world.node[VICTIM].s)->m.incarnation, UINT64_C(1) << 49);
+        world_run(3000);
+        for (unsigned i = 0; i < 8; i++)
+            cr_assert_eq(view(i, VICTIM)->m.incarnation, world.node[VICTIM].incarnation);
+        world.node[VICTIM].state = VANISHED;
+        world_run(6000);
+        world.node[VICTIM].key_number += 1000;
+        world.node[VICTIM].incarnation = 1 + world.now_ms / 1000;
+        world_start(VICTIM);
+        world_join(VICTIM, 0, true);
+        world_run(3000);
+        cr_assert(world_agrees(), "the life after %u attacks is not heard", round + 1);
+    }
+    world_fini();
+}
+
 /* ---- small clusters ------------------------------------------------------------------------- */
 
 /* The quorum is two wherever two are left that could vote; the last two members have one each, and

@@ -257,6 +257,7 @@ static void world_start(unsigned i)
                              .id = id,
                              .incarnation = n->incarnation,
                              .epoch = n->epoch,
+                             .unix_s = world.now_ms / 1000,
                              .seed = prng_next(&world.prng)};
     o.ipv6 = !n->ipv4_only;
     for (uint8_t k = 0; k < world_addresses; k++)
