@@ -7,7 +7,8 @@
 #include "agent/base/ensure.h"
 #include "agent/base/hash.h"
 #include "scheduler/model_attributes.h"
-#include "scheduler/model_others.h"
+#include "scheduler/model_kind.h"
+#include "scheduler/model_pool.h"
 #include "scheduler/model_table.h"
 
 static const char *const instance_status_text[] = {"UNSEEN", "REGISTERING", "ACTIVE", "DRAINING",
@@ -62,11 +63,6 @@ static const char *instance_key(const void *entry)
     return ((const struct model_instance *)entry)->arn;
 }
 
-static const char *task_key(const void *entry)
-{
-    return ((const struct model_task *)entry)->arn;
-}
-
 static const char *name_key(const void *entry)
 {
     return ((const struct model_name *)entry)->text;
@@ -91,6 +87,8 @@ void model_init(struct model *m, size_t instances_max, size_t tasks_max, model_r
     m->tasks_max = tasks_max;
     m->resize = resize;
     m->arg = arg;
+    m->daemons.entry_size = sizeof(struct model_task);
+    m->others.entry_size = sizeof(struct model_other);
 }
 
 /* ---- names ------------------------------------------------------------------ */
@@ -195,7 +193,7 @@ static int free_slot(struct model *m, uint32_t *ret)
                 return 0;
             }
         }
-        size_t cap = m->slot_cap ? m->slot_cap * 2 : 64;
+        size_t cap = m->slot_cap ? m->slot_cap + m->slot_cap / 4 : 64;
         struct model_instance **bigger =
             m->resize(m->arg, m->instances, cap * sizeof(struct model_instance *));
         if (!bigger)
@@ -322,21 +320,16 @@ static bool has_tasks(const struct model_instance *inst)
 
 static void unlink_task(struct model_task *task)
 {
-    if (task->prev)
-        task->prev->next = task->next;
-    else
-        task->instance->daemons = task->next;
-    if (task->next)
-        task->next->prev = task->prev;
+    struct model_task **at = &task->instance->daemons;
+    while (*at != task)
+        at = &(*at)->next;
+    *at = task->next;
 }
 
 static void link_task(struct model_task *task, struct model_instance *inst)
 {
     task->instance = inst;
-    task->prev = NULL;
     task->next = inst->daemons;
-    if (task->next)
-        task->next->prev = task;
     inst->daemons = task;
 }
 
@@ -351,43 +344,15 @@ static void task_left(struct model *m, struct model_instance *inst)
 static void free_task(struct model *m, struct model_task *task)
 {
     struct model_instance *inst = task->instance;
-    model_table_remove(&m->task_table, hash_str(task->arn), task);
     unlink_task(task);
-    model_drop_name(m, task->group);
-    model_drop_name(m, task->started_by);
-    give_memory(m, task);
+    model_kind_drop(m, task->kind);
+    model_pool_remove(&m->daemons, task);
     task_left(m, inst);
 }
 
 static bool is_wanted(const struct model_task_row *row)
 {
     return !row->desired || strcmp(row->desired, "STOPPED") != 0;
-}
-
-static struct model_task *make_task(struct model *m, const struct model_task_row *row)
-{
-    size_t size = text_size(row->arn) + text_size(row->stop_code) + text_size(row->reason);
-    struct model_task *task = get_memory(m, sizeof *task + size);
-    if (!task)
-        return NULL;
-    memset(task, 0, sizeof *task);
-    char *at = (char *)(task + 1);
-    task->arn = put_text(&at, row->arn);
-    task->stop_code = put_text(&at, row->stop_code);
-    task->reason = put_text(&at, row->reason);
-    if (model_hold_name(m, row->group, &task->group) ||
-        model_hold_name(m, row->started_by, &task->started_by)) {
-        model_drop_name(m, task->group);
-        give_memory(m, task);
-        return NULL;
-    }
-    task->status = model_task_status_parse(row->status);
-    task->wanted = is_wanted(row);
-    task->version = row->version;
-    task->created_unix_ms = row->created_unix_ms;
-    task->started_unix_ms = row->started_unix_ms;
-    task->stopped_unix_ms = row->stopped_unix_ms;
-    return task;
 }
 
 static int place_of(struct model *m, const struct model_task_row *row, struct model_instance **ret)
@@ -397,6 +362,13 @@ static int place_of(struct model *m, const struct model_task_row *row, struct mo
         return 0;
     struct model_instance_row unseen = {.arn = row->instance, .cluster = row->cluster};
     return new_instance(m, &unseen, ret);
+}
+
+/* No task came to it after all. */
+static void unplace(struct model *m, struct model_instance *inst)
+{
+    if (!has_tasks(inst) && inst->status == MODEL_UNSEEN)
+        free_instance(m, inst);
 }
 
 /* Forgets the longest stopped tasks of an instance beyond what is kept. */
@@ -426,7 +398,7 @@ static void free_other(struct model *m, struct model_other *other)
         at = &(*at)->next;
     *at = other->next;
     model_drop_name(m, other->group);
-    model_others_remove(m, other);
+    model_pool_remove(&m->others, other);
     task_left(m, inst);
 }
 
@@ -437,10 +409,9 @@ static int add_other(struct model *m, const struct model_task_row *row, uint64_t
     int rv = place_of(m, row, &inst);
     if (rv)
         return rv;
-    struct model_other *other = model_others_add(m, hash);
+    struct model_other *other = model_pool_add(m, &m->others, hash);
     if (!other) {
-        if (!has_tasks(inst) && inst->status == MODEL_UNSEEN)
-            free_instance(m, inst);
+        unplace(m, inst);
         return ERR_NOMEM;
     }
     other->instance = inst;
@@ -453,7 +424,7 @@ static int add_other(struct model *m, const struct model_task_row *row, uint64_t
 static int put_other(struct model *m, const struct model_task_row *row)
 {
     uint64_t hash = hash_str(row->arn);
-    struct model_other *other = model_others_find(&m->others, hash);
+    struct model_other *other = model_pool_find(&m->others, hash);
     if (other && row->version < other->version)
         return 0;
     if (model_task_status_parse(row->status) == TASK_STOPPED) {
@@ -461,7 +432,7 @@ static int put_other(struct model *m, const struct model_task_row *row)
             free_other(m, other);
         return 0;
     }
-    if (!other && m->task_table.count + m->others.count >= m->tasks_max)
+    if (!other && m->daemons.count + m->others.count >= m->tasks_max)
         return ERR_FULL;
     int rv = other ? 0 : add_other(m, row, hash, &other);
     if (rv)
@@ -474,66 +445,101 @@ static int put_other(struct model *m, const struct model_task_row *row)
     return rv;
 }
 
+static int add_daemon(struct model *m, const struct model_task_row *row, uint64_t now_ms,
+                      struct model_task **ret)
+{
+    struct model_instance *inst;
+    if (m->daemons.count + m->others.count >= m->tasks_max)
+        return ERR_FULL;
+    int rv = place_of(m, row, &inst);
+    if (rv)
+        return rv;
+    struct model_task *task = model_pool_add(m, &m->daemons, hash_str(row->arn));
+    if (!task || model_kind_hold(m, task, row)) {
+        if (task)
+            model_pool_remove(&m->daemons, task);
+        unplace(m, inst);
+        return ERR_NOMEM;
+    }
+    task->first_seen_ms = now_ms;
+    task->changed_ms = now_ms;
+    link_task(task, inst);
+    *ret = task;
+    return 0;
+}
+
+static int change_daemon(struct model *m, struct model_task *task, const struct model_task_row *row,
+                         uint64_t now_ms)
+{
+    struct model_instance *inst, *before = task->instance;
+    struct model_kind *kind = task->kind;
+    int rv = place_of(m, row, &inst);
+    if (rv)
+        return rv;
+    if (model_kind_hold(m, task, row)) {
+        unplace(m, inst);
+        return ERR_NOMEM;
+    }
+    model_kind_drop(m, kind);
+    if (task->version != row->version) {
+        task->changed_ms = now_ms;
+        task->looked_s = 0;
+    }
+    bool ends = model_task_status_parse(row->status) == TASK_STOPPED;
+    if (ends == model_task_is_live(task))
+        before->changes++;
+    if (inst != before) {
+        unlink_task(task);
+        link_task(task, inst);
+        task_left(m, before);
+    }
+    return 0;
+}
+
+static int put_daemon(struct model *m, const struct model_task_row *row, uint64_t now_ms,
+                      struct model_task **ret)
+{
+    struct model_task *task = model_find_task(m, row->arn);
+    if (strlen(row->arn) >= MODEL_ARN_MAX)
+        return ERR_MALFORMED;
+    if (task && row->version < task->version)
+        return 0;
+    int rv = task ? change_daemon(m, task, row, now_ms) : add_daemon(m, row, now_ms, &task);
+    if (rv)
+        return rv;
+    task->status = (uint8_t)model_task_status_parse(row->status);
+    task->wanted = is_wanted(row);
+    task->version = row->version;
+    task->created_unix_ms = row->created_unix_ms;
+    if (!model_task_is_live(task))
+        trim_stopped(m, task);
+    *ret = task;
+    return 0;
+}
+
 int model_put_task(struct model *m, const struct model_task_row *row, uint64_t now_ms,
                    struct model_task **ret)
 {
-    if (ret)
-        *ret = NULL;
+    struct model_task *task = NULL;
+    int rv = 0;
     if (!row->arn || !*row->arn)
-        return ERR_MALFORMED;
-    if (!row->instance || !*row->instance)
-        return 0; /* Fargate: no instance of ours */
-    if (!row->group ||
-        strncmp(row->group, MODEL_DAEMON_PREFIX, sizeof MODEL_DAEMON_PREFIX - 1) != 0)
-        return put_other(m, row);
-    struct model_task *old = model_find_task(m, row->arn);
-    if (old && row->version < old->version)
-        return 0;
-    if (!old && m->task_table.count + m->others.count >= m->tasks_max)
-        return ERR_FULL;
-    struct model_instance *inst = NULL;
-    int rv = place_of(m, row, &inst);
-    if (!rv)
-        rv = model_table_reserve(m, &m->task_table);
-    struct model_task *task = rv ? NULL : make_task(m, row);
-    if (!task) {
-        if (inst && !has_tasks(inst) && inst->status == MODEL_UNSEEN)
-            free_instance(m, inst);
-        return rv ? rv : ERR_NOMEM;
-    }
-    task->first_seen_ms = now_ms ? now_ms : 1;
-    task->changed_ms = task->first_seen_ms;
-    if (old) {
-        task->first_seen_ms = old->first_seen_ms;
-        task->stop_again_ms = old->stop_again_ms;
-        if (old->version == row->version) {
-            task->changed_ms = old->changed_ms;
-            task->looked_ms = old->looked_ms;
-        }
-        struct model_instance *before = old->instance;
-        link_task(task, inst); /* first, so that the instance is not left empty */
-        unlink_task(old);
-        model_table_replace(&m->task_table, hash_str(task->arn), old, task);
-        model_drop_name(m, old->group);
-        model_drop_name(m, old->started_by);
-        if (model_task_is_live(old) != model_task_is_live(task))
-            before->changes++;
-        give_memory(m, old);
-    } else {
-        link_task(task, inst);
-        model_table_add(&m->task_table, hash_str(task->arn), task);
-    }
-    if (!model_task_is_live(task))
-        trim_stopped(m, task);
+        rv = ERR_MALFORMED;
+    else if (!row->instance || !*row->instance)
+        rv = 0; /* Fargate: no instance of ours */
+    else if (row->group &&
+             strncmp(row->group, MODEL_DAEMON_PREFIX, sizeof MODEL_DAEMON_PREFIX - 1) == 0)
+        rv = put_daemon(m, row, now_ms ? now_ms : 1, &task);
+    else
+        rv = put_other(m, row);
     if (ret)
         *ret = task;
-    return 0;
+    return rv;
 }
 
 void model_del_task(struct model *m, const char *arn)
 {
     struct model_task *task = model_find_task(m, arn);
-    struct model_other *other = model_others_find(&m->others, hash_str(arn));
+    struct model_other *other = model_pool_find(&m->others, hash_str(arn));
     if (task)
         free_task(m, task);
     if (other)
@@ -542,7 +548,7 @@ void model_del_task(struct model *m, const char *arn)
 
 struct model_task *model_find_task(const struct model *m, const char *arn)
 {
-    return model_table_get(&m->task_table, task_key, hash_str(arn), arn);
+    return model_pool_find(&m->daemons, hash_str(arn));
 }
 
 void model_clear(struct model *m)
@@ -566,8 +572,9 @@ void model_fini(struct model *m)
     model_clear(m);
     give_memory(m, m->instances);
     give_memory(m, m->instance_table.slots);
-    give_memory(m, m->task_table.slots);
-    model_others_fini(m);
+    model_pool_fini(m, &m->daemons);
+    model_pool_fini(m, &m->others);
+    give_memory(m, m->kind_table.slots);
     give_memory(m, m->traits_table.slots);
     give_memory(m, m->name_table.slots);
     model_init(m, m->instances_max, m->tasks_max, m->resize, m->arg);

@@ -18,6 +18,8 @@
  * stopped does not bring it back. */
 #define MODEL_STOPPED_KEPT 4
 #define MODEL_ATTRIBUTES_MAX 256
+#define MODEL_ARN_MAX 512 /* with NUL; longer ones are malformed */
+#define MODEL_TASK_ID 16
 #define MODEL_DAEMON_PREFIX "daemon:" /* ECS group of an environment's tasks */
 
 /* As realloc: size 0 frees and returns NULL. */
@@ -92,25 +94,31 @@ struct model_instance {
     void *block;                /* owns the texts and the array of attributes */
 };
 
-struct model_task {
-    const char *arn;
-    struct model_instance *instance;
+/* What the tasks of one deployment have in common, held once. */
+struct model_kind {
+    uint64_t hash;
+    uint32_t users;
+    struct model_name *head; /* of their ARNs: all but the id, or all of it */
     struct model_name *group;
-    struct model_name *started_by;
-    enum model_task_status status;
-    bool wanted;      /* desiredStatus RUNNING */
+    struct model_name *started_by; /* NULL: nobody */
+};
+
+/* There may be fifty thousand of them: what is only news, as why one stopped, is not kept. */
+struct model_task {
+    uint64_t hash;           /* of its ARN, which tells it apart; see model_task_arn */
+    struct model_task *next; /* on the instance */
+    struct model_instance *instance;
+    struct model_kind *kind;
     uint64_t version; /* ECS's counter */
     int64_t created_unix_ms;
-    int64_t started_unix_ms; /* 0: never ran */
-    int64_t stopped_unix_ms;
     uint64_t stop_again_ms; /* monotonic: from when on StopTask may be sent again; 0: never sent */
     uint64_t first_seen_ms; /* monotonic */
     uint64_t changed_ms;    /* monotonic: when this version came */
-    uint64_t looked_ms;     /* the shell's: when a look at it was last asked for; 0: not */
-    const char *stop_code;  /* "" if none, as below */
-    const char *reason;
-    struct model_task *next; /* on the instance */
-    struct model_task *prev;
+    uint32_t looked_s;      /* the shell's: a look at it was last asked for so long after; 0: not */
+    uint8_t status;         /* enum model_task_status */
+    bool wanted;            /* desiredStatus RUNNING */
+    bool has_id;
+    uint8_t id[MODEL_TASK_ID];
 };
 
 /* A live task of no environment: only that it is there and its group are asked for, and there may
@@ -133,13 +141,15 @@ struct model_table {
     size_t count;
 };
 
+struct model_entry;
 struct model_chunk;
-/* Those, by their hash; model_others.c. */
-struct model_others {
-    struct model_other **slots; /* NULL: free */
+/* Entries by their hash; model_pool.c. */
+struct model_pool {
+    size_t entry_size;
+    struct model_entry **slots; /* NULL: free */
     size_t cap;                 /* 0 or a power of two */
     size_t count;
-    struct model_other *free; /* linked by next */
+    struct model_entry *free;
     struct model_chunk *chunks;
 };
 
@@ -153,8 +163,9 @@ struct model {
     size_t slot_cap;
     uint32_t next_generation;
     struct model_table instance_table;
-    struct model_table task_table;
-    struct model_others others;
+    struct model_pool daemons;
+    struct model_pool others;
+    struct model_table kind_table;
     struct model_table traits_table;
     struct model_table name_table;
 };
@@ -176,9 +187,8 @@ struct model_instance_row {
 };
 struct model_task_row {
     const char *arn, *cluster, *instance, *group, *started_by, *status, *desired;
-    const char *stop_code, *reason;
     uint64_t version;
-    int64_t created_unix_ms, started_unix_ms, stopped_unix_ms;
+    int64_t created_unix_ms;
 };
 
 /* Rows of a lower version than the stored one are ignored (one of the same version confirms).
@@ -194,6 +204,8 @@ void model_del_task(struct model *m, const char *arn);
 
 struct model_instance *model_find_instance(const struct model *m, const char *arn);
 struct model_task *model_find_task(const struct model *m, const char *arn);
+/* Its ARN, put together in out. */
+const char *model_task_arn(const struct model_task *task, char out[MODEL_ARN_MAX]);
 /* NULL if nothing in the model has that name: then no task can have it. */
 const struct model_name *model_find_name(const struct model *m, const char *text);
 /* The value of an attribute; *ret "" if it has none. False: the instance lacks it. */

@@ -6,6 +6,8 @@
 #include "agent/base/hash.h"
 #include "scheduler/plan.h"
 
+#define PAIR_MS ((UINT64_C(1) << 48) - 1) /* all that a pair's times can be */
+
 /* Full pause in [wait/2, wait): instances that failed together do not retry together. */
 static uint64_t jittered(uint64_t wait_ms, struct prng *prng)
 {
@@ -25,15 +27,20 @@ static uint64_t pause_ms(unsigned failures, struct prng *prng)
 static void set_phase(struct plan_pair *pair, enum plan_phase phase, uint64_t now_ms)
 {
     pair->phase = (uint8_t)phase;
-    pair->since_ms = now_ms;
+    pair->since_ms = now_ms & PAIR_MS;
     pair->tended = false;
+}
+
+uint32_t plan_deployment_hash(const char *deployment)
+{
+    return (uint32_t)hash_str(deployment);
 }
 
 /* Failures are about one instance and one deployment; another one starts afresh. */
 static void concern(struct plan_pair *pair, const struct model_instance *inst,
                     const char *deployment)
 {
-    uint64_t hash = hash_str(deployment);
+    uint32_t hash = plan_deployment_hash(deployment);
     bool same = pair->generation == inst->generation;
     if (same && pair->deployment == hash)
         return;
@@ -44,8 +51,8 @@ static void concern(struct plan_pair *pair, const struct model_instance *inst,
 /* From here on a change of the instance is a reason to try again. */
 static void see(struct plan_pair *pair, const struct model_instance *inst)
 {
-    pair->seen_changes = inst->changes;
-    pair->seen_attributes = inst->attributes_hash;
+    pair->seen_changes = (uint32_t)inst->changes;
+    pair->seen_attributes = (uint32_t)inst->attributes_hash;
 }
 
 void plan_pair_asked(struct plan_pair *pair, const struct model_instance *inst,
@@ -85,7 +92,7 @@ void plan_pair_settled(struct plan_pair *pair)
 void plan_pair_release(struct plan_pair *pair)
 {
     pair->phase = PAIR_IDLE;
-    pair->retry_ms = pair->not_before_ms; /* what an earlier failure waited for had come */
+    pair->retry_after_ms = 0; /* what an earlier failure waited for had come */
 }
 
 static void count_failure(struct plan_pair *pair, enum plan_reason reason, uint64_t now_ms,
@@ -95,8 +102,8 @@ static void count_failure(struct plan_pair *pair, enum plan_reason reason, uint6
     pair->reason = (uint8_t)reason;
     if (pair->failures < UINT16_MAX)
         pair->failures++;
-    pair->not_before_ms = now_ms + pause_ms(pair->failures, prng);
-    pair->retry_ms = pair->not_before_ms;
+    pair->not_before_ms = (now_ms + pause_ms(pair->failures, prng)) & PAIR_MS;
+    pair->retry_after_ms = 0;
 }
 
 void plan_pair_failed(struct plan_pair *pair, const struct model_instance *inst,
@@ -106,9 +113,10 @@ void plan_pair_failed(struct plan_pair *pair, const struct model_instance *inst,
         see(pair, inst);
     count_failure(pair, reason, now_ms, prng);
     if (reason == PLAN_ATTRIBUTE || reason == PLAN_LOCATION)
-        pair->retry_ms = UINT64_MAX;
+        pair->retry_after_ms = PLAN_RETRY_NEVER;
     else if (reason >= PLAN_RESOURCE) /* an event should come; should it be lost, look again */
-        pair->retry_ms = now_ms + jittered(PLAN_BACKOFF_MAX_MS, prng);
+        pair->retry_after_ms =
+            (int32_t)(now_ms + jittered(PLAN_BACKOFF_MAX_MS, prng) - pair->not_before_ms);
 }
 
 void plan_pair_died(struct plan_pair *pair, const struct model_instance *inst,

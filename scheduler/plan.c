@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "agent/base/ensure.h"
-#include "agent/base/hash.h"
 
 /* One run, with the names looked up once so that instances compare pointers. */
 struct run {
@@ -12,7 +11,7 @@ struct run {
     const struct model_name *group;      /* NULL: no task has it */
     const struct model_name *deployment; /* NULL: no task has it */
     const struct model_name *cluster;    /* NULL: no instance has it */
-    uint64_t deployment_hash;
+    uint32_t deployment_hash;
     uint64_t now_ms;
     struct plan_output *out;
 };
@@ -67,12 +66,12 @@ bool plan_matches(const struct plan_environment *env, const struct model_instanc
 
 static bool is_ours(const struct run *run, const struct model_task *task)
 {
-    return run->group && task->group == run->group;
+    return run->group && task->kind->group == run->group;
 }
 
 static bool is_current(const struct run *run, const struct model_task *task)
 {
-    return run->deployment && task->started_by == run->deployment && task->wanted;
+    return run->deployment && task->kind->started_by == run->deployment && task->wanted;
 }
 
 /* Of two tasks of the deployment on one instance, does a stay? */
@@ -84,7 +83,8 @@ static bool is_better(const struct model_task *a, const struct model_task *b)
         return a_runs;
     if (a->created_unix_ms != b->created_unix_ms)
         return a->created_unix_ms < b->created_unix_ms;
-    return strcmp(a->arn, b->arn) < 0;
+    char first[MODEL_ARN_MAX], second[MODEL_ARN_MAX];
+    return strcmp(model_task_arn(a, first), model_task_arn(b, second)) < 0;
 }
 
 static struct found look(const struct run *run, const struct model_instance *inst)
@@ -133,6 +133,13 @@ static bool is_failure(uint8_t reason)
     return reason >= PLAN_DIED;
 }
 
+static uint64_t retry_ms(const struct plan_pair *pair)
+{
+    if (pair->retry_after_ms == PLAN_RETRY_NEVER)
+        return UINT64_MAX;
+    return pair->not_before_ms + (uint64_t)(int64_t)pair->retry_after_ms; /* may be earlier */
+}
+
 /* The instance should have a task of the deployment and has none that could stay in its way. */
 static struct plan_verdict start(struct run *run, struct model_instance *inst,
                                  struct plan_pair *pair)
@@ -146,13 +153,13 @@ static struct plan_verdict start(struct run *run, struct model_instance *inst,
     }
     if (is_failure(pair->reason)) {
         bool permanent = pair->reason == PLAN_ATTRIBUTE || pair->reason == PLAN_LOCATION;
-        bool changed = permanent ? pair->seen_attributes != inst->attributes_hash
-                                 : pair->seen_changes != inst->changes;
-        uint64_t due_ms = changed ? pair->not_before_ms : pair->retry_ms;
+        bool changed = permanent ? pair->seen_attributes != (uint32_t)inst->attributes_hash
+                                 : pair->seen_changes != (uint32_t)inst->changes;
+        uint64_t due_ms = changed ? pair->not_before_ms : retry_ms(pair);
         if (now_ms < due_ms) {
             wake_at(run, due_ms);
             counts->failed++;
-            return verdict(pair->retry_ms == pair->not_before_ms ? VERDICT_WAIT : VERDICT_BLOCKED,
+            return verdict(pair->retry_after_ms == 0 ? VERDICT_WAIT : VERDICT_BLOCKED,
                            (enum plan_reason)pair->reason);
         }
     }
@@ -296,7 +303,7 @@ void plan_run(const struct plan_environment *env, const struct model *model,
     run.cluster = model_find_name(model, env->cluster);
     if (env->deployment) {
         run.deployment = model_find_name(model, env->deployment);
-        run.deployment_hash = hash_str(env->deployment);
+        run.deployment_hash = plan_deployment_hash(env->deployment);
     }
     out->action_count = 0;
     out->truncated = false;

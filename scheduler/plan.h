@@ -104,19 +104,22 @@ enum plan_phase {
     PAIR_ARRIVING /* accepted; the task's row is on its way */
 };
 
+#define PLAN_RETRY_NEVER INT32_MAX
+
+/* There is one for each environment and instance, so it is packed: 48 bits of milliseconds last. */
 struct plan_pair {
-    uint32_t generation; /* of the instance that the rest is about */
+    uint64_t since_ms : 48;      /* of phase */
+    uint64_t doubts : 16;        /* starts whose outcome is being settled, of any deployment */
+    uint64_t not_before_ms : 48; /* no start earlier */
+    uint64_t failures : 16;      /* in a row */
+    uint32_t generation;         /* of the instance that the rest is about */
+    uint32_t deployment;         /* hash of the one the failures are about */
+    uint32_t seen_changes;       /* of the instance, when it failed; the low bits */
+    uint32_t seen_attributes;    /* of the instance, when it failed; the low bits of their hash */
+    int32_t retry_after_ms;      /* not_before_ms: start then even if nothing changed */
     uint8_t phase;
-    uint8_t reason;           /* enum plan_reason of the last failure, 0: none */
-    bool tended;              /* the shell's: something is settling this UNKNOWN */
-    uint16_t doubts;          /* starts whose outcome is being settled, of any deployment */
-    uint16_t failures;        /* in a row */
-    uint64_t deployment;      /* hash of the one the failures are about */
-    uint64_t since_ms;        /* of phase */
-    uint64_t not_before_ms;   /* no start earlier */
-    uint64_t retry_ms;        /* start then even if nothing changed; UINT64_MAX: never */
-    uint64_t seen_changes;    /* of the instance, when it failed */
-    uint64_t seen_attributes; /* of the instance, when it failed */
+    uint8_t reason; /* enum plan_reason of the last failure, 0: none */
+    bool tended;    /* the shell's: something is settling this UNKNOWN */
 };
 
 struct plan_environment {
@@ -164,6 +167,9 @@ void plan_run(const struct plan_environment *env, const struct model *model,
               struct plan_pair *pairs, uint64_t now_ms, struct plan_output *out);
 /* Does the instance belong to the environment (cluster, expression, attributes)? Status aside. */
 bool plan_matches(const struct plan_environment *env, const struct model_instance *inst);
+
+/* As in a pair. */
+uint32_t plan_deployment_hash(const char *deployment);
 
 /* What happened to a start. The pair is the instance's. */
 void plan_pair_asked(struct plan_pair *pair, const struct model_instance *inst,

@@ -83,7 +83,7 @@ static bool number_holds(const struct select *sel, const struct select_node *nod
 
 static bool is_own(const struct model_task *task, const char *own_group)
 {
-    return own_group && task->group && strcmp(task->group->text, own_group) == 0;
+    return own_group && strcmp(task->kind->group->text, own_group) == 0;
 }
 
 static bool group_holds(const struct select *sel, const struct select_node *node,
@@ -92,7 +92,7 @@ static bool group_holds(const struct select *sel, const struct select_node *node
     for (const struct model_task *task = inst->daemons; task; task = task->next) {
         if (!model_task_is_live(task) || !task->wanted || is_own(task, own_group))
             continue;
-        if (text_holds(sel, node, task->group->text))
+        if (text_holds(sel, node, task->kind->group->text))
             return true;
     }
     for (const struct model_other *other = inst->others; other; other = other->next) {

@@ -76,7 +76,7 @@ struct denv {
     struct plan_environment plan;
     struct plan_pair *pairs;
     struct plan_verdict *verdicts;
-    char (*failures)[32]; /* ECS's reason by slot, "" if none; NULL until there is one */
+    char **failures; /* ECS's reason by slot, NULL if none; NULL until there is one */
     size_t pair_cap;
     struct plan_counts counts;
     uint64_t deadline_ms;

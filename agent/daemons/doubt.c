@@ -25,13 +25,14 @@ static bool look_is_due(const struct model_task *task, uint64_t now_ms)
         return false;
     if (pause_ms > STILL_MAX_MS)
         pause_ms = STILL_MAX_MS;
-    return task->looked_ms == 0 || now_ms >= task->looked_ms + pause_ms;
+    return task->looked_s == 0 || still_ms >= task->looked_s * UINT64_C(1000) + pause_ms;
 }
 
 void doubt_step(struct daemons *d, uint64_t *deadline_ms)
 {
     uint64_t now_ms = daemons_now(d);
     bool any = false;
+    char arn[MODEL_ARN_MAX];
     if (now_ms < d->next_doubt_ms) {
         if (d->next_doubt_ms < *deadline_ms)
             *deadline_ms = d->next_doubt_ms;
@@ -40,15 +41,16 @@ void doubt_step(struct daemons *d, uint64_t *deadline_ms)
     for (size_t i = 0; i < d->model.slot_count; i++) {
         const struct model_instance *inst = d->model.instances[i];
         for (struct model_task *t = inst ? inst->daemons : NULL; t; t = t->next) {
-            const struct denv *env = t->group ? envs_of_group(d, t->group->text) : NULL;
+            const struct denv *env = envs_of_group(d, t->kind->group->text);
             if (!is_between(t) || !env || !env->known)
                 continue;
             any = true;
             if (!look_is_due(t, now_ms))
                 continue;
-            t->looked_ms = now_ms;
+            uint64_t still_s = (now_ms - t->changed_ms + 999) / 1000;
+            t->looked_s = still_s < UINT32_MAX ? (uint32_t)still_s : UINT32_MAX;
             intake_refresh_task(d->options.intake, inst->cluster ? inst->cluster->text : NULL,
-                                t->arn);
+                                model_task_arn(t, arn));
         }
     }
     /* Nothing on its way: the next change wakes the step. */

@@ -6,6 +6,8 @@
 #include "agent/base/log.h"
 #include "agent/daemons/daemons_int.h"
 
+#define FAILURE_TEXT 31 /* of ECS's reason for one */
+
 static bool copy(char *out, size_t size, const char *text)
 {
     size_t n = text ? strlen(text) : 0;
@@ -16,6 +18,14 @@ static bool copy(char *out, size_t size, const char *text)
     return true;
 }
 
+static void free_failures(struct denv *env)
+{
+    for (size_t i = 0; env->failures && i < env->pair_cap; i++)
+        free(env->failures[i]);
+    free(env->failures);
+    env->failures = NULL;
+}
+
 static void free_env(struct daemons *d, struct denv *env)
 {
     map_del(&d->envs, env->name);
@@ -24,7 +34,7 @@ static void free_env(struct daemons *d, struct denv *env)
     free(env->expression);
     free(env->pairs);
     free(env->verdicts);
-    free(env->failures);
+    free_failures(env);
     free(env);
 }
 
@@ -97,8 +107,7 @@ static void take_deployment(struct daemons *d, struct denv *env, const char *id,
     env->definition[0] = '\0';
     env->revision = 0;
     env->error[0] = '\0';
-    free(env->failures);
-    env->failures = NULL;
+    free_failures(env);
     env->planned = false;
     env->proposed_hash = 0;
     env->proposed_ms = 0;
@@ -199,8 +208,7 @@ bool envs_room(struct daemons *d, struct denv *env)
         env->verdicts = verdicts;
     if (!pairs || !verdicts)
         return false;
-    free(env->failures); /* made again by the next failure */
-    env->failures = NULL;
+    free_failures(env); /* made again by the next failure */
     memset(pairs + env->pair_cap, 0, (cap - env->pair_cap) * sizeof *pairs);
     memset(verdicts + env->pair_cap, 0, (cap - env->pair_cap) * sizeof *verdicts);
     env->pair_cap = cap;
@@ -220,8 +228,6 @@ void envs_note_failure(struct denv *env, uint32_t slot, const char *reason)
         env->failures = calloc(env->pair_cap, sizeof *env->failures);
     if (!env->failures)
         return;
-    char *out = env->failures[slot];
-    size_t n = strnlen(reason, sizeof *env->failures - 1);
-    memcpy(out, reason, n);
-    out[n] = '\0';
+    free(env->failures[slot]);
+    env->failures[slot] = *reason ? strndup(reason, FAILURE_TEXT) : NULL;
 }

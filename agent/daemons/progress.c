@@ -71,7 +71,7 @@ static json_t *failed_instances(const struct daemons *d, const struct denv *env)
         const struct plan_verdict *v = &env->verdicts[i];
         if (!inst || v->reason < PLAN_DIED)
             continue;
-        const char *reason = env->failures && env->failures[i][0]
+        const char *reason = env->failures && env->failures[i]
                                  ? env->failures[i]
                                  : plan_reason_str((enum plan_reason)v->reason);
         if (v->reason == PLAN_FAILED && env->error[0])

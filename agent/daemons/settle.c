@@ -69,7 +69,7 @@ static bool is_found(struct daemons *d, const struct start_batch *batch,
 {
     const struct model_instance *inst = start_instance(d, item);
     for (const struct model_task *t = inst ? inst->daemons : NULL; t; t = t->next) {
-        if (!t->started_by || strcmp(t->started_by->text, batch->deployment) != 0)
+        if (!t->kind->started_by || strcmp(t->kind->started_by->text, batch->deployment) != 0)
             continue;
         if (model_task_is_live(t) || t->created_unix_ms >= batch->asked_unix_ms ||
             (!batch->adopted && t->first_seen_ms >= batch->since_ms))

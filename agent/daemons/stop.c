@@ -57,20 +57,21 @@ static enum aws_priority priority_of(enum plan_reason why)
 
 void stop_task(struct daemons *d, struct denv *env, struct model_task *task, enum plan_reason why)
 {
-    char reason[160];
+    char reason[160], arn[MODEL_ARN_MAX];
     struct stop_op *stop = calloc(1, sizeof *stop);
-    if (!stop || strlen(task->arn) >= sizeof stop->arn || !raft_uv_may_act(d->options.raft)) {
+    if (!stop || strlen(model_task_arn(task, arn)) >= sizeof stop->arn ||
+        !raft_uv_may_act(d->options.raft)) {
         free(stop);
         env->dirty = true; /* the lease is looked at again at the next step */
         return;
     }
     memcpy(stop->env, env->name, sizeof stop->env);
     memcpy(stop->cluster, env->cluster, sizeof stop->cluster);
-    memcpy(stop->arn, task->arn, strlen(task->arn) + 1);
+    memcpy(stop->arn, arn, strlen(arn) + 1);
     snprintf(reason, sizeof reason, "blox: %s (environment %s)", plan_reason_str(why), env->name);
     struct aws_call_options options = {.priority = priority_of(why)};
     json_t *params =
-        json_pack("{s:s,s:s,s:s}", "cluster", env->cluster, "task", task->arn, "reason", reason);
+        json_pack("{s:s,s:s,s:s}", "cluster", env->cluster, "task", arn, "reason", reason);
     op_init(&stop->op, d, OP_STOP);
     stop->op.call =
         params ? aws_call(d->options.aws, AWS_ECS, "StopTask", params, &options, on_answer, stop)
@@ -86,5 +87,5 @@ void stop_task(struct daemons *d, struct denv *env, struct model_task *task, enu
     d->counters.stops++;
     d->counters.duplicates += why == PLAN_DUPLICATE;
     LOG(LOG_INFO, "daemon_stop", plan_reason_str(why), LS("environment", env->name),
-        LS("task", task->arn), LS("instance", task->instance->arn));
+        LS("task", arn), LS("instance", task->instance->arn));
 }

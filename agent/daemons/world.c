@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/hash.h"
 #include "agent/base/log.h"
 #include "agent/base/row.h"
 #include "agent/daemons/daemons_int.h"
@@ -120,33 +119,31 @@ static int put_instance(struct daemons *d, const char *arn, const struct record 
     return rv;
 }
 
-static int put_task(struct daemons *d, const char *arn, const struct record *rec,
-                    const struct row *row, struct model_task **ret)
+/* What a row says of a task's end, which the model does not keep. */
+struct end {
+    int64_t started_unix_ms; /* 0: never ran */
+    int64_t stopped_unix_ms;
+    const char *code; /* "" if none, as below */
+    const char *reason;
+};
+
+static const char *or_empty(const char *text)
 {
-    struct texts texts;
-    struct model_task_row out = {
-        .arn = arn,
-        .cluster = text_of(&texts, row, ROW_CLUSTER),
-        .instance = text_of(&texts, row, ROW_INSTANCE),
-        .group = text_of(&texts, row, ROW_GROUP),
-        .started_by = text_of(&texts, row, ROW_STARTED_BY),
-        .status = text_of(&texts, row, ROW_STATUS),
-        .desired = text_of(&texts, row, ROW_DESIRED),
-        .version = world_version(rec->version),
-    };
-    struct reading r = {0};
-    /* Of other tasks only place, group and life are asked for: no need to parse them. */
-    if (out.group && strncmp(out.group, PLAN_GROUP_PREFIX, sizeof PLAN_GROUP_PREFIX - 1) == 0) {
-        read_open(&r, row);
-        out.created_unix_ms = read_time(&r, "createdAt");
-        out.started_unix_ms = read_time(&r, "startedAt");
-        out.stopped_unix_ms = read_time(&r, "stoppedAt");
-        out.stop_code = read_member(&r, 0, "stopCode");
-        out.reason = read_member(&r, 0, "stoppedReason");
-    }
-    int rv = model_put_task(&d->model, &out, daemons_now(d), ret);
-    read_close(&r);
-    return rv;
+    return text ? text : "";
+}
+
+/* Of other tasks only place, group and life are asked for: no need to parse them. */
+static void read_task(struct reading *r, const struct row *row, struct model_task_row *out,
+                      struct end *end)
+{
+    if (!out->group || strncmp(out->group, PLAN_GROUP_PREFIX, sizeof PLAN_GROUP_PREFIX - 1) != 0)
+        return;
+    read_open(r, row);
+    out->created_unix_ms = read_time(r, "createdAt");
+    *end = (struct end){.started_unix_ms = read_time(r, "startedAt"),
+                        .stopped_unix_ms = read_time(r, "stoppedAt"),
+                        .code = or_empty(read_member(r, 0, "stopCode")),
+                        .reason = or_empty(read_member(r, 0, "stoppedReason"))};
 }
 
 void world_dirty_all(struct daemons *d)
@@ -170,7 +167,7 @@ void world_mark_seen(struct daemons *d, const char *cluster)
 
 static void dirty_group(struct daemons *d, const struct model_name *group)
 {
-    struct denv *env = group ? envs_of_group(d, group->text) : NULL;
+    struct denv *env = envs_of_group(d, group->text);
     if (env)
         env->dirty = true;
     daemons_wake(d);
@@ -183,28 +180,29 @@ static void note_former_death(struct daemons *d, struct denv *env, const struct 
         return;
     struct plan_pair *pair = envs_pair(env, task->instance);
     if (pair->phase == PAIR_ARRIVING && pair->generation == task->instance->generation &&
-        pair->deployment == hash_str(task->started_by->text))
+        pair->deployment == plan_deployment_hash(task->kind->started_by->text))
         plan_pair_unknown(pair, daemons_now(d));
 }
 
 /* A task that was live is STOPPED now: does its place have to pause? */
-static void note_death(struct daemons *d, const struct model_task *task)
+static void note_death(struct daemons *d, const struct model_task *task, const struct end *end)
 {
-    struct denv *env = task->group ? envs_of_group(d, task->group->text) : NULL;
-    if (!env || !task->started_by)
+    char arn[MODEL_ARN_MAX];
+    struct denv *env = envs_of_group(d, task->kind->group->text);
+    if (!env || !task->kind->started_by)
         return;
-    if (strcmp(task->started_by->text, env->deployment) != 0) {
+    if (strcmp(task->kind->started_by->text, env->deployment) != 0) {
         note_former_death(d, env, task);
         return;
     }
-    if (task->stop_again_ms || strncmp(task->reason, "blox:", 5) == 0)
+    if (task->stop_again_ms || strncmp(end->reason, "blox:", 5) == 0)
         return; /* our own doing */
     if (!envs_room(d, env))
         return;
     struct plan_pair *pair = envs_pair(env, task->instance);
     int64_t ran_ms = -1;
-    if (task->started_unix_ms && task->stopped_unix_ms)
-        ran_ms = task->stopped_unix_ms - task->started_unix_ms;
+    if (end->started_unix_ms && end->stopped_unix_ms)
+        ran_ms = end->stopped_unix_ms - end->started_unix_ms;
     d->counters.died++;
     struct plan_pair before = *pair;
     plan_pair_died(pair, task->instance, env->deployment, ran_ms, daemons_now(d), &d->prng);
@@ -213,9 +211,10 @@ static void note_death(struct daemons *d, const struct model_task *task)
         pair->since_ms = before.since_ms;
         pair->tended = before.tended;
     }
-    envs_note_failure(env, task->instance->slot, ran_ms < PLAN_RAN_WELL_MS ? task->stop_code : "");
-    LOG(LOG_INFO, "daemon_task_stopped", task->reason, LS("environment", env->name),
-        LS("task", task->arn), LI("ran_ms", ran_ms), LU("failures", pair->failures));
+    envs_note_failure(env, task->instance->slot, ran_ms < PLAN_RAN_WELL_MS ? end->code : "");
+    LOG(LOG_INFO, "daemon_task_stopped", end->reason, LS("environment", env->name),
+        LS("task", model_task_arn(task, arn)), LI("ran_ms", ran_ms),
+        LU("failures", pair->failures));
 }
 
 static void full(const struct daemons *d, int err)
@@ -229,21 +228,30 @@ static void full(const struct daemons *d, int err)
 static void take_task(struct daemons *d, const char *arn, const struct record *rec,
                       const struct row *row, bool is_load)
 {
+    struct texts texts;
+    struct reading r = {0};
+    struct end end = {.code = "", .reason = ""};
+    struct model_task_row out = {
+        .arn = arn,
+        .cluster = text_of(&texts, row, ROW_CLUSTER),
+        .instance = text_of(&texts, row, ROW_INSTANCE),
+        .group = text_of(&texts, row, ROW_GROUP),
+        .started_by = text_of(&texts, row, ROW_STARTED_BY),
+        .status = text_of(&texts, row, ROW_STATUS),
+        .desired = text_of(&texts, row, ROW_DESIRED),
+        .version = world_version(rec->version),
+    };
+    read_task(&r, row, &out, &end);
     struct model_task *task;
     const struct model_task *before = model_find_task(&d->model, arn);
-    bool was_live = before && model_task_is_live(before);
-    int rv = put_task(d, arn, rec, row, &task);
-    if (rv) {
-        full(d, rv);
-        return;
-    }
-    if (!task)
-        return;
+    bool was_there = before != NULL, was_live = before && model_task_is_live(before);
+    full(d, model_put_task(&d->model, &out, daemons_now(d), &task));
     /* A task of which only the end was ever seen counts as well, unless it is history. */
-    if (!is_load && !model_task_is_live(task) && (was_live || !before))
-        note_death(d, task);
-    if (!is_load)
-        dirty_group(d, task->group);
+    if (task && !is_load && !model_task_is_live(task) && (was_live || !was_there))
+        note_death(d, task, &end);
+    if (task && !is_load)
+        dirty_group(d, task->kind->group);
+    read_close(&r);
 }
 
 static void take_record(struct daemons *d, const struct record *rec, bool is_load, bool from_peers)
@@ -464,6 +472,6 @@ void world_load_slice(struct daemons *d)
     d->load_kind = RECORD_TASK;
     if (d->loaded)
         LOG(LOG_INFO, "daemons_loaded", "the scheduler knows the stored rows",
-            LU("instances", d->model.instance_table.count),
-            LU("daemons", d->model.task_table.count), LU("others", d->model.others.count));
+            LU("instances", d->model.instance_table.count), LU("daemons", d->model.daemons.count),
+            LU("others", d->model.others.count));
 }

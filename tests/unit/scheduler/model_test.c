@@ -7,7 +7,7 @@
 
 #include "agent/base/hash.h"
 #include "agent/base/prng.h"
-#include "scheduler/model_others.h"
+#include "scheduler/model_pool.h"
 #include "world.h"
 
 Test(model, keeps_the_newest_row)
@@ -69,7 +69,7 @@ Test(model, a_stopped_task_stays_stopped)
         put_task(&m, (struct task_spec){arn, "i", "daemon:g", "d", "STOPPED", "STOPPED", 6, 0},
                  (uint64_t)(10 + i));
     }
-    cr_expect_eq(m.task_table.count, MODEL_STOPPED_KEPT);
+    cr_expect_eq(m.daemons.count, MODEL_STOPPED_KEPT);
     cr_expect_not_null(model_find_task(&m, "t19"));
     model_fini(&m);
 }
@@ -195,13 +195,111 @@ Test(model, many_other_tasks)
         count = 0;
         for (size_t i = 0; i < MANY; i++) {
             snprintf(arn, sizeof arn, "t%zu", i);
-            cr_assert_eq(model_others_find(&m.others, hash_str(arn)) != NULL, there[i], "%s", arn);
+            cr_assert_eq(model_pool_find(&m.others, hash_str(arn)) != NULL, there[i], "%s", arn);
             count += there[i];
         }
         cr_assert_eq(m.others.count, count);
     }
     model_fini(&m);
     cr_assert_eq(bytes_held, 0u);
+}
+
+/* Those of an environment, ten on each instance, with ARNs as ECS makes them. */
+Test(model, many_daemons)
+{
+    enum { INSTANCES = 5000, EACH = 10, MANY = INSTANCES * EACH };
+    struct model m;
+    char arn[120], place[20], group[20], found[MODEL_ARN_MAX];
+    model_init(&m, INSTANCES, MANY, counting_resize, NULL);
+    bytes_held = 0;
+    for (unsigned i = 0; i < INSTANCES; i++) {
+        snprintf(place, sizeof place, "i%u", i);
+        put_instance(&m, (struct instance_spec){place, "ACTIVE", true, 1, NULL, 0}, 1);
+    }
+    size_t before = bytes_held;
+    for (uint64_t version = 1; version <= 2; version++) {
+        for (unsigned i = 0; i < MANY; i++) {
+            snprintf(arn, sizeof arn, "arn:aws:ecs:eu-west-1:123456789012:task/prod/%016x%016x",
+                     i * 2654435761u, i);
+            snprintf(place, sizeof place, "i%u", i / EACH);
+            snprintf(group, sizeof group, "daemon:d%u", i % EACH);
+            struct model_task *task = put_task(&m,
+                                               (struct task_spec){arn, place, group, "deployment",
+                                                                  "RUNNING", "RUNNING", version, 1},
+                                               1);
+            cr_assert_str_eq(model_task_arn(task, found), arn);
+            cr_assert_eq(model_find_task(&m, arn), task);
+        }
+        cr_expect_eq(m.daemons.count, (size_t)MANY);
+        cr_expect_eq(m.kind_table.count, (size_t)EACH, "what they have in common is held once");
+        cr_expect_lt((bytes_held - before) / MANY, 125u, "%zu bytes each",
+                     (bytes_held - before) / MANY);
+    }
+    model_fini(&m);
+    cr_expect_eq(bytes_held, 0u);
+}
+
+/* An ARN of another form is held whole. */
+Test(model, gives_each_arn_back)
+{
+    static const char *const arns[] = {
+        "arn:aws:ecs:r:1:task/c/00112233445566778899aabbccddeeff",
+        "arn:aws:ecs:r:1:task/c/00112233445566778899AABBCCDDEEFF",
+        "arn:aws:ecs:r:1:task/c/00112233445566778899aabbccddeef",
+        "arn:aws:ecs:r:1:task/c:00112233445566778899aabbccddeeff",
+        "arn:aws:ecs:r:1:task/00112233-4455-6677-8899-aabbccddeeff",
+        "00112233445566778899aabbccddeeff",
+        "/00112233445566778899aabbccddeefg",
+        "arn:aws:ecs:r:1:task/c/",
+    };
+    char out[MODEL_ARN_MAX], longest[MODEL_ARN_MAX + 1];
+    struct model m;
+    model_init(&m, 10, 100, test_resize, NULL);
+    for (size_t i = 0; i < sizeof arns / sizeof arns[0]; i++)
+        put_task(&m, (struct task_spec){arns[i], "i", "daemon:a", "d", "RUNNING", "RUNNING", 1, 0},
+                 1);
+    for (size_t i = 0; i < sizeof arns / sizeof arns[0]; i++)
+        cr_expect_str_eq(model_task_arn(model_find_task(&m, arns[i]), out), arns[i]);
+    memset(longest, 'a', sizeof longest);
+    longest[MODEL_ARN_MAX] = '\0';
+    struct model_task_row row = {.arn = longest, .instance = "i", .group = "daemon:a"};
+    cr_expect_eq(model_put_task(&m, &row, 1, NULL), ERR_MALFORMED);
+    longest[MODEL_ARN_MAX - 1] = '\0';
+    struct model_task *task;
+    cr_assert_eq(model_put_task(&m, &row, 1, &task), 0);
+    cr_expect_str_eq(model_task_arn(task, out), longest);
+    for (size_t i = 0; i < sizeof arns / sizeof arns[0]; i++)
+        model_del_task(&m, arns[i]);
+    model_del_task(&m, longest);
+    cr_expect_eq(m.kind_table.count, 0u);
+    cr_expect_eq(m.name_table.count, 0u);
+    model_fini(&m);
+}
+
+/* A row may say of a task what it did not before: another place, another deployment. */
+Test(model, a_task_changes_its_place_and_kind)
+{
+    struct model m;
+    model_init(&m, 10, 10, test_resize, NULL);
+    put_task(&m, (struct task_spec){"t", "i", "daemon:a", "d", "PENDING", "RUNNING", 1, 0}, 1);
+    struct model_task *task =
+        put_task(&m, (struct task_spec){"t", "j", "daemon:b", "e", "RUNNING", "RUNNING", 2, 0}, 5);
+    cr_expect_null(model_find_instance(&m, "i"), "nothing is known of it any more");
+    cr_expect_eq(task->instance, model_find_instance(&m, "j"));
+    cr_expect_eq(task->instance->daemons, task);
+    cr_expect_str_eq(task->kind->group->text, "daemon:b");
+    cr_expect_str_eq(task->kind->started_by->text, "e");
+    cr_expect_null(model_find_name(&m, "daemon:a"));
+    cr_expect_null(model_find_name(&m, "d"));
+    cr_expect_eq(task->first_seen_ms, 1u);
+    cr_expect_eq(task->changed_ms, 5u);
+    task->looked_s = 9;
+    put_task(&m, (struct task_spec){"t", "j", "daemon:b", "e", "RUNNING", "RUNNING", 2, 0}, 7);
+    cr_expect_eq(task->changed_ms, 5u, "only confirmed");
+    cr_expect_eq(task->looked_s, 9u);
+    put_task(&m, (struct task_spec){"t", "j", "daemon:b", "e", "RUNNING", "STOPPED", 3, 0}, 8);
+    cr_expect_eq(task->looked_s, 0u);
+    model_fini(&m);
 }
 
 Test(model, shares_attributes_and_finds_each)

@@ -170,6 +170,7 @@ Test(plan, keeps_the_running_then_the_older_of_duplicates)
     };
     for (size_t i = 0; i < 4; i++) {
         struct bench b;
+        char arn[MODEL_ARN_MAX];
         bench_init(&b);
         active(&b, "i", 1);
         put_task(
@@ -182,7 +183,7 @@ Test(plan, keeps_the_running_then_the_older_of_duplicates)
             1);
         EXPECT_PLAN(&b, 1);
         cr_expect_eq(b.actions[0].why, PLAN_DUPLICATE);
-        cr_expect_str_eq(b.actions[0].task->arn, cases[i].stopped);
+        cr_expect_str_eq(model_task_arn(b.actions[0].task, arn), cases[i].stopped);
         model_fini(&b.model);
     }
 }
@@ -190,6 +191,7 @@ Test(plan, keeps_the_running_then_the_older_of_duplicates)
 Test(plan, touches_only_its_own)
 {
     struct bench b;
+    char arn[MODEL_ARN_MAX];
     bench_init(&b);
     b.env.deleting = true;
     active(&b, "i", 1);
@@ -202,7 +204,7 @@ Test(plan, touches_only_its_own)
     cr_expect_eq(b.out.counts.live, 0);
     task(&b, "t", "i", "new", "RUNNING", "RUNNING", 1);
     EXPECT_PLAN(&b, 1);
-    cr_expect_str_eq(b.actions[0].task->arn, "t");
+    cr_expect_str_eq(model_task_arn(b.actions[0].task, arn), "t");
     cr_expect_eq(b.out.counts.live, 1);
     model_fini(&b.model);
 }
@@ -524,7 +526,8 @@ static void sim_act(struct sim *s, struct bench *b)
             plan_pair_asked(&b->pairs[action->instance->slot], action->instance, "new", b->now_ms);
             plan_pair_accepted(&b->pairs[action->instance->slot], b->now_ms);
         } else {
-            struct sim_task *t = &s->tasks[i][action->task->arn[3] - '0'];
+            char arn[MODEL_ARN_MAX];
+            struct sim_task *t = &s->tasks[i][model_task_arn(action->task, arn)[3] - '0'];
             cr_assert(t->used && t->wanted && t->status != 2, "a stop of nothing");
             t->wanted = false;
             t->version++;
