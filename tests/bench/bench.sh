@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export BLOX_BIN=${BLOX_BIN:-$PWD/build/release/bin}
-[ $# -gt 0 ] || set -- store api idle intake intent failover voters gossip many
+[ $# -gt 0 ] || set -- store api idle intake intent failover voters gossip memory many
 for name in "$@"; do
   case "$name" in
     store)
@@ -16,7 +16,7 @@ for name in "$@"; do
       "$BLOX_BIN/bench_size" "$dir" tests/data/ecs-events/synthetic || { rm -rf "$dir"; exit 1; }
       rm -rf "$dir"
       ;;
-    api | idle | intake | intent | failover | voters | gossip | many) /usr/bin/python3 "tests/bench/${name}_bench.py" ;;
-    *) echo "no benchmark '$name': store api idle intake intent failover voters gossip many" >&2; exit 2 ;;
+    api | idle | intake | intent | failover | voters | gossip | memory | many) /usr/bin/python3 "tests/bench/${name}_bench.py" ;;
+    *) echo "no benchmark '$name': store api idle intake intent failover voters gossip memory many" >&2; exit 2 ;;
   esac
 done
