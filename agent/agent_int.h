@@ -55,10 +55,12 @@ struct command {
     char forwarded_to[AGENT_ID_MAX];
 };
 
-/* A member whose id is no container instance of the cluster; see admission.c. */
-#define UNLISTED_MAX 64
-struct unlisted {
-    uint64_t num, since_ms;
+/* Whether a member's id is a container instance of the cluster; see admission.c. */
+struct standing {
+    uint64_t num;
+    uint64_t since_ms; /* it is listed, or is not, since then */
+    bool listed;
+    bool once; /* it was, for as long as a stranger is borne, while this agent ran */
     bool evicted;
 };
 
@@ -127,8 +129,8 @@ struct agent {
     uint64_t reap_due_ms;
     int64_t purge_turn; /* the last that dropped tombstones, or that saw the start */
     uint64_t incarnation;
-    struct unlisted unlisted[UNLISTED_MAX];
-    size_t unlisted_count;
+    struct standing *standing; /* of all members, in the order of their list */
+    size_t standing_count;
     uint64_t figures_due_ms;   /* of figures */
     uint64_t members_due_ms;   /* of what looks at every member: admission, figures of paths */
     unsigned restoring;        /* restores that wait for their entry: intents.c; */

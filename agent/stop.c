@@ -23,6 +23,7 @@ static void stop_finished(uv_handle_t *handle)
     void (*done)(void *) = a->done;
     void *arg = a->done_arg;
     pthread_mutex_destroy(&a->writes_lock);
+    free(a->standing);
     free(a);
     done(arg);
 }

@@ -60,14 +60,31 @@ def nobody_without_ecs(c):
     nobody_else(c)
 
 
+def nobody_where_none_is_listed(c):
+    wait_for("both to know both", 60, lambda: all(len(states(a)) == 2 for a in c.agents))
+    time.sleep(14)  # more than the grace and two comparisons
+    for a in c.agents:
+        out = [m for m in states(a) if is_evicted(a, m)]
+        check(not out, f"agent {a.number}, which is no instance itself, evicted {out}")
+
+
+def begin(c, ids=None):
+    for a in c.agents:
+        a.settings = {"gossip.admission_grace": "6s", "intake.reconcile_interval": "2s"}
+        if ids:
+            a.settings["agent.id"] = f"{ids}{a.number}"
+    c.start()
+    c.wait_leader()
+
+
 def main():
     with Cluster(agents=4, instances=3) as c:
-        for a in c.agents:
-            a.settings = {"gossip.admission_grace": "6s", "intake.reconcile_interval": "2s"}
-        c.start()
-        c.wait_leader()
+        begin(c)
         evicted(c)
         nobody_without_ecs(c)
+    with Cluster(agents=2, instances=3) as c:
+        begin(c, "elsewhere-")
+        nobody_where_none_is_listed(c)
 
 
 if __name__ == "__main__":
