@@ -214,6 +214,7 @@ static int start_intake(struct agent *a, struct errmsg *e)
         .on_all_known = flow_on_all_known,
         .on_hint = flow_on_hint,
         .on_shown = flow_on_shown,
+        .in_doubt = flow_in_doubt,
     };
     return intake_create(&a->intake, &options, e);
 }

@@ -177,6 +177,7 @@ void flow_on_known(void *arg, const char *cluster);
 void flow_on_all_known(void *arg);
 void flow_on_hint(void *arg, const char *cluster, const char *task_arn);
 void flow_on_shown(void *arg, const struct record *rec);
+bool flow_in_doubt(void *arg, const char *arn);
 uint32_t flow_missing(void *arg);
 /* Is the own instance's row there? Otherwise the leader gets a hint. */
 bool flow_own_instance(struct agent *a);

@@ -195,6 +195,12 @@ void flow_on_shown(void *arg, const struct record *rec)
         daemons_shown(a->daemons, rec);
 }
 
+bool flow_in_doubt(void *arg, const char *arn)
+{
+    const struct agent *a = arg;
+    return a->daemons != NULL && daemons_in_doubt(a->daemons, arn);
+}
+
 static void hint_answered(void *arg, int err, const uint8_t *data, size_t len)
 {
     (void)arg;

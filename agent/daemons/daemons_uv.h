@@ -43,6 +43,9 @@ void daemons_lead(struct daemons *d, bool leading, uint64_t term);
 void daemons_known(struct daemons *d, const char *cluster);
 /* From intake's on_shown: a row that a peer had brought, and that was not believed, may be true. */
 void daemons_shown(struct daemons *d, const struct record *rec);
+/* Has a peer told of this task or instance what ECS has not shown yet? Such a row is not in the
+ * plan: a comparison with ECS has to ask for it. */
+bool daemons_in_doubt(const struct daemons *d, const char *arn);
 /* Intent changed (after intent_apply): in these rows, and only the environments that they are of
  * are looked at. */
 void daemons_intent_changed(struct daemons *d, const struct store_log_intent *rows, size_t count);

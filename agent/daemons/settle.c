@@ -30,7 +30,7 @@ static bool all_known(struct daemons *d, const char *cluster, const json_t *body
     json_array_foreach(json_arr(body, "taskArns"), i, item)
     {
         const char *arn = json_string_value(item);
-        if (!arn || (is_stored(d, arn) && !map_has(&d->doubted, arn)))
+        if (!arn || (is_stored(d, arn) && !daemons_in_doubt(d, arn)))
             continue;
         known = false;
         intake_refresh_task(d->options.intake, cluster, arn);

@@ -338,6 +338,11 @@ void daemons_shown(struct daemons *d, const struct record *rec)
     take_record(d, rec, false, false);
 }
 
+bool daemons_in_doubt(const struct daemons *d, const char *arn)
+{
+    return d->leading && (map_has(&d->doubted, arn) || d->doubted.count == DAEMONS_DOUBTED_MAX);
+}
+
 /* News from ECS ends the doubt in what a peer told before. */
 static void take_news(struct daemons *d, const struct record *rec, bool from_peers)
 {

@@ -125,6 +125,9 @@ static bool asks_for(const struct compare *c, struct store_txn *txn, const char 
         return true;
     if (c->step == COMPARE_STOPPED)
         return !lately_is_over(txn, arn);
+    const struct intake_options *o = &c->run->intake->options;
+    if (o->in_doubt != NULL && o->in_doubt(o->arg, arn))
+        return true;
     return !lately_is_told(txn, c->step == COMPARE_INSTANCES ? RECORD_INSTANCE : RECORD_TASK, arn,
                            c->run->started_unix_ms);
 }

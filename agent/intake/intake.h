@@ -44,6 +44,9 @@ struct intake_options {
     /* ECS was asked on the leader, and what it shows (or, deleted: does not have) is no news for
      * the store. The record is valid during the call; NULL: nobody asks. */
     void (*on_shown)(void *arg, const struct record *rec);
+    /* Is the row of this task or instance not to be relied on, though it is new, because only a
+     * peer told of it? NULL: none is. */
+    bool (*in_doubt)(void *arg, const char *arn);
 };
 
 int intake_create(struct intake **ret, const struct intake_options *options,

@@ -118,6 +118,31 @@ Test(reconcile, goes_on_where_the_last_leader_stopped)
     world_close(&w);
 }
 
+static bool doubt_one(void *arg, const char *arn)
+{
+    const struct world *w = arg;
+    return strcmp(arn, world_instance(w, 1, "arn")) == 0;
+}
+
+/* It is in the store, and nobody relies on it: that it is new is no reason not to ask. */
+Test(reconcile, asks_for_what_is_in_doubt_however_new_it_is)
+{
+    struct world w;
+    world_open_silent(&w, 3);
+    w.options.queue = NULL;
+    w.options.in_doubt = doubt_one;
+    world_lead(&w);
+    UNTIL(&w, w.known == 1);
+    cr_assert_eq(world_figure(&w, "reconcile", "described"), 3);
+    world_drop_intake(&w);
+    w.known = 0;
+    w.term++;
+    world_lead(&w);
+    UNTIL(&w, w.known == 1);
+    cr_expect_eq(world_figure(&w, "reconcile", "described"), 1);
+    world_close(&w);
+}
+
 Test(reconcile, finds_what_events_did_not_tell)
 {
     struct world w;
