@@ -283,6 +283,16 @@ static void learn_former(struct raft_uv *r, uint64_t by, const uint64_t *former,
     r->lost = (struct lost){0};
 }
 
+/* Does the leader say that this server, as it takes itself for, is none? What made it one may be in
+ * no leader's log any more: an entry of an earlier term, whatever its index, that a leader sent out
+ * before it was deposed. */
+static bool is_left_out(const struct raft_uv *r, uint64_t from, const struct hello *h)
+{
+    uint64_t made_by = raft_term_of(&r->core, r->core.config.index);
+    return h->leader == from && r->core.config.count > 0 && !lists(h, r->self.num) &&
+           (h->config_index > r->core.config.index || (made_by != 0 && h->term > made_by));
+}
+
 static void learn_cluster(struct raft_uv *r, uint64_t from, const struct hello *h)
 {
     learn_former(r, h->cluster_id, h->former, h->former_count);
@@ -294,9 +304,7 @@ static void learn_cluster(struct raft_uv *r, uint64_t from, const struct hello *
         memcpy(r->known_voters, h->voters, sizeof(h->voters));
         r->known_voter_count = h->voter_count;
     }
-    bool retired = h->leader == from && h->config_index > r->core.config.index &&
-                   !lists(h, r->self.num) && r->core.config.count > 0;
-    if (retired && r->cluster_id == h->cluster_id && step_is_server(r))
+    if (is_left_out(r, from, h) && r->cluster_id == h->cluster_id && step_is_server(r))
         step(r, &(struct raft_input){.type = RAFT_RETIRE});
 }
 

@@ -59,6 +59,8 @@ KILLERS = {
     "ordered": ("unit_store_ordered_test", []),
     "filters": ("unit_api_filters_test", []),
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
+    "leftout": ("agents_sim", ["--leftout", "--seeds", "60"]),
+    "leftout": ("agents_sim", ["--leftout", "--seeds", "60", "--seconds", "40"]),
     "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),
     "met": ("agents_sim", ["--met", "--seeds", "50", "--seconds", "40"]),
     "echo": ("agents_sim", ["--echo", "--seeds", "20", "--seconds", "40"]),

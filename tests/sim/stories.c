@@ -218,6 +218,7 @@ story_fn story_named(const char *name)
         {"unanswered", story_unanswered},
         {"removed", story_removed},
         {"unheard", story_unheard},
+        {"leftout", story_left_out},
         {"met", story_met},
         {"echo", story_echo},
         {"bound", story_bound},

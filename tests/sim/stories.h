@@ -21,6 +21,7 @@ uint64_t leader_of(const struct node *n);       /* that it knows; 0: none */
 /* stories_raft.c */
 int story_removed(uint64_t seed, bool trace, bool print);
 int story_unheard(uint64_t seed, bool trace, bool print);
+int story_left_out(uint64_t seed, bool trace, bool print);
 int story_met(uint64_t seed, bool trace, bool print);
 int story_echo(uint64_t seed, bool trace, bool print);
 int story_bound(uint64_t seed, bool trace, bool print);

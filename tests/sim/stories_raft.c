@@ -172,6 +172,60 @@ int story_unheard(uint64_t seed, bool trace, bool print)
     return tell_end(trace, print);
 }
 
+static void forget_it(void *arg, int err, uint64_t term, uint64_t index)
+{
+    (void)arg;
+    (void)err;
+    (void)term;
+    (void)index;
+}
+
+/* So that its log is longer than that of any leader to come. */
+static void write_in_vain(void *arg)
+{
+    for (int i = 0; i < 8; i++)
+        (void)!raft_uv_barrier(raft_of(arg), forget_it, NULL);
+}
+
+/* A leader is parted from the voters before they hear that it takes in a spare, which then stops.
+ * They choose another leader, and it takes in others: the spare learns that it is none, whatever
+ * its log says, and who leads. */
+int story_left_out(uint64_t seed, bool trace, bool print)
+{
+    begin(seed, trace, 7);
+    struct node *leader = world.failed ? NULL : the_leader(), *spare = NULL;
+    if (leader == NULL)
+        return tell_end(trace, print);
+    const struct raft *core = &raft_of(leader)->core;
+    WITHIN(5, core->commit == core->log.last_index, "its term does not begin");
+    for (uint32_t i = 0; !world.failed && i < world.node_count; i++) {
+        const struct raft_server *s = as_server(&world.nodes[i]);
+        if (s != NULL && s->voter && &world.nodes[i] != leader)
+            network_cut(&world.network, leader->num, i, true);
+    }
+    world_say(leader, "is parted from the voters");
+    node_post(leader, world.now_us, write_in_vain, leader);
+    for (uint64_t until_us = world.now_us + 500000; world.now_us < until_us && spare == NULL;) {
+        world_run(world.now_us + 1000);
+        for (uint32_t i = 0; core->config.count == 4 && i < world.node_count; i++)
+            if (strcmp(world.nodes[i].id, core->config.server[3].id) == 0)
+                spare = &world.nodes[i];
+    }
+    world_run(world.now_us + 100000);
+    if (spare != NULL)
+        node_kill(spare, false);
+    world_run(world.now_us + 3000000);
+    for (uint32_t i = 0; i < world.node_count; i++)
+        network_cut(&world.network, leader->num, i, false);
+    world_run(world.now_us + 10000000);
+    if (spare == NULL)
+        world_say(NULL, "it took in none: not this seed's story");
+    else
+        node_start(spare);
+    WITHIN(10, spare == NULL || leader_of(spare) != 0, "%s knows no leader", spare->id);
+    return tell_end(trace, print);
+}
+
 /* The leader and another voter are gone, and so is the quorum. Agents outside ask each other who
  * leads: none says again and again that the dead one does. */
 int story_echo(uint64_t seed, bool trace, bool print)
