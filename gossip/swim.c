@@ -24,14 +24,6 @@ void swim_begin(struct swim *s, uint64_t now_ms)
     s->promised_ms = swim_deadline(s);
 }
 
-static uint64_t told_max(uint64_t unix_s)
-{
-    uint64_t most = WIRE_INCARNATION_MAX / 2;
-    return unix_s >= (most >> SWIM_TOLD_SHIFT) - SWIM_TOLD_S
-               ? most
-               : (unix_s + SWIM_TOLD_S) << SWIM_TOLD_SHIFT;
-}
-
 void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_ms)
 {
     ENSURE(s->count == 0);
@@ -51,7 +43,7 @@ void swim_init(struct swim *s, const struct swim_options *options, uint64_t now_
     s->trust = options->trust;
     s->ipv6 = options->ipv6;
     s->born_ms = now_ms;
-    s->told_max = told_max(options->unix_s);
+    s->unix_s = options->unix_s;
     swim_lay(s, options->members);
     struct swim_member *m = swim_add(s, now_ms, &me, MEMBER_ALIVE, SWIM_CAUSE_JOINED, 0);
     ENSURE(m != NULL);
@@ -320,7 +312,7 @@ static void take_answer(struct swim *s, uint64_t now_ms, const struct wire_join 
 static void outdo_earlier_life(struct swim *s, uint64_t now_ms, const struct wire_join *w)
 {
     struct swim_member *me = swim_me(s);
-    if (w->known_state != 0 && swim_may_be_ours(s, w->known_incarnation) &&
+    if (w->known_state != 0 && swim_may_be_ours(s, now_ms, w->known_incarnation) &&
         (w->known_state != MEMBER_ALIVE || w->known_epoch != me->epoch))
         swim_raise(s, now_ms, w->known_incarnation + 1);
 }

@@ -86,10 +86,10 @@
 #define SWIM_DOUBT_MS (3600u * 1000u) /* what a suspicion left is kept for gossip_why() so long */
 #define SWIM_ROUND_TRIES 256u         /* dead members that a random probe passes over */
 /* What others tell of an earlier life of ours, in a welcome or by a key that may not be that
- * life's, nobody can prove. It raises our incarnation to (the seconds since 1970 at our start +
- * 2^32) x 2^16 at most, so that no number of lies takes it further, and a next life, whose data
- * directory is lost, still believes what it has to outdo: this one may refute 2^16 doubts a second
- * until then. */
+ * life's, nobody can prove. It raises our incarnation to (the seconds since 1970 + 2^32) x 2^16 at
+ * most, so that no number of lies takes it further, and a next life, whose data directory is lost,
+ * still believes what it has to outdo: this one may refute 2^16 doubts a second until then. Nor
+ * does a new key begin above that, so that who took an id while its holder was down is outdone. */
 #define SWIM_TOLD_S (UINT64_C(1) << 32) /* that a clock may go back by, and more */
 #define SWIM_TOLD_SHIFT 16u
 #define SWIM_MEET_MS 5000u      /* so long after a start members introduce themselves */
@@ -250,7 +250,7 @@ struct swim {
     uint8_t silent;        /* ... in so many probes in a row */
     uint64_t preferred_ms; /* the other family than before, since then */
     bool raised;           /* own incarnation was raised since the last drain */
-    uint64_t told_max;     /* the greatest of ours that we believe others */
+    uint64_t unix_s;       /* wall clock at born_ms */
     bool rings_stale;
     struct swim_ring ring[SWIM_RINGS];
     struct swim_doubt *watch;  /* whose suspicion ends first; NULL: nobody is suspected */

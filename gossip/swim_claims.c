@@ -29,10 +29,19 @@ void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
     swim_enqueue(s, now_ms, me);
 }
 
-bool swim_may_be_ours(const struct swim *s, uint64_t incarnation)
+/* The greatest incarnation that is believed without a key that was known before. */
+static uint64_t told_max(const struct swim *s, uint64_t now_ms)
+{
+    uint64_t most = WIRE_INCARNATION_MAX / 2, unix_s = s->unix_s + (now_ms - s->born_ms) / 1000;
+    return unix_s >= (most >> SWIM_TOLD_SHIFT) - SWIM_TOLD_S
+               ? most
+               : (unix_s + SWIM_TOLD_S) << SWIM_TOLD_SHIFT;
+}
+
+bool swim_may_be_ours(const struct swim *s, uint64_t now_ms, uint64_t incarnation)
 {
     uint64_t own = swim_self(s)->m.incarnation;
-    return incarnation == own || (incarnation > own && incarnation <= s->told_max);
+    return incarnation == own || (incarnation > own && incarnation <= told_max(s, now_ms));
 }
 
 /* Is it somebody's word that we are not alive as we are? Our own earlier life's, or that of another
@@ -44,7 +53,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     struct swim_doubt votes = {.slot = me->slot};
     bool doubted = false;
     int err = 0;
-    if (!swim_may_be_ours(s, u->incarnation) || s->leaving_ms != 0)
+    if (!swim_may_be_ours(s, now_ms, u->incarnation) || s->leaving_ms != 0)
         return 0;
     if (u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0) {
         doubted = swim_is_own_word(s, u);
@@ -200,6 +209,11 @@ static int take_own_word(struct swim *s, uint64_t now_ms, const struct wire_upda
     if (!swim_is_own_word(s, u)) {
         s->refused_claims++;
         return ERR_AUTH;
+    }
+    if ((m == NULL || memcmp(m->card->key, u->key, WIRE_KEY) != 0) &&
+        u->incarnation > told_max(s, now_ms)) {
+        s->refused_claims++;
+        return 0;
     }
     if (m == NULL)
         return add_unknown(s, now_ms, u, teller, listed);

@@ -130,7 +130,7 @@ void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspi
 uint64_t swim_watch_deadline(const struct swim *s);
 void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation);
 /* Do we believe others that a life of ours had this incarnation? */
-bool swim_may_be_ours(const struct swim *s, uint64_t incarnation);
+bool swim_may_be_ours(const struct swim *s, uint64_t now_ms, uint64_t incarnation);
 
 /* swim_address.c */
 /* The usable address behind `after` that is not `except`, around; `except`: there is none. */

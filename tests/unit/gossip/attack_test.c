@@ -297,6 +297,33 @@ Test(attack, who_was_there_first_wins_its_name_back)
     world_fini();
 }
 
+/* ... at whatever incarnation, and at the holder's own address: as high as it goes, and higher. */
+Test(attack, who_took_a_name_meanwhile_is_outdone)
+{
+    for (unsigned k = 40; k < 63; k++) {
+        world_init(8, 61 + k, 0);
+        world_run(8000);
+        world.node[VICTIM].state = VANISHED;
+        world_run(5000);
+        struct wire_update u;
+        swim_self_update(world.node[VICTIM].s, &u);
+        u.incarnation = UINT64_C(1) << k;
+        memcpy(u.key, world.node[HOSTILE].key, WIRE_KEY);
+        sign_as(world.node[HOSTILE].key, &u, 0, u.sig);
+        tell_all(&u);
+        cr_assert(k > 48 || view(0, VICTIM)->m.incarnation == u.incarnation);
+        world.node[VICTIM].state = RUNNING;
+        world.node[VICTIM].incarnation += 5;
+        world_start(VICTIM);
+        world_join(VICTIM, 0, true);
+        world_run(5000);
+        cr_assert(world_agrees(), "taken at 2^%u", k);
+        for (unsigned i = 0; i < 8; i++)
+            cr_assert_eq(memcmp(view(i, VICTIM)->card->key, world.node[VICTIM].key, WIRE_KEY), 0);
+        world_fini();
+    }
+}
+
 /* Incarnations start at the wall clock's seconds: a clock that went back makes them lower. */
 Test(attack, a_lost_data_directory_needs_no_operator)
 {
