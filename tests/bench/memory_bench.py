@@ -25,7 +25,7 @@ def next_comparison(agent):
         return agent.get("/v2/agent")["intake"]["reconcile"]["last_ok_unix_ms"]
     last = ended_ms()
     wait_for("a comparison with ECS", 3 * COMPARE_S + 120, lambda: ended_ms() > last, 0.5)
-    time.sleep(5)  # until the look for stopped tasks has ended, too, and its memory is given back
+    time.sleep(10)  # until the look for stopped tasks has ended, too, and its memory is given back
 
 
 def measure(agent, what):
