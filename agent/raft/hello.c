@@ -285,11 +285,13 @@ static void learn_former(struct raft_uv *r, uint64_t by, const uint64_t *former,
 
 /* Does the leader say that this server, as it takes itself for, is none? What made it one may be in
  * no leader's log any more: an entry of an earlier term, whatever its index, that a leader sent out
- * before it was deposed. */
+ * before it was deposed. One that came back without its log and heard of itself as the leader has
+ * no configuration to tell. */
 static bool is_left_out(const struct raft_uv *r, uint64_t from, const struct hello *h)
 {
     uint64_t made_by = raft_term_of(&r->core, r->core.config.index);
-    return h->leader == from && r->core.config.count > 0 && !lists(h, r->self.num) &&
+    return h->leader == from && h->count > 0 && r->core.config.count > 0 &&
+           !lists(h, r->self.num) &&
            (h->config_index > r->core.config.index || (made_by != 0 && h->term > made_by));
 }
 
