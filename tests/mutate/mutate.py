@@ -138,9 +138,13 @@ def run(args, seconds=None, **kwargs):
 
 
 def copy_tree():
-    """Only what differs is written, so that little is built again."""
+    """Only what differs is written, so that little is built again; what is gone goes there, too."""
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\n")
+    for here, _, names in os.walk(os.path.join(COPY, "src")):
+        for name in names:
+            if os.path.relpath(os.path.join(here, name), os.path.join(COPY, "src")) not in files:
+                os.remove(os.path.join(here, name))
     for name in files:
         source, target = os.path.join(ROOT, name), os.path.join(COPY, "src", name)
         if name and os.path.isfile(source):
