@@ -290,6 +290,14 @@ static int load_identity(struct raft_uv *r)
     return err;
 }
 
+const struct store_fact *raft_uv_first_facts(struct raft_uv *r, const uint64_t *cluster_id)
+{
+    r->first_facts[0] = (struct store_fact){"raft.cluster", cluster_id, 8};
+    r->first_facts[1] = (struct store_fact){"raft.disk", &r->disk, 8};
+    r->first_facts[2] = (struct store_fact){"raft.self", &r->self.num, 8};
+    return r->first_facts;
+}
+
 /* A directory that was copied from another host, in an image for instance, or of an agent that had
  * another id, holds another server's log: it is given up before anything is heard or said. */
 static int load_owner(struct raft_uv *r)

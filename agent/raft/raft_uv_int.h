@@ -62,6 +62,8 @@ struct rows_batch { /* rows applied in memory, on their way to the disk */
     bool config_changed, flying;
 };
 
+#define RAFT_UV_FIRST_FACTS 3u
+
 struct raft_uv {
     struct raft_uv_options o;
     struct raft core;
@@ -69,8 +71,9 @@ struct raft_uv {
     struct raft_out *out;
     uint64_t disk, cluster_id, cluster_hash;
     bool cluster_unsaved; /* cluster_id is not on disk yet */
-    bool foreign;         /* the log on disk is another server's */
-    int part_err;         /* of the first of two writes that make one */
+    struct store_fact first_facts[RAFT_UV_FIRST_FACTS];
+    bool foreign; /* the log on disk is another server's */
+    int part_err; /* of the first of two writes that make one */
     struct raft_server self;
     struct prng rng;
     void *timer; /* uv_timer_t */
@@ -227,6 +230,9 @@ void pilot_news(struct raft_uv *r); /* of members: it looks at all of them again
 
 /* raft_uv.c */
 void raft_uv_arm(struct raft_uv *r);
+/* What goes to disk with the first thing that is kept of a cluster: whose log it is, and on which
+ * disk. A full disk may have refused that at the start, and a log of no disk is nobody's. */
+const struct store_fact *raft_uv_first_facts(struct raft_uv *r, const uint64_t *cluster_id);
 void raft_uv_publish(struct raft_uv *r);
 void raft_uv_op_done(struct raft_uv *r);
 

@@ -121,7 +121,6 @@ static void on_written(void *arg, int err)
 
 static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool last)
 {
-    struct store_fact cluster = {"raft.cluster", &r->cluster_id, 8};
     uint8_t config[RAFT_CONFIG_BYTES_MAX + 8];
     struct wbuf b;
     wbuf_init(&b, config, sizeof(config));
@@ -140,8 +139,8 @@ static int write_snapshot(struct raft_uv *r, const struct raft_persist *p, bool 
                                 .base_term = p->snapshot_term,
                                 .config = config,
                                 .config_len = b.len,
-                                .facts = &cluster,
-                                .fact_count = r->cluster_unsaved};
+                                .facts = raft_uv_first_facts(r, &r->cluster_id),
+                                .fact_count = r->cluster_unsaved ? RAFT_UV_FIRST_FACTS : 0};
     return log_write(r, &w, last ? on_persisted : on_written);
 }
 
@@ -149,7 +148,6 @@ static void persist(struct raft_uv *r)
 {
     struct raft_persist p;
     static struct store_log_entry entries[RAFT_WINDOW]; /* each step would touch such a frame */
-    struct store_fact cluster = {"raft.cluster", &r->cluster_id, 8};
     size_t count = 0;
     int err = 0;
     if (r->closing || clock_mono_ms() < r->retry_at || !raft_persist_begin(&r->core, &p))
@@ -172,8 +170,8 @@ static void persist(struct raft_uv *r)
                                 .truncate_from = p.first,
                                 .entries = entries,
                                 .entry_count = count,
-                                .facts = &cluster,
-                                .fact_count = r->cluster_unsaved};
+                                .facts = raft_uv_first_facts(r, &r->cluster_id),
+                                .fact_count = r->cluster_unsaved ? RAFT_UV_FIRST_FACTS : 0};
     if (err == 0 && (!p.snapshot || count > 0))
         err = log_write(r, &w, on_persisted);
     if (err < 0) { /* its queue is full */
@@ -681,7 +679,6 @@ void step_start_cluster(struct raft_uv *r)
     wbuf_init(&b, config, sizeof(config));
     wbuf_u64(&b, 1);
     raft_config_encode(&r->boot.config, &b);
-    struct store_fact cluster = {"raft.cluster", &r->boot.cluster_id, 8};
     struct store_log_write w = {.set_hard_state = true,
                                 .term = 1,
                                 .replace_intent = true,
@@ -691,8 +688,8 @@ void step_start_cluster(struct raft_uv *r)
                                 .base_term = 1,
                                 .config = config,
                                 .config_len = b.len,
-                                .facts = &cluster,
-                                .fact_count = 1};
+                                .facts = raft_uv_first_facts(r, &r->boot.cluster_id),
+                                .fact_count = RAFT_UV_FIRST_FACTS};
     int err = log_write(r, &w, on_started);
     r->starting = err == 0;
     if (err < 0)

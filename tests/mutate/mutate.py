@@ -61,6 +61,7 @@ KILLERS = {
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
     "leftout": ("agents_sim", ["--leftout", "--seeds", "60"]),
     "leftout": ("agents_sim", ["--leftout", "--seeds", "60", "--seconds", "40"]),
+    "raft_uv": ("unit_raft_raft_uv_test", []),
     "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),
     "met": ("agents_sim", ["--met", "--seeds", "50", "--seconds", "40"]),
     "echo": ("agents_sim", ["--echo", "--seeds", "20", "--seconds", "40"]),

@@ -462,6 +462,21 @@ Test(raft_uv, a_restart_alone_keeps_all_and_waits_for_a_majority)
             cr_assert_eq(agents[i].values[v - 1], v);
 }
 
+/* The disk is full at its first start, and has room when it keeps the first of a cluster. */
+Test(raft_uv, what_a_full_disk_refused_at_the_start_is_written_with_the_log)
+{
+    start(&agents[0], 1);
+    cr_assert_eq(store_fact_put(agents[0].store, "raft.disk", "", 1, NULL, NULL), 0);
+    UNTIL(leader() == &agents[0]);
+    propose(1);
+    stop(&agents[0]);
+    start(&agents[0], 1);
+    UNTIL(leader() == &agents[0]);
+    propose(2);
+    cr_assert_eq(agents[0].values[0], 1);
+    cr_assert_eq(agents[0].values[1], 2);
+}
+
 static bool in_trouble(struct agent *a)
 {
     json_t *j = raft_uv_status(a->raft);
