@@ -62,8 +62,12 @@ static uint16_t burst_turn(struct rumor *r, const struct record *rec, bool flood
         r->tree_left = flood ? RUMOR_FLOOD_RUN : r->room - RUMOR_PUSH_HEAD;
         uint8_t fanout = flood ? RUMOR_FANOUT_FLOOD : RUMOR_FANOUT_BURST;
         size_t ring = r->peers->count - 1;
-        r->tree_place += peers_stride(r->peers, fanout);
-        if (r->tree_place >= ring && peers_others(r->peers) > 0)
+        size_t stride = peers_stride(r->peers, fanout);
+        bool zones = peers_others(r->peers) > 0;
+        r->tree_place += stride;
+        if (flood && !zones && r->tree_place + stride > ring)
+            r->tree_place = 0; /* the same links again: to open others takes longer than all else */
+        else if (zones && r->tree_place >= ring)
             r->tree_place += fanout + r->peers->zone_count; /* others send to the other zones */
         r->tree_place %= ring;
     }

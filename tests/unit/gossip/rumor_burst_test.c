@@ -54,6 +54,26 @@ Test(rumor_burst, a_flood_goes_in_large_messages)
     end(f);
 }
 
+/* Connections are dear: where each tree had links of its own, most of a flood was waiting for them.
+ */
+Test(rumor_burst, a_flood_goes_by_the_same_links_again_and_again)
+{
+    struct fixture *f = make_sized(64, 512, 131072);
+    uint64_t to, seen[64];
+    size_t count = 0, len;
+    store_many(f, 1000, 1, 400);
+    while ((len = rumor_poll(&f->rumor, 1000, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        size_t i = 0;
+        while (i < count && seen[i] != to)
+            i++;
+        if (i == count)
+            seen[count++] = to;
+        rumor_sent(&f->rumor, 1000, 0);
+    }
+    cr_assert_eq(count, RUMOR_FANOUT_FLOOD, "%zu", count);
+    end(f);
+}
+
 /* As the store commits them: in transactions of 64 rows. */
 Test(rumor_burst, a_burst_goes_down_a_tree_per_datagram)
 {
