@@ -33,13 +33,7 @@ Test(envs, many_environments_all_get_their_turn)
     fake_init();
     fake_instances(3);
     fake_lead(5);
-    for (int i = 0; i < 40; i++) {
-        char name[16], id[40];
-        snprintf(name, sizeof name, "e%02d", i);
-        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
-        fake_deploy(name, id);
-    }
-    fake_changed();
+    fake_deploy_many(40);
     FAKE_UNTIL(fake_live_all() == 120);
     cr_expect_eq(fake_live_all(), 120);
     json_t *status = daemons_status(fake.d);

@@ -629,6 +629,17 @@ void fake_run(uint64_t ms, bool advance)
         fake_advance();
 }
 
+void fake_deploy_many(int count)
+{
+    for (int i = 0; i < count; i++) {
+        char name[16], id[40];
+        snprintf(name, sizeof name, "e%02d", i);
+        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
+        fake_deploy(name, id);
+    }
+    fake_changed();
+}
+
 void fake_instances(int count)
 {
     for (int i = 0; i < count; i++)

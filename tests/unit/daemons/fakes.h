@@ -85,6 +85,8 @@ struct fake_task *fake_task(int instance, const char *environment, const char *d
                             bool told);
 void fake_set(struct fake_task *task, const char *status, const char *desired, bool told);
 void fake_deploy(const char *environment, const char *deployment);
+/* Environments "e00", "e01", ..., each with a deployment, and tells of them. */
+void fake_deploy_many(int count);
 /* The intent changed there, or perhaps anywhere. */
 void fake_changed_in(const char *environment);
 void fake_changed(void);

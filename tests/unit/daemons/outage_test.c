@@ -68,13 +68,7 @@ Test(outage, calls_that_fail_together_are_one_outage)
     fake_lead(5);
     fake.start = FAKE_THROTTLE;
     fake.start_times = 6;
-    for (int i = 0; i < 6; i++) {
-        char name[16], id[40];
-        snprintf(name, sizeof name, "e%02d", i);
-        snprintf(id, sizeof id, "%08d-1111-4111-8111-111111111111", i);
-        fake_deploy(name, id);
-    }
-    fake_changed();
+    fake_deploy_many(6);
     FAKE_UNTIL(fake.start_times == 0);
     fake_run(50, true);
     cr_expect_eq(fake.d->outages, 1, "%u", fake.d->outages);
