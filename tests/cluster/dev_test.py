@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import time
 
-from harness import BIN, Failure, Process, check, free_port, request, run, wait_for
+from harness import (BIN, Failure, Process, check, free_port, free_ports_in_a_row, request, run,
+                     wait_for)
 
 BLOX = os.path.join(BIN, "blox")
 
@@ -34,13 +35,14 @@ class Dev(Process):
 
 
 def taken_port_is_told(place):
-    """Also the last one."""
+    """Also the last one, the others being free."""
+    first = free_ports_in_a_row(3)
+    port = first + 2
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        s.bind(("127.0.0.1", port))
         s.listen()
-        port = s.getsockname()[1]
         r = subprocess.run([BLOX, "dev", "--agents", "3", "--dir", os.path.join(place, "none"),
-                            "--api-port", str(port - 2)], capture_output=True, text=True, timeout=60)
+                            "--api-port", str(first)], capture_output=True, text=True, timeout=60)
     check(r.returncode == 1 and f"port {port} " in r.stderr and "--api-port" in r.stderr,
           (r.returncode, r.stderr))
     check(not os.path.exists(os.path.join(place, "none")), "something was started")
@@ -49,9 +51,7 @@ def taken_port_is_told(place):
 def side_by_side(place):
     """The second finds somebody where its gossip would be, the third and the fourth whatever the usual
     ports are used for."""
-    first, second = free_port(), free_port()
-    while free_port() != second + 1:  # two in a row
-        second = free_port.next
+    first, second = free_port(), free_ports_in_a_row(2)
     devs = [Dev(place, "a", "--agents", "1", "--api-port", str(first))]
     other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:

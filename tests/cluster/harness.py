@@ -97,6 +97,17 @@ def free_port():
             continue
 
 
+def free_ports_in_a_row(count):
+    """The first of count ports one after the other, each as free_port() says."""
+    first = free_port()
+    last = first
+    while last - first < count - 1:
+        port = free_port()
+        first = first if port == last + 1 else port
+        last = port
+    return first
+
+
 def request(port, method, path, body=None, headers=None, timeout=20):
     """(status, headers, parsed body or text)."""
     conn = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
