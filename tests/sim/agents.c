@@ -24,6 +24,12 @@ bool chance(uint32_t of_1000)
     return of_1000 > 0 && draw(1000) < of_1000;
 }
 
+void world_fault_until(uint64_t us)
+{
+    if (world.last_fault_us < us)
+        world.last_fault_us = us;
+}
+
 void world_fail(const char *format, ...)
 {
     va_list args;

@@ -62,8 +62,9 @@ struct world {
     struct node nodes[NODES_MAX];
     uint32_t node_count;
     struct node *current; /* whose code runs; NULL: the world's */
-    uint64_t
-        last_fault_us; /* when the last one so far is over: a lost answer only by its time-out */
+    /* When all so far are over: a lost answer only by its time-out, messages in it only when they
+     * are to be received again. */
+    uint64_t last_fault_us;
     bool trace, calm, failed;
     bool recovers;     /* raft.auto_recover */
     bool finds_by_ecs; /* peers, as configured by nobody: by the addresses in ECS alone */
@@ -75,6 +76,7 @@ extern struct world world;
 /* agents.c: nodes and their life */
 void world_init(uint64_t seed, bool trace);
 void world_run(uint64_t until_us);
+void world_fault_until(uint64_t us); /* moves last_fault_us on, never back */
 void world_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void world_say(const struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t draw(uint64_t bound);

@@ -253,7 +253,7 @@ void make_peace(void)
         cloud_connect(n, true);
     }
     users_quiet();
-    world.last_fault_us = world.now_us > world.last_fault_us ? world.now_us : world.last_fault_us;
+    world_fault_until(world.now_us);
 }
 
 static void tell_state(void)

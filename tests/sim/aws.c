@@ -283,6 +283,9 @@ static void request_arrives(void *arg)
             queue_add(&world.queue, world.now_us + POLL_US, request_arrives, c);
             return;
         }
+        if (!c->answer && json_array_size(messages) > 0)
+            world_fault_until(world.now_us +
+                              CLOUD_VISIBILITY_US); /* nobody knows of them until then */
         c->body = json_pack("{s:o}", "Messages", messages);
     } else {
         c->body = perform(c);
@@ -333,7 +336,7 @@ struct aws_call *aws_call(struct aws *a, enum aws_service service, const char *o
     uint64_t patience_us =
         options != NULL && options->timeout_ms != 0 ? options->timeout_ms * 1000 : TIMEOUT_US;
     if (!c->answer && c->result.err == 0 && wait_us == 0)
-        world.last_fault_us = world.now_us + patience_us;
+        world_fault_until(world.now_us + patience_us);
     if (c->effect)
         queue_add(&world.queue, world.now_us + travel(), request_arrives, c);
     if (c->result.err == 0)

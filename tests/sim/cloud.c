@@ -9,7 +9,6 @@
 #include "agent/base/ensure.h"
 
 #define ARN_BASE "arn:aws:ecs:eu-west-1:111122223333:"
-#define VISIBILITY_US 30000000u
 
 struct cloud cloud;
 
@@ -67,8 +66,7 @@ static void tell(const struct cloud_resource *r)
         uint64_t us = 50000 + draw(world.profile.event_us);
         if (chance(100))
             us += draw(world.profile.event_late_us);
-        if (world.last_fault_us < world.now_us + us)
-            world.last_fault_us = world.now_us + us;
+        world_fault_until(world.now_us + us);
         queue_add(&world.queue, world.now_us + us, event_arrives, m);
     }
 }
@@ -80,7 +78,7 @@ json_t *cloud_receive(size_t max)
         char number[24];
         if (m->visible_us > world.now_us)
             continue;
-        m->visible_us = world.now_us + VISIBILITY_US;
+        m->visible_us = world.now_us + CLOUD_VISIBILITY_US;
         snprintf(number, sizeof number, "%lu", m->number);
         json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "MessageId", number, "ReceiptHandle",
                                               number, "Body", m->body));

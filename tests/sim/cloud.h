@@ -7,6 +7,7 @@
 
 #include "tests/sim/agents.h"
 
+#define CLOUD_VISIBILITY_US 30000000u /* how long a message that was received is hidden */
 #define CLOUD_CLUSTER "arn:aws:ecs:eu-west-1:111122223333:cluster/sim"
 
 /* What a resource looked like from a moment on. */

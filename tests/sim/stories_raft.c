@@ -58,7 +58,7 @@ static void pause_who_waits(void)
     if (world.failed || n == NULL)
         return;
     node_pause(n, 10000000 + draw(20000000));
-    world.last_fault_us = n->paused_until_us;
+    world_fault_until(n->paused_until_us);
 }
 
 /* Who starts the new cluster is killed amid it, and belongs to the old one or to the new. */
@@ -73,7 +73,7 @@ static void kill_who_recovers(void)
         return;
     node_kill(n, draw(2) == 0);
     world_run(world.now_us + draw(8000000));
-    world.last_fault_us = world.now_us;
+    world_fault_until(world.now_us);
 }
 
 /* Who started the new cluster says so to some, and then nothing for a long time. */
@@ -87,7 +87,7 @@ static void pause_who_recovered(void)
     if (world.failed || n == NULL || !n->up)
         return;
     node_pause(n, 20000000 + draw(30000000));
-    world.last_fault_us = n->paused_until_us;
+    world_fault_until(n->paused_until_us);
 }
 
 /* Those that remain are in two halves that do not see each other, and AWS answers both. */
@@ -102,7 +102,7 @@ static void part_who_remain(void)
     world_run(world.now_us + 10000000 + draw(50000000));
     network_heal(&world.network);
     world_say(NULL, "the network is whole");
-    world.last_fault_us = world.now_us;
+    world_fault_until(world.now_us);
 }
 
 void disturb_recovery(void)
@@ -482,7 +482,7 @@ int story_kept(uint64_t seed, bool trace, bool print)
     WITHIN(30, raft_of(giver) != NULL, "%s does not start", giver->id);
     if (!world.failed && !has_given(raft_of(giver), asker->id))
         world_fail("%s has forgotten the word that %s has of it", giver->id, asker->id);
-    world.last_fault_us = world.now_us;
+    world_fault_until(world.now_us);
     (void)has_converged(90000000);
     return tell_end(trace, print);
 }
