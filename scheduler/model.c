@@ -149,34 +149,42 @@ static size_t text_size(const char *text)
     return (text ? strlen(text) : 0) + 1;
 }
 
-/* Fills the texts and attributes from the row into one block of memory. */
+static size_t block_size(const struct model_instance *inst)
+{
+    return inst->attribute_count * sizeof(char *) + text_size(inst->arn) + text_size(inst->ec2_id) +
+           text_size(inst->zone) + text_size(inst->agent_version);
+}
+
+/* Fills the texts and attributes from the row into one block of memory, which stays where it is as
+ * long as it fits: each task that starts or stops is news of its instance, and blocks that move
+ * through the heap each time keep its pages from going back. */
 static int fill_texts(struct model *m, struct model_instance *inst,
                       const struct model_instance_row *row)
 {
-    size_t size = text_size(row->arn) + text_size(row->ec2_id) + text_size(row->zone) +
-                  text_size(row->agent_version);
     struct model_attributes a;
     if (model_attributes_hold(m, row->attributes, row->attribute_count, &a))
         return ERR_NOMEM;
-    size_t count = a.count;
-    char *block = get_memory(m, count * sizeof(char *) + size);
+    size_t size = a.count * sizeof(char *) + text_size(row->arn) + text_size(row->ec2_id) +
+                  text_size(row->zone) + text_size(row->agent_version);
+    bool fits = inst->block && block_size(inst) == size;
+    char *block = fits ? inst->block : get_memory(m, size);
     if (!block) {
-        model_attributes_drop(m, a.traits, a.own, count);
+        model_attributes_drop(m, a.traits, a.own, a.count);
         return ERR_NOMEM;
     }
-    const char **attributes = (const char **)(void *)block;
-    if (count)
-        memcpy(attributes, a.own, count * sizeof(char *));
-    char *at = block + count * sizeof(char *);
+    model_attributes_drop(m, inst->traits, inst->attributes, inst->attribute_count);
+    if (!fits)
+        give_memory(m, inst->block);
+    if (a.count)
+        memcpy(block, a.own, a.count * sizeof(char *));
+    char *at = block + a.count * sizeof(char *);
     inst->arn = put_text(&at, row->arn);
     inst->ec2_id = put_text(&at, row->ec2_id);
     inst->zone = put_text(&at, row->zone);
     inst->agent_version = put_text(&at, row->agent_version);
-    model_attributes_drop(m, inst->traits, inst->attributes, inst->attribute_count);
-    give_memory(m, inst->block);
     inst->traits = a.traits;
-    inst->attributes = attributes;
-    inst->attribute_count = count;
+    inst->attributes = (const char **)(void *)block;
+    inst->attribute_count = a.count;
     inst->attributes_hash = a.hash;
     inst->block = block;
     return 0;

@@ -6,7 +6,8 @@
 #include "agent/base/ensure.h"
 
 #define TABLE_FIRST 64u
-#define CHUNK_BYTES 4000u
+#define CHUNK_BYTES_MIN 4000u
+#define CHUNK_BYTES_MAX 64000u
 
 /* How every entry begins; of one that is free the second word is a link. */
 struct model_entry {
@@ -58,11 +59,21 @@ static bool reserve_slot(struct model *m, struct model_pool *p)
     return true;
 }
 
+/* The more there are the larger: small chunks among what is allocated while tasks start keep the
+ * pages between them from going back. */
+static size_t chunk_bytes(const struct model_pool *p)
+{
+    size_t bytes = p->count * p->entry_size / 16;
+    bytes = bytes < CHUNK_BYTES_MAX ? bytes : CHUNK_BYTES_MAX;
+    return bytes > CHUNK_BYTES_MIN ? bytes : CHUNK_BYTES_MIN;
+}
+
 static bool reserve_entry(struct model *m, struct model_pool *p)
 {
     if (p->free)
         return true;
-    size_t words = p->entry_size / sizeof(uint64_t), count = CHUNK_BYTES / p->entry_size;
+    size_t bytes = chunk_bytes(p), words = p->entry_size / sizeof(uint64_t),
+           count = bytes / p->entry_size;
     struct model_chunk *chunk =
         m->resize(m->arg, NULL, sizeof *chunk + count * words * sizeof(uint64_t));
     if (!chunk)

@@ -335,6 +335,36 @@ Test(model, shares_attributes_and_finds_each)
     model_fini(&m);
 }
 
+/* Each task that starts or stops is news of its instance, so what is said again moves nothing. */
+Test(model, what_an_instance_says_stays_where_it_is)
+{
+    struct model m;
+    model_init(&m, 10, 10, test_resize, NULL);
+    const struct model_attribute one[] = {{"rack", "1"}, {"type", "m5.large"}, {"capable", NULL}};
+    const struct model_attribute two[] = {{"rack", "2"}, {"type", "m5.large"}, {"capable", NULL}};
+    struct instance_spec spec = {"i", "ACTIVE", true, 1, one, 3};
+    struct model_instance *i = put_instance(&m, spec, 1);
+    const char *value, *arn = i->arn;
+    spec.version = 2;
+    put_instance(&m, spec, 2);
+    spec.version = 3;
+    spec.attributes = two;
+    put_instance(&m, spec, 3);
+    cr_expect_eq(i->arn, arn);
+    cr_expect(model_find_attribute(i, "rack", &value) && strcmp(value, "2") == 0);
+    cr_expect(model_find_attribute(i, "capable", &value));
+    cr_expect_str_eq(i->agent_version, "1.105.1");
+    cr_expect_str_eq(i->arn, "i");
+    spec.version = 4;
+    spec.attribute_count = 1; /* less of it */
+    put_instance(&m, spec, 4);
+    cr_expect(model_find_attribute(i, "rack", &value) && strcmp(value, "2") == 0);
+    cr_expect_not(model_find_attribute(i, "type", &value));
+    model_del_instance(&m, "i");
+    cr_expect_eq(m.name_table.count, 0);
+    model_fini(&m);
+}
+
 /* What an agent is capable of is some fifty attributes without a value, the same on thousands. */
 Test(model, instances_share_what_they_are_capable_of)
 {
