@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-unsigned advertise_port(const char *text)
+/* Of "host:port"; 0: it has none. */
+static unsigned port_of(const char *text)
 {
     const char *colon = strrchr(text, ':');
     return colon == NULL ? 0 : (unsigned)strtoul(colon + 1, NULL, 10);
@@ -38,10 +39,10 @@ void advertise_choose(const struct config *c, const struct identity *i,
         return;
     }
     if (i->address[0] != '\0')
-        add(out, size, false, i->address, advertise_port(bind));
+        add(out, size, false, i->address, port_of(bind));
     /* The interface may have an address that the host's system never took up. */
     if (advertise_wants_ipv6(c) && i->address6[0] != '\0' && on_host(i->address6))
-        add(out, size, true, i->address6, advertise_port(bind));
+        add(out, size, true, i->address6, port_of(bind));
 }
 
 void advertise_value(const char *addresses, char out[ADVERTISE_VALUE_MAX + 1])

@@ -9,8 +9,6 @@
 #include "agent/config.h"
 #include "agent/identity_uv.h"
 
-/* The port of "host:port"; 0: it has none. */
-unsigned advertise_port(const char *text);
 /* Is the instance's IPv6 address of any use? */
 bool advertise_wants_ipv6(const struct config *c);
 /* What gossip is told: the setting; else the instance's IPv4 address, and its IPv6 address where

@@ -235,19 +235,13 @@ static int start_daemons(struct agent *a, struct errmsg *e)
     return daemons_create(&a->daemons, &options, e);
 }
 
-static int start_join(struct agent *a, const char *advertise)
+static int start_join(struct agent *a)
 {
-    char bound[300];
-    const char *colon = strrchr(a->config->gossip_bind, ':');
-    size_t host = colon == NULL ? 0 : (size_t)(colon - a->config->gossip_bind);
-    snprintf(bound, sizeof bound, "%.*s:%u", (int)host, a->config->gossip_bind,
-             gossip_port(a->gossip));
     struct join_options options = {
         .loop = a->loop,
         .aws = a->aws,
         .gossip = a->gossip,
         .config = a->config,
-        .address = advertise_port(advertise) == 0 ? bound : advertise,
         .seed = random_u64(),
     };
     int err = join_start(&a->join, &options);
@@ -292,7 +286,7 @@ static void on_identity(void *arg, const struct identity *found)
     if (err == 0)
         err = start_daemons(a, &e);
     if (err == 0)
-        err = start_join(a, advertise);
+        err = start_join(a);
     if (err == 0)
         err = start_notice(a);
     if (err != 0) {

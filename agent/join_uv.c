@@ -32,7 +32,7 @@
 struct join {
     struct join_options options;
     struct identity identity;
-    char address[ADVERTISE_VALUE_MAX + 1]; /* own, as they are published */
+    char address[ADVERTISE_VALUE_MAX + 1]; /* own, as they are to be published */
     struct prng prng;
     uv_timer_t timer;
     uv_timer_t publish_timer;
@@ -206,6 +206,25 @@ static void on_put(void *arg, const struct aws_result *r)
     maybe_stopped(j);
 }
 
+/* Own addresses may be a guess that others correct, and a host may be given another one. */
+static void learn_address(struct join *j)
+{
+    char all[GOSSIP_ADDRS_MAX * (ADDR_TEXT + 1)] = "", one[ADDR_TEXT];
+    char address[ADVERTISE_VALUE_MAX + 1];
+    const struct gossip_addrs *own = self_of(j)->addrs;
+    size_t len = 0;
+    if (j->put_call != NULL)
+        return; /* what it writes is remembered; the next look writes again */
+    for (uint8_t i = 0; i < own->count; i++)
+        len += (size_t)snprintf(all + len, sizeof all - len, "%s ", addr_text(&own->at[i], one));
+    advertise_value(all, address);
+    if (strcmp(address, j->address) == 0)
+        return;
+    memcpy(j->address, address, sizeof address);
+    j->published = false;
+    j->put_ms = 0;
+}
+
 static void publish(uv_timer_t *timer)
 {
     struct join *j = timer->data;
@@ -255,6 +274,7 @@ static void use_attributes(struct join *j, const json_t *attributes)
     size_t total = json_array_size(attributes);
     bool own_right = false;
     struct map live;
+    learn_address(j);
     j->counts = false;
     if (census_begin(&j->census, GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX)) != 0)
         return;
@@ -347,6 +367,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct join *j = timer->data;
     uint64_t now = uv_now(j->options.loop);
+    learn_address(j);
     if (seeks(j)) {
         join_configured(j);
         join_seeds_file(j);
@@ -386,8 +407,6 @@ int join_start(struct join **ret, const struct join_options *options)
     if (j == NULL)
         return ERR_NOMEM;
     j->options = *options;
-    j->options.address = NULL; /* the caller's; ours is a copy */
-    advertise_value(options->address, j->address);
     j->backoff_ms = ALONE_FIRST_MS;
     j->born_ms = j->unled_ms = uv_now(options->loop);
     prng_seed(&j->prng, options->seed);

@@ -16,7 +16,6 @@ struct join_options {
     struct aws *aws;
     struct gossip_node *gossip;
     const struct config *config;
-    const char *address; /* host:port that is published */
     uint64_t seed;
 };
 
