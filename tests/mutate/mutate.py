@@ -59,7 +59,6 @@ KILLERS = {
     "ordered": ("unit_store_ordered_test", []),
     "filters": ("unit_api_filters_test", []),
     "removed": ("agents_sim", ["--removed", "--seeds", "20", "--seconds", "40"]),
-    "leftout": ("agents_sim", ["--leftout", "--seeds", "60"]),
     "leftout": ("agents_sim", ["--leftout", "--seeds", "60", "--seconds", "40"]),
     "raft_uv": ("unit_raft_raft_uv_test", []),
     "unheard": ("agents_sim", ["--unheard", "--seeds", "50", "--seconds", "40"]),

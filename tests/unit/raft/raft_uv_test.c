@@ -13,6 +13,7 @@
 #include "agent/base/metrics.h"
 #include "agent/base/prng.h"
 #include "agent/raft/raft_uv.h"
+#include "agent/raft/raft_uv_int.h"
 
 #define AGENTS 4
 #define VOTERS 3
@@ -350,6 +351,50 @@ Test(raft_uv, three_agents_agree_and_survive_their_leader)
     for (size_t i = 0; i < VOTERS; i++)
         for (uint64_t v = 1; v <= 60; v++)
             cr_assert_eq(agents[i].values[v - 1], v);
+}
+
+static uint64_t term_of(struct agent *a)
+{
+    json_t *j = raft_uv_status(a->raft);
+    uint64_t term = (uint64_t)json_int_or(j, "term", 0);
+    json_decref(j);
+    return term;
+}
+
+/* What a leader that lost its disk, and hears of itself as the leader, tells. */
+static void tell_no_servers(struct agent *from, struct agent *to)
+{
+    uint8_t bytes[64];
+    struct wbuf w;
+    wbuf_init(&w, bytes, sizeof(bytes));
+    wbuf_u8(&w, FRAME_HELLO);
+    wbuf_u64(&w, raft_uv_cluster_id(from->raft));
+    wbuf_u8(&w, 0);
+    wbuf_u64(&w, 1); /* its disk */
+    wbuf_u64(&w, gossip_self(from->gossip));
+    wbuf_u64(&w, term_of(from));
+    wbuf_u64(&w, 0); /* it speaks for no configuration, */
+    wbuf_u8(&w, 0);  /* and knows no server */
+    wbuf_u8(&w, 0);
+    cr_assert_not(w.bad);
+    cr_assert_eq(gossip_send(from->gossip, CHANNEL_RAFT, gossip_self(to->gossip), bytes, w.len), 0);
+}
+
+Test(raft_uv, who_led_and_lost_its_log_retires_nobody)
+{
+    for (size_t i = 0; i < VOTERS; i++)
+        start(&agents[i], VOTERS);
+    UNTIL(agree_on_leader());
+    propose(1);
+    struct agent *old = leader();
+    for (size_t i = 0; i < VOTERS; i++)
+        if (&agents[i] != old)
+            tell_no_servers(old, &agents[i]);
+    stop(old);
+    for (uint64_t until_ms = clock_mono_ms() + 30000; !leader() && clock_mono_ms() < until_ms;)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(leader() != NULL, "both take themselves for no voters");
+    propose(2);
 }
 
 Test(raft_uv, one_agent_leads_alone_and_grows_to_three)
