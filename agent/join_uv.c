@@ -220,7 +220,7 @@ static void learn_address(struct join *j)
     advertise_value(all, address);
     if (strcmp(address, j->address) == 0)
         return;
-    memcpy(j->address, address, sizeof address);
+    snprintf(j->address, sizeof j->address, "%s", address);
     j->published = false;
     j->put_ms = 0;
 }
@@ -274,7 +274,6 @@ static void use_attributes(struct join *j, const json_t *attributes)
     size_t total = json_array_size(attributes);
     bool own_right = false;
     struct map live;
-    learn_address(j);
     j->counts = false;
     if (census_begin(&j->census, GOSSIP_ADDRS_MAX * (total < AGENTS_MAX ? total : AGENTS_MAX)) != 0)
         return;

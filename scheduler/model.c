@@ -149,10 +149,11 @@ static size_t text_size(const char *text)
     return (text ? strlen(text) : 0) + 1;
 }
 
-static size_t block_size(const struct model_instance *inst)
+static size_t block_size(size_t attributes, const char *arn, const char *ec2_id, const char *zone,
+                         const char *agent_version)
 {
-    return inst->attribute_count * sizeof(char *) + text_size(inst->arn) + text_size(inst->ec2_id) +
-           text_size(inst->zone) + text_size(inst->agent_version);
+    return attributes * sizeof(char *) + text_size(arn) + text_size(ec2_id) + text_size(zone) +
+           text_size(agent_version);
 }
 
 /* Fills the texts and attributes from the row into one block of memory, which stays where it is as
@@ -164,9 +165,9 @@ static int fill_texts(struct model *m, struct model_instance *inst,
     struct model_attributes a;
     if (model_attributes_hold(m, row->attributes, row->attribute_count, &a))
         return ERR_NOMEM;
-    size_t size = a.count * sizeof(char *) + text_size(row->arn) + text_size(row->ec2_id) +
-                  text_size(row->zone) + text_size(row->agent_version);
-    bool fits = inst->block && block_size(inst) == size;
+    size_t size = block_size(a.count, row->arn, row->ec2_id, row->zone, row->agent_version);
+    bool fits = inst->block && size == block_size(inst->attribute_count, inst->arn, inst->ec2_id,
+                                                  inst->zone, inst->agent_version);
     char *block = fits ? inst->block : get_memory(m, size);
     if (!block) {
         model_attributes_drop(m, a.traits, a.own, a.count);
