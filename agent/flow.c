@@ -90,6 +90,8 @@ void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state 
         raft_uv_member(a->raft, m);
     if (a->join != NULL)
         join_met(a->join);
+    if (a->join != NULL && m->self)
+        join_readdressed(a->join);
     publish_dirty(a, API_DOC_MEMBERS);
     members_tell(a, m);
     if (m->num == a->leader)

@@ -455,6 +455,15 @@ void join_met(struct join *j)
         uv_timer_start(&j->timer, on_timer, LEADERLESS_MS, 0);
 }
 
+void join_readdressed(struct join *j)
+{
+    if (!j->listed || j->stopping)
+        return; /* the first list is compared with them */
+    learn_address(j);
+    if (lacks_address(j))
+        uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
+}
+
 void join_lead(struct join *j, bool leading)
 {
     j->leading = leading;

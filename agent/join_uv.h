@@ -29,6 +29,8 @@ void join_lead(struct join *j, bool leading);
 void join_led(struct join *j, bool known);
 /* A member was heard of: who was alone, and looked seldom, may be on an island now. */
 void join_met(struct join *j);
+/* The own word was changed: if it tells other addresses, ECS shows them soon. */
+void join_readdressed(struct join *j);
 /* How many agents publish an address and are no live members here; BOOT_UNCOUNTED until all who may
  * form a cluster without this agent must stand in the list that it has. For raft_uv_options. */
 uint32_t join_missing(struct join *j);

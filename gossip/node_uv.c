@@ -172,6 +172,8 @@ static void on_timer(uv_timer_t *timer)
     node_perform(g, NULL, NULL);
     if (!g->closing)
         tcp_tick(g, node_now(g));
+    if (!g->closing && g->moved && node_now(g) >= g->moved_ms + ADDRS_AGAIN_MS)
+        addrs_look(g);
 }
 
 static void arm(struct gossip_node *g)
@@ -430,6 +432,7 @@ void gossip_destroy(struct gossip_node *g, void (*done)(void *arg), void *arg)
     g->closed_arg = arg;
     call_close(g);
     tcp_close_all(g);
+    netlink_close(g);
     uv_handle_t *handles[] = {(uv_handle_t *)&g->udp,        (uv_handle_t *)&g->listener,
                               (uv_handle_t *)&g->timer,      (uv_handle_t *)&g->call_timer,
                               (uv_handle_t *)&g->join_timer, (uv_handle_t *)&g->leave_timer,
@@ -480,6 +483,7 @@ static int init_handles(struct gossip_node *g)
     g->udp.data = g->listener.data = g->timer.data = g;
     g->call_timer.data = g->join_timer.data = g->leave_timer.data = g->local_idle.data = g;
     g->open_handles = 7;
+    g->netlink_fd = -1;
     return 0;
 }
 
@@ -579,6 +583,8 @@ int gossip_create(struct gossip_node **ret, const struct gossip_options *o, stru
         options.incarnation = WIRE_INCARNATION_MAX / 2;
     swim_init(g->swim, &options, node_now(g));
     *ret = g;
+    if (g->native)
+        netlink_open(g);
     node_perform(g, NULL, NULL);
     return 0;
 }

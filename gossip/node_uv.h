@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Shared by the shells of the gossip node only (node_uv.c, udp_uv.c, tcp_uv.c, call_uv.c,
- * join_uv.c). Loop thread. */
+ * Shared by the shells of the gossip node only (node_uv.c, udp_uv.c, tcp_uv.c,
+ * stream_uv.c, call_uv.c, join_uv.c, addrs_uv.c, netlink_uv.c). Loop thread. */
 #ifndef BLOX_GOSSIP_NODE_UV_H
 #define BLOX_GOSSIP_NODE_UV_H
 
@@ -26,9 +26,11 @@
 #define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
 #define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
 #define STREAM_HANDSHAKE_MS 5000u
+#define STREAM_UNACKED_MS 5000u /* what the peer's kernel does not take: the connection is dead */
 #define STREAM_NEXT_MS 1000u    /* where there is another address to connect to */
 #define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
+#define ADDRS_AGAIN_MS 1000u    /* whoever was asked how it sees us may not have heard it */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours; doubles */
 #define NODE_EPOCH_ASK_MAX_MS 64000u
 #define NODE_EPOCH_JUMP (UINT64_C(1) << 62) /* 139 years: from 1970, and far below the last */
@@ -120,9 +122,12 @@ struct gossip_node {
     int family; /* of our sockets */
     struct gossip_addr bound;
     uint16_t port;
-    bool wildcard; /* bound to any address and nothing advertised: learn it from a welcome */
-    bool native;   /* found so, and an interface had it ... */
-    bool moved;    /* ... and has it no more */
+    bool wildcard;     /* bound to any address and nothing advertised: learn it from a welcome */
+    bool native;       /* found so, and an interface had it ... */
+    bool moved;        /* ... and has it no more */
+    uint64_t moved_ms; /* when another was asked how it sees us */
+    uv_poll_t netlink;
+    int netlink_fd; /* -1: not watched */
     unsigned open_handles;
     bool closing;
     void (*closed)(void *arg);
@@ -206,7 +211,9 @@ int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gos
                struct errmsg *e);
 /* A member said how it sees us, who were told no address. */
 void addrs_learned(struct gossip_node *g, const struct gossip_addr *addr);
-/* We were doubted: if no interface has our address any more, asks how others see us now. */
+bool addrs_on_host(const struct gossip_addr *addr); /* its port does not matter */
+/* We were doubted, or the host's addresses changed: if no interface has our address any more, asks
+ * how others see us now. */
 void addrs_look(struct gossip_node *g);
 /* Our sockets may be IPv6 ones that take IPv4 too: addresses inside the node are always plain. */
 struct gossip_addr addr_plain(const struct sockaddr *addr);
@@ -216,6 +223,10 @@ struct sockaddr_storage addr_kernel(const struct gossip_addr *addr, int family);
 bool addr_split(const char *text, char *host, size_t host_max, char *port, size_t port_max);
 /* ERR_NOTFOUND: a name; ERR_BADPARAM: no port. */
 int addr_numeric(const char *host, const char *port, struct gossip_addr *ret);
+
+/* netlink_uv.c */
+void netlink_open(struct gossip_node *g); /* addrs_look() whenever the host's addresses change */
+void netlink_close(struct gossip_node *g);
 
 /* udp_uv.c */
 int udp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
@@ -235,13 +246,29 @@ int path_send(struct gossip_node *g, const struct swim_member *m, uint8_t channe
 void path_message(struct gossip_node *g, const struct swim_member *m, const uint8_t *data,
                   size_t len, const struct gossip_addr *source);
 
+/* stream_uv.c */
+struct stream *stream_new(struct gossip_node *g, enum stream_kind kind);
+void stream_close(struct stream *t);
+/* Closed by trouble: calls that wait for the peer fail. */
+void stream_broke(struct stream *t);
+/* Has somebody opened it whose key is that of the member that it says it is? */
+bool stream_proven(const struct stream *t);
+int stream_put(struct stream *t, uint8_t channel, const void *data, size_t len);
+void stream_flush(struct stream *t);
+bool stream_ask(struct stream *t); /* it is connected: sends the hello, and reads */
+bool stream_listen(struct stream *t);
+void stream_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf); /* libuv's */
+
 /* tcp_uv.c */
 int tcp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
 int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
              size_t len);
 int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, if it can be */
 void tcp_check(struct gossip_node *g, const struct swim_member *m);
+/* What waits goes by another stream to the next of the peer's addresses. False: there is none. */
+bool tcp_next(struct stream *t);
 void tcp_member_gone(struct gossip_node *g, uint64_t num);
+void tcp_moved(struct gossip_node *g); /* those of an address that the host no longer has end */
 /* Ends what was idle too long, connects to those we observe. Called whenever the core's timer
  * fires: at least every few seconds, and no wake of its own. */
 void tcp_tick(struct gossip_node *g, uint64_t now);

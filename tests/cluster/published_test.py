@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Hosts without instance metadata, whose agents are bound to all addresses and told none: each finds its own
-out and publishes it in ECS, by which alone they find each other. One that is given another address
-publishes that, and a newcomer comes in. In network namespaces. Needs root; else it is skipped."""
+out and publishes it in ECS, by which alone they find each other. One that is given another address,
+be it the leader, publishes that; what is written reaches all; and a newcomer comes in. In network namespaces. Needs root; else it is skipped."""
 import netns
 from harness import run, wait_for
 from netns import Net, NetCluster
@@ -25,6 +25,10 @@ def published(agent):
                   if v["name"] == "blox.addr")
 
 
+def all_published(agents):
+    return published(agents[0]) == sorted(f"{a.address}:7381" for a in agents)
+
+
 def all_know(agents):
     return all(len([m for m in a.items("members") if m["state"] == "alive"]) == len(agents)
                for a in agents)
@@ -45,9 +49,16 @@ def test():
             net.run(a.host, "sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1")
             a.start()
         wait_for("all to know all", 60, lambda: all_know(first))
-        wait_for("all addresses", 60, lambda: published(first[0]) == sorted(f"{a.address}:7381" for a in first))
-        moves(net, first[2], f"{netns.SUBNET}.77")
-        wait_for("the new address", 90, lambda: published(first[0]) == sorted(f"{a.address}:7381" for a in first))
+        wait_for("all addresses", 60, lambda: all_published(first))
+        leader = wait_for("a leader", 60, c.leader)
+        follower = next(a for a in first if a is not leader)
+        for i, moving in enumerate((follower, leader)):
+            moves(net, moving, f"{netns.SUBNET}.{77 + i}")
+            wait_for("the new address", 60, lambda: all_published(first))
+            first[0].write("POST", "/v2/environments", {
+                "name": f"after-{i}", "cluster": c.name, "taskDefinition": "daemon:1"})
+            wait_for("all to have what was written", 20, lambda: all(
+                len(a.items("environments")) == i + 1 for a in first))
         late.start()
         wait_for("all to know all", 60, lambda: all_know(c.agents))
 

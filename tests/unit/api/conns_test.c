@@ -252,6 +252,8 @@ Test(conns, where_all_are_busy_newcomers_are_told_so)
              "GET /v2/tasks?wait=60s&index=%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
              http_header(&h, "Blox-Index", value));
     http_free(&h);
+    for (unsigned i = 0; i < 20000 && open_now() > 0; i++)
+        usleep(1000); /* until the server has noticed that this one ended */
     for (size_t i = 0; i < 2; i++)
         fds[i] = ask(poll_text);
     size_t polls = 0;
