@@ -153,6 +153,9 @@ void gossip_rows(struct gossip_node *g, uint64_t rows);
 /* Keeps a connection to this member open even when it carries nothing, so that its end is noticed
  * at once; one member at a time, 0: none. */
 void gossip_hold(struct gossip_node *g, uint64_t num);
+/* False: datagrams of this member come, but for some seconds no stream to it has come about (a
+ * firewall may let pass the ones only). It is tried on. */
+bool gossip_takes_streams(struct gossip_node *g, uint64_t num);
 
 /* Request and answer over the stream. done gets 0 and the answer, or ERR_TIMEOUT, ERR_UNREACHABLE,
  * ERR_NOTFOUND, or the error the handler gave with its answer. */

@@ -30,6 +30,7 @@
 #define STREAM_NEXT_MS 1000u    /* where there is another address to connect to */
 #define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
+#define STREAM_SHUT_MS 2000u    /* after one that did not come about another had its time */
 #define ADDRS_AGAIN_MS 1000u    /* whoever was asked how it sees us may not have heard it */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours; doubles */
 #define NODE_EPOCH_ASK_MAX_MS 64000u
@@ -76,6 +77,8 @@ struct peer { /* per slot of the swim core */
     bool changed;
     uint64_t cause_from;
     struct stream *out;
+    uint64_t heard_ms; /* the last datagram that proved its sender */
+    uint64_t shut_ms;  /* when a stream did not come about first, since one did; 0: it may */
 };
 
 struct seed {
@@ -263,7 +266,8 @@ void stream_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf); /* libu
 int tcp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e);
 int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,
              size_t len);
-int tcp_hold(struct gossip_node *g, const struct swim_member *m); /* connected, if it can be */
+int tcp_hold(struct gossip_node *g, const struct swim_member *m);    /* connected, if it can be */
+void tcp_failed(struct gossip_node *g, const struct swim_member *m); /* to come about */
 void tcp_check(struct gossip_node *g, const struct swim_member *m);
 /* What waits goes by another stream to the next of the peer's addresses. False: there is none. */
 bool tcp_next(struct stream *t);

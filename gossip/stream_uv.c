@@ -55,6 +55,9 @@ void stream_broke(struct stream *t)
     bool out = t->kind == STREAM_OUT, was_open = t->state == STREAM_OPEN;
     if (out && !was_open && !g->closing && tcp_next(t))
         return;
+    const struct swim_member *m = swim_find(g->swim, num);
+    if (out && !was_open && m != NULL && g->peers[m->slot].out == t)
+        tcp_failed(g, m);
     stream_close(t);
     if (!out || g->closing)
         return;
@@ -200,7 +203,8 @@ int stream_put(struct stream *t, uint8_t channel, const void *data, size_t len)
     wbuf_u32(&w, (uint32_t)len);
     wbuf_bytes(&w, data, len);
     ENSURE(!w.bad && w.len == size);
-    t->used_ms = node_now(t->node);
+    if (t->state == STREAM_OPEN) /* else it would be waited for as long as messages come */
+        t->used_ms = node_now(t->node);
     stream_flush(t);
     return 0;
 }
@@ -316,6 +320,7 @@ static bool take_hello(struct stream *t)
             return false;
         seal_stream_prove(&t->seal, pair->secret);
         t->state = STREAM_OPEN;
+        node_peer(g, m)->shut_ms = 0;
         buf_drop_front(&t->raw, SEAL_HELLO_LEN);
         stream_flush(t);
         return t->state != STREAM_CLOSING;

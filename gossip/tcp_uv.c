@@ -301,7 +301,29 @@ int tcp_hold(struct gossip_node *g, const struct swim_member *m)
     if (g->outgoing >= GOSSIP_STREAMS_MAX && !make_room(g))
         return ERR_BUSY;
     p->out = stream_connect(g, m, STREAM_OUT, 0);
+    if (p->out == NULL)
+        tcp_failed(g, m);
     return p->out == NULL ? ERR_UNREACHABLE : 0;
+}
+
+void tcp_failed(struct gossip_node *g, const struct swim_member *m)
+{
+    struct peer *p = node_peer(g, m);
+    if (p->shut_ms == 0)
+        p->shut_ms = node_now(g);
+}
+
+bool gossip_takes_streams(struct gossip_node *g, uint64_t num)
+{
+    const struct swim_member *m = swim_find(g->swim, num);
+    if (m == NULL || m->m.self || g->closing)
+        return true;
+    const struct peer *p = node_peer(g, m);
+    uint64_t now = node_now(g);
+    if (p->shut_ms == 0 || now < p->shut_ms + STREAM_SHUT_MS || now > p->heard_ms + SWIM_TALKS_MS)
+        return true;
+    (void)tcp_hold(g, m);
+    return false;
 }
 
 int tcp_send(struct gossip_node *g, const struct swim_member *m, uint8_t channel, const void *data,

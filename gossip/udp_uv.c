@@ -85,6 +85,10 @@ static bool is_fresh(struct gossip_node *g, const struct seal_header *h)
 {
     struct peer *p = node_peer(g, swim_find(g->swim, h->sender));
     if (seal_window_accept(&p->window, h->epoch, h->counter) == SEAL_FRESH) {
+        uint64_t now = node_now(g);
+        if (now > p->heard_ms + SWIM_TALKS_MS)
+            p->shut_ms = 0; /* nothing passed at all: it may be over */
+        p->heard_ms = now;
         p->heard_as = g->epoch;
         return true;
     }

@@ -37,7 +37,7 @@ enum frame { FRAME_RAFT = 1, FRAME_HELLO = 2, FRAME_BOOT = 3, FRAME_BRIEF = 4, F
 struct held { /* encoded, waits for its gate */
     struct held *next;
     uint64_t gate, to;
-    bool stream;
+    bool stream, answers;
     size_t len;
     uint8_t bytes[];
 };

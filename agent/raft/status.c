@@ -59,6 +59,27 @@ static void tell_no_cluster(const struct raft_uv *r, char *text, size_t size)
                  r->o.bootstrap_wait_ms);
 }
 
+/* In place of "no leader", if there is none. */
+static bool tell_shut(const struct raft_uv *r, char *text, size_t size)
+{
+    const char *first = "";
+    unsigned shut = 0;
+    for (uint32_t i = 0; i < r->core.config.count; i++) {
+        const struct raft_server *s = &r->core.config.server[i];
+        if (!s->voter || gossip_takes_streams(r->o.gossip, s->num))
+            continue;
+        first = shut++ == 0 ? s->id : first;
+    }
+    if (shut == 0)
+        return false;
+    snprintf(text, size,
+             "%sno connection to %u of the %u voters (%s%s) comes about, although datagrams of "
+             "theirs arrive: gossip's port has to be open for TCP as well as for UDP",
+             step_leader(r) == 0 ? "no leader: " : "", shut, raft_voter_count(&r->core.config),
+             first, shut > 1 ? ", ..." : "");
+    return true;
+}
+
 static void set_trouble(const struct raft_uv *r, json_t *j)
 {
     char text[400] = "";
@@ -88,6 +109,8 @@ static void set_trouble(const struct raft_uv *r, json_t *j)
                  "no leader: this agent heard of cluster %016" PRIx64 ", whose voters do not "
                  "answer. If they are gone for good: blox raft recover, on one agent only",
                  r->known_cluster);
+    else if (tell_shut(r, text, sizeof(text)))
+        ;
     else if (step_leader(r) == 0)
         snprintf(text, sizeof(text),
                  "no leader: a majority of the %u voters does not answer. If they are gone "

@@ -24,13 +24,14 @@ void step_metrics(void)
 
 /* ---- sending ---------------------------------------------------------------------- */
 
-static void transmit(struct raft_uv *r, uint64_t to, bool stream, const uint8_t *bytes, size_t len)
+/* A failure is a lost message: raft repairs. Whom no stream reaches is neither led nor asked for
+ * its vote by datagrams: entries would not come to it, so another should lead. */
+static void transmit(struct raft_uv *r, const struct held *h)
 {
-    /* A failure is a lost message: raft repairs. */
-    if (stream)
-        (void)gossip_send_stream(r->o.gossip, CHANNEL_RAFT, to, bytes, len);
-    else
-        (void)gossip_send(r->o.gossip, CHANNEL_RAFT, to, bytes, len);
+    if (h->stream)
+        (void)gossip_send_stream(r->o.gossip, CHANNEL_RAFT, h->to, h->bytes, h->len);
+    else if (h->answers || gossip_takes_streams(r->o.gossip, h->to))
+        (void)gossip_send(r->o.gossip, CHANNEL_RAFT, h->to, h->bytes, h->len);
 }
 
 /* Entries and snapshots go in order on the stream, all else as datagrams: a stalled stream must not
@@ -50,12 +51,13 @@ static void send_msg(struct raft_uv *r, const struct raft_msg *m)
     if (h == NULL)
         return;
     *h = (struct held){.gate = m->gate, .to = m->to, .stream = wants_stream(m), .len = len};
+    h->answers = m->type == RAFT_VOTE_ANSWER || m->type == RAFT_APPEND_ANSWER;
     struct wbuf w;
     wbuf_init(&w, h->bytes, len);
     frame_put(r, m, &w);
     ENSURE(!w.bad && w.len == len);
     if (now) {
-        transmit(r, h->to, h->stream, h->bytes, h->len);
+        transmit(r, h);
         free(h);
         return;
     }
@@ -73,7 +75,7 @@ static void release(struct raft_uv *r)
             at = &h->next;
             continue;
         }
-        transmit(r, h->to, h->stream, h->bytes, h->len);
+        transmit(r, h);
         *at = h->next;
         free(h);
         r->held_count--;
