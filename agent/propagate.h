@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `blox propagate`: how fast does a record reach everybody? The agent that is asked makes test
  * records and sends them the way of all rows (rows_apply -> store -> gossip). Each member that
- * has stored all of them reports that to the origin in one datagram, repeated until it is
+ * has stored all of them reports that to the origin in one datagram, sent seven times and never
  * acknowledged. Loop thread. */
 #ifndef BLOX_AGENT_PROPAGATE_H
 #define BLOX_AGENT_PROPAGATE_H

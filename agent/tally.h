@@ -15,7 +15,7 @@
 #define TALLY_COUNT_MAX 1000u        /* records of one run */
 #define TALLY_BYTES_MAX (64u * 1024) /* of one record */
 #define TALLY_TOTAL_MAX (4u << 20)   /* of one run: half of what the store's queue takes */
-#define TALLY_RUNS_MAX 8u            /* runs that a receiver counts at a time */
+#define TALLY_RUNS_MAX 128u          /* runs that a receiver counts at a time */
 #define TALLY_KEY_MAX 80u
 
 struct tally_id {

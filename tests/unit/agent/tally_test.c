@@ -64,6 +64,17 @@ Test(tally, a_run_is_complete_once)
     cr_assert_null(tally_note(&t, &id, 15));
 }
 
+Test(tally, runs_of_a_hundred_agents_at_once_are_all_counted)
+{
+    static struct tally t;
+    for (uint32_t i = 0; i < 3; i++)
+        for (uint64_t origin = 1; origin <= 100; origin++) {
+            struct tally_id id = {origin, 100, 3, i};
+            const struct tally_run *r = tally_note(&t, &id, 10 + i);
+            cr_assert_eq(r != NULL, i == 2, "record %u of %llu", i, (unsigned long long)origin);
+        }
+}
+
 Test(tally, the_oldest_run_makes_room)
 {
     static struct tally t;
