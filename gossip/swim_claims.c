@@ -285,7 +285,7 @@ static void become_suspect(struct swim *s, uint64_t now_ms, struct swim_member *
     m->strong = 0;
     d->trace.suspected_ms = now_ms;
     d->trace.failed_ms = 0;
-    if (!own)
+    if (!own && !own_vote(s, d->vote, m->vote_count)) /* of an earlier doubt */
         d->trace.direct = d->trace.helpers = d->trace.nacks = d->trace.check = 0;
     trace_claims(m);
     swim_set_state(s, now_ms, m, MEMBER_SUSPECT, m->m.incarnation,

@@ -218,8 +218,9 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
         out->hello[out->hellos++] = m->m.num;
     if (stalled && m->m.state == MEMBER_DEGRADED)
         return;
-    if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM)
-        note_evidence(&swim_doubt(s, m)->trace, p);
+    struct swim_trace *t = &swim_doubt(s, m)->trace;
+    if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM || t->direct == 0)
+        note_evidence(t, p);
     swim_accuse(s, now_ms, m, stalled, p->check == CHECK_REFUSED, out);
     /* The members that looked with us, and its other observers, are to look again at once. */
     for (unsigned i = 0; i < p->helpers; i++)

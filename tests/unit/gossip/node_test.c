@@ -251,6 +251,22 @@ Test(node, a_clock_that_went_back_is_healed_by_who_asks)
     finish(2);
 }
 
+/* Who says that it could not reach it tells by what, whether it was the first or joined others. */
+static void every_accuser_has_evidence(uint64_t victim, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        json_t *why = gossip_why(nodes[i].g, victim), *name;
+        const char *own = gossip_find(nodes[i].g, gossip_self(nodes[i].g))->id;
+        bool accuses = strcmp(json_str_or(why, "suspected_by", ""), own) == 0;
+        size_t at;
+        json_array_foreach(json_arr(why, "confirmed_by"), at, name) accuses =
+            accuses || strcmp(json_string_value(name), own) == 0;
+        const json_t *probes = json_obj(why, "own_probes");
+        cr_assert(!accuses || json_int_or(probes, "direct_unanswered", 0) > 0, "node %u", i);
+        json_decref(why);
+    }
+}
+
 Test(node, a_killed_node_fails_and_a_leaving_one_left)
 {
     make_cluster(6);
@@ -269,6 +285,7 @@ Test(node, a_killed_node_fails_and_a_leaving_one_left)
     why = gossip_why(nodes[0].g, victim);
     cr_assert_not_null(json_object_get(why, "suspected_by"));
     json_decref(why);
+    every_accuser_has_evidence(victim, 5);
 
     gossip_leave(nodes[4].g, NULL, NULL);
     expect_count = 4;
