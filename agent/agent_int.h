@@ -36,7 +36,8 @@ enum call_method {
     CALL_HINT = 2,    /* "look at this task": from the agent of its instance, to the leader */
     CALL_KEYS = 3,    /* keyring.c: list, install, use, remove */
     CALL_READ = 4,    /* a user's read of the leader's rows: its target */
-    CALL_STRONG = 5   /* the same, if a majority confirms that it leads */
+    CALL_STRONG = 5,  /* the same, if a majority confirms that it leads */
+    CALL_EVIDENCE = 6 /* evidence.c: what the own probes of a member saw */
 };
 
 /* A user's write, or read of the leader's rows, on its way; see commands.c. */

@@ -12,6 +12,7 @@
 
 #include "agent/agent_int.h"
 #include "agent/base/log.h"
+#include "agent/evidence.h"
 
 #define HOLD_MS 8000    /* two elections; the API's callers wait 10 s or more */
 #define FORWARD_MS 6000 /* one attempt at the leader */
@@ -245,8 +246,8 @@ static bool start_local(struct command *c)
         intents_local(a, c->json, on_done_local, c);
         return true;
     }
-    bool keys = strncmp(op, "keys.", 5) == 0;
-    if (!keys && strcmp(op, "agent.propagate") != 0)
+    bool keys = strncmp(op, "keys.", 5) == 0, why = strcmp(op, "members.why") == 0;
+    if (!keys && !why && strcmp(op, "agent.propagate") != 0)
         return false;
     if (c->request != NULL) {
         finish_error(c, ERR_UNSUPPORTED, "ask this agent itself");
@@ -255,6 +256,8 @@ static bool start_local(struct command *c)
     c->busy = true;
     if (keys)
         keyring_run(a->keyring, c->json, on_done_local, c);
+    else if (why)
+        evidence_run(a, c->json, on_done_local, c);
     else
         propagate_run(a->propagate, c->json, on_done_local, c);
     return true;
@@ -351,6 +354,10 @@ void commands_on_call(void *arg, uint64_t from, uint8_t method, const uint8_t *d
     struct agent *a = arg;
     if (method == CALL_KEYS) {
         keyring_on_call(a->keyring, from, data, len, call);
+        return;
+    }
+    if (method == CALL_EVIDENCE) {
+        evidence_on_call(a, data, len, call);
         return;
     }
     if (method == CALL_HINT) {

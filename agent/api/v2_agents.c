@@ -22,10 +22,19 @@ static json_t *find_member(const json_t *doc, const char *id)
     return NULL;
 }
 
+static enum MHD_Result send_op(struct request *r, json_t *command, const char *op, const char *id)
+{
+    json_set_str(command, "op", op);
+    json_set_str(command, "id", id);
+    return v2_submit(r, command);
+}
+
 enum MHD_Result v2_member_why(struct request *r, const char *id)
 {
     enum MHD_Result ret;
     struct buf b;
+    if (r->call != NULL)
+        return v2_answer(r, 200, NULL, NULL);
     if (problem_check_params(r, none, &ret))
         return ret;
     struct publish_doc *d = publish_get(&r->api->publish, API_DOC_MEMBERS);
@@ -36,7 +45,14 @@ enum MHD_Result v2_member_why(struct request *r, const char *id)
     json_t *why = json_obj(find_member(doc, id), "why");
     if (why == NULL) {
         json_decref(doc);
-        return problem_replyf(r, "not-found", "this agent knows no member \"%.64s\"", id);
+        return problem_replyf(r, "not-found",
+                              "this agent knows no member \"%.64s\": it never joined, or has been "
+                              "gone for more than a day. \"blox members\" lists the ids",
+                              id);
+    }
+    if (json_str(why, "suspected_by") != NULL) { /* those that accused it are asked what they saw */
+        json_decref(doc);
+        return send_op(r, json_object(), "members.why", id);
     }
     buf_init(&b, 65536);
     json_write(why, &b);
@@ -46,13 +62,6 @@ enum MHD_Result v2_member_why(struct request *r, const char *id)
 }
 
 /* ---- commands that this agent carries out ---------------------------------------------------- */
-
-static enum MHD_Result send_op(struct request *r, json_t *command, const char *op, const char *id)
-{
-    json_set_str(command, "op", op);
-    json_set_str(command, "id", id);
-    return v2_submit(r, command);
-}
 
 enum MHD_Result v2_propagate(struct request *r)
 {

@@ -75,6 +75,21 @@ static void print_names(const char *title, const json_t *names)
     putchar('\n');
 }
 
+static void print_probes(const char *by, const json_t *p)
+{
+    printf("%s saw: ", by);
+    if (json_str(p, "no_answer") != NULL) {
+        printf("not known, %s\n", json_str(p, "no_answer"));
+        return;
+    }
+    printf("%lld unanswered, %lld helpers asked (%lld got no answer either), time-out %lld ms, "
+           "tcp: %s\n",
+           (long long)json_int_or(p, "direct_unanswered", 0),
+           (long long)json_int_or(p, "helpers_asked", 0),
+           (long long)json_int_or(p, "helpers_could_not_either", 0),
+           (long long)json_int_or(p, "timeout_ms", 0), json_str_or(p, "tcp_check", "-"));
+}
+
 static void print_why(const json_t *w)
 {
     char text[24];
@@ -93,14 +108,11 @@ static void print_why(const json_t *w)
     if (json_str(w, "failed_by") != NULL)
         printf("failed       %s ago, said by %s\n", age_of(w, "failed_age_ms", text),
                json_str(w, "failed_by"));
-    const json_t *p = json_obj(w, "own_probes");
-    if (p != NULL)
-        printf("own probes   %lld unanswered, %lld helpers asked (%lld got no answer either), "
-               "time-out %lld ms, tcp: %s\n",
-               (long long)json_int_or(p, "direct_unanswered", 0),
-               (long long)json_int_or(p, "helpers_asked", 0),
-               (long long)json_int_or(p, "helpers_could_not_either", 0),
-               (long long)json_int_or(p, "timeout_ms", 0), json_str_or(p, "tcp_check", "-"));
+    size_t i;
+    json_t *p;
+    json_array_foreach(json_arr(w, "probes"), i, p) print_probes(json_str_or(p, "by", "?"), p);
+    if (json_obj(w, "own_probes") != NULL)
+        print_probes("this agent", json_obj(w, "own_probes"));
 }
 
 /* What an id may hold in a path without escapes; ids with more go escaped. */

@@ -88,6 +88,21 @@ def one_paused(c):
     return victim, name
 
 
+def probes_told(agent, name):
+    """Who did not probe the dead asks those that did, and each accuser has something to tell."""
+    own = agent.get("/v2/agent")["id"]
+    def told():
+        out = agent.get(f"/v2/members/{name}/why")
+        accusers = {out["suspected_by"], *out["confirmed_by"]} - {own}
+        check({p["by"] for p in out["probes"]} == accusers, f"probes of others: {out}")
+        check(all(p["direct_unanswered"] > 0 for p in out["probes"]), f"an empty one: {out}")
+        check(out["probes"] or out["own_probes"]["direct_unanswered"] > 0, f"nobody's: {out}")
+        code, text, _ = blox(agent, "members", "why", name)
+        check(code == 0 and "unanswered" in text, f"no probes in: {text}")
+        return True
+    wait_for(f"what the probes of {name} saw, at {own}", 20, told)
+
+
 def why(c, victim, name):
     wait_for("all alive again", 20, lambda: all(
         m["state"] == "alive" for m in c.agents[0].items("members")))
@@ -101,6 +116,8 @@ def why(c, victim, name):
     code, text, err = blox(c.agents[0], "members", "why", name)
     check(code == 0 and "suspected" in text, f"members why: {code} {text} {err}")
     print(text.strip())
+    for a in c.agents[:4]:
+        probes_told(a, name)
     code, text, _ = blox(c.agents[0], "-o", "json", "members", "why", name)
     check(code == 0 and json.loads(text)["member"] == name, "why as JSON")
     code, _, err = blox(c.agents[0], "members", "why", "nobody")
