@@ -185,6 +185,7 @@ int main(int argc, char **argv)
         }
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* past RLIMIT_FSIZE a write fails, as on a full disk */
     allow_files();
     sched_wake_soon(); /* the loop answers probes, the API's threads answer users */
     int err = load_config(&c, argc, argv, &check, &e);
