@@ -48,11 +48,13 @@ struct command {
     struct gossip_request *request; /* from another agent */
     json_t *json;
     uint64_t deadline_ms;
-    bool reads;     /* "rows.read", and */
-    bool strong;    /* of a leader that a majority confirms */
-    bool busy;      /* at the scheduler or at another agent */
-    bool ambiguous; /* an attempt may have taken effect */
-    int refused;    /* why the last attempt of a read failed */
+    uint64_t sent_to; /* the leader whose answer is waited for while it is busy; 0: at this agent */
+    unsigned looks;   /* since another leads */
+    bool reads;       /* "rows.read", and */
+    bool strong;      /* of a leader that a majority confirms */
+    bool busy;        /* at the scheduler or at another agent */
+    bool ambiguous;   /* an attempt may have taken effect */
+    int refused;      /* why the last attempt of a read failed */
     char forwarded_to[AGENT_ID_MAX];
 };
 

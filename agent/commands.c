@@ -17,6 +17,7 @@
 #define HOLD_MS 8000    /* two elections; the API's callers wait 10 s or more */
 #define FORWARD_MS 6000 /* one attempt at the leader */
 #define FORWARD_MIN_MS 500
+#define FORMER_LOOKS 3    /* for as many ticks another leads: it is asked instead */
 #define COMMANDS_MAX 1024 /* the API allows itself 256; the rest are forwarded ones */
 
 static void command_free(struct command *c)
@@ -160,6 +161,8 @@ static void forward(struct command *c)
     if (err == 0) {
         snprintf(c->forwarded_to, sizeof c->forwarded_to, "%s", m == NULL ? "" : m->id);
         c->busy = true;
+        c->sent_to = a->leader;
+        c->looks = 0;
         err = gossip_call(a->gossip, a->leader, method_of(c), b.data, b.len, wait,
                           c->reads ? on_read_forwarded : on_forwarded, c);
         if (err != 0)
@@ -203,6 +206,10 @@ static bool refuse_in_conflict(struct command *c)
 static void try_command(struct command *c)
 {
     struct agent *a = c->agent;
+    /* Who does not lead any more may be paused or cut off; what it answered before comes soon. */
+    if (c->busy && c->sent_to != 0 && a->leader != 0 && c->sent_to != a->leader && !a->stopping &&
+        ++c->looks >= FORMER_LOOKS)
+        gossip_call_end(a->gossip, c);
     if (c->busy)
         return;
     if (a->stopping) {
@@ -224,6 +231,7 @@ static void try_command(struct command *c)
         return;
     if (raft_uv_is_leader(a->raft)) {
         c->busy = true;
+        c->sent_to = 0;
         c->forwarded_to[0] = '\0';
         if (c->reads)
             reads_run(c);

@@ -83,6 +83,17 @@ void call_fail(struct gossip_node *g, uint64_t to, int err)
     end_calls(g, to, UINT64_MAX, err);
 }
 
+void gossip_call_end(struct gossip_node *g, const void *arg)
+{
+    for (struct list *at = g->calls.next; at != &g->calls; at = at->next) {
+        struct call *c = LIST_OF(at, struct call, link);
+        if (c->arg != arg)
+            continue;
+        finish(g, c, ERR_TIMEOUT, NULL, 0);
+        return;
+    }
+}
+
 void call_close(struct gossip_node *g)
 {
     call_fail(g, 0, ERR_CANCELED);

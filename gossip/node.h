@@ -162,6 +162,8 @@ bool gossip_takes_streams(struct gossip_node *g, uint64_t num);
 typedef void (*gossip_answer_fn)(void *arg, int err, const uint8_t *data, size_t len);
 int gossip_call(struct gossip_node *g, uint64_t to, uint8_t method, const void *data, size_t len,
                 uint64_t timeout_ms, gossip_answer_fn done, void *arg) MUST_CHECK;
+/* The call with this arg, if it is under way, times out now. */
+void gossip_call_end(struct gossip_node *g, const void *arg);
 /* Handler of calls; answer once with gossip_answer(call, ...), now or later. */
 struct gossip_request;
 typedef void (*gossip_call_fn)(void *arg, uint64_t from, uint8_t method, const uint8_t *data,
