@@ -49,6 +49,7 @@ struct keyring {
     bool filling;
     json_t *away;      /* ids of members that are failed */
     char refusal[256]; /* not empty: the turns are given back before this is told */
+    int refusal_err;
     struct keyturn turn;
     struct gossip_request *seconded; /* who asked this agent to look as well */
     /* What a member asked of this agent, on its way to the file. */
@@ -321,6 +322,13 @@ static json_t *list_json(struct keyring *k)
     return keys;
 }
 
+static const char *missing_text(const struct keyring *k, int err)
+{
+    if (k->op == OP_INSTALL && err == ERR_FULL)
+        return "it has as many keys as a ring holds; remove one that nobody seals with";
+    return err_text(err);
+}
+
 static json_t *result_json(struct keyring *k)
 {
     json_t *j = json_object();
@@ -334,7 +342,7 @@ static json_t *result_json(struct keyring *k)
         }
         json_t *m = json_object();
         json_set_str(m, "id", t->id);
-        json_set_str(m, "why", err_text(t->err));
+        json_set_str(m, "why", missing_text(k, t->err));
         json_array_append_new(missing, m);
     }
     if (k->id[0] != '\0')
@@ -351,8 +359,8 @@ static json_t *result_json(struct keyring *k)
 /* After the first round of use and remove: why not, if not. */
 static void look_for_refusal(struct keyring *k)
 {
-    size_t lacking = 0, sealing = 0;
-    const char *first = "";
+    size_t lacking = 0, sealing = 0, having = 0;
+    const char *first = "", *why = "";
     for (size_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
         int at = t->err != 0 ? -1 : has_key(t, k->id);
@@ -363,20 +371,28 @@ static void look_for_refusal(struct keyring *k)
                      t->id);
             return;
         }
-        if (bad && first[0] == '\0')
+        if (bad && first[0] == '\0') {
             first = t->id;
+            why = t->err != 0 ? err_text(t->err) : k->op == OP_USE ? "lacks it" : "seals with it";
+        }
+        having += at >= 0;
         lacking += k->op == OP_USE && at < 0;
         sealing += k->op == OP_REMOVE && bad;
     }
     if (lacking > 0)
         snprintf(k->refusal, sizeof k->refusal,
-                 "%zu of %zu members have not acknowledged key %s (%s first); install it again",
-                 lacking, k->target_count, k->id, first);
+                 "%zu of %zu members have not acknowledged key %s (%s first: %s); install it again",
+                 lacking, k->target_count, k->id, first, why);
     else if (sealing > 0)
         snprintf(k->refusal, sizeof k->refusal,
-                 "%zu of %zu members seal with key %s or did not answer (%s first); "
+                 "%zu of %zu members seal with key %s or did not answer (%s first: %s); "
                  "use another key first",
-                 sealing, k->target_count, k->id, first);
+                 sealing, k->target_count, k->id, first, why);
+    else if (k->op == OP_REMOVE && having == 0 && !k->is_second) {
+        k->refusal_err = ERR_NOTFOUND; /* a slip of the pen leaves the key that was meant */
+        snprintf(k->refusal, sizeof k->refusal,
+                 "no member has key %s; \"blox keys list\" shows those that there are", k->id);
+    }
 }
 
 static void fill(struct keyring *k);
@@ -452,7 +468,7 @@ static void round_over(struct keyring *k)
         look_what_is_done(k);
     memcpy(detail, k->refusal, sizeof detail);
     if (detail[0] != '\0')
-        finish(k, ERR_CONFLICT, "id", detail, NULL);
+        finish(k, k->refusal_err, "id", detail, NULL);
     else
         finish(k, 0, "", "", result_json(k));
 }
@@ -548,6 +564,7 @@ static void report(keyring_done_fn done, void *arg, int err, const char *field, 
 static void begin(struct keyring *k, enum op op, keyring_done_fn done, void *arg)
 {
     k->op = op;
+    k->refusal_err = ERR_CONFLICT;
     k->asking = op == OP_USE || op == OP_REMOVE;
     k->done = done;
     k->arg = arg;

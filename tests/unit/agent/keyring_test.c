@@ -113,6 +113,8 @@ Test(keyring, a_rotation)
         cr_assert(step_err == 0 && acknowledged == count, "remove: %d %s", step_err, step_detail);
         for (unsigned i = 0; i < count; i++)
             assert_ring(i, new_id, 1);
+        step(0, "keys.remove", old_id);
+        cr_assert_eq(step_err, ERR_NOTFOUND, "a key that nobody has was removed");
         stop(count);
     }
 }
