@@ -39,6 +39,8 @@ void publish_trouble(struct agent *a, char *out, size_t size)
         why = identity_trouble(a->search);
     if (why[0] == '\0' && alone) /* who is there and does not answer matters more than AWS */
         why = gossip_join_trouble(a->gossip);
+    if (why[0] == '\0' && a->gossip != NULL)
+        why = gossip_key_trouble(a->gossip);
     if (why[0] == '\0')
         why = aws_trouble(a->aws);
     if (why[0] == '\0' && a->intake != NULL)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Keys in a running node. A rotation loses nothing: the new key opens everywhere before it seals
  * anywhere, and connections under the old one end when what waits on them is sent. */
+#include <stdio.h>
 #include <string.h>
 
 #include "gossip/node_uv.h"
+
+#define ODD_KEY_MS 60000u
 
 static int find(const struct gossip_node *g, const char *id)
 {
@@ -11,6 +14,28 @@ static int find(const struct gossip_node *g, const char *id)
         if (strcmp(g->key_ids[i], id) == 0)
             return (int)i;
     return -1;
+}
+
+const char *gossip_key_trouble(struct gossip_node *g)
+{
+    if (g->odd_ms == 0 || node_now(g) - g->odd_ms > ODD_KEY_MS)
+        return "";
+    /* Anybody can send such packets: while a member answers they mean nothing. */
+    size_t others = 0;
+    for (size_t i = 0; i < gossip_count(g); i++) {
+        const struct gossip_member *m = gossip_at(g, i);
+        if (!m->self && m->state == MEMBER_ALIVE)
+            return "";
+        others += !m->self;
+    }
+    if (others == 0)
+        return "";
+    snprintf(g->key_trouble, sizeof g->key_trouble,
+             "no member answers, and what comes is sealed with key %s..., which is not in "
+             "gossip.key_file (%.8s... is): put the file of another agent there and restart this "
+             "one",
+             g->odd_key, g->key_ids[0]);
+    return g->key_trouble;
 }
 
 int gossip_key_add(struct gossip_node *g, const uint8_t key[32])

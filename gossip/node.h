@@ -106,6 +106,9 @@ void gossip_leave(struct gossip_node *g, void (*done)(void *arg), void *arg);
 int gossip_join(struct gossip_node *g, const char *const *addresses, size_t count);
 /* Why joining does not work, for `blox status`; empty string if all is well. */
 const char *gossip_join_trouble(const struct gossip_node *g);
+/* The others changed the key while this one was cut off; empty string if it does not look like it.
+ */
+const char *gossip_key_trouble(struct gossip_node *g);
 
 uint64_t gossip_self(const struct gossip_node *g); /* own num */
 uint16_t gossip_port(const struct gossip_node *g); /* bound port */

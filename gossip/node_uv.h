@@ -161,6 +161,8 @@ struct gossip_node {
     char trouble[512];
     bool refused;
     char odd_key[9]; /* id of a key that packets to us were sealed with; "" if none */
+    uint64_t odd_ms; /* when the last such packet came */
+    char key_trouble[256];
     uint64_t bad_ms;
     uint64_t look_at; /* a member whose connection ended; 0: none */
     uint64_t held;    /* gossip_hold */

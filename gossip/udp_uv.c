@@ -146,6 +146,7 @@ static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal
     } else if (result == SEAL_KEY) {
         for (size_t i = 0; i < h->key_id_len; i++)
             snprintf(g->odd_key + 2 * i, sizeof g->odd_key - 2 * i, "%02x", h->key_id[i]);
+        g->odd_ms = node_now(g);
         snprintf(why, sizeof why, "sealed with key %s..., we have %.8s...%s", g->odd_key,
                  g->key_ids[0], g->seal.count > 1 ? " and older ones" : "");
     } else {

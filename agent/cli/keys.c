@@ -74,8 +74,8 @@ static int show(struct cli *cli, const struct cli_answer *a, bool list)
         }
         const json_t *away = json_arr(a->body, "away");
         for (size_t i = 0; !list && i < json_array_size(away) && i < AWAY_SHOWN; i++)
-            printf("%s is failed: should it come back, its gossip.key_file must have the key that "
-                   "seals\n",
+            printf("%s is failed: it gets in again when its gossip.key_file has the key that seals "
+                   "and it was restarted\n",
                    json_string_value(json_array_get(away, i)));
         if (!list && json_array_size(away) > AWAY_SHOWN)
             printf("and %zu more\n", json_array_size(away) - AWAY_SHOWN);

@@ -119,6 +119,31 @@ Test(keyring, a_rotation)
     }
 }
 
+static bool cut_off(void)
+{
+    return gossip_key_trouble(nodes[2].g)[0] != '\0';
+}
+
+Test(keyring, who_was_cut_off_while_the_key_was_changed_says_so)
+{
+    char id[17];
+    make_cluster(3);
+    gossip_key_id(key_b[0], id);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(gossip_key_add(nodes[i].g, key_b[0]), 0);
+        cr_assert_eq(gossip_key_use(nodes[i].g, id), 0);
+    }
+    cr_assert(run_until(cut_off, 20000));
+    id[8] = '\0';
+    cr_assert_not_null(strstr(gossip_key_trouble(nodes[2].g), id));
+    cr_assert_str_empty(gossip_key_trouble(nodes[0].g));
+    cr_assert_eq(gossip_key_add(nodes[2].g, key_b[0]), 0);
+    expect_count = expect_alive = 3;
+    cr_assert(run_until(all_see, 20000));
+    cr_assert_str_empty(gossip_key_trouble(nodes[2].g));
+    finish(3);
+}
+
 /* ---- a member that lies --------------------------------------------------------------------- */
 
 static int call_err;
