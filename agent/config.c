@@ -456,6 +456,10 @@ int config_check(const struct config *c, struct errmsg *e)
                           "raft.election_timeout must be at least three times raft.heartbeat");
     if (strlen(c->id) >= 64)
         return errmsg_set(e, ERR_CONFIG, "agent.id must be shorter than 64 characters");
+    for (const char *p = c->id; *p != '\0'; p++)
+        if (*p <= 0x20 || *p >= 0x7f)
+            return errmsg_set(e, ERR_CONFIG,
+                              "agent.id may hold printable ASCII without blanks only");
     if (c->api_bind[0] == '\0' && c->api_socket[0] == '\0')
         return errmsg_set(e, ERR_CONFIG, "api.bind and api.socket are both empty: set one");
     return 0;

@@ -27,6 +27,7 @@
 #define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
 #define STREAM_HANDSHAKE_MS 5000u
 #define STREAM_UNACKED_MS 5000u /* what the peer's kernel does not take: the connection is dead */
+#define STREAM_NARROW_MSS 1220u /* with TCP's head no more than the 1,280 that IPv6 promises */
 #define STREAM_NEXT_MS 1000u    /* where there is another address to connect to */
 #define STREAM_LOOK_MS 1000u    /* between two looks at all of them */
 #define STREAM_CHECK_MS 1000u   /* a TCP check without result says nothing */
@@ -61,6 +62,7 @@ struct stream {
     size_t pending_at;  /* sealed up to here */
     size_t skip;        /* bytes of a message that are not kept */
     bool writing;
+    bool stalled;  /* the peer's kernel took nothing for STREAM_UNACKED_MS */
     bool retiring; /* its key seals no more, or it leads elsewhere: closed when all is sent */
 };
 
@@ -78,6 +80,7 @@ struct peer { /* per slot of the swim core */
     uint64_t cause_from;
     struct stream *out;
     uint64_t heard_ms; /* the last datagram that proved its sender */
+    bool narrow;       /* the last stream stalled: the next one sends smaller segments */
     uint64_t shut_ms;  /* when a stream did not come about first, since one did; 0: it may */
 };
 

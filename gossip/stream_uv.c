@@ -58,6 +58,8 @@ void stream_broke(struct stream *t)
     const struct swim_member *m = swim_find(g->swim, num);
     if (out && !was_open && m != NULL && g->peers[m->slot].out == t)
         tcp_failed(g, m);
+    if (out && t->stalled && m != NULL) /* and back, if it was not for the size */
+        node_peer(g, m)->narrow = !node_peer(g, m)->narrow;
     stream_close(t);
     if (!out || g->closing)
         return;
@@ -85,7 +87,8 @@ struct stream *stream_new(struct gossip_node *g, enum stream_kind kind)
     buf_init(&t->raw, SEAL_FRAME_MAX + 2 * 65536);
     buf_init(&t->plain, GOSSIP_MESSAGE_MAX + 2 * SEAL_FRAME_MAX);
     buf_init(&t->pending, STREAM_QUEUE_MAX + SEAL_FRAME_MAX);
-    if (uv_tcp_init(g->loop, &t->tcp) != 0) {
+    unsigned family = kind == STREAM_IN ? AF_UNSPEC : (unsigned)g->family; /* the socket, too */
+    if (uv_tcp_init_ex(g->loop, &t->tcp, family) != 0) {
         free(t);
         return NULL;
     }
@@ -119,6 +122,7 @@ static void on_written(uv_write_t *req, int status)
     if (t->state == STREAM_CLOSING)
         return;
     if (status != 0) {
+        t->stalled = status == UV_ETIMEDOUT && t->state == STREAM_OPEN;
         stream_broke(t);
         return;
     }
@@ -356,6 +360,7 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     if (t->state == STREAM_CLOSING || n == 0)
         return;
     if (n < 0) {
+        t->stalled = n == UV_ETIMEDOUT && t->state == STREAM_OPEN;
         stream_broke(t);
         return;
     }

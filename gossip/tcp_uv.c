@@ -188,13 +188,16 @@ static void on_connected(uv_connect_t *req, int status)
 }
 
 /* The kernel goes on for a quarter of an hour by itself, also where a middlebox has forgotten the
- * connection. */
-static void bound_unacked(struct stream *t)
+ * connection, or drops large segments and the word that would say so. */
+static void set_limits(struct stream *t, bool narrow)
 {
-    unsigned ms = STREAM_UNACKED_MS;
+    unsigned ms = STREAM_UNACKED_MS, mss = STREAM_NARROW_MSS;
     uv_os_fd_t fd;
-    if (uv_fileno((uv_handle_t *)&t->tcp, &fd) == 0)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+    if (uv_fileno((uv_handle_t *)&t->tcp, &fd) != 0)
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+    if (narrow)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss);
 }
 
 /* To the nth address, or one behind it. */
@@ -209,6 +212,7 @@ static struct stream *stream_connect(struct gossip_node *g, const struct swim_me
     t->epoch = m->epoch;
     t->meant = m->m.addrs->at[m->m.using];
     t->connect.data = t;
+    set_limits(t, node_peer(g, m)->narrow);
     for (; rc != 0 && (at = node_address(g, m, nth)) >= 0; nth++) {
         struct sockaddr_storage addr = addr_kernel(&m->m.addrs->at[at], g->family);
         t->at = (uint8_t)at;
@@ -217,10 +221,8 @@ static struct stream *stream_connect(struct gossip_node *g, const struct swim_me
         if (kind == STREAM_CHECK)
             break; /* each is checked for itself */
     }
-    if (rc == 0) {
-        bound_unacked(t);
+    if (rc == 0)
         return t;
-    }
     stream_close(t);
     return NULL;
 }

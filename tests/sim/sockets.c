@@ -230,6 +230,12 @@ int uv_tcp_init(uv_loop_t *uv, uv_tcp_t *tcp)
     return handle_init(uv, tcp, TCP);
 }
 
+int uv_tcp_init_ex(uv_loop_t *uv, uv_tcp_t *tcp, unsigned flags)
+{
+    (void)flags;
+    return uv_tcp_init(uv, tcp);
+}
+
 int uv_tcp_nodelay(uv_tcp_t *tcp, int enable)
 {
     (void)tcp, (void)enable;

@@ -154,6 +154,10 @@ Test(config, unknown_variables_and_files)
     cr_assert_eq(config_set(&c, "bind", "x", "--bind", &e), ERR_CONFIG, "two sections have it");
     cr_assert_eq(config_set(&c, "raft.election_timeout", "150ms", "x", &e), 0);
     cr_assert_eq(config_check(&c, &e), ERR_CONFIG);
+    cr_assert_eq(config_set(&c, "raft.election_timeout", "1s", "x", &e), 0);
+    cr_assert_eq(config_check(&c, &e), 0, "%s", e.text);
+    cr_assert_eq(config_set(&c, "agent.id", "a b", "x", &e), 0);
+    cr_assert_eq(config_check(&c, &e), ERR_CONFIG);
     config_fini(&c);
 }
 
