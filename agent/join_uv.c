@@ -206,23 +206,25 @@ static void on_put(void *arg, const struct aws_result *r)
     maybe_stopped(j);
 }
 
-/* Own addresses may be a guess that others correct, and a host may be given another one. */
-static void learn_address(struct join *j)
+/* Own addresses may be a guess that others correct, and a host may be given another one. True: they
+ * are others than before. */
+static bool learn_address(struct join *j)
 {
     char all[GOSSIP_ADDRS_MAX * (ADDR_TEXT + 1)] = "", one[ADDR_TEXT];
     char address[ADVERTISE_VALUE_MAX + 1];
     const struct gossip_addrs *own = self_of(j)->addrs;
     size_t len = 0;
     if (j->put_call != NULL)
-        return; /* what it writes is remembered; the next look writes again */
+        return false; /* what it writes is remembered; the next look writes again */
     for (uint8_t i = 0; i < own->count; i++)
         len += (size_t)snprintf(all + len, sizeof all - len, "%s ", addr_text(&own->at[i], one));
     advertise_value(all, address);
     if (strcmp(address, j->address) == 0)
-        return;
+        return false;
     snprintf(j->address, sizeof j->address, "%s", address);
     j->published = false;
     j->put_ms = 0;
+    return true;
 }
 
 static void publish(uv_timer_t *timer)
@@ -366,7 +368,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct join *j = timer->data;
     uint64_t now = uv_now(j->options.loop);
-    learn_address(j);
+    (void)learn_address(j);
     if (seeks(j)) {
         join_configured(j);
         join_seeds_file(j);
@@ -459,8 +461,7 @@ void join_readdressed(struct join *j)
 {
     if (!j->listed || j->stopping)
         return; /* the first list is compared with them */
-    learn_address(j);
-    if (lacks_address(j))
+    if (learn_address(j))
         uv_timer_start(&j->publish_timer, publish, prng_below(&j->prng, PUBLISH_JITTER_MS), 0);
 }
 

@@ -161,7 +161,7 @@ static bool is_of_link(const struct gossip_addr *a)
     return a->family == 6 && a->host[0] == 0xfe && (a->host[1] & 0xc0) == 0x80;
 }
 
-bool addrs_on_host(const struct gossip_addr *addr)
+static bool is_on_host(const struct gossip_addr *addr)
 {
     uv_interface_address_t *list;
     int count;
@@ -178,7 +178,7 @@ bool addrs_on_host(const struct gossip_addr *addr)
 
 void addrs_learned(struct gossip_node *g, const struct gossip_addr *addr)
 {
-    bool native = addrs_on_host(addr);
+    bool native = is_on_host(addr);
     if (g->moved && !native)
         return; /* it saw us where we were */
     g->wildcard = g->moved = false;
@@ -205,14 +205,12 @@ void addrs_look(struct gossip_node *g)
     const struct swim_member *me = swim_self(g->swim);
     if (!g->native || me->m.state == MEMBER_LEFT)
         return;
-    bool moved = !addrs_on_host(&me->m.addrs->at[0]);
-    if (!moved) /* or back again */
-        g->moved = false;
-    if (!moved)
+    g->moved = !is_on_host(&me->m.addrs->at[0]);
+    if (!g->moved) /* or back again */
         return;
-    g->wildcard = g->moved = true;
+    g->wildcard = true;
     g->moved_ms = node_now(g);
-    tcp_moved(g);
+    tcp_moved(g, &me->m.addrs->at[0]);
     const struct swim_member *m = g->closing ? NULL : heard_last(g);
     if (m != NULL)
         join_ask_member(g, m);

@@ -28,10 +28,12 @@ void netlink_open(struct gossip_node *g)
 {
     struct sockaddr_nl at = {.nl_family = AF_NETLINK,
                              .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     g->netlink_fd = -1;
     if (fd < 0)
         return;
+    /* What it had no room for is no error: it would end the watch. */
+    (void)setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on);
     if (bind(fd, (const struct sockaddr *)&at, sizeof at) != 0 ||
         uv_poll_init(g->loop, &g->netlink, fd) != 0) {
         close(fd);

@@ -219,7 +219,6 @@ int addrs_open(struct gossip_node *g, const struct gossip_options *o, struct gos
                struct errmsg *e);
 /* A member said how it sees us, who were told no address. */
 void addrs_learned(struct gossip_node *g, const struct gossip_addr *addr);
-bool addrs_on_host(const struct gossip_addr *addr); /* its port does not matter */
 /* We were doubted, or the host's addresses changed: if no interface has our address any more, asks
  * how others see us now. */
 void addrs_look(struct gossip_node *g);
@@ -277,7 +276,8 @@ void tcp_check(struct gossip_node *g, const struct swim_member *m);
 /* What waits goes by another stream to the next of the peer's addresses. False: there is none. */
 bool tcp_next(struct stream *t);
 void tcp_member_gone(struct gossip_node *g, uint64_t num);
-void tcp_moved(struct gossip_node *g); /* those of an address that the host no longer has end */
+/* The host no longer has this address: what is bound to it ends. */
+void tcp_moved(struct gossip_node *g, const struct gossip_addr *gone);
 /* Ends what was idle too long, connects to those we observe. Called whenever the core's timer
  * fires: at least every few seconds, and no wake of its own. */
 void tcp_tick(struct gossip_node *g, uint64_t now);

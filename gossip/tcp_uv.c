@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/base/clock.h"
-#include "agent/base/ensure.h"
 #include "gossip/node_uv.h"
 
 static bool is_observed(const struct gossip_node *g, uint64_t num)
@@ -88,23 +86,24 @@ void tcp_member_gone(struct gossip_node *g, uint64_t num)
     }
 }
 
-static bool is_bound_elsewhere(const struct stream *t)
+static bool is_bound_to(const struct stream *t, const struct gossip_addr *addr)
 {
     struct sockaddr_storage name = {0};
     int len = sizeof name;
     if (uv_tcp_getsockname(&t->tcp, (struct sockaddr *)&name, &len) != 0)
         return false;
     struct gossip_addr own = addr_plain((const struct sockaddr *)&name);
-    return !addrs_on_host(&own);
+    own.port = addr->port; /* only those accepted have ours */
+    return addr_equal(&own, addr);
 }
 
-void tcp_moved(struct gossip_node *g)
+void tcp_moved(struct gossip_node *g, const struct gossip_addr *gone)
 {
     struct list *next;
     for (struct list *at = g->streams.next; at != &g->streams; at = next) {
         struct stream *t = LIST_OF(at, struct stream, link);
         next = at->next;
-        if (!is_bound_elsewhere(t))
+        if (!is_bound_to(t, gone))
             continue;
         stream_broke(t);
         next = g->streams.next; /* a failed call's owner may have closed others */
