@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The members' sealed streams with the agents, as gossip/stream_uv.c has them: each side sends on what
- * it opened, a member keeps a connection to whom it observes. */
+ * The members' sealed streams with the agents, as gossip/stream_uv.c has them: each side sends on
+ * what it opened, a member keeps a connection to whom it observes. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <stdlib.h>
