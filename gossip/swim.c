@@ -69,7 +69,8 @@ bool swim_take_raised(struct swim *s, uint64_t *ret_incarnation)
 uint64_t swim_deadline(const struct swim *s)
 {
     uint64_t due = swim_min(swim_probe_deadline(s), swim_spread_deadline(s));
-    return swim_min(swim_min(due, s->reap_ms), swim_watch_deadline(s));
+    due = swim_min(swim_min(due, s->reap_ms), swim_calm_deadline(s));
+    return swim_min(due, swim_watch_deadline(s));
 }
 
 void swim_worse(struct swim *s, uint64_t now_ms, uint64_t by)
@@ -107,6 +108,7 @@ static void wake(struct swim *s, uint64_t now_ms, uint64_t late_ms)
 {
     swim_worse(s, now_ms, 1 + late_ms / 2000);
     s->quiet_ms = now_ms + SWIM_QUIET_MS;
+    swim_was_paused(s, now_ms);
     swim_probe_reset(s);
     swim_put_off(s, late_ms, s->quiet_ms);
     for (unsigned i = 0; i < SWIM_RINGS; i++)
@@ -143,6 +145,7 @@ void swim_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
         swim_find_rings(s);
     swim_probe_tick(s, now_ms, out);
     swim_watch(s, now_ms, out);
+    swim_calm_tick(s, now_ms);
     if (now_ms >= s->reap_ms) {
         swim_reap(s, now_ms);
         s->reap_ms = now_ms + 60 * 1000;

@@ -58,8 +58,11 @@
 #define SWIM_HEALTH_SILENT 6u   /* from here on this member accuses nobody */
 #define SWIM_ALONE_MS 3000u     /* ... unless it hears nobody at all for so long */
 #define SWIM_HEALTHIER_MS 3000u /* without trouble: one better, even if nobody is left to ack */
-#define SWIM_PAUSE_MS 400u      /* a timer so late means that this process was not running */
-#define SWIM_QUIET_MS 1500u     /* after a pause: accuse nobody, let late acks arrive */
+#define SWIM_CALM_MIN_MS 2000u  /* without a pause, before it denies again that it is degraded */
+#define SWIM_CALM_MAX_MS 16000u /* twice as long each time, up to this */
+#define SWIM_CALM_FORGOTTEN_MS 30000u /* and eight times that calm: as if it had never been */
+#define SWIM_PAUSE_MS 400u            /* a timer so late means that this process was not running */
+#define SWIM_QUIET_MS 1500u           /* after a pause: accuse nobody, let late acks arrive */
 
 /* Spread. */
 #define SWIM_FANOUT 3u
@@ -153,6 +156,7 @@ struct swim_doubt {
     struct wire_vote vote[WIRE_VOTES_MAX];
     struct wire_vote stalled[SWIM_QUORUM];
     struct swim_trace trace;
+    bool outlasted;              /* it was degraded for longer than its host excuses it */
     bool rekeyed;                /* its key is no more the first that we saw */
     uint8_t first_key[WIRE_KEY]; /* ... which is this: its holder wins the name back */
 };
@@ -241,6 +245,8 @@ struct swim {
     uint64_t unproven_ms; /* until then unproven words of our death are not answered */
     uint64_t heard_ms;    /* when anybody was heard last */
     uint64_t worse_ms;    /* when its health last became worse, or better by itself */
+    uint64_t contradicted_ms, calm_ms, paused_ms; /* swim_calm.c */
+    uint64_t contradict_ms;                       /* that it is degraded; 0: there is nothing to */
     uint16_t seq;
     uint32_t health;
     uint32_t self;

@@ -12,8 +12,10 @@ static void clear_suspicion(struct swim_member *m)
     m->vote_count = m->stalled_count = 0;
     m->strong = 0;
     m->looked = 0;
-    if (m->doubt != NULL)
+    if (m->doubt != NULL) {
         m->doubt->since_ms = 0;
+        m->doubt->outlasted = false;
+    }
 }
 
 /* ---- about this member itself ---- */
@@ -26,6 +28,7 @@ void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
     swim_set_state(s, now_ms, me, MEMBER_ALIVE, incarnation, SWIM_CAUSE_REFUTED, 0);
     swim_sign_self(s);
     s->raised = true;
+    swim_contradicted(s, now_ms);
     swim_enqueue(s, now_ms, me);
 }
 
@@ -55,10 +58,13 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     int err = 0;
     if (!swim_may_be_ours(s, now_ms, u->incarnation) || s->leaving_ms != 0)
         return 0;
+    if (u->state == MEMBER_DEGRADED && u->incarnation == me->m.incarnation && s->contradict_ms != 0)
+        return 0; /* it knows */
     if (u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0) {
         doubted = swim_is_own_word(s, u);
         err = doubted ? 0 : ERR_AUTH;
     }
+    bool other_life = doubted;
     if (!doubted && err == 0 && u->state == MEMBER_LEFT)
         doubted = swim_left(s, me, u);
     else if (!doubted && err == 0 && u->state != MEMBER_ALIVE &&
@@ -73,6 +79,10 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     }
     if (!doubted)
         return err;
+    if (u->state == MEMBER_DEGRADED && !other_life) {
+        swim_called_degraded(s, now_ms);
+        return err;
+    }
     /* Lifeguard: being suspected hints that we are slow ourselves. One alone may be wrong. */
     if (u->state == MEMBER_SUSPECT && (scratch.vote_count > 1 || s->live <= 2))
         swim_worse(s, now_ms, 1);
@@ -341,22 +351,23 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
          (m->m.state == MEMBER_ALIVE && now_ms - m->doubt->voted_ms <= SWIM_SUSPECT_MAX_MS));
     struct swim_doubt *d = swim_doubt(s, m);
     int err = swim_add_votes(s, now_ms, m, d, u, &added);
-    bool quorum = m->vote_count >= swim_quorum(s, m);
+    bool quorum = m->vote_count >= swim_quorum(s, m), verdict = u->state == MEMBER_FAILED;
     bool own = own_vote(s, d->vote, m->vote_count);
     if (m->m.state == MEMBER_SUSPECT && added) {
         trace_claims(m);
         set_due(s, now_ms, m);
         swim_enqueue(s, now_ms, m);
-    } else if (m->m.state == MEMBER_ALIVE ? quorum || own : m->vote_count > need(s, m)) {
+    } else if (m->m.state == MEMBER_ALIVE ? quorum || own
+                                          : m->vote_count > need(s, m) || (quorum && verdict)) {
         /* A host that answers (degraded) weighs more than silence, unless all who could confirm
-         * saw silence. */
+         * saw silence, or it was suspected for so long that it could have spoken. */
         if (m->m.state != MEMBER_SUSPECT)
             become_suspect(s, now_ms, m, out);
     } else if (added) {
         swim_enqueue(s, now_ms, m); /* one voice is too few; but others shall hear it */
         confirm(s, now_ms, m, out);
     }
-    if (m->m.state == MEMBER_SUSPECT && u->state == MEMBER_FAILED && quorum)
+    if (m->m.state == MEMBER_SUSPECT && verdict && quorum)
         claim_dead(s, now_ms, m, teller, today && m->vote_count > need(s, m));
     return err;
 }
@@ -368,8 +379,9 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
     if (m->m.state == MEMBER_DEGRADED || !swim_is_live(m->m.state))
         return 0;
     /* Proof that the host is there outweighs the silence that led to a suspicion, unless a
-     * quorum saw silence. */
-    if (m->m.state == MEMBER_SUSPECT && (m->strong || m->vote_count > need(s, m)))
+     * quorum saw silence, or it was silent for longer than that excuses. */
+    if (m->m.state == MEMBER_SUSPECT &&
+        (m->strong || m->vote_count > need(s, m) || m->doubt->outlasted))
         return 0;
     struct swim_doubt *d = swim_doubt(s, m);
     int err = swim_add_votes(s, now_ms, m, d, u, &added);
@@ -382,6 +394,7 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
     }
     m->vote_count = 0;
     m->strong = 0;
+    m->looked = 0;
     d->since_ms = now_ms;
     d->trace.suspected_ms = now_ms;
     d->trace.suspected_by = d->stalled[0].num;
@@ -477,8 +490,40 @@ static void look_again(struct swim *s, uint64_t now_ms, struct swim_member *m, s
         swim_probe_start(s, now_ms, swim_at(s, other->slot), PROBE_RANDOM, 0, out);
 }
 
+/* Degraded is whose host answers, for as long as it says anything itself, however late (it knows
+ * that it is slow, swim_calm.c); whoever never asked it has to before it says more than that. */
+static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                            struct swim_out *out)
+{
+    uint64_t heard_until_ms = m->m.heard_mono_ms + SWIM_STALLED_MS;
+    /* Its observers say so first; then there are votes for everybody. But they may know a later
+     * life of it, with another key, and say nothing more of this one: then our own look. */
+    bool mine = is_mine(s, m) || own_vote(s, m->doubt->vote, m->vote_count);
+    if (now_ms < heard_until_ms) {
+        m->looked = 0;
+        swim_set_due(s, m, heard_until_ms);
+    } else if ((!mine && !m->looked) || swim_is_sick(s, now_ms)) {
+        swim_set_due(s, m, now_ms + SWIM_TALKS_MS);
+    } else if (!m->looked) {
+        m->looked = 1;
+        swim_set_due(s, m, now_ms + SWIM_TALKS_MS);
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+    } else {
+        clear_suspicion(m);
+        swim_vote(s, m, MEMBER_SUSPECT, &m->doubt->vote[0]);
+        m->vote_count = 1;
+        m->doubt->voted_ms = now_ms;
+        m->doubt->outlasted = true;
+        become_suspect(s, now_ms, m, out);
+    }
+}
+
 static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)
 {
+    if (m->m.state == MEMBER_DEGRADED) {
+        expire_degraded(s, now_ms, m, out);
+        return;
+    }
     bool sick = swim_is_sick(s, now_ms);
     bool enough = m->vote_count >= swim_quorum(s, m);
     /* Never bury on our own what still talks to us: it has not heard of the suspicion yet. */
@@ -487,18 +532,6 @@ static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
     if (sick || talks) {
         swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
         swim_send(s, m->m.num, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
-    } else if (m->m.state == MEMBER_DEGRADED) {
-        /* Its observers say so first; then there are votes for everybody. But they may know a later
-         * life of it, with another key, and say nothing more of this one: then our own look. */
-        if (is_mine(s, m) || own_vote(s, m->doubt->vote, m->vote_count)) {
-            clear_suspicion(m);
-            swim_vote(s, m, MEMBER_SUSPECT, &m->doubt->vote[0]);
-            m->vote_count = 1;
-            m->doubt->voted_ms = now_ms;
-            become_suspect(s, now_ms, m, out);
-        } else {
-            swim_set_due(s, m, now_ms + SWIM_SUSPECT_HEARD_MS);
-        }
     } else if (!enough || (!m->looked && (m->strong || m->vote_count <= need(s, m)))) {
         /* Nobody is buried on one word: a look may add ours. And where few could join us in it,
          * or we hold it on others' word alone, it may never have heard of it (a partition that

@@ -69,6 +69,14 @@ bool swim_hears_nobody(const struct swim *s);
 bool swim_is_sick(const struct swim *s, uint64_t now_ms); /* accuses nobody */
 uint32_t swim_stretch(const struct swim *s);              /* of what it waits for */
 
+/* swim_calm.c */
+/* Others hold this member to be degraded: contradicts them, now or later. */
+void swim_called_degraded(struct swim *s, uint64_t now_ms);
+void swim_was_paused(struct swim *s, uint64_t now_ms);
+void swim_contradicted(struct swim *s, uint64_t now_ms); /* its incarnation was raised */
+void swim_calm_tick(struct swim *s, uint64_t now_ms);
+uint64_t swim_calm_deadline(const struct swim *s);
+
 /* swim_members.c */
 struct swim_member *swim_get(struct swim *s, uint64_t num);
 struct swim_member *swim_add(struct swim *s, uint64_t now_ms, const struct wire_update *u,

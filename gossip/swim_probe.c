@@ -216,7 +216,8 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
     /* Whoever takes our connections may be another life of it, which our packets do not reach. */
     if (stalled && out->hellos < SWIM_HELLOS_MAX)
         out->hello[out->hellos++] = m->m.num;
-    if (stalled && m->m.state == MEMBER_DEGRADED)
+    /* Where we alone say so the others are to look again. */
+    if (stalled && m->m.state == MEMBER_DEGRADED && m->stalled_count >= swim_quorum(s, m))
         return;
     struct swim_trace *t = &swim_doubt(s, m)->trace;
     if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM || t->direct == 0)

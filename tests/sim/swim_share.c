@@ -214,7 +214,7 @@ void swim_own_lists(struct swim *s)
 void share_settle(struct swim *s)
 {
     struct share *x = (struct share *)s;
-    if (x->shared && x->count > s->count / 4 && s->count > 64)
+    if (x->shared && x->count > s->count / 2 && s->count > 64)
         part(x);
 }
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * When this member contradicts those who hold it to be degraded. At once, the first time: it was
+ * paused and goes on. But of one that has a few milliseconds of CPU a second it is true, and would
+ * be said again a moment later. Each turn is news that every member tells seventeen times or more:
+ * a few hundred such members keep all others busy with it, and themselves without a chance to take
+ * it in. So what was said before is contradicted only after some time without a pause, twice as
+ * long each time, as routes that flap are damped (RFC 2439). Degraded does no harm meanwhile: who
+ * talks is not suspected (expire() in swim_claims.c). */
+#include "gossip/swim_int.h"
+
+/* How long without a pause before it contradicts this time. Of whoever was not paused since the
+ * last time it is not true: at once, so that no liar makes it wait. */
+static uint64_t calm(const struct swim *s, uint64_t now_ms)
+{
+    uint64_t last_ms = s->contradicted_ms;
+    if (last_ms == 0 || now_ms - last_ms > SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms)
+        return 0;
+    if (s->paused_ms < last_ms)
+        return 0;
+    return s->calm_ms == 0 ? SWIM_CALM_MIN_MS : swim_min(2 * s->calm_ms, SWIM_CALM_MAX_MS);
+}
+
+void swim_called_degraded(struct swim *s, uint64_t now_ms)
+{
+    if (s->contradict_ms != 0)
+        return;
+    s->calm_ms = calm(s, now_ms);
+    s->contradict_ms = now_ms + s->calm_ms;
+    swim_calm_tick(s, now_ms);
+}
+
+void swim_was_paused(struct swim *s, uint64_t now_ms)
+{
+    s->paused_ms = now_ms;
+    if (s->contradict_ms != 0)
+        s->contradict_ms = now_ms + s->calm_ms;
+}
+
+void swim_contradicted(struct swim *s, uint64_t now_ms)
+{
+    if (s->contradict_ms != 0)
+        s->contradicted_ms = now_ms;
+    s->contradict_ms = 0;
+}
+
+void swim_calm_tick(struct swim *s, uint64_t now_ms)
+{
+    if (s->contradict_ms != 0 && now_ms >= s->contradict_ms)
+        swim_raise(s, now_ms, swim_self(s)->m.incarnation + 1);
+}
+
+uint64_t swim_calm_deadline(const struct swim *s)
+{
+    return s->contradict_ms == 0 ? UINT64_MAX : s->contradict_ms;
+}
