@@ -191,6 +191,8 @@ static void handle(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
         break;
     case WIRE_GOSSIP:
     case WIRE_SYNC:
+    case WIRE_SYNC_NAMES:
+    case WIRE_SYNC_WANT:
     case WIRE_TYPE_END:
         break;
     }
@@ -211,7 +213,18 @@ static int take_updates(struct swim *s, uint64_t now_ms, uint64_t from, bool lis
     return err;
 }
 
-/* What comes before a message's updates; *r is left at them. */
+/* What comes after a message's head. */
+static int take_rest(struct swim *s, uint64_t now_ms, uint64_t from, enum wire_type type,
+                     struct rbuf *r, struct swim_out *out)
+{
+    if (type == WIRE_SYNC_NAMES)
+        return swim_on_names(s, from, r, out);
+    if (type == WIRE_SYNC_WANT)
+        return swim_on_want(s, from, r, out);
+    return take_updates(s, now_ms, from, type == WIRE_SYNC, r, out);
+}
+
+/* What comes before that; *r is left at it. */
 static int enter_message(struct swim *s, uint64_t now_ms, uint64_t from, struct rbuf *r,
                          struct wire_head *ret)
 {
@@ -234,7 +247,7 @@ int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, co
     swim_heard(s, now_ms, from, epoch);
     const struct swim_member *m = swim_find(s, from);
     bool was_failed = m != NULL && m->m.state == MEMBER_FAILED;
-    int err = take_updates(s, now_ms, from, h.type == WIRE_SYNC, &r, out);
+    int err = take_rest(s, now_ms, from, h.type, &r, out);
     handle(s, now_ms, from, true, &h, out);
     m = swim_find(s, from);
     /* Back from the dead: it was on the other side of something; compare everything. */
@@ -252,7 +265,7 @@ int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uin
     rbuf_init(&r, data, len);
     if (enter_message(s, now_ms, from, &r, &h) != 0)
         return ERR_MALFORMED;
-    int err = take_updates(s, now_ms, from, h.type == WIRE_SYNC, &r, out);
+    int err = take_rest(s, now_ms, from, h.type, &r, out);
     handle(s, now_ms, from, false, &h, out);
     leave_step(s, now_ms, out);
     return err;

@@ -81,6 +81,7 @@
 #define SWIM_SETTLE_MIN_MS 60u /* comparisons after joining: 60, 120, ... apart */
 #define SWIM_SETTLE_MAX_MS 2000u
 #define SWIM_SYNCS 16u     /* lists that are sent to others at the same time, a page a step each */
+#define SWIM_WANTS 64u     /* members that one packet asks for */
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_RETURNED 16u  /* so many that come back from the dead ... */
 #define SWIM_RETURNED_MS 2000u /* ... in so short a time are the end of a partition */
@@ -210,9 +211,9 @@ struct swim_relay {
     uint8_t tries;
 };
 struct swim_sync {
-    uint64_t to;      /* 0: free */
-    uint32_t buckets; /* bit set of those to send */
-    uint32_t at;      /* next index in order[] */
+    uint64_t to;            /* 0: free */
+    uint32_t bodies, names; /* bit sets of the buckets of which these are to be sent */
+    uint32_t at;            /* next index in order[] */
 };
 struct swim_queue {
     uint32_t head, tail;

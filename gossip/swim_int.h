@@ -9,6 +9,11 @@ static inline bool swim_is_live(enum gossip_state state)
 {
     return state == MEMBER_ALIVE || state == MEMBER_DEGRADED || state == MEMBER_SUSPECT;
 }
+/* What lists and digests tell: suspicion is left out, it passes by itself. */
+static inline enum gossip_state swim_class(enum gossip_state state)
+{
+    return swim_is_live(state) ? MEMBER_ALIVE : state;
+}
 static inline bool swim_is_watched(enum gossip_state state)
 {
     return state == MEMBER_DEGRADED || state == MEMBER_SUSPECT;
@@ -185,14 +190,25 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
                const struct swim_member *about, bool spread, struct swim_out *out);
 /* The packet to that member that was built last introduces us, if there is room. */
 void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out);
+void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
+uint64_t swim_spread_deadline(const struct swim *s);
+/* An empty packet; NULL: there is no room for another one. */
+struct swim_packet *swim_packet(struct swim_out *out, uint64_t to, bool stream);
+/* False: it did not fit. */
+bool swim_put_member(struct wbuf *w, const struct swim_member *m, bool body);
+
+/* swim_lists.c */
 /* A member came back from the dead. */
 void swim_returned(struct swim *s, uint64_t now_ms);
 void swim_settle(struct swim *s, uint64_t now_ms); /* compares lists some times from now on */
-void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
-uint64_t swim_spread_deadline(const struct swim *s);
+void swim_lists_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
+uint64_t swim_lists_deadline(const struct swim *s);
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
                    struct swim_out *out);
 void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
                       struct swim_out *out);
+/* The rest of a message of names: wants what we lack. Of one of wants: sends it. ERR_MALFORMED. */
+int swim_on_names(struct swim *s, uint64_t from, struct rbuf *r, struct swim_out *out);
+int swim_on_want(struct swim *s, uint64_t from, struct rbuf *r, struct swim_out *out);
 
 #endif

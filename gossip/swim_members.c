@@ -97,10 +97,10 @@ static void table_remove(struct swim *s, uint64_t num)
     }
 }
 
-/* What two members must agree on. Suspicion is left out: it passes by itself. */
+/* What two members must agree on. */
 static uint32_t digest_of(const struct swim_member *m)
 {
-    uint64_t class = swim_is_live(m->m.state) ? 1 : (uint64_t)m->m.state;
+    uint64_t class = (uint64_t)swim_class(m->m.state);
     return (uint32_t)hash_mix(m->m.num ^ hash_mix(m->m.incarnation * 8 + class));
 }
 

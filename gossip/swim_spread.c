@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How news of members travels: at once to a few, repeated a bounded number of times, piggybacked
- * on probes; and lists for those whose digest stays different. */
+ * on probes. For those whose digest stays different there are lists: swim_lists.c. */
 #include <string.h>
 
 #include "agent/base/ensure.h"
@@ -116,8 +116,7 @@ void swim_self_update(const struct swim *s, struct wire_update *ret)
     swim_describe(swim_self(s), true, ret);
 }
 
-/* False: it did not fit. */
-static bool put_member(struct wbuf *w, const struct swim_member *m, bool body)
+bool swim_put_member(struct wbuf *w, const struct swim_member *m, bool body)
 {
     uint8_t bytes[WIRE_UPDATE_MAX];
     struct wire_update u;
@@ -140,7 +139,7 @@ static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *a
         uint32_t turns = s->news[sent].count - put;
         for (put = 0; turns > 0; turns--) {
             struct swim_member *m = swim_at(s, s->news[sent].head);
-            if ((about == NULL || m->slot != about->slot) && !put_member(w, m, false))
+            if ((about == NULL || m->slot != about->slot) && !swim_put_member(w, m, false))
                 return;
             (void)pop(s, sent);
             if (++m->sent >= limit)
@@ -151,7 +150,7 @@ static void put_news(struct swim *s, struct wbuf *w, const struct swim_member *a
     }
 }
 
-static struct swim_packet *next_packet(struct swim_out *out, uint64_t to, bool stream)
+struct swim_packet *swim_packet(struct swim_out *out, uint64_t to, bool stream)
 {
     if (out->count == SWIM_OUT_MAX)
         return NULL; /* as good as lost on the wire; everything here is repeated */
@@ -187,14 +186,14 @@ void swim_introduce(const struct swim *s, uint64_t to, struct swim_out *out)
         return;
     wbuf_init(&w, p->data, sizeof p->data);
     w.len = p->len;
-    p->intro = put_member(&w, swim_self(s), true);
+    p->intro = swim_put_member(&w, swim_self(s), true);
     p->len = (uint16_t)w.len;
 }
 
 void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
                const struct swim_member *about, bool spread, struct swim_out *out)
 {
-    struct swim_packet *p = next_packet(out, to, false);
+    struct swim_packet *p = swim_packet(out, to, false);
     if (p == NULL)
         return;
     struct wbuf w;
@@ -203,10 +202,10 @@ void swim_send(struct swim *s, uint64_t to, const struct wire_head *h,
     if (is_new_to(s, to)) {
         p->intro = true;
         if (about == NULL || !about->m.self)
-            put_member(&w, swim_self(s), true);
+            swim_put_member(&w, swim_self(s), true);
     }
     if (about != NULL)
-        put_member(&w, about, false);
+        swim_put_member(&w, about, false);
     if (spread)
         put_news(s, &w, about);
     ENSURE(!w.bad);
@@ -246,126 +245,14 @@ static uint64_t round_due(const struct swim *s)
     return UINT64_MAX;
 }
 
-/* ---- lists ---- */
-
-void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
-                   struct swim_out *out)
-{
-    struct wire_head h = {.type = WIRE_SYNC_ASK, .reply = reply};
-    memcpy(h.buckets, s->buckets, sizeof h.buckets);
-    if (!reply)
-        s->sync_ms = now_ms + SWIM_SYNC_GAP_MS;
-    swim_send(s, to, &h, swim_me(s), false, out);
-    if (out->count > 0)
-        out->packet[out->count - 1].stream = stream;
-}
-
-void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                      struct swim_out *out)
-{
-    uint32_t differ = 0;
-    for (unsigned i = 0; i < WIRE_BUCKETS; i++)
-        if (h->buckets[i] != s->buckets[i])
-            differ |= 1u << i;
-    if (differ == 0 || swim_get(s, from) == NULL)
-        return;
-    struct swim_sync *free = NULL;
-    for (unsigned i = 0; i < SWIM_SYNCS; i++) {
-        if (s->sync[i].to == from)
-            return; /* on its way already */
-        if (s->sync[i].to == 0)
-            free = &s->sync[i];
-    }
-    if (free == NULL)
-        return; /* the asker's digest stays different and it asks again, someone else perhaps */
-    *free = (struct swim_sync){.to = from, .buckets = differ};
-    if (!h->reply)
-        swim_sync_ask(s, now_ms, from, true, true, out);
-}
-
-static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
-{
-    if (y->to != 0) {
-        struct swim_packet *p = next_packet(out, y->to, true);
-        if (p == NULL)
-            return;
-        struct wbuf w;
-        wbuf_init(&w, p->data, sizeof p->data);
-        wire_put_head(&w, &(struct wire_head){.type = WIRE_SYNC});
-        for (; y->at < s->count; y->at++) {
-            const struct swim_member *m = swim_look(s, s->order[y->at]);
-            if ((y->buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0)
-                continue;
-            if (!put_member(&w, m, true))
-                break;
-        }
-        p->len = (uint16_t)w.len;
-        if (y->at >= s->count)
-            *y = (struct swim_sync){0};
-    }
-}
-
-static bool sync_pending(const struct swim *s)
-{
-    for (unsigned i = 0; i < SWIM_SYNCS; i++)
-        if (s->sync[i].to != 0)
-            return true;
-    return false;
-}
-
-/* Members that arrive together learn of each other from lists, which are not passed on as news is;
- * what was added to a list after it was sent is fetched by comparing again, soon and ever rarer. */
-static void settle(struct swim *s, uint64_t now_ms, struct swim_out *out)
-{
-    const struct swim_member *to = swim_random_live(s, NULL);
-    if (to != NULL)
-        swim_sync_ask(s, now_ms, to->m.num, false, false, out);
-    if (!s->healing || swim_digest(s) == s->settle_digest)
-        s->settle_gap_ms *= 2;
-    s->settle_digest = swim_digest(s);
-    s->settle_ms = s->settle_gap_ms > SWIM_SETTLE_MAX_MS ? 0 : now_ms + s->settle_gap_ms;
-    s->healing = s->healing && s->settle_ms != 0;
-}
-
-void swim_settle(struct swim *s, uint64_t now_ms)
-{
-    s->settled = true;
-    if (s->settle_ms != 0)
-        return;
-    s->settle_gap_ms = SWIM_SETTLE_MIN_MS;
-    s->settle_ms = now_ms + SWIM_SETTLE_MIN_MS;
-}
-
-/* At the end of a partition everybody has something new to say, and all have it to say to all: as
- * news it would take each member n * log n sends, of which the last bring something to one in
- * thousands. Lists are compared instead, for as long as that changes them. */
-void swim_returned(struct swim *s, uint64_t now_ms)
-{
-    if (now_ms - s->returned_ms > SWIM_RETURNED_MS) {
-        s->returned = 0;
-        s->returned_ms = now_ms;
-    }
-    if (++s->returned < SWIM_RETURNED || s->healing)
-        return;
-    s->healing = true;
-    s->settle_gap_ms = SWIM_SYNC_GAP_MS;
-    s->settle_ms = now_ms + prng_below(&s->prng, SWIM_SYNC_GAP_MS);
-}
-
 void swim_spread_tick(struct swim *s, uint64_t now_ms, struct swim_out *out)
 {
     if (now_ms >= round_due(s))
         round_now(s, now_ms, out);
-    if (s->settle_ms != 0 && now_ms >= s->settle_ms)
-        settle(s, now_ms, out);
-    for (unsigned i = 0; i < SWIM_SYNCS && out->count < SWIM_OUT_PAGES; i++) {
-        sync_page(s, &s->sync[s->sync_turn], out);
-        s->sync_turn = (uint8_t)((s->sync_turn + 1u) % SWIM_SYNCS);
-    }
+    swim_lists_tick(s, now_ms, out);
 }
 
 uint64_t swim_spread_deadline(const struct swim *s)
 {
-    uint64_t due = sync_pending(s) ? s->last_round_ms : round_due(s);
-    return s->settle_ms != 0 ? swim_min(due, s->settle_ms) : due;
+    return swim_min(round_due(s), swim_lists_deadline(s));
 }

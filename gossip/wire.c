@@ -131,6 +131,8 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
         break;
     case WIRE_GOSSIP:
     case WIRE_SYNC:
+    case WIRE_SYNC_NAMES:
+    case WIRE_SYNC_WANT:
     case WIRE_TYPE_END:
         break;
     }
@@ -176,6 +178,8 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
         break;
     case WIRE_GOSSIP:
     case WIRE_SYNC:
+    case WIRE_SYNC_NAMES:
+    case WIRE_SYNC_WANT:
         break;
     case WIRE_TYPE_END:
     default:
@@ -292,6 +296,25 @@ int wire_get_update(struct rbuf *r, struct wire_update *ret)
         }
     }
     return r->bad ? ERR_MALFORMED : 0;
+}
+
+void wire_put_name(struct wbuf *w, const struct wire_name *n)
+{
+    ENSURE(n->state == MEMBER_ALIVE || n->state == MEMBER_FAILED || n->state == MEMBER_LEFT);
+    wbuf_u8(w, (uint8_t)n->state);
+    wbuf_u64(w, n->num);
+    wbuf_varint(w, n->incarnation);
+}
+
+int wire_get_name(struct rbuf *r, struct wire_name *ret)
+{
+    ret->state = (enum gossip_state)rbuf_u8(r);
+    ret->num = rbuf_u64(r);
+    ret->incarnation = rbuf_varint(r);
+    bool odd =
+        ret->state != MEMBER_ALIVE && ret->state != MEMBER_FAILED && ret->state != MEMBER_LEFT;
+    return odd || r->bad || ret->num == 0 || ret->incarnation > WIRE_INCARNATION_MAX ? ERR_MALFORMED
+                                                                                     : 0;
 }
 
 /* ---- join and welcome ---- */

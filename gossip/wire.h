@@ -12,10 +12,12 @@ enum wire_type {
     WIRE_ACK = 2,
     WIRE_PING_REQ = 3,
     WIRE_NACK = 4,
-    WIRE_GOSSIP = 5,   /* updates only */
-    WIRE_SYNC_ASK = 6, /* "these are my digests: send me what differs" */
-    WIRE_SYNC = 7,     /* a page of the member list */
-    WIRE_TYPE_END = 8
+    WIRE_GOSSIP = 5,     /* updates only */
+    WIRE_SYNC_ASK = 6,   /* "these are my digests: send me what differs" */
+    WIRE_SYNC = 7,       /* a page of the member list */
+    WIRE_SYNC_NAMES = 8, /* a page of what can be had: names */
+    WIRE_SYNC_WANT = 9,  /* nums of members: "send me these" */
+    WIRE_TYPE_END = 10
 };
 
 #define WIRE_BEATS_MAX 5u
@@ -65,6 +67,13 @@ struct wire_update {
 };
 #define WIRE_UPDATE_MAX 576u
 
+/* That a member is known, and since which of its words. */
+struct wire_name {
+    uint64_t num, incarnation;
+    enum gossip_state state; /* alive, failed or left */
+};
+#define WIRE_NAME_MAX 18u
+
 /* The bytes that a signature covers: by 0, what the member says of itself; else what `by` says of
  * it in this state (suspect and failed are one statement: that it is silent). */
 #define WIRE_STATEMENT_MAX 256u
@@ -74,6 +83,8 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h);
 int wire_get_head(struct rbuf *r, struct wire_head *ret) MUST_CHECK;
 void wire_put_update(struct wbuf *w, const struct wire_update *u);
 int wire_get_update(struct rbuf *r, struct wire_update *ret) MUST_CHECK;
+void wire_put_name(struct wbuf *w, const struct wire_name *n);
+int wire_get_name(struct rbuf *r, struct wire_name *ret) MUST_CHECK;
 
 /* The first two packets between agents that do not know each other's session. A join is padded to
  * be at least as long as any welcome, so that answering never amplifies. */

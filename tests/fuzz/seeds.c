@@ -78,6 +78,25 @@ static struct wire_update make_update(void)
     return u;
 }
 
+/* What follows a head of that type. */
+static void put_rest(struct wbuf *w, enum wire_type type)
+{
+    struct wire_update u = make_update();
+    static const enum gossip_state states[] = {MEMBER_ALIVE, MEMBER_FAILED, MEMBER_LEFT};
+    for (uint64_t i = 0; i < 3 && type == WIRE_SYNC_NAMES; i++)
+        wire_put_name(w, &(struct wire_name){.num = i + 2, .incarnation = i, .state = states[i]});
+    for (uint64_t i = 0; i < 3 && type == WIRE_SYNC_WANT; i++)
+        wbuf_u64(w, i + 2);
+    if (type == WIRE_SYNC_NAMES || type == WIRE_SYNC_WANT)
+        return;
+    wire_put_update(w, &u);
+    u.state = MEMBER_SUSPECT;
+    u.num = 3;
+    u.vote_count = 1;
+    u.vote[0].num = 4;
+    wire_put_update(w, &u);
+}
+
 /* One packet of each type, for wire (with its selector) and for swim (with its step header). */
 static void make_packets(void)
 {
@@ -91,16 +110,10 @@ static void make_packets(void)
                               .ring = 1,
                               .beats = 2,
                               .target = 3};
-        struct wire_update u = make_update();
         snprintf(name, sizeof name, "type-%d", type);
         wbuf_init(&w, bytes + 3, sizeof bytes - 3);
         wire_put_head(&w, &h);
-        wire_put_update(&w, &u);
-        u.state = MEMBER_SUSPECT;
-        u.num = 3;
-        u.vote_count = 1;
-        u.vote[0].num = 4;
-        wire_put_update(&w, &u);
+        put_rest(&w, h.type);
         ENSURE(!w.bad);
         bytes[2] = 0;
         put("wire", name, bytes + 2, w.len + 1);

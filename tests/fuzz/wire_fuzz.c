@@ -6,6 +6,22 @@
 #include "gossip/wire.h"
 #include "tests/fuzz/fuzz.h"
 
+static void check_names(struct rbuf *r)
+{
+    struct wire_name n, again;
+    uint8_t out[WIRE_NAME_MAX];
+    while (rbuf_left(r) > 0 && wire_get_name(r, &n) == 0) {
+        struct wbuf w;
+        struct rbuf second;
+        wbuf_init(&w, out, sizeof out);
+        wire_put_name(&w, &n);
+        ENSURE(!w.bad);
+        rbuf_init(&second, out, w.len);
+        ENSURE(wire_get_name(&second, &again) == 0 && rbuf_left(&second) == 0);
+        ENSURE(again.num == n.num && again.state == n.state && again.incarnation == n.incarnation);
+    }
+}
+
 static void check_packet(const uint8_t *data, size_t size)
 {
     struct rbuf r;
@@ -15,6 +31,10 @@ static void check_packet(const uint8_t *data, size_t size)
     rbuf_init(&r, data, size);
     if (wire_get_head(&r, &head) < 0)
         return;
+    if (head.type == WIRE_SYNC_NAMES) {
+        check_names(&r);
+        return;
+    }
     while (rbuf_left(&r) > 0 && wire_get_update(&r, &u) == 0) {
         struct wbuf w;
         struct rbuf second;

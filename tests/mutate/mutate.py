@@ -29,6 +29,7 @@ KILLERS = {
     "swim": ("unit_gossip_swim_test", []),
     "swim_address": ("unit_gossip_swim_address_test", []),
     "swim_alone": ("unit_gossip_swim_alone_test", []),
+    "swim_lists": ("unit_gossip_swim_lists_test", []),
     "swim_calm": ("unit_gossip_swim_calm_test", []),
     "swim_sim": ("swim_sim", ["--seeds", "200", "--seconds", "40"]),
     "peers": ("unit_gossip_peers_test", []),

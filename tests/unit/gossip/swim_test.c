@@ -436,7 +436,7 @@ Test(swim, random_bytes_change_nothing_that_lasts)
         for (size_t k = 0; k < len; k++)
             data[k] = (uint8_t)prng_next(&prng);
         if (len > 0)
-            data[0] = (uint8_t)(1 + data[0] % 7);
+            data[0] = (uint8_t)(1 + data[0] % (WIRE_TYPE_END - 1));
         swim_recv(world.node[0].s, world.now_ms, swim_self(world.node[1].s)->m.num, 0, data, len,
                   &world.out);
         world.out.count = world.out.checks = world.out.hellos = 0;

@@ -148,6 +148,33 @@ Test(wire, heads_survive_the_round_trip)
     }
 }
 
+Test(wire, names_survive_the_round_trip)
+{
+    static const struct wire_name names[] = {{UINT64_MAX, WIRE_INCARNATION_MAX, MEMBER_LEFT},
+                                             {1, 0, MEMBER_ALIVE},
+                                             {2, 300, MEMBER_FAILED}};
+    uint8_t data[3 * WIRE_NAME_MAX];
+    struct wbuf w;
+    struct rbuf r;
+    struct wire_name got;
+    wbuf_init(&w, data, sizeof data);
+    for (size_t i = 0; i < 3; i++)
+        wire_put_name(&w, &names[i]);
+    cr_assert(!w.bad);
+    rbuf_init(&r, data, w.len);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(wire_get_name(&r, &got), 0);
+        cr_assert_eq(memcmp(&got, &names[i], sizeof got), 0);
+    }
+    cr_assert_eq(wire_get_name(&r, &got), ERR_MALFORMED, "nothing is left");
+    static const uint8_t states[] = {0, MEMBER_DEGRADED, MEMBER_SUSPECT, 6, 255};
+    for (size_t i = 0; i < sizeof states; i++) {
+        data[0] = states[i];
+        rbuf_init(&r, data, w.len);
+        cr_expect_eq(wire_get_name(&r, &got), ERR_MALFORMED, "state %d", states[i]);
+    }
+}
+
 Test(wire, a_welcome_is_never_longer_than_a_join)
 {
     struct wire_join j = {.type = WIRE_WELCOME, .self = sample(MEMBER_ALIVE, true)}, got;
