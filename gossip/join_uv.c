@@ -15,7 +15,6 @@
 #define JOIN_SLOW_MS 30000u    /* with company: seeds that never answered */
 #define JOIN_SLOW_ROUNDS 20u
 #define JOIN_ANSWER_MS 10000u /* a welcome later than this is not ours any more */
-#define JOIN_SYNCS 2u         /* lists asked for while joining; the digests do the rest */
 #define JOIN_ADDRESSES 4u     /* of one name */
 
 /* ---- asking ---- */
@@ -365,9 +364,7 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     if (a->seed >= 0)
         g->seeds[a->seed].answered = true;
     learn_address(g, &w->seen);
-    bool sync = a->seed < 0 || g->synced < JOIN_SYNCS;
-    g->synced += sync && a->seed >= 0;
-    swim_welcome(g->swim, now, w, from, sync, g->out);
+    swim_welcome(g->swim, now, w, from, a->seed >= 0, g->out);
     node_perform(g, &reply, from);
 }
 

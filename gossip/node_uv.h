@@ -160,7 +160,7 @@ struct gossip_node {
 
     uint64_t epoch_due_ms, epoch_wait_ms; /* see udp_uv.c */
     uint64_t join_wait_ms, join_started_ms;
-    unsigned join_rounds, synced, resolving;
+    unsigned join_rounds, resolving;
     char trouble[512];
     bool refused;
     char odd_key[9]; /* id of a key that packets to us were sealed with; "" if none */

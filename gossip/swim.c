@@ -350,7 +350,7 @@ void swim_refused(struct swim *s, uint64_t now_ms, const struct wire_join *w,
 }
 
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct gossip_addr *from, bool sync, struct swim_out *out)
+                  const struct gossip_addr *from, bool seed, struct swim_out *out)
 {
     enter(s, now_ms);
     outdo_earlier_life(s, now_ms, w);
@@ -358,9 +358,13 @@ void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
     take_answer(s, now_ms, w, from, out);
     struct swim_member *m = swim_get(s, num);
     if (m != NULL && !m->m.self && memcmp(m->card->key, w->self.key, WIRE_KEY) == 0) {
-        if (sync)
+        if (seed)
+            swim_settle(s, now_ms);
+        /* The first two at once, for one alone may know as little as we do. */
+        bool first = seed && s->welcomes < SWIM_WELCOMES;
+        s->welcomes += first;
+        if (first || now_ms >= s->sync_ms)
             swim_sync_ask(s, now_ms, num, false, true, out);
-        swim_settle(s, now_ms);
         /* It may hold us to be anything, we it: a ping tells both sides. */
         swim_probe_start(s, now_ms, m, swim_is_live(m->m.state) ? PROBE_RANDOM : PROBE_DEAD, 0,
                          out);

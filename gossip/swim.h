@@ -81,6 +81,7 @@
 #define SWIM_SETTLE_MIN_MS 60u /* comparisons after joining: 60, 120, ... apart */
 #define SWIM_SETTLE_MAX_MS 2000u
 #define SWIM_SYNCS 16u     /* lists that are sent to others at the same time, a page a step each */
+#define SWIM_WELCOMES 2u   /* seeds whose lists are asked for at once; the digests do the rest */
 #define SWIM_WANTS 64u     /* members that one packet asks for */
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_RETURNED 16u  /* so many that come back from the dead ... */
@@ -157,7 +158,7 @@ struct swim_doubt {
     struct wire_vote vote[WIRE_VOTES_MAX];
     struct wire_vote stalled[SWIM_QUORUM];
     struct swim_trace trace;
-    bool outlasted;              /* it was degraded for longer than its host excuses it */
+    bool unexcused;              /* suspected though its host answers, or did */
     bool rekeyed;                /* its key is no more the first that we saw */
     uint8_t first_key[WIRE_KEY]; /* ... which is this: its holder wins the name back */
 };
@@ -266,11 +267,13 @@ struct swim {
     uint64_t settle_ms, settle_gap_ms;
     uint64_t returned_ms;             /* when the first of so many came back from the dead */
     uint32_t returned, settle_digest; /* of our list at the last comparison */
+    uint8_t welcomes;                 /* of seeds that were asked for their lists at once */
     bool settled;                     /* lists were, or are, compared since the start */
     bool healing;                     /* many did: lists are compared for as long as they change */
     uint8_t sync_tries, sync_turn;
-    uint64_t differs_ms; /* since when no ping brought our own digest; 0: the last one did */
-    uint32_t news_bits;  /* of news[] that hold something; bit 0: of what was never sent */
+    uint32_t asked_digest; /* our own when a ping last made us ask */
+    uint64_t differs_ms;   /* since when no ping brought our own digest; 0: the last one did */
+    uint32_t news_bits;    /* of news[] that hold something; bit 0: of what was never sent */
     struct swim_queue dirty;
     uint32_t buckets[WIRE_BUCKETS];
     /* Slots in use; alive, degraded and suspect; suspect and degraded; failed. */
@@ -362,9 +365,10 @@ uint8_t swim_usable(const struct swim *s, const struct swim_member *m);
 void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out);
 /* The member that we observe on a ring; NULL: none. */
 const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
-/* What a member told of itself in a welcome that came from an address; then ask it for its list. */
+/* What a member told of itself in a welcome that came from an address, and lists are compared.
+ * seed: it was asked in order to join, not because it or we live anew. */
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
-                  const struct gossip_addr *from, bool sync, struct swim_out *out);
+                  const struct gossip_addr *from, bool seed, struct swim_out *out);
 /* The same of one that refused us: what it is counts nevertheless. Where it takes us for another
  * because our key was lost, it asks who lives at our address now; with a clock that went back since
  * then, our answer counts only above the incarnation and session of the life that it knows. */

@@ -14,7 +14,7 @@ static void clear_suspicion(struct swim_member *m)
     m->looked = 0;
     if (m->doubt != NULL) {
         m->doubt->since_ms = 0;
-        m->doubt->outlasted = false;
+        m->doubt->unexcused = false;
     }
 }
 
@@ -338,12 +338,49 @@ static void claim_dead(struct swim *s, uint64_t now_ms, struct swim_member *m, u
     set_due(s, now_ms, m);
 }
 
+/* Somebody begins to doubt what we know for a while, and may be unable to check those who said it
+ * then (they have other keys since): it has our vote. A death of today it hears of anyway. */
+static void join_doubt(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                       const struct wire_update *u, uint64_t teller, struct swim_out *out)
+{
+    struct swim_doubt *d = m->doubt;
+    if (m->m.state != MEMBER_FAILED || u->state != MEMBER_SUSPECT || m->evicted ||
+        now_ms - d->trace.failed_ms < SWIM_SUSPECT_MAX_MS || swim_get(s, teller) == NULL)
+        return;
+    if (!own_vote(s, d->vote, m->vote_count)) {
+        m->vote_count = m->vote_count < WIRE_VOTES_MAX ? m->vote_count + 1u : WIRE_VOTES_MAX;
+        swim_vote(s, m, MEMBER_FAILED, &d->vote[m->vote_count - 1]);
+    }
+    swim_send(s, teller, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
+}
+
+/* It is said to be dead, and we cannot check by whom. */
+static void look_for_dead(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                          struct swim_out *out)
+{
+    /* A liar gets no more than half of the probes there are. */
+    if (s->probes_used < SWIM_PROBES / 2 && swim_challenge(s, now_ms, m->m.num))
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
+}
+
+/* A host that answers (degraded) weighs more than silence, unless all who could confirm saw
+ * silence, or it answered for longer than that excuses and others have buried it. */
+static bool has_no_excuse(const struct swim *s, uint64_t now_ms, const struct swim_member *m,
+                          bool buried)
+{
+    uint64_t since_ms =
+        m->m.heard_mono_ms > m->doubt->since_ms ? m->m.heard_mono_ms : m->doubt->since_ms;
+    return m->vote_count > need(s, m) || (buried && now_ms - since_ms >= SWIM_STALLED_MS);
+}
+
 static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
                         const struct wire_update *u, uint64_t teller, struct swim_out *out)
 {
     bool added;
-    if (!swim_is_live(m->m.state))
+    if (!swim_is_live(m->m.state)) {
+        join_doubt(s, now_ms, m, u, teller, out);
         return 0;
+    }
     /* Somebody doubted it before there was a verdict: this is no partition's end. */
     bool today =
         m->vote_count > 0 && !m->strong &&
@@ -358,15 +395,15 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
         set_due(s, now_ms, m);
         swim_enqueue(s, now_ms, m);
     } else if (m->m.state == MEMBER_ALIVE ? quorum || own
-                                          : m->vote_count > need(s, m) || (quorum && verdict)) {
-        /* A host that answers (degraded) weighs more than silence, unless all who could confirm
-         * saw silence, or it was suspected for so long that it could have spoken. */
+                                          : has_no_excuse(s, now_ms, m, quorum && verdict)) {
         if (m->m.state != MEMBER_SUSPECT)
             become_suspect(s, now_ms, m, out);
     } else if (added) {
         swim_enqueue(s, now_ms, m); /* one voice is too few; but others shall hear it */
         confirm(s, now_ms, m, out);
     }
+    if (m->m.state == MEMBER_ALIVE && verdict)
+        look_for_dead(s, now_ms, m, out);
     if (m->m.state == MEMBER_SUSPECT && verdict && quorum)
         claim_dead(s, now_ms, m, teller, today && m->vote_count > need(s, m));
     return err;
@@ -381,7 +418,7 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
     /* Proof that the host is there outweighs the silence that led to a suspicion, unless a
      * quorum saw silence, or it was silent for longer than that excuses. */
     if (m->m.state == MEMBER_SUSPECT &&
-        (m->strong || m->vote_count > need(s, m) || m->doubt->outlasted))
+        (m->strong || m->vote_count > need(s, m) || m->doubt->unexcused))
         return 0;
     struct swim_doubt *d = swim_doubt(s, m);
     int err = swim_add_votes(s, now_ms, m, d, u, &added);
@@ -432,16 +469,13 @@ int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, ui
 {
     if (u->num == swim_me(s)->m.num)
         return about_self(s, now_ms, u);
-    bool known = swim_get(s, u->num) != NULL;
-    if (known && swim_get(s, u->num)->evicted)
+    struct swim_member *m = swim_get(s, u->num);
+    if (m != NULL && m->evicted)
         return 0;
     int err = u->has_body ? take_own_word(s, now_ms, u, teller, listed, out) : 0;
-    struct swim_member *m = swim_get(s, u->num);
+    m = swim_get(s, u->num);
     if (err != 0 || u->state == MEMBER_ALIVE)
         return err;
-    /* Said to be dead, by too few: whoever meets it for the first time looks for itself. */
-    if (!known && m != NULL && u->state == MEMBER_FAILED && m->m.state == MEMBER_ALIVE)
-        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
     if (m == NULL) {
         s->refused_claims++;
         return 0;
@@ -458,6 +492,18 @@ int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, ui
     return claim_silent(s, now_ms, m, u, teller, out);
 }
 
+/* That its host answers excuses its silence no more: we saw that long enough, or that it ended.
+ * What others saw of the host before does not take that back. */
+static void stop_excusing(struct swim *s, uint64_t now_ms, struct swim_member *m,
+                          const struct wire_vote *own, struct swim_out *out)
+{
+    clear_suspicion(m);
+    m->doubt->vote[m->vote_count++] = *own;
+    m->doubt->voted_ms = now_ms;
+    m->doubt->unexcused = true;
+    become_suspect(s, now_ms, m, out);
+}
+
 void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out)
 {
@@ -469,10 +515,7 @@ void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool st
     /* Degraded is: the host answers, the process may come back. One that refuses connections has
      * no such process any more. */
     if (gone && m->m.state == MEMBER_DEGRADED) {
-        clear_suspicion(m);
-        m->doubt->vote[m->vote_count++] = u.vote[0];
-        m->doubt->voted_ms = now_ms;
-        become_suspect(s, now_ms, m, out);
+        stop_excusing(s, now_ms, m, &u.vote[0], out);
     } else {
         (void)!swim_update(s, now_ms, &u, swim_me(s)->m.num, false, out);
     }
@@ -496,6 +539,7 @@ static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member 
                             struct swim_out *out)
 {
     uint64_t heard_until_ms = m->m.heard_mono_ms + SWIM_STALLED_MS;
+    struct wire_vote own;
     /* Its observers say so first; then there are votes for everybody. But they may know a later
      * life of it, with another key, and say nothing more of this one: then our own look. */
     bool mine = is_mine(s, m) || own_vote(s, m->doubt->vote, m->vote_count);
@@ -509,12 +553,8 @@ static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member 
         swim_set_due(s, m, now_ms + SWIM_TALKS_MS);
         swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out);
     } else {
-        clear_suspicion(m);
-        swim_vote(s, m, MEMBER_SUSPECT, &m->doubt->vote[0]);
-        m->vote_count = 1;
-        m->doubt->voted_ms = now_ms;
-        m->doubt->outlasted = true;
-        become_suspect(s, now_ms, m, out);
+        swim_vote(s, m, MEMBER_SUSPECT, &own);
+        stop_excusing(s, now_ms, m, &own, out);
     }
 }
 

@@ -442,9 +442,10 @@ void swim_probe_reset(struct swim *s)
 
 /* ---- packets ---- */
 
-/* Pings bring the digests of whoever observes us. News on its way makes digests differ for a
- * moment; if none agreed for a while, and ours stands still, somebody lacks something: lists are
- * compared. An outlier differs from everyone and so is the one that asks. */
+/* Pings and acks bring the digests of whoever observes us and whom we observe. News on its way
+ * makes digests differ for a moment; if none agreed for a while, and ours stands still, somebody
+ * lacks something: lists are compared. An outlier differs from everyone and so is the one that
+ * asks. */
 static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *m, uint32_t digest,
                            struct swim_out *out)
 {
@@ -465,7 +466,11 @@ static void compare_digest(struct swim *s, uint64_t now_ms, struct swim_member *
     if ((!still && (since < SWIM_DIFFERS_MS || !steady)) || now_ms < s->sync_ms)
         return;
     swim_sync_ask(s, now_ms, m->m.num, false, false, out);
-    /* A lasting disagreement must not become a stream of lists: the gaps double. */
+    /* A lasting disagreement must not become a stream of lists: the gaps double while ours stays as
+     * it is. */
+    if (s->asked_digest != swim_digest(s))
+        s->sync_tries = 0;
+    s->asked_digest = swim_digest(s);
     s->sync_ms = now_ms + ((uint64_t)SWIM_SYNC_GAP_MS << s->sync_tries);
     if (s->sync_tries < SWIM_SYNC_TRIES)
         s->sync_tries++;
@@ -475,7 +480,7 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
                   const struct wire_head *h, struct swim_out *out)
 {
     struct swim_member *m = swim_get(s, from);
-    struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq};
+    struct wire_head ack = {.type = WIRE_ACK, .seq = h->seq, .digest = swim_digest(s)};
     if (m != NULL && proven && h->ring >= 1 && h->ring <= SWIM_RINGS)
         ack.wait_ms = swim_next_beat(s, now_ms, from, h);
     /* A stranger's address is not proven: the answer is no longer than what came. That it left is
@@ -491,7 +496,7 @@ void swim_on_ping(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
 
 static void relayed_ack(struct swim *s, uint64_t now_ms, struct swim_relay *r, struct swim_out *out)
 {
-    struct wire_head h = {.type = WIRE_ACK, .seq = r->asker_seq};
+    struct wire_head h = {.type = WIRE_ACK, .seq = r->asker_seq, .digest = swim_digest(s)};
     (void)now_ms;
     swim_send(s, r->asker, &h, NULL, true, out);
     r->seq = 0;
@@ -534,6 +539,7 @@ void swim_on_ack(struct swim *s, uint64_t now_ms, uint64_t from, const struct wi
             helped = helped || swim_look(s, p->helper[k])->m.num == from;
         if (!direct && !helped)
             return;
+        compare_digest(s, now_ms, swim_get(s, from), h->digest, out);
         if (direct && at == p->via)
             learn_rtt(m, s->now_us - p->started_us);
         if (direct && p->stage == 0 && p->tries == 1)

@@ -57,6 +57,7 @@ int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
     struct wire_vote *list = stalled ? d->stalled : d->vote;
     uint8_t *count = stalled ? &m->stalled_count : &m->vote_count;
     uint8_t max = stalled ? SWIM_QUORUM : WIRE_VOTES_MAX;
+    int err = 0;
     *ret_added = false;
     /* One vote that nobody joined is forgotten: chance loss must not add up over hours. */
     if (m->m.state == MEMBER_ALIVE && *count > 0 && now_ms - d->voted_ms > SWIM_SUSPECT_MAX_MS)
@@ -69,14 +70,16 @@ int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
             known = known || list[k].num == v->num;
         if (known)
             continue;
-        if (!verify(s, voter->card->key, u, v->num, v->sig))
-            return ERR_AUTH;
+        if (!verify(s, voter->card->key, u, v->num, v->sig)) {
+            err = ERR_AUTH; /* forged, or the voter has another key since: the others count */
+            continue;
+        }
         if (m->vote_count + m->stalled_count == 0)
             d->voted_ms = now_ms;
         list[(*count)++] = *v;
         *ret_added = true;
     }
-    return 0;
+    return err;
 }
 
 uint32_t swim_voters(const struct swim *s, const struct swim_member *m)

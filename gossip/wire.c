@@ -116,6 +116,7 @@ void wire_put_head(struct wbuf *w, const struct wire_head *h)
     case WIRE_ACK:
         wbuf_u16(w, h->seq);
         wbuf_u16(w, h->wait_ms);
+        wbuf_u32(w, h->digest);
         break;
     case WIRE_NACK:
         wbuf_u16(w, h->seq);
@@ -163,6 +164,7 @@ int wire_get_head(struct rbuf *r, struct wire_head *ret)
     case WIRE_ACK:
         ret->seq = rbuf_u16(r);
         ret->wait_ms = rbuf_u16(r);
+        ret->digest = rbuf_u32(r);
         break;
     case WIRE_NACK:
         ret->seq = rbuf_u16(r);

@@ -26,7 +26,7 @@ enum wire_type {
 struct wire_head {
     enum wire_type type;
     uint16_t seq;    /* ping, ack, ping-req, nack */
-    uint32_t digest; /* ping: of the whole member list */
+    uint32_t digest; /* ping, ack: of the whole member list */
     uint32_t rows;   /* ping: of the sender's rows and the seq */
     uint8_t ring;    /* ping: 1 + index of the observer ring, 0: not by an observer */
     uint8_t beats;   /* ping by an observer: when its other pings come and go */

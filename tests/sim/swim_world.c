@@ -20,7 +20,6 @@
 #define ISLAND_US                                                                                  \
     3000000u /* as agent/join_uv.c: without a leader the first of those there looks                \
               */
-#define JOIN_SYNCS 2u
 #define EPOCH_ASK_US 1000000u /* as gossip/udp_uv.c */
 #define SEAL_BYTES (SEAL_OVERHEAD + 1u + NET_HEADERS)
 #define SEAL_BRIEF_BYTES (SEAL_BRIEF_OVERHEAD + 1u + NET_HEADERS) /* between those who have met */
@@ -304,10 +303,7 @@ static void take_welcome(struct world *w, uint32_t me, const struct net_event *e
         seed = true;
         n->seeds_answered |= (uint8_t)(1u << k);
     }
-    bool sync = !seed || n->synced < JOIN_SYNCS;
-    if (sync && seed)
-        n->synced++;
-    swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addrs.at[0], sync, &w->out);
+    swim_welcome(n->s, world_ms(w), welcome, &welcome->self.addrs.at[0], seed, &w->out);
     perform(w, me, ev->from, ev->a);
 }
 
@@ -531,7 +527,7 @@ void world_start(struct world *w, uint32_t i, enum disk disk)
     n->greatest = n->incarnation > n->greatest ? n->incarnation : n->greatest;
     n->born = n->incarnation;
     world_tell(w, "%u starts, incarnation %" PRIu64, i, n->incarnation);
-    n->seeds_answered = n->synced = 0;
+    n->seeds_answered = 0;
     n->epoch_asked_us = 0;
     n->lives++;
     n->join_gap_us = JOIN_WAIT_MIN_US;

@@ -43,7 +43,7 @@ struct world_node {
     uint64_t packets, bytes, stream_bytes, cross_bytes, steps;
     uint32_t seed[WORLD_SEEDS];
     uint8_t seeds_answered; /* bit set */
-    uint8_t synced, life;
+    uint8_t life;
     uint8_t dark; /* bit set of its addresses whose network does not reach it */
     bool leaving;
 };

@@ -434,3 +434,94 @@ Test(swim_alone, who_left_and_is_back_hears_of_it)
     cr_assert_eq(told.incarnation, 13);
     free(s);
 }
+
+/* small-`by` says of small-`of` that it is dead (by voters whom nobody knows), or that it is
+ * silent. */
+static void tell(struct swim *s, uint64_t now_ms, unsigned by, unsigned of, enum gossip_state state)
+{
+    char id[16];
+    uint8_t bytes[600], key[WIRE_KEY], said[WIRE_STATEMENT_MAX];
+    struct wire_update u = {.state = state, .incarnation = 1, .vote_count = 1};
+    struct wbuf w;
+    snprintf(id, sizeof id, "small-%u", of);
+    u.num = hash_str(id);
+    snprintf(id, sizeof id, "small-%u", by);
+    u.vote[0].num = state == MEMBER_FAILED ? 777 : hash_str(id);
+    memset(key, (int)by + 1, sizeof key);
+    fake_sign(key, said, wire_statement(&u, u.vote[0].num, said), u.vote[0].sig);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    out.count = out.checks = out.hellos = 0;
+    cr_assert_eq(swim_recv(s, now_ms, hash_str(id), 1, bytes, w.len, &out), 0);
+}
+
+/* Those who saw it die may have other keys since, so that nobody can check what they say. */
+Test(swim_alone, whoever_is_told_of_a_death_looks_itself)
+{
+    struct swim *s = small(32);
+    const uint64_t dead = hash_str("small-0");
+    for (unsigned i = 0; i < 10; i++)
+        meet(s, 1001, i, MEMBER_ALIVE, 1);
+    tell(s, 3000, 1, 0, MEMBER_FAILED);
+    cr_expect_eq(packets(WIRE_PING, dead), 1);
+    cr_expect_eq(held(s, 0), MEMBER_ALIVE, "it is not believed");
+    tell(s, 3010, 2, 0, MEMBER_FAILED);
+    cr_expect_eq(packets(WIRE_PING, dead), 0, "once a second");
+    free(s);
+}
+
+Test(swim_alone, whoever_has_known_a_death_joins_a_doubt)
+{
+    struct swim *s = small(32);
+    const uint64_t doubter = hash_str("small-3");
+    for (unsigned i = 0; i < 10; i++)
+        meet(s, 1001, i, i == 4 ? MEMBER_FAILED : MEMBER_ALIVE, 1);
+    cr_assert_eq(held(s, 4), MEMBER_FAILED);
+    tell(s, 3000, 3, 4, MEMBER_SUSPECT);
+    cr_expect_eq(packets(WIRE_GOSSIP, doubter), 0, "a death of today: it is told of it anyway");
+    tell(s, 9000, 3, 4, MEMBER_SUSPECT);
+    cr_assert_geq(packets(WIRE_GOSSIP, doubter), 1);
+    bool ours = false;
+    for (size_t i = 0; i < out.count; i++) {
+        struct wire_head h;
+        struct wire_update u;
+        struct rbuf r;
+        rbuf_init(&r, out.packet[i].data, out.packet[i].len);
+        cr_assert_eq(wire_get_head(&r, &h), 0);
+        while (out.packet[i].to == doubter && rbuf_left(&r) > 0) {
+            cr_assert_eq(wire_get_update(&r, &u), 0);
+            for (unsigned k = 0; k < u.vote_count && u.state == MEMBER_FAILED; k++)
+                ours = ours || u.vote[k].num == swim_self(s)->m.num;
+        }
+    }
+    cr_expect(ours, "its own vote");
+    free(s);
+}
+
+/* Of three votes one was made with a key that its voter has no more. */
+Test(swim_alone, a_vote_that_cannot_be_checked_does_not_spoil_the_others)
+{
+    struct swim *s = small(32);
+    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
+    struct wire_update u = {.state = MEMBER_FAILED, .num = hash_str("small-0"), .incarnation = 1};
+    struct wbuf w;
+    for (unsigned i = 0; i < 10; i++)
+        meet(s, 1001, i, MEMBER_ALIVE, 1);
+    for (unsigned by = 1; by <= 3; by++) {
+        uint8_t key[WIRE_KEY];
+        char id[16];
+        snprintf(id, sizeof id, "small-%u", by);
+        memset(key, by == 1 ? 99 : (int)by + 1, sizeof key);
+        struct wire_vote *v = &u.vote[u.vote_count++];
+        v->num = hash_str(id);
+        fake_sign(key, said, wire_statement(&u, v->num, said), v->sig);
+    }
+    wbuf_init(&w, bytes, sizeof bytes);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    out.count = out.checks = out.hellos = 0;
+    cr_expect_eq(swim_recv(s, 3000, hash_str("small-5"), 1, bytes, w.len, &out), ERR_AUTH);
+    cr_expect_eq(held(s, 0), MEMBER_SUSPECT);
+    free(s);
+}

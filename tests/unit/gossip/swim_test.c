@@ -595,6 +595,31 @@ Test(swim, an_earlier_life_does_not_stay_degraded)
     world_fini();
 }
 
+/* Of those who found out all have lost their disks, and their keys, one after the other. */
+Test(swim, a_death_outlives_the_keys_of_those_who_saw_it)
+{
+    for (unsigned seed = 1; seed <= 10; seed++) {
+        world_init(8, seed, 0.05);
+        world_run(5000);
+        world.node[5].state = VANISHED;
+        world_run(10000);
+        for (unsigned i = 0; i < 8; i++) {
+            if (i == 5)
+                continue;
+            world.node[i].key_number += 1000;
+            world.node[i].incarnation = 1700000000 + i;
+            world_start(i);
+            world_join(i, (i + 1) % 8 == 5 ? 6 : (i + 1) % 8, true);
+            world_run(2000);
+        }
+        world_run(20000);
+        for (unsigned i = 0; i < 8; i++)
+            cr_expect(i == 5 || view(i, 5) == NULL || view(i, 5)->m.state == MEMBER_FAILED,
+                      "seed %u: %u holds it to be %d", seed, i, (int)view(i, 5)->m.state);
+        world_fini();
+    }
+}
+
 static int by_part(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

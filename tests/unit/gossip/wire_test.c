@@ -123,8 +123,10 @@ Test(wire, heads_survive_the_round_trip)
             h.beats = WIRE_BEATS_MAX;
             memset(h.beat, 200, sizeof h.beat);
         }
-        if (type == WIRE_ACK)
+        if (type == WIRE_ACK) {
             h.wait_ms = 1234;
+            h.digest = 0xaabbccdd;
+        }
         if (type == WIRE_PING_REQ)
             h.target = UINT64_MAX;
         if (type == WIRE_SYNC_ASK) {
