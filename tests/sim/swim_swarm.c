@@ -100,6 +100,27 @@ static void changed(void *arg, struct world *w, uint32_t viewer, uint32_t about,
         violation(s, "%u failed %u, which is healthy", viewer, about);
 }
 
+/* Nothing has disturbed it for so long. Lists that it had from somebody slow count from when it had
+ * them. */
+static bool is_fit(const struct swarm *s, uint32_t v, uint64_t for_us)
+{
+    const struct world *w = &s->w;
+    return w->node[v].life == LIFE_UP && w->net.now_us - w->node[v].life_us > for_us &&
+           w->net.now_us - s->cut_us[v] > for_us &&
+           (s->still_us[v] == 0 || w->net.now_us - s->still_us[v] > for_us);
+}
+
+/* One alone buries nobody while there are others, slow as they may be. */
+static bool has_company(const struct swarm *s, uint64_t for_us)
+{
+    uint32_t fit = 0, up = 0;
+    for (uint32_t v = 0; v < s->w.nodes; v++) {
+        up += s->w.node[v].life == LIFE_UP;
+        fit += is_fit(s, v, for_us);
+    }
+    return fit > 1 || up <= 1;
+}
+
 /* The dead that some calm member has not found in time. */
 static void check_found(struct swarm *s)
 {
@@ -110,15 +131,11 @@ static void check_found(struct swarm *s)
             continue;
         bool degraded = s->still_us[d] != 0 && s->still_us[d] + HELD_US > dead->life_us;
         uint64_t bound = degraded ? HELD_US : FOUND_US;
-        if (w->net.now_us - dead->life_us < bound)
+        if (w->net.now_us - dead->life_us < bound || !has_company(s, bound))
             continue;
         for (uint32_t v = 0; v < w->nodes; v++) {
-            const struct world_node *n = &w->node[v];
-            /* Lists that it had from somebody slow count from when it had them. */
-            bool fit = n->life == LIFE_UP && w->net.now_us - n->life_us > bound &&
-                       w->net.now_us - s->cut_us[v] > bound &&
-                       (s->still_us[v] == 0 || w->net.now_us - s->still_us[v] > bound);
-            const struct swim_member *m = fit ? swim_find(n->s, dead->num) : NULL;
+            const struct swim_member *m =
+                is_fit(s, v, bound) ? swim_find(w->node[v].s, dead->num) : NULL;
             if (m != NULL && m->m.state < MEMBER_FAILED && s->promises)
                 violation(s, "%u still holds %u, dead for %.1f s, to be %s", v, d,
                           (double)(w->net.now_us - dead->life_us) / 1e6,
