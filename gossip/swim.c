@@ -428,6 +428,7 @@ void swim_leave(struct swim *s, uint64_t now_ms, struct swim_out *out)
         return;
     enter(s, now_ms);
     s->leaving_ms = now_ms;
+    s->contradict_ms = 0;
     swim_set_state(s, now_ms, me, MEMBER_LEFT, me->m.incarnation, SWIM_CAUSE_LEFT, 0);
     swim_vote(s, me, MEMBER_LEFT, &me->doubt->vote[0]);
     me->vote_count = 1;

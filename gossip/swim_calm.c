@@ -8,24 +8,19 @@
  * talks is not suspected (expire() in swim_claims.c). */
 #include "gossip/swim_int.h"
 
-/* How long without a pause before it contradicts this time. Of whoever was not paused since the
- * last time it is not true: at once, so that no liar makes it wait. */
-static uint64_t calm(const struct swim *s, uint64_t now_ms)
-{
-    uint64_t last_ms = s->contradicted_ms;
-    if (last_ms == 0 || now_ms - last_ms > SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms)
-        return 0;
-    if (s->paused_ms < last_ms)
-        return 0;
-    return s->calm_ms == 0 ? SWIM_CALM_MIN_MS : swim_min(2 * s->calm_ms, SWIM_CALM_MAX_MS);
-}
-
 void swim_called_degraded(struct swim *s, uint64_t now_ms)
 {
+    uint64_t last_ms = s->contradicted_ms;
     if (s->contradict_ms != 0)
         return;
-    s->calm_ms = calm(s, now_ms);
-    s->contradict_ms = now_ms + s->calm_ms;
+    /* Of whoever was not paused since the last time it is not true: no liar makes it wait. */
+    bool paused = s->paused_ms >= last_ms;
+    if (last_ms == 0 || now_ms - last_ms > SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms)
+        s->calm_ms = 0;
+    else if (paused)
+        s->calm_ms =
+            s->calm_ms == 0 ? SWIM_CALM_MIN_MS : swim_min(2 * s->calm_ms, SWIM_CALM_MAX_MS);
+    s->contradict_ms = now_ms + (paused ? s->calm_ms : 0);
     swim_calm_tick(s, now_ms);
 }
 

@@ -345,7 +345,8 @@ static void join_doubt(struct swim *s, uint64_t now_ms, struct swim_member *m,
 {
     struct swim_doubt *d = m->doubt;
     if (m->m.state != MEMBER_FAILED || u->state != MEMBER_SUSPECT || m->evicted ||
-        now_ms - d->trace.failed_ms < SWIM_SUSPECT_MAX_MS || swim_get(s, teller) == NULL)
+        now_ms - d->trace.failed_ms < SWIM_SUSPECT_MAX_MS ||
+        m->m.heard_mono_ms > d->trace.failed_ms || swim_get(s, teller) == NULL)
         return;
     if (!own_vote(s, d->vote, m->vote_count)) {
         m->vote_count = m->vote_count < WIRE_VOTES_MAX ? m->vote_count + 1u : WIRE_VOTES_MAX;

@@ -61,6 +61,22 @@ Test(swim_calm, one_pause_now_and_then_is_contradicted_at_once)
     world_fini();
 }
 
+/* It waits to contradict, and is told to leave. */
+Test(swim_calm, who_leaves_while_degraded_is_gone)
+{
+    world_init(16, 3, 0);
+    world_run(10000);
+    for (unsigned turn = 0; turn < 60 && world.node[3].s->contradict_ms == 0; turn++)
+        starve(3, turn);
+    cr_assert_neq(world.node[3].s->contradict_ms, 0);
+    swim_leave(world.node[3].s, world.now_ms, &world.out);
+    world_perform(3, 0, 0);
+    world_run(SWIM_CALM_MAX_MS);
+    cr_expect_eq(held_to_be(3, MEMBER_LEFT), 15);
+    cr_expect_eq(swim_self(world.node[3].s)->m.state, MEMBER_LEFT);
+    world_fini();
+}
+
 static void call_degraded(unsigned of, unsigned by)
 {
     uint8_t bytes[SWIM_PACKET_MAX], said[WIRE_STATEMENT_MAX];
