@@ -547,7 +547,11 @@ static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member 
     if (now_ms < heard_until_ms) {
         m->looked = 0;
         swim_set_due(s, m, heard_until_ms);
-    } else if ((!mine && !m->looked) || swim_is_sick(s, now_ms)) {
+    } else if (!m->looked && (!mine || swim_is_sick(s, now_ms))) {
+        /* All at one time: where hundreds are degraded for long each would wake us again and again.
+         * When we get to look at it ourselves it is reconsidered at once. */
+        swim_set_due(s, m, (now_ms / SWIM_STALLED_MS + 1) * SWIM_STALLED_MS);
+    } else if (swim_is_sick(s, now_ms)) {
         swim_set_due(s, m, now_ms + SWIM_TALKS_MS);
     } else if (!m->looked) {
         m->looked = 1;
@@ -557,6 +561,13 @@ static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member 
         swim_vote(s, m, MEMBER_SUSPECT, &own);
         stop_excusing(s, now_ms, m, &own, out);
     }
+}
+
+void swim_reconsider(struct swim *s, uint64_t now_ms, struct swim_member *m)
+{
+    if (m->m.state == MEMBER_DEGRADED && !m->looked &&
+        now_ms >= m->doubt->since_ms + SWIM_STALLED_MS)
+        swim_set_due(s, m, now_ms);
 }
 
 static void expire(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_out *out)

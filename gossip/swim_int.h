@@ -139,6 +139,8 @@ int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, ui
                 bool listed, struct swim_out *out);
 void swim_accuse(struct swim *s, uint64_t now_ms, struct swim_member *m, bool stalled, bool gone,
                  struct swim_out *out);
+/* We look at m, which may have been degraded for too long. */
+void swim_reconsider(struct swim *s, uint64_t now_ms, struct swim_member *m);
 void swim_watch(struct swim *s, uint64_t now_ms, struct swim_out *out); /* suspicion timers */
 uint64_t swim_watch_deadline(const struct swim *s);
 void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation);

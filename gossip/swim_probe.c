@@ -217,8 +217,10 @@ static void verdict(struct swim *s, uint64_t now_ms, struct swim_probe *p, struc
     if (stalled && out->hellos < SWIM_HELLOS_MAX)
         out->hello[out->hellos++] = m->m.num;
     /* Where we alone say so the others are to look again. */
-    if (stalled && m->m.state == MEMBER_DEGRADED && m->stalled_count >= swim_quorum(s, m))
+    if (stalled && m->m.state == MEMBER_DEGRADED && m->stalled_count >= swim_quorum(s, m)) {
+        swim_reconsider(s, now_ms, m);
         return;
+    }
     struct swim_trace *t = &swim_doubt(s, m)->trace;
     if (m->m.state != MEMBER_SUSPECT || p->kind != PROBE_CONFIRM || t->direct == 0)
         note_evidence(t, p);
@@ -593,6 +595,7 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
                                 .slot = m->slot,
                                 .tries = 1};
     send_ping(s, m, m->m.using, free->seq, 0, false, out);
+    swim_reconsider(s, now_ms, m);
 }
 
 void swim_checked(struct swim *s, uint64_t now_ms, uint64_t num, uint8_t at, enum swim_check result,

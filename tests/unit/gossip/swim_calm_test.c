@@ -114,10 +114,10 @@ Test(swim_calm, a_liar_does_not_make_it_wait)
  * never asked it. */
 Test(swim_calm, who_says_nothing_any_more_fails_in_bounded_time)
 {
-    static const unsigned counts[] = {5, 5, 5, 32};
-    for (unsigned k = 0; k < 4; k++) {
-        world_init(counts[k], 15 + k, 0);
-        world_run(10000);
+    static const unsigned counts[] = {5, 5, 5, 8, 8, 8, 32};
+    for (unsigned k = 0; k < 7; k++) {
+        world_init(counts[k], 36 + k, 0);
+        world_run(21000);
         world.node[3].state = PAUSED;
         world_run(SWIM_STALLED_MS - 2000);
         cr_expect_eq(held_to_be(3, MEMBER_DEGRADED), counts[k] - 1);
