@@ -55,11 +55,12 @@
 #define SWIM_TALKS_MS 3000u    /* a suspect that was heard so lately is not buried by the hearer */
 #define SWIM_STALLED_MS 30000u /* the host answers, the process does not: degraded for so long */
 #define SWIM_HEALTH_MAX 8u
-#define SWIM_HEALTH_SILENT 6u   /* from here on this member accuses nobody */
-#define SWIM_ALONE_MS 3000u     /* ... unless it hears nobody at all for so long */
-#define SWIM_HEALTHIER_MS 3000u /* without trouble: one better, even if nobody is left to ack */
-#define SWIM_CALM_MIN_MS 2000u  /* without a pause, before it denies again that it is degraded */
-#define SWIM_CALM_MAX_MS 16000u /* twice as long each time, up to this */
+#define SWIM_HEALTH_SILENT 6u    /* from here on this member accuses nobody */
+#define SWIM_ALONE_MS 3000u      /* ... unless it hears nobody at all for so long */
+#define SWIM_HEALTHIER_MS 3000u  /* without trouble: one better, even if nobody is left to ack */
+#define SWIM_CALM_AGAIN_MS 5000u /* two pauses so near each other are not the last ones */
+#define SWIM_CALM_MIN_MS 2000u   /* without a pause, before it denies again that it is degraded */
+#define SWIM_CALM_MAX_MS 16000u  /* twice as long each time, up to this */
 #define SWIM_CALM_FORGOTTEN_MS 30000u /* and eight times that calm: as if it had never been */
 #define SWIM_PAUSE_MS 400u            /* a timer so late means that this process was not running */
 #define SWIM_QUIET_MS 1500u           /* after a pause: accuse nobody, let late acks arrive */
@@ -248,6 +249,7 @@ struct swim {
     uint64_t heard_ms;    /* when anybody was heard last */
     uint64_t worse_ms;    /* when its health last became worse, or better by itself */
     uint64_t contradicted_ms, calm_ms, paused_ms; /* swim_calm.c */
+    bool paused_again;                            /* the last pause followed another one soon */
     uint64_t contradict_ms;                       /* that it is degraded; 0: there is nothing to */
     uint16_t seq;
     uint32_t health;

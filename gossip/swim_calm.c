@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * When this member contradicts those who hold it to be degraded. At once, the first time: it was
- * paused and goes on. But of one that has a few milliseconds of CPU a second it is true, and would
- * be said again a moment later. Each turn is news that every member tells seventeen times or more:
- * a few hundred such members keep all others busy with it, and themselves without a chance to take
- * it in. So what was said before is contradicted only after some time without a pause, twice as
- * long each time, as routes that flap are damped (RFC 2439). Degraded does no harm meanwhile: who
- * talks is not suspected (expire() in swim_claims.c). */
+ * When this member contradicts those who hold it to be degraded. At once after one pause: it goes
+ * on. But of one that has a few milliseconds of CPU a second it is true, and would be said again a
+ * moment later. Each turn is news that every member tells seventeen times or more: a few hundred
+ * such members keep all others busy with it, and themselves without a chance to take it in. So
+ * after a second pause, or a second time, it contradicts only when it ran for a while without one,
+ * twice as long each time, as routes that flap are damped (RFC 2439). Degraded does no harm
+ * meanwhile: who talks is not suspected (expire_degraded() in swim_claims.c). */
 #include "gossip/swim_int.h"
 
 void swim_called_degraded(struct swim *s, uint64_t now_ms)
@@ -15,7 +15,8 @@ void swim_called_degraded(struct swim *s, uint64_t now_ms)
         return;
     /* Of whoever was not paused since the last time it is not true: no liar makes it wait. */
     bool paused = s->paused_ms >= last_ms;
-    if (last_ms == 0 || now_ms - last_ms > SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms)
+    bool again = last_ms != 0 && now_ms - last_ms <= SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms;
+    if (!again && !s->paused_again)
         s->calm_ms = 0;
     else if (paused)
         s->calm_ms =
@@ -26,6 +27,7 @@ void swim_called_degraded(struct swim *s, uint64_t now_ms)
 
 void swim_was_paused(struct swim *s, uint64_t now_ms)
 {
+    s->paused_again = s->paused_ms != 0 && now_ms - s->paused_ms <= SWIM_CALM_AGAIN_MS;
     s->paused_ms = now_ms;
     if (s->contradict_ms != 0)
         s->contradict_ms = now_ms + s->calm_ms;

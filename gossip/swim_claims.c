@@ -410,11 +410,17 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
     return err;
 }
 
+/* Nobody but us holds it to be degraded, as far as we know. */
+static bool is_lone(const struct swim *s, const struct swim_member *m)
+{
+    return m->m.state == MEMBER_DEGRADED && m->stalled_count < swim_quorum(s, m);
+}
+
 static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m,
                           const struct wire_update *u, struct swim_out *out)
 {
-    bool added;
-    if (m->m.state == MEMBER_DEGRADED || !swim_is_live(m->m.state))
+    bool added, lone = is_lone(s, m);
+    if (!swim_is_live(m->m.state) || (m->m.state == MEMBER_DEGRADED && !lone))
         return 0;
     /* Proof that the host is there outweighs the silence that led to a suspicion, unless a
      * quorum saw silence, or it was silent for longer than that excuses. */
@@ -423,11 +429,12 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
         return 0;
     struct swim_doubt *d = swim_doubt(s, m);
     int err = swim_add_votes(s, now_ms, m, d, u, &added);
+    if (lone && !added)
+        return err;
     if (m->stalled_count < swim_quorum(s, m) && !own_vote(s, d->stalled, m->stalled_count)) {
-        if (added) {
-            swim_enqueue(s, now_ms, m);
+        /* One voice is no news: its observers hear it from the first of them. */
+        if (added)
             confirm(s, now_ms, m, out);
-        }
         return err;
     }
     m->vote_count = 0;
@@ -439,7 +446,7 @@ static int claim_degraded(struct swim *s, uint64_t now_ms, struct swim_member *m
     d->trace.confirmed_count = 0;
     swim_set_state(s, now_ms, m, MEMBER_DEGRADED, m->m.incarnation, SWIM_CAUSE_STALLED,
                    d->trace.suspected_by);
-    swim_set_due(s, m, now_ms + SWIM_STALLED_MS);
+    swim_set_due(s, m, now_ms + (is_lone(s, m) ? SWIM_TALKS_MS : SWIM_STALLED_MS));
     swim_enqueue(s, now_ms, m);
     return err;
 }
@@ -544,7 +551,10 @@ static void expire_degraded(struct swim *s, uint64_t now_ms, struct swim_member 
     /* Its observers say so first; then there are votes for everybody. But they may know a later
      * life of it, with another key, and say nothing more of this one: then our own look. */
     bool mine = is_mine(s, m) || own_vote(s, m->doubt->vote, m->vote_count);
-    if (now_ms < heard_until_ms) {
+    if (is_lone(s, m) && now_ms < m->doubt->since_ms + SWIM_STALLED_MS) {
+        swim_set_due(s, m, now_ms + SWIM_TALKS_MS);
+        swim_probe_start(s, now_ms, m, PROBE_CONFIRM, 0, out); /* nobody else may have told it */
+    } else if (now_ms < heard_until_ms) {
         m->looked = 0;
         swim_set_due(s, m, heard_until_ms);
     } else if (!m->looked && (!mine || swim_is_sick(s, now_ms))) {
