@@ -213,14 +213,15 @@ static int take_updates(struct swim *s, uint64_t now_ms, uint64_t from, bool lis
     return err;
 }
 
-/* What comes after a message's head. */
-static int take_rest(struct swim *s, uint64_t now_ms, uint64_t from, enum wire_type type,
-                     struct rbuf *r, struct swim_out *out)
+/* What comes after a message's head. What nobody signed counts only from whom it was proven to be:
+ * a stranger makes no members send each other lists. */
+static int take_rest(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                     enum wire_type type, struct rbuf *r, struct swim_out *out)
 {
     if (type == WIRE_SYNC_NAMES)
-        return swim_on_names(s, from, r, out);
+        return proven ? swim_on_names(s, from, r, out) : 0;
     if (type == WIRE_SYNC_WANT)
-        return swim_on_want(s, from, r, out);
+        return proven ? swim_on_want(s, from, r, out) : 0;
     return take_updates(s, now_ms, from, type == WIRE_SYNC, r, out);
 }
 
@@ -247,7 +248,7 @@ int swim_recv(struct swim *s, uint64_t now_ms, uint64_t from, uint64_t epoch, co
     swim_heard(s, now_ms, from, epoch);
     const struct swim_member *m = swim_find(s, from);
     bool was_failed = m != NULL && m->m.state == MEMBER_FAILED;
-    int err = take_rest(s, now_ms, from, h.type, &r, out);
+    int err = take_rest(s, now_ms, from, true, h.type, &r, out);
     handle(s, now_ms, from, true, &h, out);
     m = swim_find(s, from);
     /* Back from the dead: it was on the other side of something; compare everything. */
@@ -265,7 +266,7 @@ int swim_recv_stranger(struct swim *s, uint64_t now_ms, uint64_t from, const uin
     rbuf_init(&r, data, len);
     if (enter_message(s, now_ms, from, &r, &h) != 0)
         return ERR_MALFORMED;
-    int err = take_rest(s, now_ms, from, h.type, &r, out);
+    int err = take_rest(s, now_ms, from, false, h.type, &r, out);
     handle(s, now_ms, from, false, &h, out);
     leave_step(s, now_ms, out);
     return err;

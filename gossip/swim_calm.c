@@ -13,12 +13,12 @@ void swim_called_degraded(struct swim *s, uint64_t now_ms)
     uint64_t last_ms = s->contradicted_ms;
     if (s->contradict_ms != 0)
         return;
-    /* Of whoever was not paused since the last time it is not true: no liar makes it wait. */
-    bool paused = s->paused_ms >= last_ms;
     bool again = last_ms != 0 && now_ms - last_ms <= SWIM_CALM_FORGOTTEN_MS + 8 * s->calm_ms;
-    if (!again && !s->paused_again)
+    /* Of whoever was not paused since the last time it is not true: no liar makes it wait. */
+    bool paused = s->paused_ms > last_ms && now_ms - s->paused_ms <= SWIM_CALM_FORGOTTEN_MS;
+    if (!again)
         s->calm_ms = 0;
-    else if (paused)
+    if (paused && (again || s->paused_again))
         s->calm_ms =
             s->calm_ms == 0 ? SWIM_CALM_MIN_MS : swim_min(2 * s->calm_ms, SWIM_CALM_MAX_MS);
     s->contradict_ms = now_ms + (paused ? s->calm_ms : 0);
@@ -35,7 +35,7 @@ void swim_was_paused(struct swim *s, uint64_t now_ms)
 
 void swim_contradicted(struct swim *s, uint64_t now_ms)
 {
-    if (s->contradict_ms != 0)
+    if (s->contradict_ms != 0 && s->paused_ms > s->contradicted_ms) /* there was something to */
         s->contradicted_ms = now_ms;
     s->contradict_ms = 0;
 }

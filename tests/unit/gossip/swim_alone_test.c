@@ -22,12 +22,10 @@ static struct swim *small(uint32_t room)
     return s;
 }
 
-static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state state,
-                 uint64_t incarnation)
+static struct wire_update word_of(unsigned i, enum gossip_state state, uint64_t incarnation)
 {
     struct wire_update u = {.has_body = true, .epoch = 1, .incarnation = incarnation};
-    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
-    struct wbuf w;
+    uint8_t said[WIRE_STATEMENT_MAX];
     snprintf(u.id, sizeof u.id, "small-%u", i);
     u.state = state;
     u.num = hash_str(u.id);
@@ -47,6 +45,15 @@ static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state 
         u.vote[u.vote_count].num = hash_str(id);
         fake_sign(key, said, wire_statement(&u, hash_str(id), said), u.vote[u.vote_count++].sig);
     }
+    return u;
+}
+
+static void meet(struct swim *s, uint64_t now_ms, unsigned i, enum gossip_state state,
+                 uint64_t incarnation)
+{
+    struct wire_update u = word_of(i, state, incarnation);
+    uint8_t bytes[600];
+    struct wbuf w;
     wbuf_init(&w, bytes, sizeof bytes);
     wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
     wire_put_update(&w, &u);
@@ -469,6 +476,13 @@ Test(swim_alone, whoever_is_told_of_a_death_looks_itself)
     tell(s, 3010, 2, 0, MEMBER_FAILED);
     cr_expect_eq(packets(WIRE_PING, dead), 0, "once a second");
     free(s);
+    s = small(128); /* a liar may say so of everybody, and probes are needed for others */
+    for (unsigned i = 0; i < 100; i++)
+        meet(s, 1001, i, MEMBER_ALIVE, 1);
+    for (unsigned i = 2; i < 100; i++)
+        tell(s, 3000, 1, i, MEMBER_FAILED);
+    cr_expect_eq(s->probes_used, SWIM_PROBES / 2);
+    free(s);
 }
 
 Test(swim_alone, whoever_has_known_a_death_joins_a_doubt)
@@ -499,20 +513,17 @@ Test(swim_alone, whoever_has_known_a_death_joins_a_doubt)
     free(s);
 }
 
-/* Of three votes one was made with a key that its voter has no more. */
-Test(swim_alone, a_vote_that_cannot_be_checked_does_not_spoil_the_others)
+/* small-5 tells of small-0 what so many others say, the first of them with another key. */
+static int tell_votes(struct swim *s, uint64_t now_ms, enum gossip_state state, unsigned votes,
+                      bool first_is_bad)
 {
-    struct swim *s = small(32);
-    uint8_t bytes[600], said[WIRE_STATEMENT_MAX];
-    struct wire_update u = {.state = MEMBER_FAILED, .num = hash_str("small-0"), .incarnation = 1};
+    uint8_t bytes[600], key[WIRE_KEY], said[WIRE_STATEMENT_MAX];
+    struct wire_update u = {.state = state, .num = hash_str("small-0"), .incarnation = 1};
     struct wbuf w;
-    for (unsigned i = 0; i < 10; i++)
-        meet(s, 1001, i, MEMBER_ALIVE, 1);
-    for (unsigned by = 1; by <= 3; by++) {
-        uint8_t key[WIRE_KEY];
+    for (unsigned by = 1; by <= votes; by++) {
         char id[16];
         snprintf(id, sizeof id, "small-%u", by);
-        memset(key, by == 1 ? 99 : (int)by + 1, sizeof key);
+        memset(key, by == 1 && first_is_bad ? 99 : (int)by + 1, sizeof key);
         struct wire_vote *v = &u.vote[u.vote_count++];
         v->num = hash_str(id);
         fake_sign(key, said, wire_statement(&u, v->num, said), v->sig);
@@ -521,7 +532,103 @@ Test(swim_alone, a_vote_that_cannot_be_checked_does_not_spoil_the_others)
     wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
     wire_put_update(&w, &u);
     out.count = out.checks = out.hellos = 0;
-    cr_expect_eq(swim_recv(s, 3000, hash_str("small-5"), 1, bytes, w.len, &out), ERR_AUTH);
+    return swim_recv(s, now_ms, hash_str("small-5"), 1, bytes, w.len, &out);
+}
+
+static struct swim *among_ten(void)
+{
+    struct swim *s = small(32);
+    for (unsigned i = 0; i < 10; i++)
+        meet(s, 1001, i, MEMBER_ALIVE, 1);
+    return s;
+}
+
+Test(swim_alone, a_vote_that_cannot_be_checked_does_not_spoil_the_others)
+{
+    struct swim *s = among_ten();
+    cr_expect_eq(tell_votes(s, 3000, MEMBER_FAILED, 3, true), ERR_AUTH);
     cr_expect_eq(held(s, 0), MEMBER_SUSPECT);
+    free(s);
+}
+
+/* The host answered: two voices of silence are too few, until that excused it for long enough. */
+Test(swim_alone, a_degraded_member_is_buried_with_the_others_in_the_end)
+{
+    struct swim *s = among_ten();
+    cr_assert_eq(tell_votes(s, 3000, MEMBER_DEGRADED, 2, false), 0);
+    cr_assert_eq(held(s, 0), MEMBER_DEGRADED);
+    cr_assert_eq(tell_votes(s, 8000, MEMBER_FAILED, 2, false), 0);
+    cr_expect_eq(held(s, 0), MEMBER_DEGRADED);
+    cr_assert_eq(tell_votes(s, 3000 + SWIM_STALLED_MS, MEMBER_FAILED, 2, false), 0);
+    cr_expect_geq(held(s, 0), MEMBER_SUSPECT);
+    free(s);
+}
+
+/* Nobody pings it: what its own pings bring back is enough to find out. */
+static unsigned asks_by_acks(uint32_t off)
+{
+    struct swim *s = small(8);
+    const uint64_t other = hash_str("small-0");
+    unsigned asks = 0;
+    meet(s, 1001, 0, MEMBER_ALIVE, 1);
+    for (uint64_t now_ms = 1010; now_ms < 12000; now_ms += 10) {
+        struct swim_change c;
+        swim_clock(s, now_ms * 1000);
+        swim_tick(s, now_ms, &out);
+        asks += packets(WIRE_SYNC_ASK, other);
+        for (size_t i = 0; i < out.count; i++) {
+            struct wire_head ping, ack = {.type = WIRE_ACK, .digest = swim_digest(s) + off};
+            struct rbuf r;
+            uint8_t bytes[32];
+            struct wbuf w;
+            rbuf_init(&r, out.packet[i].data, out.packet[i].len);
+            if (wire_get_head(&r, &ping) != 0 || ping.type != WIRE_PING)
+                continue;
+            ack.seq = ping.seq;
+            wbuf_init(&w, bytes, sizeof bytes);
+            wire_put_head(&w, &ack);
+            out.count = 0;
+            cr_assert_eq(swim_recv(s, now_ms + 1, other, 1, bytes, w.len, &out), 0);
+            asks += packets(WIRE_SYNC_ASK, other);
+        }
+        out.count = out.checks = out.hellos = 0;
+        while (swim_next_change(s, &c))
+            ;
+    }
+    free(s);
+    return asks;
+}
+
+Test(swim_alone, acks_tell_who_differs)
+{
+    cr_expect_eq(asks_by_acks(0), 0);
+    cr_expect_geq(asks_by_acks(1), 1);
+}
+
+static unsigned asks_after_welcomes(struct swim *s, unsigned count, bool seed)
+{
+    struct wire_join w = {.type = WIRE_WELCOME};
+    unsigned asks = 0;
+    for (unsigned i = 0; i < count; i++) {
+        w.self = word_of(i % 8, MEMBER_ALIVE, 1);
+        out.count = out.checks = out.hellos = 0;
+        swim_welcome(s, 3000 + i, &w, &w.self.addrs.at[0], seed, &out);
+        asks += packets(WIRE_SYNC_ASK, w.self.num);
+    }
+    out.count = out.checks = out.hellos = 0;
+    return asks;
+}
+
+/* Where a member starts anew everybody who has a word for it asks who it is now, and is welcomed.
+ */
+Test(swim_alone, only_seeds_are_asked_for_their_lists_at_once)
+{
+    struct swim *s = among_ten();
+    cr_expect_eq(asks_after_welcomes(s, 20, false), 1);
+    cr_expect_eq(s->settle_ms, 0);
+    free(s);
+    s = among_ten();
+    cr_expect_eq(asks_after_welcomes(s, 20, true), SWIM_WELCOMES);
+    cr_expect_neq(s->settle_ms, 0);
     free(s);
 }

@@ -124,6 +124,17 @@ Test(swim_calm, a_liar_does_not_make_it_wait)
         cr_assert_eq(swim_self(world.node[3].s)->m.incarnation, before + 1, "lie %u", k);
         world_run(100);
     }
+    /* Nor whoever was paused once, and has denied that. */
+    world.node[3].state = PAUSED;
+    world_run(8000);
+    world.node[3].state = RUNNING;
+    world_run(500);
+    cr_assert_eq(held_to_be(3, MEMBER_ALIVE), 7);
+    for (unsigned k = 0; k < 10; k++) {
+        uint64_t before = swim_self(world.node[3].s)->m.incarnation;
+        call_degraded(3, 1);
+        cr_assert_eq(swim_self(world.node[3].s)->m.incarnation, before + 1, "lie %u", k);
+    }
     world_fini();
 }
 
