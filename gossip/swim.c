@@ -187,7 +187,7 @@ static void handle(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
             swim_on_ping_req(s, now_ms, from, h, out);
         break;
     case WIRE_SYNC_ASK:
-        swim_on_sync_ask(s, now_ms, from, h, out);
+        swim_on_sync_ask(s, now_ms, from, proven, h, out);
         break;
     case WIRE_GOSSIP:
     case WIRE_SYNC:
@@ -417,7 +417,7 @@ void swim_evict(struct swim *s, uint64_t now_ms, uint64_t num, bool evicted)
         swim_set_state(s, now_ms, m, MEMBER_FAILED, m->m.incarnation, SWIM_CAUSE_EVICTED, 0);
     } else if (!evicted && m->m.state == MEMBER_FAILED) {
         /* Whether it lives the detector finds out; that it is dead nobody said. */
-        m->vote_count = m->stalled_count = 0;
+        m->vote_count = m->stalled_count = m->strong = m->looked = 0;
         swim_set_state(s, now_ms, m, MEMBER_ALIVE, m->m.incarnation, SWIM_CAUSE_JOINED, 0);
     }
 }

@@ -58,6 +58,8 @@
 #define SWIM_HEALTH_SILENT 6u    /* from here on this member accuses nobody */
 #define SWIM_ALONE_MS 3000u      /* ... unless it hears nobody at all for so long */
 #define SWIM_HEALTHIER_MS 3000u  /* without trouble: one better, even if nobody is left to ack */
+#define SWIM_PACE_MIN_MS 1000u   /* between two answers to what liars may say, doubled ... */
+#define SWIM_PACE_MAX_MS 64000u  /* ... up to this */
 #define SWIM_CALM_AGAIN_MS 5000u /* two pauses so near each other are not the last ones */
 #define SWIM_CALM_MIN_MS 2000u   /* without a pause, before it denies again that it is degraded */
 #define SWIM_CALM_MAX_MS 16000u  /* twice as long each time, up to this */
@@ -103,6 +105,7 @@
 
 #define SWIM_PROBES 64u
 #define SWIM_RELAYS 64u
+#define SWIM_RELAYS_EACH 8u /* for one asker */
 #define SWIM_NONE UINT32_MAX
 
 enum swim_cause { /* why a member's state changed */
@@ -159,6 +162,7 @@ struct swim_doubt {
     struct wire_vote vote[WIRE_VOTES_MAX];
     struct wire_vote stalled[SWIM_QUORUM];
     struct swim_trace trace;
+    bool hearsay;                /* dead already when we were told of it */
     bool unexcused;              /* suspected though its host answers, or did */
     bool rekeyed;                /* its key is no more the first that we saw */
     uint8_t first_key[WIRE_KEY]; /* ... which is this: its holder wins the name back */
@@ -181,6 +185,7 @@ struct swim_member {
     uint8_t met;     /* it sent us what only it can, in this life of its: it knows us */
     uint8_t evicted; /* not heard, whatever it says, until it is let in again */
     uint8_t moved;   /* at its address lives one with another key */
+    uint8_t asked;   /* for our list, in its name and by that name's key or not */
     uint8_t looked;  /* once more before an unconfirmed suspicion ends */
     uint8_t strong;  /* death was claimed by another: no further confirmation needed */
     uint8_t sent;    /* times spread */
@@ -221,6 +226,10 @@ struct swim_queue {
     uint32_t head, tail;
     uint32_t count;
 };
+struct swim_pace {
+    uint64_t next_ms; /* not before */
+    uint32_t gap_ms;
+};
 struct swim_ring {
     uint32_t slot; /* our target on this ring; SWIM_NONE */
     uint64_t due_ms;
@@ -245,9 +254,10 @@ struct swim {
     uint64_t rows;   /* the shell's: sum of what it keeps beside the list, which pings tell */
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
-    uint64_t unproven_ms; /* until then unproven words of our death are not answered */
-    uint64_t heard_ms;    /* when anybody was heard last */
-    uint64_t worse_ms;    /* when its health last became worse, or better by itself */
+    /* How often what is said of us is answered: by too few, and by whom nobody can check. */
+    struct swim_pace few, unproven;
+    uint64_t heard_ms; /* when anybody was heard last */
+    uint64_t worse_ms; /* when its health last became worse, or better by itself */
     uint64_t contradicted_ms, calm_ms, paused_ms; /* swim_calm.c */
     bool paused_again;                            /* the last pause followed another one soon */
     uint64_t contradict_ms;                       /* that it is degraded; 0: there is nothing to */

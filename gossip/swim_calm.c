@@ -1,12 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
- * When this member contradicts those who hold it to be degraded. At once after one pause: it goes
- * on. But of one that has a few milliseconds of CPU a second it is true, and would be said again a
- * moment later. Each turn is news that every member tells seventeen times or more: a few hundred
- * such members keep all others busy with it, and themselves without a chance to take it in. So
- * after a second pause, or a second time, it contradicts only when it ran for a while without one,
- * twice as long each time, as routes that flap are damped (RFC 2439). Degraded does no harm
- * meanwhile: who talks is not suspected (expire_degraded() in swim_claims.c). */
+ * When this member contradicts what is said of it, above all that it is degraded. At once after one
+ * pause: it goes on. But of one that has a few milliseconds of CPU a second it is true, and would
+ * be said again a moment later. Each turn is news that every member tells seventeen times or more:
+ * a few hundred such members keep all others busy with it, and themselves without a chance to take
+ * it in. So after a second pause, or a second time, it contradicts only when it ran for a while
+ * without one, twice as long each time, as routes that flap are damped (RFC 2439). Degraded does no
+ * harm meanwhile: who talks is not suspected (expire_degraded() in swim_claims.c). */
 #include "gossip/swim_int.h"
+
+/* At once, then ever rarer, until as long as the last wait was nothing was to be said. One member
+ * that contradicts is news for all: at each lie, one stolen key keeps a cluster busy. */
+bool swim_pace_take(struct swim_pace *p, uint64_t now_ms)
+{
+    if (now_ms < p->next_ms)
+        return false;
+    bool again = p->gap_ms != 0 && now_ms - p->next_ms < p->gap_ms;
+    p->gap_ms = again ? (uint32_t)swim_min(2 * p->gap_ms, SWIM_PACE_MAX_MS) : SWIM_PACE_MIN_MS;
+    p->next_ms = now_ms + p->gap_ms;
+    return true;
+}
 
 void swim_called_degraded(struct swim *s, uint64_t now_ms)
 {

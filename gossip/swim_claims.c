@@ -14,7 +14,7 @@ static void clear_suspicion(struct swim_member *m)
     m->looked = 0;
     if (m->doubt != NULL) {
         m->doubt->since_ms = 0;
-        m->doubt->unexcused = false;
+        m->doubt->unexcused = m->doubt->hearsay = false;
     }
 }
 
@@ -23,7 +23,7 @@ static void clear_suspicion(struct swim_member *m)
 void swim_raise(struct swim *s, uint64_t now_ms, uint64_t incarnation)
 {
     struct swim_member *me = swim_me(s);
-    if (incarnation > WIRE_INCARNATION_MAX)
+    if (incarnation > WIRE_INCARNATION_MAX || s->leaving_ms != 0) /* who leaves stays gone */
         return;
     swim_set_state(s, now_ms, me, MEMBER_ALIVE, incarnation, SWIM_CAUSE_REFUTED, 0);
     swim_sign_self(s);
@@ -54,13 +54,17 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     struct swim_member *me = swim_me(s);
     struct swim_member scratch = {.m = {.num = me->m.num, .incarnation = u->incarnation}};
     struct swim_doubt votes = {.slot = me->slot};
-    bool doubted = false;
+    unsigned quorum = swim_quorum(s, me);
+    bool doubted = false, foreign = u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0;
     int err = 0;
     if (!swim_may_be_ours(s, now_ms, u->incarnation) || s->leaving_ms != 0)
         return 0;
     if (u->state == MEMBER_DEGRADED && u->incarnation == me->m.incarnation && s->contradict_ms != 0)
         return 0; /* it knows */
-    if (u->has_body && memcmp(u->sig, me->card->sig, WIRE_SIG) != 0) {
+    if ((foreign || u->vote_count < quorum) && u->state != MEMBER_DEGRADED &&
+        now_ms < s->few.next_ms)
+        return 0; /* would not be answered: do not look at signatures for it */
+    if (foreign) {
         doubted = swim_is_own_word(s, u);
         err = doubted ? 0 : ERR_AUTH;
     }
@@ -71,18 +75,17 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
              u->incarnation == me->m.incarnation)
         err = swim_add_votes(s, now_ms, &scratch, &votes, u, &doubted);
     /* Votes that count no more (a voter lost its key since) may still be believed by who tells us.
-     * Once a second, so that a liar cannot make us talk. */
-    if (err == ERR_AUTH && u->state != MEMBER_ALIVE && u->incarnation == me->m.incarnation &&
-        now_ms >= s->unproven_ms) {
-        s->unproven_ms = now_ms + SWIM_CHALLENGE_MS;
-        doubted = true;
-    }
-    if (!doubted)
+     */
+    bool unproven = !doubted && err == ERR_AUTH && u->state != MEMBER_ALIVE &&
+                    u->incarnation == me->m.incarnation;
+    if (!doubted && !(unproven && swim_pace_take(&s->unproven, now_ms)))
         return err;
     if (u->state == MEMBER_DEGRADED && !other_life) {
         swim_called_degraded(s, now_ms);
         return err;
     }
+    if (!unproven && scratch.vote_count < quorum && !swim_pace_take(&s->few, now_ms))
+        return err;
     /* Lifeguard: being suspected hints that we are slow ourselves. One alone may be wrong. */
     if (u->state == MEMBER_SUSPECT && (scratch.vote_count > 1 || s->live <= 2))
         swim_worse(s, now_ms, 1);
@@ -119,7 +122,7 @@ static void take_body(struct swim *s, struct swim_member *m, const struct wire_u
         m->epoch = u->epoch;
         s->lives++;
         m->known_ms = s->now_us / 1000;
-        m->met = 0;
+        m->met = m->asked = 0;
     }
     if (!same)
         swim_mark_dirty(s, m, SWIM_CAUSE_META, teller);
@@ -204,6 +207,8 @@ static int add_unknown(struct swim *s, uint64_t now_ms, const struct wire_update
         m->doubt->trace.failed_by = teller;
         swim_set_state(s, now_ms, m, MEMBER_FAILED, u->incarnation, SWIM_CAUSE_CLAIMED, teller);
     }
+    if (!swim_is_live(m->m.state))
+        m->doubt->hearsay = true;
     /* A list that a newcomer was given is known to the others; the digests find exceptions. */
     if (!listed)
         swim_enqueue(s, now_ms, m);
@@ -488,7 +493,9 @@ int swim_update(struct swim *s, uint64_t now_ms, const struct wire_update *u, ui
         s->refused_claims++;
         return 0;
     }
-    if (u->incarnation > m->m.incarnation && now_ms >= s->sync_ms && swim_get(s, teller) != NULL)
+    const struct swim_member *by = swim_find(s, teller);
+    if (u->incarnation > m->m.incarnation && now_ms >= s->sync_ms && by != NULL &&
+        by->m.heard_mono_ms == now_ms) /* in this packet: proven */
         /* It has said something since that we missed: whoever knows it has its word. */
         swim_sync_ask(s, now_ms, teller, false, false, out);
     if (u->incarnation != m->m.incarnation)

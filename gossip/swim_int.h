@@ -79,6 +79,8 @@ uint32_t swim_stretch(const struct swim *s);              /* of what it waits fo
 void swim_called_degraded(struct swim *s, uint64_t now_ms);
 void swim_was_paused(struct swim *s, uint64_t now_ms);
 void swim_contradicted(struct swim *s, uint64_t now_ms); /* its incarnation was raised */
+/* Liars can make this member talk no oftener than this is true. */
+bool swim_pace_take(struct swim_pace *p, uint64_t now_ms);
 void swim_calm_tick(struct swim *s, uint64_t now_ms);
 uint64_t swim_calm_deadline(const struct swim *s);
 
@@ -207,8 +209,8 @@ void swim_lists_tick(struct swim *s, uint64_t now_ms, struct swim_out *out);
 uint64_t swim_lists_deadline(const struct swim *s);
 void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, bool stream,
                    struct swim_out *out);
-void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                      struct swim_out *out);
+void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                      const struct wire_head *h, struct swim_out *out);
 /* The rest of a message of names: wants what we lack. Of one of wants: sends it. ERR_MALFORMED. */
 int swim_on_names(struct swim *s, uint64_t from, struct rbuf *r, struct swim_out *out);
 int swim_on_want(struct swim *s, uint64_t from, struct rbuf *r, struct swim_out *out);

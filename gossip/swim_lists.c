@@ -20,18 +20,37 @@ void swim_sync_ask(struct swim *s, uint64_t now_ms, uint64_t to, bool reply, boo
     if (!reply)
         s->sync_ms = now_ms + SWIM_SYNC_GAP_MS;
     swim_send(s, to, &h, swim_me(s), false, out);
-    if (out->count > 0)
+    if (out->count > 0 && out->packet[out->count - 1].to == to)
         out->packet[out->count - 1].stream = stream;
 }
 
-void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, const struct wire_head *h,
-                      struct swim_out *out)
+/* Before its first list a newcomer's key is not known, so it cannot ask as itself. One whom we know
+ * longer asks so, and whoever asks in its name would make us send it lists that it has. */
+static bool may_ask(struct swim *s, uint64_t now_ms, uint64_t from, bool proven)
+{
+    struct swim_member *m = swim_get(s, from);
+    if (m == NULL || proven)
+        return m != NULL;
+    if (m->met || m->asked || now_ms - m->known_ms >= SWIM_MEET_MS)
+        return false;
+    m->asked = 1;
+    return true;
+}
+
+void swim_on_sync_ask(struct swim *s, uint64_t now_ms, uint64_t from, bool proven,
+                      const struct wire_head *h, struct swim_out *out)
 {
     struct swim_sync found = {.to = from}, *free = NULL;
-    for (unsigned i = 0; i < WIRE_BUCKETS; i++)
+    unsigned known = 0;
+    for (unsigned i = 0; i < WIRE_BUCKETS; i++) {
+        known += h->buckets[i] != 0;
         if (h->buckets[i] != s->buckets[i])
             *(h->buckets[i] == 0 ? &found.bodies : &found.names) |= 1u << i;
-    if ((found.bodies | found.names) == 0 || swim_get(s, from) == NULL)
+    }
+    /* Digests are of the living. Who knows but itself and us is told of the dead as well. */
+    if (found.bodies != 0 && known <= 2)
+        found.bodies |= ~found.names;
+    if ((found.bodies | found.names) == 0 || !may_ask(s, now_ms, from, proven))
         return;
     for (unsigned i = 0; i < SWIM_SYNCS; i++) {
         if (s->sync[i].to == from)
@@ -65,6 +84,13 @@ static bool put_name(struct wbuf *w, const struct swim_member *m)
     return true;
 }
 
+/* Each keeps the dead for a day. Told on by those who were told, one death would go from newcomer
+ * to newcomer for as long as there are any. */
+static bool is_hearsay(const struct swim_member *m)
+{
+    return !swim_is_live(m->m.state) && m->doubt->hearsay;
+}
+
 /* Bodies first, then names. */
 static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
 {
@@ -76,7 +102,7 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
     begin_page(&w, p, buckets == &y->bodies ? WIRE_SYNC : WIRE_SYNC_NAMES);
     for (; y->at < s->count; y->at++) {
         const struct swim_member *m = swim_look(s, s->order[y->at]);
-        if ((*buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0)
+        if ((*buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0 || is_hearsay(m))
             continue;
         if (buckets == &y->bodies ? !swim_put_member(&w, m, true) : !put_name(&w, m))
             break;
@@ -94,8 +120,10 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
 static bool is_wanted(const struct swim *s, const struct wire_name *n)
 {
     const struct swim_member *m = swim_find(s, n->num);
-    if (m == NULL || m->evicted)
-        return m == NULL;
+    if (m == NULL) /* who is dead and gone from here is not asked back */
+        return n->state == swim_class(MEMBER_ALIVE);
+    if (m->evicted)
+        return false;
     return n->incarnation > m->m.incarnation ||
            (n->incarnation == m->m.incarnation && n->state > swim_class(m->m.state));
 }

@@ -97,9 +97,12 @@ static void table_remove(struct swim *s, uint64_t num)
     }
 }
 
-/* What two members must agree on. */
+/* What two members must agree on: who lives. Of the dead each forgets at a time of its own, and if
+ * that were a difference whoever still has them would give them back, for ever. */
 static uint32_t digest_of(const struct swim_member *m)
 {
+    if (!swim_is_live(m->m.state))
+        return 0;
     uint64_t class = (uint64_t)swim_class(m->m.state);
     return (uint32_t)hash_mix(m->m.num ^ hash_mix(m->m.incarnation * 8 + class));
 }

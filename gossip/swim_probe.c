@@ -575,14 +575,15 @@ void swim_on_ping_req(struct swim *s, uint64_t now_ms, uint64_t from, const stru
 {
     struct swim_member *m = swim_get(s, h->target);
     struct swim_relay *free = NULL;
+    unsigned same = 0;
     if (m == NULL || m->m.self || m->m.state == MEMBER_LEFT || swim_get(s, from) == NULL)
         return;
     for (unsigned i = 0; i < s->relays_used; i++) {
         struct swim_relay *r = &s->relay[i];
         if (r->seq == 0)
             free = r;
-        else if (r->asker == from && r->slot == m->slot)
-            return; /* one request, one ping: no amplification by repeating it */
+        else if (r->asker == from && (r->slot == m->slot || ++same == SWIM_RELAYS_EACH))
+            return; /* no amplification by repeating it, and the others need us, too */
     }
     if (free == NULL && s->relays_used < SWIM_RELAYS)
         free = &s->relay[s->relays_used++];

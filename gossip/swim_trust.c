@@ -50,10 +50,17 @@ void swim_vote(const struct swim *s, const struct swim_member *m, enum gossip_st
     s->trust.sign(s->trust.arg, bytes, wire_statement(&u, ret->num, bytes), ret->sig);
 }
 
+/* The key of one that was put out, left or died is nobody's: whoever has it has no second voice.
+ * But who died since it said something of us may be alive to others, and we answer. */
+static bool counts(const struct swim_member *voter, bool about_us)
+{
+    return !voter->evicted && (about_us || swim_is_live(voter->m.state));
+}
+
 int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_doubt *d,
                    const struct wire_update *u, bool *ret_added)
 {
-    bool stalled = u->state == MEMBER_DEGRADED;
+    bool stalled = u->state == MEMBER_DEGRADED, about_us = m->m.num == swim_self(s)->m.num;
     struct wire_vote *list = stalled ? d->stalled : d->vote;
     uint8_t *count = stalled ? &m->stalled_count : &m->vote_count;
     uint8_t max = stalled ? SWIM_QUORUM : WIRE_VOTES_MAX;
@@ -65,7 +72,7 @@ int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
     for (size_t i = 0; i < u->vote_count && *count < max; i++) {
         const struct wire_vote *v = &u->vote[i];
         const struct swim_member *voter = swim_find(s, v->num);
-        bool known = voter == NULL || v->num == m->m.num;
+        bool known = voter == NULL || v->num == m->m.num || !counts(voter, about_us);
         for (size_t k = 0; k < *count; k++)
             known = known || list[k].num == v->num;
         if (known)

@@ -31,6 +31,7 @@ KILLERS = {
     "swim_alone": ("unit_gossip_swim_alone_test", []),
     "swim_lists": ("unit_gossip_swim_lists_test", []),
     "swim_calm": ("unit_gossip_swim_calm_test", []),
+    "liar": ("unit_gossip_liar_test", []),
     "swim_sim": ("swim_sim", ["--seeds", "200", "--seconds", "40"]),
     "peers": ("unit_gossip_peers_test", []),
     "rumor": ("unit_gossip_rumor_test", []),
