@@ -88,7 +88,8 @@
 #define SWIM_WANTS 64u     /* members that one packet asks for */
 #define SWIM_OUT_PAGES 32u /* pages stop here and leave the rest of a step's room to others */
 #define SWIM_RETURNED 16u  /* so many that come back from the dead ... */
-#define SWIM_RETURNED_MS 2000u /* ... in so short a time are the end of a partition */
+#define SWIM_RETURNED_MS 2000u     /* ... in so short a time are the end of a partition */
+#define SWIM_HEALING_MAX_MS 60000u /* whatever else changes then */
 #define SWIM_DEAD_PING_MS 1000u
 #define SWIM_REAP_MS (24u * 3600u * 1000u)
 #define SWIM_DOUBT_MS (3600u * 1000u) /* what a suspicion left is kept for gossip_why() so long */

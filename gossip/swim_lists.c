@@ -193,7 +193,7 @@ static void settle(struct swim *s, uint64_t now_ms, struct swim_out *out)
         s->settle_gap_ms *= 2;
     s->settle_digest = swim_digest(s);
     s->settle_ms = s->settle_gap_ms > SWIM_SETTLE_MAX_MS ? 0 : now_ms + s->settle_gap_ms;
-    s->healing = s->healing && s->settle_ms != 0;
+    s->healing = s->healing && s->settle_ms != 0 && now_ms - s->returned_ms < SWIM_HEALING_MAX_MS;
 }
 
 void swim_settle(struct swim *s, uint64_t now_ms)

@@ -57,6 +57,21 @@ static bool counts(const struct swim_member *voter, bool about_us)
     return !voter->evicted && (about_us || swim_is_live(voter->m.state));
 }
 
+/* At the end of a partition voters come back one by one. Votes that begin to count one by one look
+ * like a death of today, which ends in no time; all at once they give the accused time to answer.
+ */
+static bool waits_for_voters(const struct swim *s, const struct swim_member *m,
+                             const struct wire_update *u)
+{
+    unsigned fit = 0, failed = 0;
+    for (size_t i = 0; i < u->vote_count; i++) {
+        const struct swim_member *voter = swim_find(s, u->vote[i].num);
+        fit += voter != NULL && counts(voter, false);
+        failed += voter != NULL && voter->m.state == MEMBER_FAILED && !voter->evicted;
+    }
+    return failed > 0 && fit < swim_quorum(s, m);
+}
+
 int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_doubt *d,
                    const struct wire_update *u, bool *ret_added)
 {
@@ -69,6 +84,8 @@ int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struc
     /* One vote that nobody joined is forgotten: chance loss must not add up over hours. */
     if (m->m.state == MEMBER_ALIVE && *count > 0 && now_ms - d->voted_ms > SWIM_SUSPECT_MAX_MS)
         m->vote_count = m->stalled_count = 0;
+    if (!about_us && waits_for_voters(s, m, u))
+        return 0;
     for (size_t i = 0; i < u->vote_count && *count < max; i++) {
         const struct wire_vote *v = &u->vote[i];
         const struct swim_member *voter = swim_find(s, v->num);

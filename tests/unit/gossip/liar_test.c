@@ -167,6 +167,25 @@ Test(liar, has_no_second_voice_by_the_key_of_one_that_is_gone)
     world_fini();
 }
 
+/* Verdicts from the other side of a partition come while their voters do. A vote that counts before
+ * the other does makes them a death of today, which leaves no time to answer. */
+Test(verdicts, wait_for_their_voters)
+{
+    world_init(8, 31, 0);
+    world_run(8000);
+    world.node[7].state = VANISHED;
+    world_run(8000);
+    struct wire_update u = claim(MEMBER_FAILED, VICTIM);
+    vote(&u, 2);
+    vote(&u, 7);
+    tell(0, &u, true);
+    cr_assert_eq(view(0, VICTIM)->vote_count, 0);
+    vote(&u, 3);
+    tell(0, &u, true);
+    cr_assert_eq(view(0, VICTIM)->vote_count, 2, "enough without it");
+    world_fini();
+}
+
 /* ---- asks ----------------------------------------------------------------------------------- */
 
 static uint64_t bytes_sent(void)
@@ -266,6 +285,38 @@ Test(leaving, is_not_undone_by_a_late_welcome)
     world_run(200);
     cr_assert_eq(swim_self(s)->m.state, MEMBER_LEFT);
     cr_assert_eq(view(0, 2)->m.state, MEMBER_LEFT);
+    world_fini();
+}
+
+/* ---- after a partition ----------------------------------------------------------------------- */
+
+/* Lists are compared for as long as that changes them, but not because one member changes. */
+static unsigned healing(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < world.count; i++)
+        count += world.node[i].s->healing;
+    return count;
+}
+
+Test(healing, ends_though_something_always_changes)
+{
+    world_init(40, 5, 0);
+    world_run(15000);
+    for (unsigned i = 0; i < 20; i++)
+        world.node[i].side = 1;
+    world_run(45000);
+    for (unsigned i = 0; i < 20; i++)
+        world.node[i].side = 0;
+    world_run(1000);
+    cr_assert_gt(healing(), 20);
+    for (uint16_t t = 1; t < 230; t++) {
+        swim_set_meta(world.node[9].s, world.now_ms, &(struct gossip_meta){.api_port = t},
+                      &world.out);
+        world_perform(9, 0, 0);
+        world_run(300);
+    }
+    cr_assert_eq(healing(), 0);
     world_fini();
 }
 
