@@ -242,13 +242,17 @@ void join_joined(struct gossip_node *g)
 
 /* Our clock went back since our last life: without a later session than that one's nobody who knew
  * it would listen. By no more than a clock may: who lies could make us take the last of all, and
- * nobody would listen to our next life. */
+ * nobody would listen to our next life. How much later is random: who tells two lives of ours the
+ * same would else give them one session, and what they seal the same nonces. It is 9 minutes of
+ * the clock on average: a life that is longer than that leaves the next one less to outdo. */
 static void outdo_epoch(struct gossip_node *g, uint64_t known)
 {
     uint64_t now = (uint64_t)clock_unix_ms() << 20;
     if (known <= g->epoch || known > now + NODE_EPOCH_JUMP)
         return;
-    g->epoch = known + 1;
+    uint64_t noise;
+    seal_random(&noise, sizeof noise);
+    g->epoch = known + 1 + noise % NODE_EPOCH_NOISE;
     g->epoch_wait_ms = 0;
     swim_set_epoch(g->swim, g->epoch);
 }

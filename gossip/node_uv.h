@@ -35,7 +35,8 @@
 #define ADDRS_AGAIN_MS 1000u    /* whoever was asked how it sees us may not have heard it */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours; doubles */
 #define NODE_EPOCH_ASK_MAX_MS 64000u
-#define NODE_EPOCH_JUMP (UINT64_C(1) << 62) /* 139 years: from 1970, and far below the last */
+#define NODE_EPOCH_JUMP (UINT64_C(1) << 62)  /* 139 years: from 1970, and far below the last */
+#define NODE_EPOCH_NOISE (UINT64_C(1) << 40) /* 17 minutes, or less above a known one */
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
 #define STREAM_OF_ONE_MAX 4u           /* incoming ones of one member */
 #define STREAM_WRITE_MAX (256u * 1024) /* bytes sealed ahead of the socket */

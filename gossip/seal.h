@@ -10,10 +10,11 @@
  *    6  u64  sender num
  *   14  u64  sender's session epoch (one per life of the process, growing)
  *   22  u48  counter within the session
- * Nonce = sender, epoch, counter: unique because an epoch has random low bits and is never used
- * twice. AAD = header, hash of the cluster's name, receiver's num and epoch: a packet can be
- * opened only by that life of that member, so nothing captured earlier than the receiver's
- * start, or meant for somebody else, can be replayed to it.
+ * Nonce = sender, epoch, counter: unique because no two lives have one epoch. It is the clock's,
+ * with random low bits; if somebody knows a later one, that and 40 random bits, so that nobody can
+ * make two lives take the same. AAD = header, hash of the cluster's name, receiver's num and epoch:
+ * a packet can be opened only by that life of that member, so nothing captured earlier than the
+ * receiver's start, or meant for somebody else, can be replayed to it.
  *   bound  under the pair's key: proves its sender
  *   brief  the same between two lives that know each other, with 13 bytes of header: 0 and 1 as
  *          above, 2 first byte of the key id, 3 mark of the sender's life (u32), 7 counter. Sender

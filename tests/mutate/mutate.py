@@ -39,6 +39,7 @@ KILLERS = {
     "sync": ("unit_gossip_sync_test", []),
     "records_sim": ("records_sim", []),
     "node": ("unit_gossip_node_test", []),
+    "stolen_key": ("unit_gossip_stolen_key_test", []),
     "seal": ("unit_gossip_seal_test", []),
     "plan": ("unit_scheduler_plan_test", []),
     "rows": ("unit_rows_rows_test", []),
