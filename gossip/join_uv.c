@@ -244,16 +244,23 @@ void join_joined(struct gossip_node *g)
  * it would listen. By no more than a clock may: who lies could make us take the last of all, and
  * nobody would listen to our next life. How much later is random: who tells two lives of ours the
  * same would else give them one session, and what they seal the same nonces. It is 9 minutes of
- * the clock on average: a life that is longer than that leaves the next one less to outdo. */
-static void outdo_epoch(struct gossip_node *g, uint64_t known)
+ * the clock on average: a life that is longer than that leaves the next one less to outdo. And only
+ * now and then, for what others have sealed for the session before is lost: anybody can make a
+ * join. Who honestly knows of a later life is asked sooner or later (udp_uv.c): answers may come at
+ * the pace of such questions. */
+static void outdo_epoch(struct gossip_node *g, uint64_t known, bool asked)
 {
     uint64_t now = (uint64_t)clock_unix_ms() << 20;
     if (known <= g->epoch || known > now + NODE_EPOCH_JUMP)
         return;
+    if (!node_may(asked ? &g->epoch_answered : &g->epoch_told, node_now(g),
+                  asked ? NODE_EPOCH_ASK_MS : NODE_EPOCH_TOLD_MS,
+                  asked ? NODE_EPOCH_ASK_MAX_MS : NODE_EPOCH_TOLD_MAX_MS))
+        return;
     uint64_t noise;
     seal_random(&noise, sizeof noise);
     g->epoch = known + 1 + noise % NODE_EPOCH_NOISE;
-    g->epoch_wait_ms = 0;
+    g->epoch_ask.wait_ms = 0;
     swim_set_epoch(g->swim, g->epoch);
 }
 
@@ -273,7 +280,7 @@ static void answer_join(struct gossip_node *g, const struct seal_header *h,
         return;
     }
     if (join->asked == g->num)
-        outdo_epoch(g, join->known_epoch);
+        outdo_epoch(g, join->known_epoch, false);
     memcpy(welcome.nonce, join->nonce, sizeof welcome.nonce);
     welcome.refusal = swim_admit(g->swim, &join->self, &other);
     /* Another key, from the very address: a lost data directory, most likely. Ask back. */
@@ -359,7 +366,7 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     struct seal_peer reply = {h->sender, h->epoch};
     bool known = w->refusal == WIRE_ACCEPTED || swim_refused_for_earlier_life(w);
     if (known && w->known_state != 0)
-        outdo_epoch(g, w->known_epoch);
+        outdo_epoch(g, w->known_epoch, true);
     if (w->refusal != WIRE_ACCEPTED) {
         swim_refused(g->swim, now, w, from, g->out);
         node_perform(g, &reply, from);

@@ -35,6 +35,8 @@
 #define ADDRS_AGAIN_MS 1000u    /* whoever was asked how it sees us may not have heard it */
 #define NODE_EPOCH_ASK_MS 1000u /* between two questions after a higher epoch of ours; doubles */
 #define NODE_EPOCH_ASK_MAX_MS 64000u
+#define NODE_EPOCH_TOLD_MS 60000u /* between two higher ones that joins told of; doubles */
+#define NODE_EPOCH_TOLD_MAX_MS 3600000u
 #define NODE_EPOCH_JUMP (UINT64_C(1) << 62)  /* 139 years: from 1970, and far below the last */
 #define NODE_EPOCH_NOISE (UINT64_C(1) << 40) /* 17 minutes, or less above a known one */
 #define STREAM_INCOMING_MAX (2u * GOSSIP_STREAMS_MAX)
@@ -99,6 +101,11 @@ struct asked {
     uint64_t at_ms; /* 0: free */
 };
 
+/* What anybody could make us do all the time: at once, then after a wait that doubles. */
+struct pace {
+    uint64_t due_ms, wait_ms;
+};
+
 struct gossip_node {
     uv_loop_t *loop;
     char id[AGENT_ID_MAX];
@@ -159,7 +166,7 @@ struct gossip_node {
     gossip_call_fn on_call;
     void *on_call_arg;
 
-    uint64_t epoch_due_ms, epoch_wait_ms; /* see udp_uv.c */
+    struct pace epoch_ask, epoch_answered, epoch_told; /* a higher epoch of ours */
     uint64_t join_wait_ms, join_started_ms;
     unsigned join_rounds, resolving;
     char trouble[512];
@@ -206,6 +213,8 @@ bool node_has_met(struct gossip_node *g, const struct swim_member *m);
 /* As udp_send. addr NULL: the one in use, or if nothing leads there the next. */
 int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
               uint8_t channel, const void *data, size_t len);
+/* May it be done now? It begins anew once it was due for max_ms and nobody wanted it. */
+bool node_may(struct pace *p, uint64_t now, uint64_t first_ms, uint64_t max_ms);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
 void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */

@@ -120,15 +120,10 @@ static bool is_first(struct gossip_node *g, const struct seal_header *h)
 static void ask_for_our_epoch(struct gossip_node *g, uint64_t sender)
 {
     const struct swim_member *m = swim_find(g->swim, sender);
-    uint64_t now = node_now(g);
-    if (m == NULL || m->m.self || now < g->epoch_due_ms)
+    if (m == NULL || m->m.self)
         return;
-    if (g->epoch_wait_ms == 0 || now > g->epoch_due_ms + NODE_EPOCH_ASK_MAX_MS)
-        g->epoch_wait_ms = NODE_EPOCH_ASK_MS;
-    g->epoch_due_ms = now + g->epoch_wait_ms;
-    if (g->epoch_wait_ms < NODE_EPOCH_ASK_MAX_MS)
-        g->epoch_wait_ms *= 2;
-    join_ask_member(g, m);
+    if (node_may(&g->epoch_ask, node_now(g), NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS))
+        join_ask_member(g, m);
 }
 
 static void refuse(struct gossip_node *g, const struct sockaddr *from, enum seal_result result,

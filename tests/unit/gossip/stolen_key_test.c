@@ -299,6 +299,49 @@ Test(stolen_key, nobody_makes_two_lives_one_session)
     end_two(fd);
 }
 
+/* What others have sealed for the session before is lost: told of later lives again and again, a
+ * would be deaf. */
+Test(stolen_key, nobody_keeps_another_deaf_by_later_sessions)
+{
+    char there[32];
+    int fd = make_two(there);
+    uint64_t hour = UINT64_C(3600000) << 20;
+    tell_of_life(fd, a->epoch + hour);
+    cr_assert(run(was_pushed, 10000), "once it may be a clock that went back");
+    for (unsigned i = 0; i < 20; i++) {
+        tell_of_life(fd, a->epoch + hour);
+        run(NULL, 20);
+        cr_assert_not(was_pushed(), "lie %u counts", i);
+    }
+    uint64_t now = node_now(a);
+    cr_assert_gt(a->epoch_told.due_ms, now + NODE_EPOCH_TOLD_MS / 2);
+    a->epoch_told.due_ms = now; /* as if the time were over */
+    tell_of_life(fd, a->epoch + hour);
+    cr_assert(run(was_pushed, 10000), "it may have gone back again");
+    cr_assert_gt(a->epoch_told.due_ms, now + 2 * NODE_EPOCH_TOLD_MS - 1);
+    /* One that is no later counts for nothing. */
+    uint64_t learned = a->epoch;
+    tell_of_life(fd, learned);
+    run(NULL, 20);
+    cr_assert_eq(a->epoch, learned);
+    end_two(fd);
+}
+
+/* Answers of members, which may be the liar's, and questions: at 0, 1, 3, 7 s and so on. */
+Test(stolen_key, what_anybody_can_cause_happens_seldom)
+{
+    struct pace p = {0};
+    uint64_t now = 5, times = 0;
+    for (uint64_t end = now + 3600000; now < end; now += 100)
+        times += node_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS);
+    cr_assert_eq(times, 6 + (3600 + 1) / 64, "%lu in an hour",
+                 times);                        /* at 0, 1, 3, .. 63, 127 s */
+    now = p.due_ms + NODE_EPOCH_ASK_MAX_MS + 1; /* nobody wanted it for long */
+    cr_assert(node_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS));
+    cr_assert_not(node_may(&p, now + NODE_EPOCH_ASK_MS - 1, NODE_EPOCH_ASK_MS, 64000));
+    cr_assert(node_may(&p, now + NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MS, 64000));
+}
+
 /* ---- streams -------------------------------------------------------------------------------- */
 
 #define HELD 600 /* there is room for 512 */
