@@ -28,6 +28,7 @@ static void ask(struct gossip_node *g, const struct gossip_addr *addr, int seed,
     struct asked *a = &g->asked[g->asked_next++ % NODE_ASKED_MAX];
     seal_random(join.nonce, sizeof join.nonce);
     memcpy(a->nonce, join.nonce, sizeof a->nonce);
+    a->addr = *addr;
     a->seed = seed;
     a->at_ms = node_now(g);
     swim_self_update(g->swim, &join.self);
@@ -346,6 +347,8 @@ static void count_joins(struct gossip_node *g, int seed, const char *zone)
     g->seeds[seed].uncounted = 0;
 }
 
+/* That it repeats the nonce proves that whoever made it receives where the join went. Where it says
+ * it comes from proves nothing, and a host with several addresses may answer from another. */
 static void take_welcome(struct gossip_node *g, const struct seal_header *h,
                          const struct wire_join *w, const struct gossip_addr *from)
 {
@@ -368,14 +371,14 @@ static void take_welcome(struct gossip_node *g, const struct seal_header *h,
     if (known && w->known_state != 0)
         outdo_epoch(g, w->known_epoch, true);
     if (w->refusal != WIRE_ACCEPTED) {
-        swim_refused(g->swim, now, w, from, g->out);
+        swim_refused(g->swim, now, w, &a->addr, g->out);
         node_perform(g, &reply, from);
         return;
     }
     if (a->seed >= 0)
         g->seeds[a->seed].answered = true;
     learn_address(g, &w->seen);
-    swim_welcome(g->swim, now, w, from, a->seed >= 0, g->out);
+    swim_welcome(g->swim, now, w, &a->addr, a->seed >= 0, g->out);
     node_perform(g, &reply, from);
 }
 

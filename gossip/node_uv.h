@@ -97,6 +97,7 @@ struct seed {
 };
 struct asked {
     uint8_t nonce[16];
+    struct gossip_addr addr;
     int seed;       /* -1: a dead member */
     uint64_t at_ms; /* 0: free */
 };

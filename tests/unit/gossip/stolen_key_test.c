@@ -342,6 +342,64 @@ Test(stolen_key, what_anybody_can_cause_happens_seldom)
     cr_assert(node_may(&p, now + NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MS, 64000));
 }
 
+/* ---- welcomes ------------------------------------------------------------------------------- */
+
+static struct gossip_node *c;
+
+static bool three_met(void)
+{
+    return both_met() && swim_find(a->swim, c->num) != NULL && swim_find(a->swim, c->num)->met;
+}
+
+/* a asks `there`; the answer, which says that it comes from `source`, is that b lives at c's
+ * address with another key. */
+static void answer_as_b(const struct gossip_node *there, const struct gossip_node *source,
+                        struct nodekey *other)
+{
+    const struct swim_member *m = swim_find(a->swim, b->num);
+    size_t at = a->asked_next % NODE_ASKED_MAX;
+    uint8_t bytes[WIRE_STATEMENT_MAX], plain[WIRE_JOIN_LEN];
+    struct wire_join w = {.type = WIRE_WELCOME};
+    join_ask_member(a, swim_find(a->swim, there->num));
+    memcpy(w.nonce, a->asked[at].nonce, sizeof w.nonce);
+    swim_self_update(b->swim, &w.self);
+    w.self.incarnation = m->m.incarnation + 1;
+    w.self.epoch = b->epoch + 5;
+    w.self.addrs = *swim_self(c->swim)->m.addrs;
+    nodekey_init(other, "c", (const uint8_t[32]){66});
+    memcpy(w.self.key, other->public_key, sizeof w.self.key);
+    nodekey_sign(other, bytes, wire_statement(&w.self, 0, bytes), w.self.sig);
+    w.seen = swim_self(a->swim)->m.addrs->at[0];
+    struct gossip_addr from = swim_self(source->swim)->m.addrs->at[0];
+    struct seal_header h = {
+        .type = SEAL_HELLO, .sender = b->num, .epoch = w.self.epoch, .counter = 1};
+    size_t len = wire_put_join(&w, plain);
+    join_on_hello(a, &h, plain, len, &from);
+}
+
+/* Whoever a asks could take any member's name and address, as nobody checks where a datagram comes
+ * from; but what it repeats was sent to its own address only. */
+Test(stolen_key, a_welcome_proves_nothing_of_who_was_not_asked)
+{
+    char there[32];
+    const char *list[1] = {there};
+    struct nodekey thief;
+    int fd = make_two(there);
+    c = make("c");
+    snprintf(there, sizeof there, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(c, list, 1), 0);
+    cr_assert(run(three_met, 10000));
+    const struct swim_member *m = swim_find(a->swim, b->num);
+    answer_as_b(c, b, &thief);
+    cr_expect_eq(memcmp(m->card->key, b->own.public_key, NODEKEY_PUBLIC), 0, "the thief has b");
+    cr_expect(addr_equal_all(m->m.addrs, swim_self(b->swim)->m.addrs));
+    /* Who answers at b's own address is b, after it lost its key, from whichever address. */
+    answer_as_b(b, c, &thief);
+    cr_expect_eq(memcmp(m->card->key, thief.public_key, NODEKEY_PUBLIC), 0);
+    gossip_destroy(c, NULL, NULL);
+    end_two(fd);
+}
+
 /* ---- streams -------------------------------------------------------------------------------- */
 
 #define HELD 600 /* there is room for 512 */
@@ -352,7 +410,6 @@ struct held {
     struct seal_stream seal;
 };
 static struct held held[HELD];
-static struct gossip_node *c;
 static unsigned got_large;
 
 static void on_large(void *arg, uint64_t from, const uint8_t *data, size_t len)
@@ -416,11 +473,6 @@ static size_t kept_of_streams(unsigned *ret_count)
         *ret_count += t->kind == STREAM_IN;
     }
     return bytes;
-}
-
-static bool three_met(void)
-{
-    return both_met() && swim_find(a->swim, c->num) != NULL && swim_find(a->swim, c->num)->met;
 }
 
 /* Whoever holds many streams open, and begins a largest message in each, takes neither memory nor
