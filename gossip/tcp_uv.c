@@ -59,7 +59,7 @@ void tcp_tick(struct gossip_node *g, uint64_t now)
         bool held =
             t->state == STREAM_OPEN &&
             (t->kind == STREAM_OUT ? is_observed(g, t->num) && !t->retiring : stream_proven(t));
-        if (now - t->used_ms < limit || held)
+        if (now < t->used_ms + limit || held) /* those begun just now are later than `now` */
             continue;
         if (t->state == STREAM_OPEN)
             stream_close(t);

@@ -164,7 +164,7 @@ static bool all_see(void)
     return true;
 }
 
-static bool others_see(void)
+static inline bool others_see(void)
 {
     for (unsigned i = 1; i < expect_count; i++)
         if (gossip_alive_count(nodes[i].g) != expect_alive)

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Streams of real nodes on loopback: when they end, and what does not end them. */
+#include "tests/unit/gossip/nodes.h"
+
+static const struct swim_member *other_of(unsigned i)
+{
+    return swim_find(nodes[i].g->swim, nodes[1 - i].g->num);
+}
+
+static bool both_open(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct stream *t = node_peer(nodes[i].g, other_of(i))->out;
+        if (t == NULL || t->state != STREAM_OPEN)
+            return false;
+    }
+    return true;
+}
+
+/* Two that observe each other, so that either holds a stream to the other. */
+static void make_two(void)
+{
+    make_cluster(2);
+    cr_assert(run_until(both_open, 10000));
+}
+
+/* A look at all streams begins those that are missing, a moment after it was told the time. */
+Test(streams, what_begins_in_a_look_is_not_too_old)
+{
+    make_two();
+    struct gossip_node *g = nodes[0].g;
+    struct peer *p = node_peer(g, other_of(0));
+    stream_close(p->out);
+    g->streams_ms = 0;
+    tcp_tick(g, node_now(g) - 5);
+    cr_assert_not_null(p->out);
+    cr_assert_eq(p->shut_ms, 0);
+    cr_assert(run_until(both_open, 10000));
+    finish(2);
+}
