@@ -158,6 +158,7 @@ struct gossip_node {
     struct list streams;
     uint64_t streams_ms; /* when they are looked at again */
     unsigned outgoing, incoming, checks;
+    bool unaccepted;   /* there was no memory for a connection that came in */
     struct list local; /* messages to ourselves */
     size_t local_bytes;
 

@@ -39,6 +39,8 @@ void gossip_hold(struct gossip_node *g, uint64_t num)
         (void)tcp_hold(g, m);
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
 void tcp_tick(struct gossip_node *g, uint64_t now)
 {
     struct list *next;
@@ -46,6 +48,8 @@ void tcp_tick(struct gossip_node *g, uint64_t now)
         return;
     g->streams_ms = now + STREAM_LOOK_MS;
     hold_observed(g);
+    if (g->unaccepted)
+        on_connection((uv_stream_t *)&g->listener, 0);
     for (struct list *at = g->streams.next; at != &g->streams; at = next) {
         struct stream *t = LIST_OF(at, struct stream, link);
         next = at->next;
@@ -360,6 +364,7 @@ static void on_connection(uv_stream_t *listener, int status)
     if (status != 0 || g->closing)
         return;
     struct stream *t = stream_new(g, STREAM_IN);
+    g->unaccepted = t == NULL; /* libuv takes no other before it: tried again at the next look */
     if (t == NULL)
         return;
     t->state = STREAM_HELLO;

@@ -1,6 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Streams of real nodes on loopback: when they end, and what does not end them. */
+#include <dlfcn.h>
+
 #include "tests/unit/gossip/nodes.h"
+
+/* libuv, without memory for what comes in. */
+static unsigned refuse, refused;
+int uv_tcp_init_ex(uv_loop_t *at, uv_tcp_t *tcp, unsigned flags)
+{
+    int (*real)(uv_loop_t *, uv_tcp_t *, unsigned);
+    *(void **)&real = dlsym(RTLD_NEXT, "uv_tcp_init_ex");
+    if (refuse > 0 && flags == AF_UNSPEC) {
+        refuse--;
+        refused++;
+        return UV_ENOMEM;
+    }
+    return real(at, tcp, flags);
+}
 
 static const struct swim_member *other_of(unsigned i)
 {
@@ -36,5 +52,19 @@ Test(streams, what_begins_in_a_look_is_not_too_old)
     cr_assert_not_null(p->out);
     cr_assert_eq(p->shut_ms, 0);
     cr_assert(run_until(both_open, 10000));
+    finish(2);
+}
+
+/* libuv accepts no other connection before the one that we had no memory for. */
+Test(streams, no_memory_for_one_keeps_no_other_out)
+{
+    make_two();
+    refuse = 2;
+    stream_close(node_peer(nodes[1].g, other_of(1))->out);
+    nodes[1].g->streams_ms = 0;
+    tcp_tick(nodes[1].g, node_now(nodes[1].g));
+    cr_assert_not(both_open());
+    cr_assert(run_until(both_open, 10000));
+    cr_assert_eq(refused, 2);
     finish(2);
 }
