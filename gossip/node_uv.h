@@ -24,7 +24,7 @@
 #define NODE_CALLS_MAX 1024u         /* calls awaiting their answer */
 #define STREAM_QUEUE_MAX (16u << 20) /* unsent bytes to one peer: one largest message and more */
 #define STREAM_IDLE_MS 30000u        /* an outgoing connection without use is closed */
-#define STREAM_STALE_MS 120000u      /* an incoming one; its owner should have closed it */
+#define STREAM_STALE_MS 120000u      /* an incoming one of nobody; a member's kernel is asked */
 #define STREAM_HANDSHAKE_MS 5000u
 #define STREAM_UNACKED_MS 5000u /* what the peer's kernel does not take: the connection is dead */
 #define STREAM_NARROW_MSS 1220u /* with TCP's head no more than the 1,280 that IPv6 promises */

@@ -373,8 +373,13 @@ static void on_connection(uv_stream_t *listener, int status)
         make_room_for(t);
     if (t->state == STREAM_CLOSING)
         return; /* nobody else makes room */
-    if (!accepted || !stream_listen(t))
+    if (!accepted || !stream_listen(t)) {
         stream_close(t);
+        return;
+    }
+    /* One at rest is as good as another whose owner is gone, behind a firewall that forgot it: only
+     * the kernels can tell. */
+    (void)uv_tcp_keepalive(&t->tcp, 1, STREAM_STALE_MS / 1000);
 }
 
 int tcp_open(struct gossip_node *g, const struct gossip_addr *bind, struct errmsg *e)

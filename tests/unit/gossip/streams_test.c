@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Streams of real nodes on loopback: when they end, and what does not end them. */
 #include <dlfcn.h>
+#include <netinet/tcp.h>
 
 #include "tests/unit/gossip/nodes.h"
 
@@ -66,5 +67,31 @@ Test(streams, no_memory_for_one_keeps_no_other_out)
     cr_assert_not(both_open());
     cr_assert(run_until(both_open, 10000));
     cr_assert_eq(refused, 2);
+    finish(2);
+}
+
+static int option(const struct stream *t, int level, int name)
+{
+    int fd = -1, value = -1;
+    socklen_t len = sizeof value;
+    cr_assert_eq(uv_fileno((const uv_handle_t *)&t->tcp, &fd), 0);
+    cr_assert_eq(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+/* A proven one that carries nothing is kept for as long as its owner's kernel answers. */
+Test(streams, who_is_gone_without_a_word_is_found_out)
+{
+    make_two();
+    unsigned incoming = 0;
+    for (struct list *at = nodes[0].g->streams.next; at != &nodes[0].g->streams; at = at->next) {
+        const struct stream *t = LIST_OF(at, struct stream, link);
+        if (t->kind != STREAM_IN)
+            continue;
+        incoming++;
+        cr_assert_eq(option(t, SOL_SOCKET, SO_KEEPALIVE), 1);
+        cr_assert_leq(option(t, IPPROTO_TCP, TCP_KEEPIDLE), 300);
+    }
+    cr_assert_gt(incoming, 0);
     finish(2);
 }
