@@ -120,11 +120,12 @@ void tcp_key_used(struct gossip_node *g)
     for (struct list *at = g->streams.next; at != &g->streams; at = next) {
         struct stream *t = LIST_OF(at, struct stream, link);
         next = at->next;
-        if (t->kind != STREAM_OUT || t->state != STREAM_OPEN ||
+        if (t->kind != STREAM_OUT || t->state != STREAM_OPEN || t->retiring ||
             memcmp(t->seal.key_id, g->seal.key_id[0], sizeof t->seal.key_id) == 0)
             continue;
         t->retiring = true;
         stream_flush(t);
+        next = g->streams.next; /* a failed call's owner may have closed others */
     }
 }
 

@@ -19,6 +19,16 @@ int uv_tcp_init_ex(uv_loop_t *at, uv_tcp_t *tcp, unsigned flags)
     return real(at, tcp, flags);
 }
 
+/* ... and writes that fail at once. */
+static bool no_writes;
+int uv_write(uv_write_t *req, uv_stream_t *to, const uv_buf_t bufs[], unsigned count,
+             uv_write_cb done)
+{
+    int (*real)(uv_write_t *, uv_stream_t *, const uv_buf_t[], unsigned, uv_write_cb);
+    *(void **)&real = dlsym(RTLD_NEXT, "uv_write");
+    return no_writes ? UV_EPIPE : real(req, to, bufs, count, done);
+}
+
 static const struct swim_member *other_of(unsigned i)
 {
     return swim_find(nodes[i].g->swim, nodes[1 - i].g->num);
@@ -94,4 +104,52 @@ Test(streams, who_is_gone_without_a_word_is_found_out)
     }
     cr_assert_gt(incoming, 0);
     finish(2);
+}
+
+static void close_all_out(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct gossip_node *g = arg;
+    (void)err;
+    (void)data;
+    (void)len;
+    for (uint32_t i = 0; i < g->swim->count; i++) {
+        struct stream *out = node_peer(g, swim_nth(g->swim, i))->out;
+        if (out != NULL)
+            stream_close(out);
+    }
+}
+
+static bool all_out(void)
+{
+    unsigned open = 0;
+    for (unsigned i = 1; i < 4; i++) {
+        const struct stream *t =
+            node_peer(nodes[0].g, swim_find(nodes[0].g->swim, nodes[i].g->num))->out;
+        open += t != NULL && t->state == STREAM_OPEN && !t->writing;
+    }
+    return open == 3;
+}
+
+/* The end of one stream may end others: whoever waits for an answer decides what it does then. */
+Test(streams, keys_turn_though_streams_break, .timeout = 300)
+{
+    make_cluster(4);
+    struct gossip_node *g = nodes[0].g;
+    for (unsigned i = 1; i < 4; i++)
+        (void)tcp_hold(g, swim_find(g->swim, nodes[i].g->num));
+    cr_assert(run_until(all_out, 10000));
+    for (unsigned i = 1; i < 4; i++) {
+        struct stream *t = node_peer(g, swim_find(g->swim, nodes[i].g->num))->out;
+        cr_assert_eq(gossip_call(g, nodes[i].g->num, 4, "", 0, 60000, close_all_out, g), 0);
+        cr_assert_eq(buf_put(&t->pending, "waits", 5), 0);
+        t->writing = false;
+    }
+    no_writes = true;
+    g->seal.key_id[0][0] ^= 1;
+    tcp_key_used(g);
+    g->seal.key_id[0][0] ^= 1;
+    no_writes = false;
+    for (struct list *at = g->streams.next; at != &g->streams; at = at->next)
+        cr_assert_neq(LIST_OF(at, struct stream, link)->kind, STREAM_OUT);
+    finish(4);
 }
