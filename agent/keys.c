@@ -136,8 +136,7 @@ static int write_all(const struct keys *k, int fd)
     return ok && fsync(fd) == 0 ? 0 : ERR_IO;
 }
 
-/* The rename itself must outlive a power cut. */
-static int sync_directory(const char *path)
+int keys_sync_name(const char *path)
 {
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s", path);
@@ -173,7 +172,7 @@ int keys_write(const struct keys *k, const char *path, struct errmsg *e)
         err = ERR_IO;
     }
     if (err == 0)
-        err = sync_directory(path);
+        err = keys_sync_name(path);
     if (err == 0)
         return 0;
     unlink(fresh);

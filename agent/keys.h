@@ -22,6 +22,8 @@ int keys_read(struct keys *ret, const char *path, struct errmsg *e) MUST_CHECK;
 int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES]) MUST_CHECK;
 /* Replaces the file as a whole, mode 600, durable. Blocks: not for the loop thread. */
 int keys_write(const struct keys *k, const char *path, struct errmsg *e) MUST_CHECK;
+/* What a file of keys was just renamed to must outlive a power cut. ERR_IO (errno). Blocks. */
+int keys_sync_name(const char *path) MUST_CHECK;
 void keys_wipe(struct keys *k);
 
 #endif

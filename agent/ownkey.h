@@ -12,7 +12,7 @@
 #define OWNKEY_BYTES 32
 
 /* Reads DIR/member.key, or makes it (mode 600) if it is not there, not whole, another id's, or
- * readable by others. Errors: ERR_IO with a sentence. */
+ * readable by others. Errors: ERR_IO with a sentence, also if one is there that cannot be read. */
 int ownkey_read(uint8_t ret[OWNKEY_BYTES], const char *dir, const char *id,
                 struct errmsg *e) MUST_CHECK;
 

@@ -56,6 +56,7 @@ KILLERS = {
     "peers_rows": ("unit_daemons_peers_rows_test", []),
     "attack": ("unit_gossip_attack_test", []),
     "census": ("unit_agent_census_test", []),
+    "ownkey": ("unit_agent_ownkey_test", []),
     "commands": ("unit_agent_commands_test", []),
     "crash": ("unit_store_crash_test", []),
     "gather": ("unit_store_gather_test", []),
