@@ -58,6 +58,7 @@ struct peer *node_peer(struct gossip_node *g, const struct swim_member *m)
 {
     struct peer *p = &g->peers[m->slot];
     if (p->num != m->m.num) {
+        free(p->first);
         *p = (struct peer){.num = m->m.num};
         path_init(&p->path);
     }
@@ -73,7 +74,9 @@ struct seal_pair *node_pair(struct gossip_node *g, const struct swim_member *m)
     if (p->paired && memcmp(p->key, m->card->key, sizeof p->key) == 0)
         return &p->pair;
     p->pair = (struct seal_pair){0};
-    p->window = (struct seal_window){0};
+    if (p->keyed)
+        udp_new_key(p, m);
+    p->keyed = true;
     p->paired = nodekey_agree(&g->own, m->card->key, p->pair.secret) == 0;
     memcpy(p->key, m->card->key, sizeof p->key);
     return p->paired ? &p->pair : NULL;
@@ -424,6 +427,8 @@ void node_handle_closed(struct gossip_node *g)
     marks_fini(&g->marks);
     free(g->swim);
     free(g->out);
+    for (size_t i = 0; i < GOSSIP_MEMBERS_MAX; i++)
+        free(g->peers[i].first);
     free(g->peers);
     free(g);
     if (closed != NULL)

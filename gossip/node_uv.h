@@ -69,12 +69,18 @@ struct stream {
     bool retiring; /* its key seals no more, or it leads elsewhere: closed when all is sent */
 };
 
+struct displaced {
+    uint8_t key[NODEKEY_PUBLIC];
+    struct seal_window window;
+};
+
 struct peer { /* per slot of the swim core */
     uint64_t num;
     struct seal_pair pair; /* with the holder of `key` */
     uint8_t key[NODEKEY_PUBLIC];
-    bool paired;
+    bool keyed, paired;
     struct seal_window window;
+    struct displaced *first; /* the key that may win the name back; NULL: none was displaced */
     uint64_t heard_as; /* our epoch, to which the last packet that proved its sender was bound */
     struct path path;
     uint8_t using; /* of its addresses: the path's */
@@ -257,6 +263,9 @@ int udp_send(struct gossip_node *g, enum seal_type type, struct seal_peer to,
 /* zone: of whom it is sent to; empty: not known. Returns bytes sent, or what udp_send does. */
 int udp_send_hello(struct gossip_node *g, const struct gossip_addr *addr, const char *zone,
                    const void *data, size_t len);
+/* The member has another key than p->key from now on: what it said before does not count again. */
+void udp_new_key(struct peer *p, const struct swim_member *m);
+
 /* path_uv.c */
 size_t path_room(struct gossip_node *g, const struct swim_member *m);
 /* By stream what no datagram takes. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The datagram socket: seals what goes out, opens and judges what comes in. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/ensure.h"
@@ -78,6 +79,25 @@ static bool find_life(void *arg, uint32_t mark, unsigned nth, struct seal_peer *
         return false;
     *ret = (struct seal_peer){m->m.num, m->epoch};
     return true;
+}
+
+/* How far another's session is says nothing of this one's. Of a key that wins the name back
+ * (swim_claims.c) the session goes on where it was, and no earlier one opens. */
+void udp_new_key(struct peer *p, const struct swim_member *m)
+{
+    const struct swim_doubt *d = m->doubt;
+    if (d != NULL && d->rekeyed && memcmp(d->first_key, p->key, sizeof p->key) == 0) {
+        p->first = p->first == NULL ? malloc(sizeof *p->first) : p->first;
+        if (p->first != NULL)
+            *p->first = (struct displaced){.window = p->window};
+        if (p->first != NULL)
+            memcpy(p->first->key, p->key, sizeof p->first->key);
+    }
+    p->window = (struct seal_window){.epoch = m->card->epoch};
+    if (p->first != NULL && memcmp(p->first->key, m->card->key, sizeof p->first->key) == 0 &&
+        p->first->window.epoch >= m->card->epoch)
+        p->window = p->first->window;
+    p->heard_as = 0; /* by this one */
 }
 
 /* Only packets that prove their sender move its window: nobody else can push it ahead. */

@@ -400,6 +400,75 @@ Test(stolen_key, a_welcome_proves_nothing_of_who_was_not_asked)
     end_two(fd);
 }
 
+/* ---- a name that is won back ----------------------------------------------------------------- */
+
+static bool came_or_refused(void)
+{
+    return got_true > 0 || a->stats.replayed > rejected;
+}
+
+static bool heard_as_key(const struct nodekey *own, uint64_t epoch, uint64_t counter)
+{
+    struct seal_pair pair = {0};
+    uint8_t plain[5] = {CHANNEL_RAFT, 't', 'r', 'u', 'e'}, packet[200];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert_eq(nodekey_agree(own, a->own.public_key, pair.secret), 0);
+    size_t len =
+        seal_datagram(&a->seal, SEAL_BOUND, (struct seal_peer){b->num, epoch}, counter,
+                      (struct seal_peer){a->num, a->epoch}, &pair, plain, sizeof plain, packet);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    got_true = 0;
+    rejected = a->stats.replayed;
+    cr_assert_eq(sendto(fd, packet, len, 0, (struct sockaddr *)&in, sizeof in), (ssize_t)len);
+    cr_assert(run(came_or_refused, 5000));
+    close(fd);
+    return got_true > 0;
+}
+
+/* c passes on what b says of itself. */
+static void b_is_back(uint64_t incarnation)
+{
+    uint8_t bytes[WIRE_STATEMENT_MAX], data[600];
+    struct wire_update u;
+    struct wbuf w;
+    swim_self_update(b->swim, &u);
+    u.incarnation = incarnation;
+    nodekey_sign(&b->own, bytes, wire_statement(&u, 0, bytes), u.sig);
+    wbuf_init(&w, data, sizeof data);
+    wire_put_head(&w, &(struct wire_head){.type = WIRE_GOSSIP});
+    wire_put_update(&w, &u);
+    cr_assert_eq(swim_recv(a->swim, node_now(a), c->num, c->epoch, data, w.len, a->out), 0);
+    node_perform(a, NULL, NULL);
+}
+
+/* Another took the name, and b has it back: what b said before that stays said. */
+Test(stolen_key, a_name_won_back_opens_no_recordings)
+{
+    char there[32];
+    const char *list[1] = {there};
+    struct nodekey thief;
+    int fd = make_two(there);
+    c = make("c");
+    snprintf(there, sizeof there, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(c, list, 1), 0);
+    cr_assert(run(three_met, 10000));
+    gossip_on(a, CHANNEL_RAFT, on_raft, NULL);
+    uv_udp_recv_stop(&b->udp); /* it is silent itself */
+    uv_timer_stop(&b->timer);
+    uint64_t at = UINT64_C(1) << 30, incarnation = swim_find(a->swim, b->num)->m.incarnation;
+    cr_assert(heard_as_key(&b->own, b->epoch, at));
+    cr_assert_not(heard_as_key(&b->own, b->epoch, at));
+    answer_as_b(b, c, &thief);
+    cr_assert(heard_as_key(&thief, b->epoch + 5, 5));
+    b_is_back(incarnation + 20);
+    cr_expect_not(heard_as_key(&b->own, b->epoch - 1, at + 1), "of an earlier session");
+    cr_expect_not(heard_as_key(&b->own, b->epoch, at), "a recording of this session");
+    cr_expect(heard_as_key(&b->own, b->epoch, at + 2), "what is new");
+    gossip_destroy(c, NULL, NULL);
+    end_two(fd);
+}
+
 /* ---- streams -------------------------------------------------------------------------------- */
 
 #define HELD 600 /* there is room for 512 */
