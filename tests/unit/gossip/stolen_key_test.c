@@ -400,6 +400,41 @@ Test(stolen_key, a_welcome_proves_nothing_of_who_was_not_asked)
     end_two(fd);
 }
 
+/* b's answer to a's question: it knows a life of a's of that session. */
+static void answer_knowing(uint64_t known)
+{
+    uint8_t plain[WIRE_JOIN_LEN];
+    struct wire_join w = {.type = WIRE_WELCOME, .known_state = MEMBER_ALIVE, .known_epoch = known};
+    struct seal_header h = {.type = SEAL_HELLO, .sender = b->num, .epoch = b->epoch, .counter = 1};
+    size_t at = a->asked_next % NODE_ASKED_MAX;
+    join_ask_member(a, swim_find(a->swim, b->num));
+    memcpy(w.nonce, a->asked[at].nonce, sizeof w.nonce);
+    swim_self_update(b->swim, &w.self);
+    size_t len = wire_put_join(&w, plain);
+    join_on_hello(a, &h, plain, len, &swim_self(b->swim)->m.addrs->at[0]);
+}
+
+/* A member whose keys were stolen makes another ask it, again and again. */
+Test(stolen_key, answers_keep_nobody_deaf_either)
+{
+    char there[32];
+    int fd = make_two(there);
+    uint64_t hour = UINT64_C(3600000) << 20, known = a->epoch + hour;
+    tell_of_life(fd, known);
+    cr_assert(run(was_pushed, 10000));
+    answer_knowing(known = a->epoch + hour);
+    cr_assert(a_is_above(known), "joins do not use up what an answer may do");
+    uint64_t last = a->epoch;
+    a->epoch_answered.due_ms += 60000; /* however busy the machine is */
+    for (unsigned i = 0; i < 20; i++)
+        answer_knowing(a->epoch + hour);
+    cr_assert_eq(a->epoch, last);
+    a->epoch_answered.due_ms = node_now(a); /* as if the time were over */
+    answer_knowing(known = a->epoch + hour);
+    cr_assert(a_is_above(known));
+    end_two(fd);
+}
+
 /* ---- a name that is won back ----------------------------------------------------------------- */
 
 static bool came_or_refused(void)
