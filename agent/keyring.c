@@ -428,7 +428,7 @@ static void ask_second(struct keyring *k)
     uint8_t bytes[2 + ID_LEN] = {OP_SECOND, (uint8_t)k->op};
     struct gossip_node *g = k->agent->gossip;
     memcpy(bytes + 2, k->id, ID_LEN);
-    while (k->next < k->target_count && k->seconds < SECONDS_MAX) {
+    while (g != NULL && k->next < k->target_count && k->seconds < SECONDS_MAX) {
         uint64_t num = k->targets[(k->second_at + k->next++) % k->target_count].num;
         k->seconds += num != gossip_self(g);
         if (num != gossip_self(g) && gossip_call(g, num, CALL_KEYS, bytes, sizeof bytes, SECOND_MS,
@@ -518,16 +518,21 @@ static void ask(struct keyring *k, struct target *t)
     explicit_bzero(bytes, sizeof bytes);
 }
 
-/* A call may end at once, inside gossip_call of another: only the outermost goes on. */
+/* A call may end at once, inside gossip_call of another: only the outermost goes on. When the agent
+ * stops, its node, which is no longer there to be called, ends them all. */
 static void fill(struct keyring *k)
 {
     if (k->filling)
         return;
     k->filling = true;
-    while (k->next < k->target_count && k->open < CALLS_MAX)
+    while (k->agent->gossip != NULL && k->next < k->target_count && k->open < CALLS_MAX)
         ask(k, &k->targets[k->next++]);
     k->filling = false;
-    if (k->open == 0 && k->next == k->target_count)
+    if (k->open > 0)
+        return;
+    if (k->agent->gossip == NULL)
+        finish(k, ERR_CLOSED, "", "this agent is stopping; ask another one what was done", NULL);
+    else if (k->next == k->target_count)
         round_over(k);
 }
 

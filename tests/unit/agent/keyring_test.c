@@ -48,7 +48,8 @@ static void start(unsigned count)
 static void stop(unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        kill_node(i);
+        if (nodes[i].g != NULL)
+            kill_node(i);
         keyring_destroy(agents[i].keyring);
         unlink(files[i]);
     }
@@ -118,6 +119,58 @@ Test(keyring, a_rotation)
         stop(count);
     }
 }
+
+/* ---- an agent that stops amid a step --------------------------------------------------------- */
+
+static struct gossip_request *held;
+static uint8_t held_op;
+
+/* Answers nothing of that kind. */
+static void on_call_held(void *arg, uint64_t from, uint8_t method, const uint8_t *data, size_t len,
+                         struct gossip_request *call)
+{
+    if (held == NULL && data[0] == held_op)
+        held = call;
+    else
+        on_call(arg, from, method, data, len, call);
+}
+
+static bool is_held(void)
+{
+    return held != NULL;
+}
+
+static void free_command(void *arg, const struct intent_result *r)
+{
+    on_step(NULL, r);
+    json_decref(arg);
+}
+
+/* In its question of all, in that of another one, or while it says what is to be done. */
+Test(keyring, who_stops_amid_a_step_says_so)
+{
+    static const uint8_t ops[] = {1, 5, 3};
+    for (size_t i = 0; i < sizeof ops; i++) {
+        snprintf(dir, sizeof dir, "/tmp/blox-keyring-XXXXXX");
+        start(3);
+        held = NULL;
+        held_op = ops[i];
+        for (unsigned other = 1; other < 3; other++)
+            gossip_on_call(agents[other].gossip, on_call_held, &agents[other]);
+        json_t *c = json_pack("{s:s,s:s}", "op", "keys.use", "id", old_id);
+        over = false;
+        keyring_run(agents[0].keyring, c, free_command, c);
+        cr_assert(run_until(is_held, 20000), "op %u", ops[i]);
+        cr_assert(!over);
+        agents[0].gossip = NULL; /* as an agent that stops does, before its node goes */
+        kill_node(0);
+        cr_assert(over && step_err == ERR_CLOSED, "op %u: %d", ops[i], step_err);
+        gossip_answer(held, ERR_CLOSED, NULL, 0);
+        stop(3);
+    }
+}
+
+/* ---- members that were away ------------------------------------------------------------------ */
 
 static bool cut_off(void)
 {
