@@ -68,15 +68,15 @@ bool sync_is_bulk(const struct sync *s)
     return s->phase != SYNC_IDLE && s->moved > SYNC_BULK_ROWS;
 }
 
-/* Whoever began it: both sides compared, so neither has to begin before the next period. */
+/* Whoever began it: both sides compared, so neither has to begin before the next period. Two who
+ * lack the same agree, and so does one that lies: who heard anybody differ compares in its time. */
 void sync_agreed(struct sync *s, uint64_t now_ms)
 {
     s->stats.in_sync_ms = now_ms;
-    if (s->phase == SYNC_IDLE && s->soon == 0)
+    if (s->phase == SYNC_IDLE && s->soon == 0 && !s->differs)
         s->due_ms = now_ms + period(s);
 }
 
-/* Two who lack the same hear each other agree: who heard anybody differ compares in its time. */
 void sync_heard(struct sync *s, uint64_t now_ms, uint64_t from, bool same)
 {
     s->differs = s->differs || !same;
@@ -88,13 +88,16 @@ void sync_heard(struct sync *s, uint64_t now_ms, uint64_t from, bool same)
 
 static void enter(struct sync *s, uint64_t now_ms, enum sync_phase phase)
 {
+    uint64_t end_ms = s->began_ms + SYNC_SESSION_MS;
     s->phase = phase;
-    s->due_ms = now_ms + SYNC_TIMEOUT_MS;
+    s->due_ms = now_ms + SYNC_TIMEOUT_MS < end_ms ? now_ms + SYNC_TIMEOUT_MS : end_ms;
 }
 
 static void finish_in(struct sync *s, uint64_t now_ms, uint64_t delay_ms)
 {
     s->phase = SYNC_IDLE;
+    if (s->is_named)
+        s->named += s->moved > 0 ? 1 + (now_ms - s->began_ms) / 1000 : SYNC_NAMED_MAX;
     if (s->soon != 0 && delay_ms > AFTER_FAILURE_MS)
         delay_ms = prng_below(&s->prng, AFTER_FAILURE_MS);
     s->due_ms = now_ms + delay_ms;
@@ -127,17 +130,29 @@ static void finish(struct sync *s, uint64_t now_ms)
 #define FAR_SHARE 8u
 #define NEAR_TRIES 8u /* with few members of the own zone among many the last one drawn will do */
 
-static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to)
+/* Who is to be compared with: chance would mostly choose one of the own zone, which may lack what
+ * we do. One that lies could be named each time: now and then it has to wait for the next time. */
+static uint64_t named_peer(struct sync *s)
 {
-    /* Chance would mostly choose one of the own zone, which may lack what we do. */
     uint64_t peer = s->soon != 0 && peers_has(s->peers, s->soon) ? s->soon
                     : peers_has(s->peers, s->differing)          ? s->differing
                                                                  : 0;
-    s->soon = 0;
+    peer = peer == s->options.self ? 0 : peer;
+    bool wait = s->named >= SYNC_NAMED_MAX;
+    s->soon = wait ? peer : 0;
+    s->is_named = !wait && peer != 0;
+    s->named = s->is_named ? s->named : 0;
+    return wait ? 0 : peer;
+}
+
+static size_t begin(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to)
+{
+    uint64_t peer = named_peer(s);
+    s->began_ms = now_ms;
     s->settle_ms = UINT64_MAX;
     s->differs = false;
     s->differing = 0;
-    if (peer == 0 || peer == s->options.self) {
+    if (peer == 0) {
         size_t others = s->peers->count > 0 ? s->peers->count - 1 : 0;
         /* Bytes between zones cost money: one comparison in FAR_SHARE goes there on purpose. */
         bool near = prng_below(&s->prng, FAR_SHARE) != 0;
@@ -350,7 +365,8 @@ static int take_data(struct sync *s, uint64_t now_ms, uint64_t from, uint32_t se
     if (from != s->peer || session != s->session || s->phase != SYNC_SENT_WANT)
         return 0;
     s->moved += in->apply_count;
-    enter(s, now_ms, SYNC_SENT_WANT);
+    if (in->apply_count > 0)
+        enter(s, now_ms, SYNC_SENT_WANT);
     if (*pos == b->len && (flags & SYNC_FLAG_LAST) != 0)
         enter(s, now_ms, SYNC_READY);
     return 0;
@@ -412,7 +428,7 @@ int sync_recv(struct sync *s, uint64_t now_ms, uint64_t from, const uint8_t *dat
             break;
         case SYNC_POKE:
             err = rbuf_left(&b) > 0 ? ERR_MALFORMED : 0;
-            if (err == 0)
+            if (err == 0 && sync_may_poke(s, now_ms, from, session))
                 sync_soon(s, now_ms, from, SYNC_AGAIN_MS);
             break;
         default:
@@ -484,12 +500,13 @@ size_t sync_poll(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint
     ENSURE(cap >= SYNC_MESSAGE_MAX);
     ENSURE(!s->last_open);
     size_t len = 0;
-    if (is_due_next(s))
+    bool over = s->phase != SYNC_IDLE && now_ms >= s->began_ms + SYNC_SESSION_MS;
+    if (is_due_next(s) && !over)
         len = go_on(s, now_ms, out, cap, ret_to);
     else if (s->phase == SYNC_IDLE && due_at(s) <= now_ms)
         len = begin(s, now_ms, out, cap, ret_to);
     else if (s->phase != SYNC_IDLE && s->due_ms <= now_ms) {
-        if (s->phase == SYNC_READY && s->waiting > 0) {
+        if (s->phase == SYNC_READY && s->waiting > 0 && !over) {
             enter(s, now_ms, SYNC_READY); /* the own store is slow, the peer is not at fault */
         } else {
             s->stats.timeouts++;

@@ -21,7 +21,8 @@
  *
  * Sums and prints (sync_int.h) on the wire are short and salted by the session: a collision hides
  * a difference from one session, not from the next. B keeps no state but the list of rows it is
- * sending. Everything is paced by A, who asks for more only when its store has taken in what came.
+ * sending and who began a session with it. Everything is paced by A, who asks for more only when
+ * its store has taken in what came.
  */
 #ifndef BLOX_GOSSIP_SYNC_H
 #define BLOX_GOSSIP_SYNC_H
@@ -44,7 +45,16 @@
  * digests of a record need not wait for the period. */
 #define SYNC_SETTLE_MS 700u
 #define SYNC_TIMEOUT_MS 2000u
+/* A session's end in any case, lest a peer that lies hold it for ever. Rows that are still lacking
+ * come with the next one, by anybody: a long transfer loses nothing. */
+#define SYNC_SESSION_MS 60000u
+/* So many sessions in a row with whoever asked for it, told of another root or had rows to move, a
+ * second of each counting as one more, and one that moved none as all of them; then one with
+ * somebody whom nobody named. */
+#define SYNC_NAMED_MAX 8u
 #define SYNC_JOBS 4u              /* row lists being sent at a time; a fifth is refused */
+#define SYNC_GUESTS 32u           /* members whose sessions are answered at a time */
+#define SYNC_PRINTS (1u << 20)    /* for one of them in a period, and its leaves: 4 MiB */
 #define SYNC_LEAF_ROWS 16384u     /* of one leaf: 67 million rows in all */
 #define SYNC_PUSH_ROWS 256u       /* rows that A sends in a session; more are pulled by B */
 #define SYNC_STEP_LEAVES 512u     /* gone through in one call */
@@ -98,6 +108,16 @@ struct sync_job {
     uint32_t refusals;
 };
 
+/* Who began a session with this node: prints of rows, which take a scan, are for those alone. */
+struct sync_guest {
+    uint64_t from; /* 0: free */
+    uint32_t session;
+    uint64_t heard_ms;
+    uint64_t poked_ms; /* 0: never */
+    uint64_t since_ms; /* prints have been counted */
+    uint32_t prints;
+};
+
 enum sync_phase {
     SYNC_IDLE,
     SYNC_SENT_ROOT,
@@ -124,7 +144,10 @@ struct sync {
     enum sync_phase phase;
     uint64_t peer;
     uint32_t session;
-    uint64_t due_ms;    /* when it times out; idle: when the next one begins */
+    uint64_t due_ms; /* when it times out; idle: when the next one begins */
+    uint64_t began_ms;
+    bool is_named;      /* its peer was */
+    uint64_t named;     /* ... and so were those of the sessions before */
     uint64_t settle_ms; /* begin by then, too; UINT64_MAX: nothing changed since the last one */
     uint64_t soon;      /* peer for the next one; 0: a random one */
     uint64_t moved;     /* rows of this session, both ways */
@@ -136,6 +159,7 @@ struct sync {
     uint64_t waiting;   /* records handed out and not yet stored, by everyone */
     uint64_t left[SYNC_LEAVES / 64]; /* bit per leaf still to be gone through */
 
+    struct sync_guest guests[SYNC_GUESTS];
     struct sync_job jobs[SYNC_JOBS];
     uint64_t *job_keys; /* SYNC_JOBS x job_rows */
     uint32_t last_job, last_next;

@@ -76,6 +76,8 @@ uint64_t *sync_job_keys(struct sync *s, const struct sync_job *job);
 /* B's part: ROOT, LEAVES, WANT, NEXT. */
 int sync_serve(struct sync *s, uint64_t now_ms, uint64_t from, uint8_t type, uint32_t session,
                struct rbuf *b, struct wbuf *reply);
+/* A poke ends a session that its sender began, and counts once a period. */
+bool sync_may_poke(struct sync *s, uint64_t now_ms, uint64_t from, uint32_t session);
 size_t sync_poll_jobs(struct sync *s, uint64_t now_ms, uint8_t *out, size_t cap, uint64_t *ret_to);
 
 #endif

@@ -5,6 +5,60 @@
 
 #define PAUSE_MS 10u
 
+/* ---- who began a session ------------------------------------------------------------- */
+
+/* One place for each member, and that of the one heard last longest ago for a further one: its
+ * session times out, and it begins another. */
+static void open_session(struct sync *s, uint64_t now_ms, uint64_t from, uint32_t session)
+{
+    struct sync_guest *guest = &s->guests[0];
+    for (uint32_t i = 0; i < SYNC_GUESTS; i++) {
+        struct sync_guest *at = &s->guests[i];
+        if (at->from == from) {
+            guest = at;
+            break;
+        }
+        if (at->heard_ms < guest->heard_ms)
+            guest = at;
+    }
+    if (guest->from != from)
+        *guest = (struct sync_guest){.from = from};
+    guest->session = session;
+    guest->heard_ms = now_ms;
+}
+
+static struct sync_guest *find_session(struct sync *s, uint64_t now_ms, uint64_t from,
+                                       uint32_t session)
+{
+    for (uint32_t i = 0; i < SYNC_GUESTS; i++) {
+        struct sync_guest *guest = &s->guests[i];
+        if (guest->from != from || guest->session != session)
+            continue;
+        guest->heard_ms = now_ms;
+        return guest;
+    }
+    return NULL;
+}
+
+/* NULL: of no rows, at present. */
+static struct sync_guest *may_be_told(struct sync_guest *guest, uint64_t now_ms)
+{
+    if (guest != NULL && now_ms - guest->since_ms >= SYNC_PERIOD_MS) {
+        guest->since_ms = now_ms;
+        guest->prints = 0;
+    }
+    return guest != NULL && guest->prints < SYNC_PRINTS ? guest : NULL;
+}
+
+bool sync_may_poke(struct sync *s, uint64_t now_ms, uint64_t from, uint32_t session)
+{
+    struct sync_guest *guest = find_session(s, now_ms, from, session);
+    if (guest == NULL || (guest->poked_ms != 0 && now_ms - guest->poked_ms < SYNC_PERIOD_MS))
+        return false;
+    guest->poked_ms = now_ms;
+    return true;
+}
+
 /* ---- ROWS --------------------------------------------------------------------------- */
 
 struct printer {
@@ -52,23 +106,24 @@ static int write_leaf(struct sync *s, uint32_t session, uint32_t leaf, struct wb
 }
 
 /* Prints of the leaves in bits, as many as one go allows, and the numbers of the others. */
-static int write_rows(struct sync *s, uint32_t session, uint64_t bits[SYNC_LEAVES / 64],
+static int write_rows(struct sync *s, struct sync_guest *guest, uint64_t bits[SYNC_LEAVES / 64],
                       struct wbuf *w)
 {
     uint32_t rows = 0;
     uint32_t leaves = 0;
-    sync_header(w, SYNC_ROWS, session);
+    sync_header(w, SYNC_ROWS, guest->session);
     for (uint32_t i = 0; i < SYNC_LEAVES; i++) {
         if (!sync_bit(bits, i))
             continue;
         if (rows >= SYNC_LEAF_ROWS / 2 || leaves >= SYNC_STEP_LEAVES)
             break;
-        int err = write_leaf(s, session, i, w, &rows);
+        int err = write_leaf(s, guest->session, i, w, &rows);
         if (err != 0)
             return err;
         sync_bit_clear(bits, i);
         leaves++;
     }
+    guest->prints += rows + leaves;
     wbuf_u16(w, SYNC_REST);
     for (uint32_t i = 0; i < SYNC_LEAVES; i++) {
         if (sync_bit(bits, i))
@@ -79,8 +134,8 @@ static int write_rows(struct sync *s, uint32_t session, uint64_t bits[SYNC_LEAVE
 
 /* ---- requests ------------------------------------------------------------------------ */
 
-static int serve_root(struct sync *s, uint64_t now_ms, uint32_t session, struct rbuf *b,
-                      struct wbuf *reply)
+static int serve_root(struct sync *s, uint64_t now_ms, uint64_t from, uint32_t session,
+                      struct rbuf *b, struct wbuf *reply)
 {
     uint64_t root = rbuf_u64(b);
     if (b->bad || rbuf_left(b) > 0)
@@ -90,13 +145,15 @@ static int serve_root(struct sync *s, uint64_t now_ms, uint32_t session, struct 
         sync_header(reply, SYNC_SAME, session);
         return 0;
     }
+    open_session(s, now_ms, from, session);
     sync_header(reply, SYNC_SUMS, session);
     for (uint32_t i = 0; i < SYNC_WIDTH; i++)
         sync_put_sum(reply, sync_squeeze(s->branch[i], session));
     return 0;
 }
 
-static int serve_leaves(struct sync *s, uint32_t session, struct rbuf *b, struct wbuf *reply)
+static int serve_leaves(struct sync *s, struct sync_guest *guest, uint32_t session, struct rbuf *b,
+                        struct wbuf *reply)
 {
     uint64_t differ[SYNC_LEAVES / 64] = {0};
     uint32_t next = 0;
@@ -111,10 +168,12 @@ static int serve_leaves(struct sync *s, uint32_t session, struct rbuf *b, struct
                 sync_bit_set(differ, leaf);
         }
     }
-    return b->bad ? ERR_MALFORMED : write_rows(s, session, differ, reply);
+    if (b->bad)
+        return ERR_MALFORMED;
+    return guest != NULL ? write_rows(s, guest, differ, reply) : 0;
 }
 
-static int serve_next(struct sync *s, uint32_t session, struct rbuf *b, struct wbuf *reply)
+static int serve_next(struct sync *s, struct sync_guest *guest, struct rbuf *b, struct wbuf *reply)
 {
     uint64_t bits[SYNC_LEAVES / 64] = {0};
     while (rbuf_left(b) > 0) {
@@ -123,7 +182,9 @@ static int serve_next(struct sync *s, uint32_t session, struct rbuf *b, struct w
             return ERR_MALFORMED;
         sync_bit_set(bits, leaf);
     }
-    return b->bad ? ERR_MALFORMED : write_rows(s, session, bits, reply);
+    if (b->bad)
+        return ERR_MALFORMED;
+    return guest != NULL ? write_rows(s, guest, bits, reply) : 0;
 }
 
 struct picker {
@@ -177,11 +238,12 @@ int sync_serve(struct sync *s, uint64_t now_ms, uint64_t from, uint8_t type, uin
                struct rbuf *b, struct wbuf *reply)
 {
     if (type == SYNC_ROOT)
-        return serve_root(s, now_ms, session, b, reply);
+        return serve_root(s, now_ms, from, session, b, reply);
+    struct sync_guest *guest = may_be_told(find_session(s, now_ms, from, session), now_ms);
     if (type == SYNC_LEAVES_MSG)
-        return serve_leaves(s, session, b, reply);
+        return serve_leaves(s, guest, session, b, reply);
     if (type == SYNC_NEXT)
-        return serve_next(s, session, b, reply);
+        return serve_next(s, guest, b, reply);
     ENSURE(type == SYNC_WANT);
     return serve_want(s, from, session, b, reply);
 }

@@ -37,6 +37,7 @@ KILLERS = {
     "rumor": ("unit_gossip_rumor_test", []),
     "rumor_burst": ("unit_gossip_rumor_burst_test", []),
     "sync": ("unit_gossip_sync_test", []),
+    "sync_liars": ("unit_gossip_sync_liars_test", []),
     "keyring": ("unit_agent_keyring_test", []),
     "records_sim": ("records_sim", []),
     "node": ("unit_gossip_node_test", []),

@@ -1,131 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gossip/sync.h"
-
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "agent/base/buf.h"
-#include "agent/base/hash.h"
-
-#define KEYS_MAX 120000u
-
-/* All keys there are, in order of hash; a node has a version of each, 0 for none. */
-struct key {
-    uint64_t hash;
-    char text[16];
-};
-static struct key keys[KEYS_MAX];
-static uint32_t key_count;
-
-struct node {
-    struct sync sync;
-    struct peers peers;
-    uint32_t *version;
-    void *memory;
-    uint32_t value_len;
-    uint64_t applied, loaded;
-    struct sync_in in;
-};
-
-static const uint64_t both[] = {1, 2};
-static struct sync_scratch scratch;
-static uint8_t out[SYNC_MESSAGE_MAX];
-static uint8_t value[4096];
-
-static int by_hash(const void *a, const void *b)
-{
-    const struct key *x = a;
-    const struct key *y = b;
-    return x->hash < y->hash ? -1 : x->hash > y->hash;
-}
-
-static void make_keys(uint32_t count)
-{
-    key_count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        snprintf(keys[i].text, sizeof keys[i].text, "key-%u", i);
-        keys[i].hash = record_key_hash(RECORD_TASK, keys[i].text, strlen(keys[i].text));
-    }
-    qsort(keys, count, sizeof keys[0], by_hash);
-}
-
-static uint32_t find(uint64_t hash)
-{
-    uint32_t low = 0;
-    uint32_t high = key_count;
-    while (low < high) {
-        uint32_t mid = (low + high) / 2;
-        if (keys[mid].hash < hash)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-static int scan(void *arg, uint64_t first, uint64_t last,
-                int (*fn)(void *fn_arg, uint64_t key_hash, struct record_version version),
-                void *fn_arg)
-{
-    const struct node *n = arg;
-    for (uint32_t k = find(first); k < key_count && keys[k].hash <= last; k++) {
-        struct record_version version = {.hi = n->version[k]};
-        if (version.hi != 0 && fn(fn_arg, keys[k].hash, version) != 0)
-            break;
-    }
-    return 0;
-}
-
-static int load(void *arg, uint64_t hash, void (*fn)(void *fn_arg, const struct record *rec),
-                void *fn_arg)
-{
-    struct node *n = arg;
-    uint32_t k = find(hash);
-    if (k == key_count || keys[k].hash != hash || n->version[k] == 0)
-        return ERR_NOTFOUND;
-    struct record rec = {.kind = RECORD_TASK,
-                         .key = keys[k].text,
-                         .key_len = (uint16_t)strlen(keys[k].text),
-                         .value = value,
-                         .value_len = n->value_len,
-                         .version = {.hi = n->version[k]}};
-    n->loaded++;
-    fn(fn_arg, &rec);
-    return 0;
-}
-
-static struct node *make(uint64_t self, uint32_t value_len)
-{
-    struct node *n = calloc(1, sizeof *n);
-    struct sync_options o = {
-        .self = self, .seed = self, .job_rows = 2048, .arg = n, .scan = scan, .load = load};
-    n->peers = (struct peers){.nums = both, .count = 2, .self = self - 1};
-    n->version = calloc(KEYS_MAX, sizeof *n->version);
-    n->memory = malloc(sync_memory(&o));
-    n->value_len = value_len;
-    sync_init(&n->sync, &o, &n->peers, &scratch, n->memory, 0);
-    return n;
-}
-
-static void end(struct node *n)
-{
-    free(n->version);
-    free(n->memory);
-    free(n);
-}
-
-static void put(struct node *n, uint32_t key, uint32_t version)
-{
-    struct record_version before = {.hi = n->version[key]};
-    struct record_version after = {.hi = version};
-    if (version <= before.hi)
-        return;
-    sync_changed(&n->sync, keys[key].hash, before.hi != 0, before, after);
-    n->version[key] = version;
-    n->applied++;
-}
+#include "tests/unit/gossip/sync_fixture.h"
 
 struct traffic {
     uint64_t bytes, messages, turns; /* turns: changes of direction */
@@ -241,11 +115,6 @@ Test(sync, equal_members_exchange_two_small_packets)
     cr_assert_eq(a->loaded + b->loaded, 0);
     end(a);
     end(b);
-}
-
-static uint64_t sessions(const struct node *n)
-{
-    return n->sync.stats.sessions;
 }
 
 /* Pings tell roots: where every one is ours there is nothing to compare. One that was not makes the
@@ -450,7 +319,6 @@ Test(sync, odd_messages_are_refused)
     end(a);
 }
 
-/* Two members in conversation while every other message is damaged, doubled or made up. */
 /* A WANT of one row of each leaf that has some, as member `from` sends it. */
 static uint8_t answer_to_want(struct node *b, uint64_t from, uint32_t session)
 {
@@ -481,6 +349,37 @@ Test(sync, one_member_does_not_take_all_lists)
     end(b);
 }
 
+/* Rows come at a pace at which all of them take two minutes; none comes twice. */
+Test(sync, a_long_session_ends_and_the_next_one_goes_on)
+{
+    make_keys(50000);
+    struct node *const nodes[2] = {make(1, 250), make(2, 250)};
+    struct traffic t = {0};
+    uint64_t now = 0, to, data = 0;
+    for (uint32_t k = 0; k < key_count; k++)
+        put(nodes[1], k, 1);
+    sync_soon(&nodes[0]->sync, now, 2, 0);
+    while (!same(nodes[0], nodes[1]) && now < 200000) {
+        nodes[1]->sync.due_ms = UINT64_MAX;
+        now++;
+        for (unsigned i = 0; i < 2; i++) {
+            size_t len = sync_poll(&nodes[i]->sync, now, out, sizeof out, &to);
+            if (len == 0)
+                continue;
+            sync_sent(&nodes[i]->sync, now, 0);
+            now += out[0] == 7 ? 1500 : 0;
+            data += out[0] == 7 ? len : 0;
+            give(nodes, i, out, len, now, &t);
+        }
+    }
+    cr_assert(same(nodes[0], nodes[1]));
+    cr_assert_gt(now, SYNC_SESSION_MS + 10000);
+    cr_assert_lt(data, 50000 * 300);
+    for (unsigned i = 0; i < 2; i++)
+        end(nodes[i]);
+}
+
+/* Two members in conversation while every other message is damaged, doubled or made up. */
 Test(sync, mutated_messages_never_break_it)
 {
     make_keys(3000);
