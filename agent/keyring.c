@@ -13,6 +13,7 @@
 #define CALL_MS 5000
 #define SECOND_MS 11000 /* both rounds of another agent */
 #define SECONDS_MAX 3u  /* asked, one after the other, to look as well */
+#define LOOK_MS 2500u   /* in the mean between looks of this agent for others; ten come at once */
 #define CALLS_MAX 256u  /* open at a time; a cluster may have thousands of members */
 #define ID_LEN 16u
 
@@ -52,6 +53,7 @@ struct keyring {
     int refusal_err;
     struct keyturn turn;
     struct gossip_request *seconded; /* who asked this agent to look as well */
+    uint64_t looks_ms;               /* until then its looks are accounted for */
     /* What a member asked of this agent, on its way to the file. */
     bool writing;
     bool orphan; /* destroyed meanwhile: freed when the file is written */
@@ -217,7 +219,7 @@ static void on_change(struct keyring *k, uint64_t from, enum op op, const uint8_
     save(k, call);
 }
 
-static void on_second(struct keyring *k, enum op op, const uint8_t *id,
+static void on_second(struct keyring *k, uint64_t from, enum op op, const uint8_t *of,
                       struct gossip_request *call);
 
 /* op, id */
@@ -253,7 +255,7 @@ void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size
     else if (op == OP_LIST && (len == 1 || is_step(data + 1, len - 1)))
         on_list(k, from, data + 1, len - 1, call);
     else if (op == OP_SECOND && is_step(data + 1, len - 1))
-        on_second(k, (enum op)data[1], data + 2, call);
+        on_second(k, from, (enum op)data[1], data + 2, call);
     else if ((op == OP_INSTALL && len == 1 + KEY_BYTES) || is_step(data, len))
         on_change(k, from, (enum op)op, data + 1, call);
     else
@@ -614,14 +616,29 @@ static void on_seconded(void *arg, const struct intent_result *result)
     k->seconded = NULL;
 }
 
-static void on_second(struct keyring *k, enum op op, const uint8_t *id, struct gossip_request *call)
+/* Two calls to every member for one to this agent: a member that lies is not to have them made all
+ * the time. Who means it has this agent's turn for the step. */
+static bool may_look(struct keyring *k, uint64_t from, enum op op, const char *id)
 {
-    if (k->done != NULL) {
+    uint64_t now_ms = clock_mono_ms();
+    uint64_t ahead_ms = k->looks_ms > now_ms ? k->looks_ms - now_ms : 0;
+    bool holds = keyturn_holds(&k->turn, now_ms, from, (int)op, id);
+    if (k->done != NULL || !holds || ahead_ms >= 10 * LOOK_MS)
+        return false;
+    k->looks_ms = now_ms + ahead_ms + LOOK_MS;
+    return true;
+}
+
+static void on_second(struct keyring *k, uint64_t from, enum op op, const uint8_t *of,
+                      struct gossip_request *call)
+{
+    char id[ID_LEN + 1] = "";
+    memcpy(id, of, ID_LEN);
+    if (!may_look(k, from, op, id)) {
         gossip_answer(call, ERR_BUSY, NULL, 0);
         return;
     }
-    memcpy(k->id, id, ID_LEN);
-    k->id[ID_LEN] = '\0';
+    memcpy(k->id, id, sizeof k->id);
     k->seconded = call;
     k->is_second = true;
     begin(k, op, on_seconded, k);

@@ -35,6 +35,11 @@ int keyturn_take(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, cons
     return 0;
 }
 
+bool keyturn_holds(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id)
+{
+    return is_of(t, now_ms, op, id) && word_of(t, from) != NULL;
+}
+
 void keyturn_give_back(struct keyturn *t, uint64_t from)
 {
     bool *word = word_of(t, from);

@@ -27,6 +27,8 @@ struct keyturn {
 
 /* ERR_BUSY: another step has it. It ends KEYTURN_MS after the last new taker. */
 int keyturn_take(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);
+/* Has that one taken it, for this step? */
+bool keyturn_holds(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);
 void keyturn_give_back(struct keyturn *t, uint64_t from);
 /* How many takers have said so, this one with them; 0: it is not its turn. */
 unsigned keyturn_say(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);

@@ -232,6 +232,7 @@ Test(keyring, one_member_moves_nobody_to_another_key)
         assert_ring(VICTIM, old_id, 2);
     }
     /* Nor does another say so for it: that one looks, and finds two that lack the key. */
+    cr_assert_eq(lie(0, 1, 3, new_id, 16), 0, "its turn");
     cr_assert_eq(lie(0, 5, 3, new_id, 16), ERR_CONFLICT);
     cr_assert_eq(lie(VICTIM, 5, 3, new_id, 16), ERR_CONFLICT);
     (void)lie(VICTIM, 1, 3, new_id, 16);
@@ -252,5 +253,19 @@ Test(keyring, one_member_takes_no_key_from_others)
         (void)lie(i, 4, 0, old_id, 16);
         assert_ring(i, new_id, 2);
     }
+    stop(AGENTS);
+}
+
+Test(keyring, one_member_makes_nobody_look_again_and_again)
+{
+    static const char none[] = "00112233aabbccdd";
+    unsigned looks = 0;
+    start(AGENTS);
+    cr_assert_eq(lie(0, 5, 4, none, 16), ERR_BUSY, "without its turn");
+    for (unsigned i = 0; i < 40; i++) {
+        cr_assert_eq(lie(0, 1, 4, none, 16), 0, "its turn");
+        looks += lie(0, 5, 4, none, 16) != ERR_BUSY;
+    }
+    cr_assert(looks >= 10 && looks < 30, "%u", looks);
     stop(AGENTS);
 }
