@@ -6,6 +6,7 @@
 
 #include "agent/base/buf.h"
 #include "agent/base/ensure.h"
+#include "agent/base/hash.h"
 #include "gossip/rumor_int.h"
 
 #define ROOM_FIRST 1300u /* until a datagram's room is known */
@@ -209,6 +210,12 @@ static void pass_on(struct rumor *r, uint64_t key_hash, struct record_version ve
     push_on(r, slot);
 }
 
+/* Whose share of what is heard of it takes. */
+static uint8_t teller_of(uint64_t from)
+{
+    return (uint8_t)(hash_mix(from) % RUMOR_TELLERS);
+}
+
 static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct record *rec,
                    const struct tree *tree, enum rumor_state state, struct rumor_in *in)
 {
@@ -241,12 +248,31 @@ static void arrive(struct rumor *r, uint64_t now_ms, uint64_t from, const struct
         p->holders = 1;
         p->tries = 0;
         rumor_pending_state(r, p, state, now_ms + RUMOR_APPLY_MS);
+        p->teller = teller_of(from);
     }
     memcpy(in->key[in->apply_count], rec->key, rec->key_len);
     in->key_hash[in->apply_count] = key_hash;
     in->apply[in->apply_count] = *rec;
     in->apply[in->apply_count].key = in->key[in->apply_count];
     in->apply_count++;
+}
+
+/* One that lies may tell of what there is not: the other half of the table is for what arrived, or
+ * it would not be passed on, and half of this half is for what others tell. */
+static bool may_hear(const struct rumor *r, uint64_t from)
+{
+    return r->wanted_count < r->options.pending_max / 2 &&
+           r->told[teller_of(from)] < r->options.pending_max / 4;
+}
+
+static void add_holder(struct rumor_pending *p, uint64_t from)
+{
+    for (unsigned i = 0; i < p->holders; i++) {
+        if (p->holder[i] == from)
+            return; /* told again: the other places are for others */
+    }
+    if (p->holders < RUMOR_HOLDERS)
+        p->holder[p->holders++] = from;
 }
 
 static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash,
@@ -259,10 +285,11 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
     }
     struct rumor_pending *p = rumor_pending_find(r, key_hash);
     if (p == NULL) {
-        p = rumor_pending_add(r, key_hash);
+        p = may_hear(r, from) ? rumor_pending_add(r, key_hash) : NULL;
         if (p == NULL)
             return; /* anti-entropy will see to it */
         p->version = version;
+        p->teller = teller_of(from);
         p->holder[0] = from;
         p->holders = 1;
         p->told_ms = now_ms;
@@ -285,8 +312,8 @@ static void hear_of(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t ke
         p->holders = 0;
         cmp = 0;
     }
-    if (cmp == 0 && p->holders < RUMOR_HOLDERS)
-        p->holder[p->holders++] = from;
+    if (cmp == 0)
+        add_holder(p, from);
 }
 
 /* Somebody lacks what one child was handed for all: if the child lost it, it gets it again.
@@ -308,6 +335,19 @@ static bool hand_again(struct rumor *r, uint64_t from, uint64_t key_hash)
     return children[0] == from;
 }
 
+/* No more for one than three of four answers, nor twice the same: nine bytes would bring as many
+ * times a record as they name it. */
+static bool may_answer(const struct rumor *r, uint64_t to, uint64_t key_hash)
+{
+    uint32_t max = r->options.answer_max, theirs = 0;
+    for (uint32_t i = 0; i < r->answer_count; i++) {
+        const struct rumor_answer *a = &r->answers[(r->answer_head + i) & (max - 1)];
+        if (a->to == to && (a->key_hash == key_hash || ++theirs == max * 3 / 4))
+            return false;
+    }
+    return true;
+}
+
 static void asked(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash)
 {
     r->stats.asked++;
@@ -315,8 +355,8 @@ static void asked(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_
     if (hand_again(r, from, key_hash))
         return;
     uint32_t max = r->options.answer_max;
-    if (r->answer_count == max)
-        return; /* it will ask somebody else */
+    if (r->answer_count == max || !may_answer(r, from, key_hash))
+        return; /* it will ask somebody else, or again */
     r->answers[(r->answer_head + r->answer_count++) & (max - 1)] =
         (struct rumor_answer){.to = from, .key_hash = key_hash};
 }

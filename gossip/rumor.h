@@ -69,11 +69,13 @@
 #define RUMOR_ASK_TRIES 8u     /* of one holder, of three 16: then anti-entropy has it */
 #define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
 #define RUMOR_HOLDERS 3u
+#define RUMOR_TELLERS 64u /* shares of what is heard of: members fall into them by a hash */
 #define RUMOR_BATCH (64u * 1024)
 /* Datagrams' worth from which one stream message is better: a connection takes 700 bytes, and more
  * of the processor than a few datagrams. */
 #define RUMOR_STREAM_FROM 8u
-/* Buffer for rumor_poll: the largest record and its framing. */
+/* The largest record and its framing: no message is larger, and buffers for rumor_poll have room
+ * for it. */
 #define RUMOR_MESSAGE_MAX (RECORD_HEADER_MAX + RECORD_KEY_MAX + RECORD_VALUE_MAX + 64u)
 
 struct rumor_options {
@@ -139,8 +141,9 @@ struct rumor {
     struct rumor_pending *pending;
     uint32_t *pending_buckets;
     uint32_t pending_free, pending_count, wanted_count;
-    uint32_t pending_end; /* all from here on are free */
-    uint32_t quiet;       /* scans for what to ask for since something came down a tree */
+    uint32_t told[RUMOR_TELLERS]; /* of wanted_count */
+    uint32_t pending_end;         /* all from here on are free */
+    uint32_t quiet;               /* scans for what to ask for since something came down a tree */
 
     struct rumor_queue queues[RUMOR_QUEUES];
     uint64_t waiting; /* bit q: queue q is not empty */

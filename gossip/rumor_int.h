@@ -47,6 +47,7 @@ struct rumor_pending {
     uint32_t chain;   /* of its bucket, or of the free list */
     uint8_t state;
     uint8_t holders, tries;
+    uint8_t teller;  /* whose share it takes while it is wanted */
     bool amid_flood; /* heard of */
 };
 

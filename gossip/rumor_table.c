@@ -223,10 +223,14 @@ static bool is_wanted(uint8_t state)
 void rumor_pending_state(struct rumor *r, struct rumor_pending *p, enum rumor_state state,
                          uint64_t due_ms)
 {
-    if (is_wanted(p->state))
+    if (is_wanted(p->state)) {
         r->wanted_count--;
-    if (is_wanted((uint8_t)state))
+        r->told[p->teller]--;
+    }
+    if (is_wanted((uint8_t)state)) {
         r->wanted_count++;
+        r->told[p->teller]++;
+    }
     p->state = (uint8_t)state;
     p->due_ms = due_ms;
 }

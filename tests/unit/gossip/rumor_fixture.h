@@ -52,7 +52,7 @@ static struct fixture *make_sized(size_t members, uint32_t recent, uint32_t aren
     struct rumor_options o = {.self = SELF,
                               .seed = 1,
                               .recent_max = recent,
-                              .pending_max = 64,
+                              .pending_max = 256,
                               .node_max = 512,
                               .answer_max = 16,
                               .arena_bytes = arena,

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "gossip/rumor_int.h"
+
 /* ---- sending ----------------------------------------------------------------------- */
 
 Test(rumor, local_records_leave_at_once_and_are_told_of_later)
@@ -362,6 +364,127 @@ Test(rumor, odd_messages_are_refused_whole)
         cr_assert_eq(receive(f, 1000, SELF + 1, message, short_len), whole ? 0 : ERR_MALFORMED);
     }
     cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
+    end(f);
+}
+
+/* ---- members that lie ---------------------------------------------------------------------- */
+
+static unsigned answers(struct fixture *f, uint64_t now, uint64_t *bytes)
+{
+    uint64_t to;
+    size_t len;
+    unsigned n = 0;
+    while ((len = rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to)) > 0) {
+        n += f->out[0] == 2;
+        *bytes += f->out[0] == 2 ? len : 0;
+        rumor_sent(&f->rumor, now, 0);
+    }
+    return n;
+}
+
+static int ask(struct fixture *f, uint64_t now, uint64_t from, uint64_t first, unsigned keys,
+               unsigned step)
+{
+    uint8_t message[1024];
+    struct wbuf w;
+    wbuf_init(&w, message, sizeof message);
+    wbuf_u8(&w, 4);
+    for (unsigned i = 0; i < keys; i++)
+        wbuf_u64(&w, first + (uint64_t)i * step);
+    return receive(f, now, from, message, w.len);
+}
+
+Test(rumor, what_is_asked_again_and_again_is_answered_once)
+{
+    struct fixture *f = make_sized(100, 64, 1u << 20);
+    struct record rec = record_of("a", 5, 60000);
+    uint64_t bytes = 0;
+    store(f, 1000, "a", 5, 60000, RUMOR_PEER);
+    cr_assert_eq(ask(f, 1000, SELF + 1, hash_of(&rec), 16, 0), 0);
+    cr_assert_eq(ask(f, 1000, SELF + 2, hash_of(&rec), 1, 0), 0);
+    cr_assert_eq(answers(f, 1000, &bytes), 2);
+    cr_assert_lt(bytes, 2 * 61000);
+    cr_assert_eq(ask(f, 1001, SELF + 1, hash_of(&rec), 1, 0), 0);
+    cr_assert_eq(answers(f, 1001, &bytes), 1, "an answer may be lost");
+    end(f);
+}
+
+Test(rumor, one_that_asks_for_much_leaves_room_for_others)
+{
+    struct fixture *f = make(100);
+    struct record rec = record_of("a", 5, 10);
+    uint64_t bytes = 0;
+    store(f, 1000, "a", 5, 10, RUMOR_PEER);
+    cr_assert_eq(ask(f, 1000, SELF + 1, 1, 100, 1), 0);
+    cr_assert_eq(ask(f, 1000, SELF + 2, hash_of(&rec), 1, 0), 0);
+    cr_assert_eq(answers(f, 1000, &bytes), 1);
+    end(f);
+}
+
+/* Tells of keys that there are not. */
+static void tell_lies(struct fixture *f, uint64_t now, uint64_t from, unsigned keys)
+{
+    static uint64_t n;
+    uint8_t message[64];
+    char key[24];
+    for (unsigned i = 0; i < keys; i++) {
+        snprintf(key, sizeof key, "none-%lu", n++);
+        struct record rec = record_of(key, 1, 0);
+        cr_assert_eq(receive(f, now, from, message, digest_message(message, &rec)), 0);
+    }
+}
+
+Test(rumor, one_that_tells_lies_hinders_neither_the_tree_nor_repair)
+{
+    struct fixture *f = make(64);
+    static uint8_t message[65536];
+    for (uint64_t now = 1000; now < 6000; now += 100) {
+        char key[24];
+        tell_lies(f, now, SELF + 50, 100);
+        (void)drain(f, now, 1);
+        snprintf(key, sizeof key, "pushed-%lu", now);
+        struct record rec = record_of(key, 1, 100);
+        size_t len = push_message(message, SELF + 63, &rec);
+        cr_assert_eq(receive(f, now, SELF + 63, message, len), 0);
+        rumor_stored(&f->rumor, now, &rec, hash_of(&rec), RUMOR_PEER);
+        cr_assert_eq(drain(f, now, 1), 8, "was not passed on");
+        snprintf(key, sizeof key, "lost-%lu", now);
+        rec = record_of(key, 1, 100);
+        len = digest_message(message, &rec);
+        cr_assert_eq(receive(f, now, SELF + 3, message, len), 0);
+        struct rumor_pending *p = rumor_pending_find(&f->rumor, hash_of(&rec));
+        cr_assert_not_null(p, "was not heard of");
+        rumor_pending_drop(&f->rumor, p);
+    }
+    for (unsigned i = 1; i < 60; i++) /* many of them: the tree still goes on */
+        tell_lies(f, 6000, SELF + i, 10);
+    struct record rec = record_of("b", 1, 100);
+    size_t len = push_message(message, SELF + 63, &rec);
+    cr_assert_eq(receive(f, 6000, SELF + 63, message, len), 0);
+    cr_assert_not_null(rumor_pending_find(&f->rumor, hash_of(&rec)));
+    end(f);
+}
+
+Test(rumor, one_that_tells_thrice_is_one_of_three_to_ask)
+{
+    struct fixture *f = make(8);
+    uint8_t message[64];
+    uint64_t to;
+    struct record rec = record_of("a", 5, 100);
+    size_t len = digest_message(message, &rec);
+    unsigned asked_of[4] = {0};
+    for (unsigned i = 0; i < 3; i++)
+        cr_assert_eq(receive(f, 1000, SELF + 1, message, len), 0);
+    for (unsigned i = 2; i < 4; i++)
+        cr_assert_eq(receive(f, 1000, SELF + i, message, len), 0);
+    for (uint64_t now = 1000; now < 2000; now++) {
+        while (rumor_poll(&f->rumor, now, ROOM, f->out, RUMOR_MESSAGE_MAX, &to) > 0) {
+            cr_assert_leq(to, SELF + 3);
+            asked_of[to - SELF]++;
+            rumor_sent(&f->rumor, now, 0);
+        }
+    }
+    cr_assert(asked_of[1] >= 2 && asked_of[2] >= 2 && asked_of[3] >= 2);
     end(f);
 }
 
