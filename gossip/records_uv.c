@@ -299,7 +299,8 @@ static void on_prepare(uv_prepare_t *handle)
     uint64_t now_ms = clock_mono_ms();
     if (r->stalled_count > 0)
         retry_stalled(r);
-    if (r->waiting > 0 && now_ms - r->stored_ms > LOST_MS) {
+    /* What was stalled may have been given to the store after now_ms. */
+    if (r->waiting > 0 && now_ms > r->stored_ms + LOST_MS) {
         r->waiting = 0;
         sync_waiting(&r->sync, now_ms, 0);
     }

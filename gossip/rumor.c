@@ -159,6 +159,7 @@ void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash)
         return;
     /* Whoever sent it has it. A little apart, so that what the store refused comes in pieces. */
     p->tries = 0;
+    p->told_ms = now_ms; /* what comes now is not late because a digest was early */
     rumor_pending_state(r, p, PENDING_WANTED, now_ms + 100 + prng_below(&r->prng, 200));
 }
 

@@ -358,6 +358,7 @@ size_t rumor_poll(struct rumor *r, uint64_t now_ms, size_t room, uint8_t *out, s
     ENSURE(cap >= RUMOR_MESSAGE_MAX);
     ENSURE(room >= 64);
     ENSURE(!r->last_open);
+    cap = RUMOR_MESSAGE_MAX; /* more is refused, whatever buffer there is */
     r->last_queue = NONE;
     r->room = room;
     size_t len = poll_answers(r, out, cap, ret_to);

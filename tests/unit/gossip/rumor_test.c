@@ -488,6 +488,51 @@ Test(rumor, one_that_tells_thrice_is_one_of_three_to_ask)
     end(f);
 }
 
+/* ---- what is no news of loss, and no message too large ------------------------------------- */
+
+Test(rumor, a_push_behind_a_refusal_is_not_late)
+{
+    struct fixture *f = make(64);
+    static uint8_t message[65536];
+    struct record rec = record_of("a", 5, 100);
+    size_t len = push_message(message, SELF + 63, &rec);
+    cr_assert_eq(receive(f, 100000, SELF + 63, message, len), 0);
+    rumor_refused(&f->rumor, 100001, hash_of(&rec));
+    rec.version.hi = 6;
+    len = push_message(message, SELF + 63, &rec);
+    cr_assert_eq(receive(f, 100002, SELF + 63, message, len), 0);
+    cr_assert_leq(f->rumor.ask_wait_ms, RUMOR_ASK_WAIT_MS);
+    end(f);
+}
+
+Test(rumor, what_is_sent_is_taken_whatever_buffer_there_is)
+{
+    enum { CAP = RUMOR_MESSAGE_MAX + RUMOR_BATCH };
+    static uint8_t value[RECORD_VALUE_MAX];
+    struct fixture *f = make_sized(2, 64, 4u << 20), *g = make_sized(2, 64, 4u << 20);
+    uint8_t *message = malloc(CAP);
+    uint64_t to;
+    size_t len, taken = 0;
+    for (unsigned i = 0; i < 31; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%u", i);
+        store(f, 1000, key, 1, 2000, RUMOR_LOCAL);
+    }
+    struct record rec = record_of("large", 1, 0);
+    rec.value = value;
+    rec.value_len = sizeof value;
+    rumor_stored(&f->rumor, 1000, &rec, hash_of(&rec), RUMOR_LOCAL);
+    while ((len = rumor_poll(&f->rumor, 1000, ROOM, message, CAP, &to)) > 0) {
+        rumor_sent(&f->rumor, 1000, 0);
+        cr_assert_eq(receive(g, 1000, SELF, message, len), 0, "%zu bytes", len);
+        taken += len;
+    }
+    cr_assert_gt(taken, sizeof value + 31 * 2000);
+    free(message);
+    end(f);
+    end(g);
+}
+
 /* Anything may come; nothing may break, and what the core then sends must be well-formed. */
 Test(rumor, mutated_messages_never_break_it)
 {
