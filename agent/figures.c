@@ -9,6 +9,8 @@
 #define MEMBERS_TEXT "Members by state, as this agent sees them."
 #define BYTES_TEXT "Bytes of gossip, sealed, without IP headers."
 #define REFUSED_TEXT "Packets and words that did not count, by reason."
+#define DROPPED_TEXT                                                                               \
+    "Records not pushed for want of room, or asked for in vain: left to slower ways of repair."
 #define RTT_TEXT "Round trips to live members: quantiles over the members."
 #define LOSS_TEXT "Thousandths of probes that needed a second ping: quantiles over the members."
 
@@ -46,6 +48,10 @@ static struct metric streams =
     METRIC_GAUGE_INIT("blox_gossip_streams", NULL, "Open streams to and from members.");
 static struct metric queued =
     METRIC_GAUGE_INIT("blox_gossip_records_queued", NULL, "Records that wait to be sent to peers.");
+static struct metric dropped_records[] = {
+    METRIC_COUNTER_INIT("blox_gossip_records_dropped_total", "reason=\"overflow\"", DROPPED_TEXT),
+    METRIC_COUNTER_INIT("blox_gossip_records_dropped_total", "reason=\"gave_up\"", DROPPED_TEXT),
+};
 static struct metric rtt[] = {
     METRIC_GAUGE_INIT("blox_gossip_peer_rtt_us", "quantile=\"0.5\"", RTT_TEXT),
     METRIC_GAUGE_INIT("blox_gossip_peer_rtt_us", "quantile=\"0.99\"", RTT_TEXT),
@@ -90,6 +96,7 @@ void figures_start(void)
     register_list(members, sizeof members / sizeof members[0]);
     register_list(bytes, sizeof bytes / sizeof bytes[0]);
     register_list(refused, sizeof refused / sizeof refused[0]);
+    register_list(dropped_records, sizeof dropped_records / sizeof dropped_records[0]);
     register_list(rtt, sizeof rtt / sizeof rtt[0]);
     register_list(loss, sizeof loss / sizeof loss[0]);
     struct metric *const single[] = {&cross_zone, &jumbo,   &dropped, &verified,
@@ -145,5 +152,7 @@ void figures_tick(struct agent *a)
     metric_set(&health, (int64_t)g.health);
     metric_set(&streams, (int64_t)g.streams);
     metric_set(&queued, (int64_t)r.queue_depth);
+    metric_set(&dropped_records[0], (int64_t)r.overflow);
+    metric_set(&dropped_records[1], (int64_t)r.gave_up);
     set_members(a);
 }

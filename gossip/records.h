@@ -57,6 +57,7 @@ void records_member(struct records *r, const struct gossip_member *m);
 struct records_stats {
     uint64_t pushed, received, duplicates, repaired, digests, syncs, sync_rows;
     uint64_t bytes_sent, queue_depth, coalesced;
+    uint64_t overflow, gave_up;    /* not sent for want of room; asked for in vain */
     uint64_t last_in_sync_mono_ms; /* 0: never */
     uint64_t root;                 /* fingerprint of everything this agent has */
 };

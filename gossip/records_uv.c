@@ -584,6 +584,8 @@ void records_stats(const struct records *r, struct records_stats *ret)
                                   .bytes_sent = r->bytes_sent,
                                   .queue_depth = rumor_queued(&r->rumor),
                                   .coalesced = rs->coalesced,
+                                  .overflow = rs->overflow,
+                                  .gave_up = rs->gave_up,
                                   .last_in_sync_mono_ms = ss->in_sync_ms,
                                   .root = r->sync.root};
 }

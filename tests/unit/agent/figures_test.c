@@ -31,7 +31,7 @@ void gossip_stats(const struct gossip_node *g, struct gossip_stats *ret)
 void records_stats(const struct records *r, struct records_stats *ret)
 {
     (void)r;
-    *ret = (struct records_stats){0};
+    *ret = (struct records_stats){.overflow = 5, .gave_up = 3};
 }
 
 static bool told(const char *line)
@@ -92,4 +92,14 @@ Test(figures, of_paths_vanish_with_the_last_peer)
     look();
     cr_assert(told("# TYPE blox_gossip_peer_rtt_us gauge\n"
                    "blox_gossip_peer_rtt_us{quantile=\"0.5\"} 300\n"));
+}
+
+Test(figures, records_that_were_dropped_are_told)
+{
+    static char somebody;
+    agent.gossip = (struct gossip_node *)(void *)&somebody;
+    agent.records = (struct records *)(void *)&somebody;
+    figures_tick(&agent);
+    cr_assert(told("\nblox_gossip_records_dropped_total{reason=\"overflow\"} 5\n"));
+    cr_assert(told("\nblox_gossip_records_dropped_total{reason=\"gave_up\"} 3\n"));
 }
