@@ -86,6 +86,7 @@ void flow_on_member(void *arg, const struct gossip_member *m, enum gossip_state 
             why == NULL ? "" : why, LS("member", m->id), LU("incarnation", m->incarnation));
     if (a->records != NULL)
         records_member(a->records, m);
+    propagate_member(a->propagate, m, before);
     if (a->raft != NULL)
         raft_uv_member(a->raft, m);
     if (a->join != NULL)

@@ -8,6 +8,8 @@
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/owed.h"
+#include "agent/repair.h"
 #include "agent/tally.h"
 
 #define TIMEOUT_MS 10000
@@ -16,9 +18,11 @@
 #define REPORTS_MAX 7u    /* in 13 s; a twentieth lost each time loses all once in 10^9 */
 #define KEEP_MS 60000
 #define PURGE_EVERY_US 10000000u
-#define PURGE_MAX 1000u /* in one round */
+#define PURGE_MAX 1000u  /* in one round */
+#define LOOKS_MAX 32768u /* records that a member looks for in its store in a second, if asked */
 
-/* Datagrams on the channel of calls; 1 and 2 are requests and answers, on streams only. */
+/* Datagrams on the channel of calls; 1 and 2 are requests and answers, on streams only; repair.h
+ * has two more. */
 #define NOTE_HAVE_ALL 3u
 #define NOTE_LEN 13u /* u8 kind, u64 run, u32 microseconds since the sender had all */
 
@@ -42,6 +46,9 @@ struct propagate {
     struct agent *agent;
     struct tally tally;
     struct measurement m;
+    struct owed owed;
+    uint64_t looks_us; /* the second of looks_left ends */
+    uint32_t looks_left;
     uint64_t purge_us; /* when old test records are looked for again */
     uint32_t purging;  /* on their way out */
     bool more;         /* than one round takes */
@@ -127,6 +134,7 @@ static void end(struct propagate *p, int err, const char *detail)
 static void heard_from(struct propagate *p, uint64_t num, uint64_t run, uint64_t at_us)
 {
     struct measurement *m = &p->m;
+    owed_settled(&p->owed, num, run);
     if (m->done == NULL || m->run != run)
         return;
     for (size_t i = 0; i < m->target_count; i++) {
@@ -143,27 +151,48 @@ static void heard_from(struct propagate *p, uint64_t num, uint64_t run, uint64_t
 
 /* ---- reports ---------------------------------------------------------------------------- */
 
-/* Repeated instead of acknowledged: to answer all would be the origin's greatest expense, and show
- * in what is measured. */
-static void report(struct propagate *p, struct tally_run *r)
+static int send_report(struct propagate *p, const struct tally_run *r, uint64_t now)
 {
-    uint64_t now = now_us();
     uint64_t age_us = now - r->done_us;
-    if (r->origin == gossip_self(p->agent->gossip)) {
-        r->reports = REPORTS_MAX;
-        heard_from(p, r->origin, r->run, r->done_us);
-        return;
-    }
     uint8_t bytes[NOTE_LEN];
     struct wbuf w;
     wbuf_init(&w, bytes, sizeof bytes);
     wbuf_u8(&w, NOTE_HAVE_ALL);
     wbuf_u64(&w, r->run);
     wbuf_u32(&w, age_us > UINT32_MAX ? UINT32_MAX : (uint32_t)age_us);
+    return gossip_send(p->agent->gossip, CHANNEL_CALL, r->origin, bytes, w.len);
+}
+
+/* Repeated instead of acknowledged: to answer all would be the origin's greatest expense, and show
+ * in what is measured. */
+static void report(struct propagate *p, struct tally_run *r)
+{
+    uint64_t now = now_us();
+    if (r->origin == gossip_self(p->agent->gossip)) {
+        r->reports = REPORTS_MAX;
+        heard_from(p, r->origin, r->run, r->done_us);
+        return;
+    }
     r->due_us = now + (REPORT_US << r->reports++);
     agent_busy(p->agent);
-    if (gossip_send(p->agent->gossip, CHANNEL_CALL, r->origin, bytes, w.len) != 0)
+    if (send_report(p, r, now) != 0)
         return; /* not a live member just now: the next one may be heard */
+}
+
+/* The origin has not heard that we have all of its run, or we lack some. */
+static void on_asked(struct propagate *p, uint64_t origin, uint64_t run, uint32_t count)
+{
+    uint64_t now = now_us();
+    if (now >= p->looks_us) {
+        p->looks_us = now + 1000000;
+        p->looks_left = LOOKS_MAX;
+    }
+    if (count > p->looks_left)
+        return; /* it asks again */
+    p->looks_left -= count;
+    const struct tally_run *r = repair_tell(p->agent, &p->tally, origin, run, count, now);
+    if (r != NULL)
+        (void)send_report(p, r, now);
 }
 
 static void on_note(void *arg, uint64_t from, const uint8_t *data, size_t len)
@@ -173,10 +202,18 @@ static void on_note(void *arg, uint64_t from, const uint8_t *data, size_t len)
     rbuf_init(&b, data, len);
     uint8_t kind = rbuf_u8(&b);
     uint64_t run = rbuf_u64(&b);
-    uint64_t age_us = rbuf_u32(&b);
-    uint64_t now = now_us();
-    if (!b.bad && kind == NOTE_HAVE_ALL)
-        heard_from(p, from, run, now > age_us ? now - age_us : 0);
+    if (kind == NOTE_HAVE_ALL) {
+        uint64_t age_us = rbuf_u32(&b);
+        uint64_t now = now_us();
+        if (!b.bad)
+            heard_from(p, from, run, now > age_us ? now - age_us : 0);
+    } else if (kind == NOTE_ASK) {
+        uint16_t count = rbuf_u16(&b);
+        if (!b.bad && !p->agent->stopping)
+            on_asked(p, from, run, count);
+    } else if (kind == NOTE_HAS && !b.bad && !p->agent->stopping) {
+        repair_serve(p->agent, &p->owed, from, run, &b);
+    }
 }
 
 static void on_rows(void *arg, const struct record *records, const struct store_change *changes,
@@ -200,7 +237,7 @@ static void on_rows(void *arg, const struct record *records, const struct store_
 
 /* ---- a run --------------------------------------------------------------------------------- */
 
-static int list_targets(struct propagate *p)
+static int list_targets(struct propagate *p, uint64_t timeout_us)
 {
     struct agent *a = p->agent;
     struct measurement *m = &p->m;
@@ -208,12 +245,15 @@ static int list_targets(struct propagate *p)
     m->targets = calloc(count == 0 ? 1 : count, sizeof *m->targets);
     if (m->targets == NULL)
         return ERR_NOMEM;
+    owed_begin(&p->owed, m->run, m->count, m->bytes, now_us(), now_us() + timeout_us);
     for (size_t i = 0; i < count; i++) {
         const struct gossip_member *g = gossip_at(a->gossip, i);
         if (g->state == MEMBER_FAILED || g->state == MEMBER_LEFT)
             continue;
         struct target *t = &m->targets[m->target_count++];
         t->num = g->num;
+        if (!g->self)
+            owed_target(&p->owed, g->num);
         memcpy(t->id, g->id, sizeof t->id);
     }
     return 0;
@@ -289,13 +329,26 @@ void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn
     p->last_run = run = run > p->last_run ? run : p->last_run + 1;
     p->m = (struct measurement){
         .done = done, .arg = arg, .run = run, .count = (uint32_t)count, .bytes = (uint32_t)bytes};
-    int err = list_targets(p);
+    int err = list_targets(p, (uint64_t)timeout_ms * 1000);
     if (err == 0)
         err = make_records(p);
     agent_busy(p->agent);
     p->m.due_us = p->m.start_us + (uint64_t)timeout_ms * 1000;
-    if (err != 0)
-        end(p, err, "the store takes no test records now; try again");
+    if (err == 0)
+        return;
+    owed_end(&p->owed, run);
+    end(p, err, "the store takes no test records now; try again");
+}
+
+void propagate_member(struct propagate *p, const struct gossip_member *m, enum gossip_state before)
+{
+    bool was_live = before >= MEMBER_ALIVE && before <= MEMBER_SUSPECT;
+    bool live = m->state >= MEMBER_ALIVE && m->state <= MEMBER_SUSPECT;
+    if (p == NULL || m->self || was_live || !live)
+        return;
+    owed_returned(&p->owed, m->num, now_us());
+    if (owed_is_busy(&p->owed))
+        agent_busy(p->agent);
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */
@@ -356,7 +409,7 @@ static bool has_more_to_report(const struct tally_run *r)
 
 bool propagate_is_busy(const struct propagate *p)
 {
-    bool busy = p != NULL && p->m.done != NULL;
+    bool busy = p != NULL && (p->m.done != NULL || owed_is_busy(&p->owed));
     for (size_t i = 0; p != NULL && i < TALLY_RUNS_MAX; i++)
         busy = busy || has_more_to_report(&p->tally.run[i]);
     return busy;
@@ -368,6 +421,8 @@ void propagate_tick(struct propagate *p)
         return;
     if (p->m.done != NULL && now_us() >= p->m.due_us)
         end(p, 0, NULL); /* the answer names those that are missing */
+    if (owed_is_busy(&p->owed))
+        repair_tick(p->agent, &p->owed, now_us());
     for (size_t i = 0; i < TALLY_RUNS_MAX; i++) {
         struct tally_run *r = &p->tally.run[i];
         if (has_more_to_report(r) && now_us() >= r->due_us)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "agent/intent/intent.h"
+#include "gossip/node.h"
 
 struct agent;
 struct propagate;
@@ -20,7 +21,9 @@ void propagate_destroy(struct propagate *p); /* may be NULL */
  * and a full store are reported through it as well. */
 typedef void (*propagate_done_fn)(void *arg, const struct intent_result *result);
 void propagate_run(struct propagate *p, const json_t *command, propagate_done_fn done, void *arg);
-/* Repeats reports, ends a run whose time is up, drops old test records. */
+/* A member's state changed: one that is back may lack of runs that are not over. p may be NULL. */
+void propagate_member(struct propagate *p, const struct gossip_member *m, enum gossip_state before);
+/* Repeats reports, repairs own runs, ends a run whose time is up, drops old test records. */
 void propagate_tick(struct propagate *p);
 bool propagate_is_busy(const struct propagate *p); /* wants every tick; p may be NULL */
 /* Ends the run under way with ERR_CLOSED. */

@@ -50,6 +50,10 @@ void records_stored(struct records *r, const struct records_change *changes, siz
 /* A row was purged: it leaves the fingerprints. */
 void records_purged(struct records *r, uint64_t key_hash, struct record_version version);
 
+/* Sends a member the stored record of the key, which it is known to lack. False: enough of such
+ * wait to be sent. For test records, which no fingerprint tells of. */
+bool records_hand(struct records *r, uint64_t to, uint64_t key_hash);
+
 /* A member appeared or went: adjusts the tree of peers and starts a sync with newcomers. */
 void records_member(struct records *r, const struct gossip_member *m);
 

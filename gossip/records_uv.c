@@ -198,7 +198,7 @@ static void note_change(struct records *r, uint64_t now_ms, const struct records
         return;
     }
     if (rec->kind == RECORD_TEST)
-        log_test(rec); /* not in the fingerprints: nobody repairs a measurement */
+        log_test(rec); /* not in the fingerprints: its origin repairs what a member lacks */
     else
         sync_changed(&r->sync, c->key_hash, c->existed, c->before, rec->version);
     enum rumor_from from = RUMOR_LOCAL;
@@ -233,6 +233,12 @@ void records_purged(struct records *r, uint64_t key_hash, struct record_version 
 {
     sync_removed(&r->sync, key_hash, version);
     gossip_rows(r->options.gossip, r->sync.root);
+}
+
+bool records_hand(struct records *r, uint64_t to, uint64_t key_hash)
+{
+    wake(r);
+    return rumor_hand(&r->rumor, to, key_hash);
 }
 
 /* ---- records out ------------------------------------------------------------------------- */

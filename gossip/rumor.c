@@ -349,17 +349,27 @@ static bool may_answer(const struct rumor *r, uint64_t to, uint64_t key_hash)
     return true;
 }
 
+static bool put_answer(struct rumor *r, uint64_t to, uint64_t key_hash, uint32_t places)
+{
+    if (r->answer_count >= places || !may_answer(r, to, key_hash))
+        return false;
+    uint32_t at = (r->answer_head + r->answer_count++) & (r->options.answer_max - 1);
+    r->answers[at] = (struct rumor_answer){.to = to, .key_hash = key_hash};
+    return true;
+}
+
 static void asked(struct rumor *r, uint64_t now_ms, uint64_t from, uint64_t key_hash)
 {
     r->stats.asked++;
     r->trouble_until_ms = now_ms + RUMOR_TROUBLE_MS;
     if (hand_again(r, from, key_hash))
         return;
-    uint32_t max = r->options.answer_max;
-    if (r->answer_count == max || !may_answer(r, from, key_hash))
-        return; /* it will ask somebody else, or again */
-    r->answers[(r->answer_head + r->answer_count++) & (max - 1)] =
-        (struct rumor_answer){.to = from, .key_hash = key_hash};
+    (void)put_answer(r, from, key_hash, r->options.answer_max); /* full: it asks somebody else */
+}
+
+bool rumor_hand(struct rumor *r, uint64_t to, uint64_t key_hash)
+{
+    return put_answer(r, to, key_hash, r->options.answer_max / 2);
 }
 
 /* One item, taken out of a message. */

@@ -195,6 +195,10 @@ void rumor_coming(struct rumor *r, size_t count);
 void rumor_unchanged(struct rumor *r, uint64_t key_hash, struct record_version version);
 void rumor_refused(struct rumor *r, uint64_t now_ms, uint64_t key_hash);
 
+/* The stored record of the key goes to that member as an answer, though it did not ask here. False:
+ * as many answers wait as may; half the places are for those who ask. */
+bool rumor_hand(struct rumor *r, uint64_t to, uint64_t key_hash);
+
 /* Take a message in: call with *at all zero, again until at->pos == len; each call fills `in`. A
  * message with anything odd in it is refused as a whole: ERR_MALFORMED at the first call. */
 struct rumor_place {
