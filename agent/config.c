@@ -449,22 +449,6 @@ int config_read_environment(struct config *c, char **environment, struct errmsg 
     return 0;
 }
 
-int config_check(const struct config *c, struct errmsg *e)
-{
-    if (c->raft_election_ms < 3 * c->raft_heartbeat_ms)
-        return errmsg_set(e, ERR_CONFIG,
-                          "raft.election_timeout must be at least three times raft.heartbeat");
-    if (strlen(c->id) >= 64)
-        return errmsg_set(e, ERR_CONFIG, "agent.id must be shorter than 64 characters");
-    for (const char *p = c->id; *p != '\0'; p++)
-        if (*p <= 0x20 || *p >= 0x7f)
-            return errmsg_set(e, ERR_CONFIG,
-                              "agent.id may hold printable ASCII without blanks only");
-    if (c->api_bind[0] == '\0' && c->api_socket[0] == '\0')
-        return errmsg_set(e, ERR_CONFIG, "api.bind and api.socket are both empty: set one");
-    return 0;
-}
-
 static void print_value(const struct config *c, const struct config_key *k, FILE *out)
 {
     const void *at = slot(c, k);

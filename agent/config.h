@@ -39,7 +39,7 @@ int config_read_environment(struct config *c, char **environment, struct errmsg 
 /* "section.key" or "key" if only one section has it. */
 int config_set(struct config *c, const char *name, const char *value, const char *origin,
                struct errmsg *e) MUST_CHECK;
-/* Checks that need several values at once. */
+/* What needs several values at once, or more than their type: addresses, names. */
 int config_check(const struct config *c, struct errmsg *e) MUST_CHECK;
 void config_print(const struct config *c, FILE *out); /* effective values with their origin */
 void config_print_keys(FILE *out);                    /* for --help */

@@ -27,6 +27,11 @@ def refuses_settings(c):
         r = bloxd("--config", path)
         check(r.returncode == 78, f"exit code {r.returncode} for {text!r}: {r.stderr}")
         check(says in r.stderr, f"{r.stderr!r} lacks {says!r}")
+    for setting, says in (("--gossip.bind=127.0.0.1", "host:port"), ("--agent.zone=a b", "agent.zone"),
+                          ("--gossip.join=127.0.0.1:70000", "1 to 65535"),
+                          ("--gossip.advertise=224.0.0.1:7381", "multicast")):
+        r = bloxd("--config", "/dev/null", setting, "--check-config")
+        check(r.returncode == 78 and says in r.stderr, f"{setting}: {r.returncode} {r.stderr}")
     r = bloxd("--config", "/dev/null", env={"BLOX_AGENT_CLUSTR": "x"})
     check(r.returncode == 78 and "BLOX_AGENT_CLUSTR" in r.stderr, r.stderr)
 

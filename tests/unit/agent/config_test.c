@@ -161,6 +161,56 @@ Test(config, unknown_variables_and_files)
     config_fini(&c);
 }
 
+/* What would keep an agent out of its cluster for good is refused before it starts. */
+Test(config, mistakes_in_addresses_and_names)
+{
+    static const struct {
+        const char *key, *value, *says; /* NULL: nothing against it */
+    } rows[] = {
+        {"gossip.bind", "127.0.0.1", "host:port"},
+        {"gossip.bind", "", "host:port"},
+        {"gossip.bind", "127.0.0.1:1,127.0.0.1:2", "host:port"},
+        {"gossip.bind", "[]:7381", "host:port"},
+        {"gossip.bind", "127.0.0.1:70000", "0 to 65535"},
+        {"gossip.bind", "224.0.0.1:7381", "multicast"},
+        {"gossip.bind", "nohost.invalid:1", NULL},
+        {"gossip.bind", "[fd00::1]:0", NULL},
+        {"gossip.advertise", "10.0.0.1:1 nonsense", "'nonsense'"},
+        {"gossip.advertise", "0.0.0.0:7381", "peers can reach"},
+        {"gossip.advertise", "[::]:7381", "peers can reach"},
+        {"gossip.advertise", "239.1.2.3:7381", "multicast"},
+        {"gossip.advertise", "10.0.0.1:7381, [ff02::1]:7381", "multicast"},
+        {"gossip.advertise", "[::ffff:224.0.0.1]:7381", "multicast"},
+        {"gossip.advertise", "255.255.255.255:7381", "broadcast"},
+        {"gossip.advertise", "a:1,a:1", "twice"},
+        {"gossip.advertise", "a:1,b:1,c:1,d:1", "at most 3"},
+        {"gossip.advertise", "10.0.0.1:7381, [fd00::1]:0, host-1.example:7381", NULL},
+        {"gossip.join", "a:1, b:65536", "'b:65536': a port is 1 to 65535"},
+        {"gossip.join", "a:0", "1 to 65535"},
+        {"gossip.join", "a", "host:port"},
+        {"gossip.join", "a:99999999999999999999", "1 to 65535"},
+        {"gossip.join", "255.255.255.255:1", "broadcast"},
+        {"gossip.join", ", a:1 ,[::1]:2", NULL},
+        {"agent.zone", "eu west", "agent.zone may hold"},
+        {"agent.zone", "z\xc3\xbcrich", "agent.zone may hold"},
+        {"agent.zone", "eu-west-1-abcdefghijklmnopqrstuv", "shorter than 32"},
+        {"agent.zone", "eu-west-1-abcdefghijklmnopqrstu", NULL},
+        {"agent.id", "a b", "agent.id may hold"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct errmsg e = {{0}};
+        cr_assert_eq(config_init(&c), 0);
+        cr_assert_eq(config_set(&c, rows[i].key, rows[i].value, "x", &e), 0);
+        int err = config_check(&c, &e);
+        cr_expect_eq(err, rows[i].says == NULL ? 0 : ERR_CONFIG, "%s = %s: %s", rows[i].key,
+                     rows[i].value, e.text);
+        cr_expect(rows[i].says == NULL || strstr(e.text, rows[i].says) != NULL,
+                  "%s = %s: \"%s\" lacks \"%s\"", rows[i].key, rows[i].value, e.text, rows[i].says);
+        config_fini(&c);
+    }
+}
+
 Test(keys, both_forms_and_refusals, .init = make_dir)
 {
     struct keys k;
