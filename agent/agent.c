@@ -19,6 +19,8 @@
 #include "agent/base/log.h"
 #include "agent/ownkey.h"
 
+#define GOSSIP_AGAIN_MS 5000u /* a name is resolved on this thread */
+
 static uint64_t random_u64(void)
 {
     uint64_t v = 0;
@@ -126,7 +128,7 @@ static int start_gossip(struct agent *a, const char *advertise, struct errmsg *e
         .advertise = or_null(advertise),
         .keys = (const uint8_t(*)[32])a->keys.key,
         .key_count = a->keys.count,
-        .incarnation = next_incarnation(a),
+        .incarnation = a->incarnation != 0 ? a->incarnation : next_incarnation(a),
         .seed = random_u64(),
         .own_key = own_key,
         .arg = a,
@@ -263,39 +265,64 @@ static int start_notice(struct agent *a)
     return err;
 }
 
-static void on_identity(void *arg, const struct identity *found)
+/* What stands on gossip. */
+static int start_above(struct agent *a, struct errmsg *e)
 {
-    struct agent *a = arg;
-    struct errmsg e = {{0}};
-    char advertise[CONFIG_VALUE_MAX];
-    a->identity = *found;
-    LOG(LOG_INFO, "identity", "", LS("id", found->id), LS("cluster", found->cluster),
-        LS("instance", found->instance_arn), LS("zone", found->zone));
-    advertise_choose(a->config, &a->identity, is_on_host, advertise, sizeof advertise);
-    int err = start_gossip(a, advertise, &e);
-    if (err == 0)
-        err = start_records(a);
+    int err = start_records(a);
     if (err == 0)
         err = propagate_create(&a->propagate, a);
     if (err == 0)
         err = keyring_create(&a->keyring, a);
     if (err == 0)
-        err = start_raft(a, &e);
+        err = start_raft(a, e);
     if (err == 0)
-        err = start_intake(a, &e);
+        err = start_intake(a, e);
     if (err == 0)
-        err = start_daemons(a, &e);
+        err = start_daemons(a, e);
     if (err == 0)
         err = start_join(a);
     if (err == 0)
         err = start_notice(a);
-    if (err != 0) {
-        snprintf(a->fatal, sizeof a->fatal, "%s", e.text[0] == '\0' ? err_text(err) : e.text);
-        LOG(LOG_ERROR, "cluster_not_started", "this agent serves what it has", LS("why", a->fatal));
-    }
+    return err;
+}
+
+/* The same reason again is no news. */
+static void note_start(struct agent *a, int err, const struct errmsg *e)
+{
+    char why[sizeof a->apart] = "";
+    if (err != 0)
+        snprintf(why, sizeof why, "%.200s%s", e->text[0] == '\0' ? err_text(err) : e->text,
+                 a->gossip == NULL ? "; it is tried again every 5 s" : "");
+    if (err == 0 && a->apart[0] != '\0')
+        LOG_MSG(LOG_INFO, "cluster_started", "what hindered it is gone");
+    if (err != 0 && strcmp(a->apart, why) != 0)
+        LOG(LOG_ERROR, "cluster_not_started", "this agent serves what it has", LS("why", why));
+    snprintf(a->apart, sizeof a->apart, "%s", why);
+}
+
+void agent_start_cluster(struct agent *a)
+{
+    struct errmsg e = {{0}};
+    char advertise[CONFIG_VALUE_MAX];
+    advertise_choose(a->config, &a->identity, is_on_host, advertise, sizeof advertise);
+    int err = start_gossip(a, advertise, &e);
+    /* Another process has the port still, the address or the resolver comes up later. */
+    a->gossip_due_ms = err == 0 ? 0 : clock_mono_ms() + GOSSIP_AGAIN_MS;
+    if (err == 0)
+        err = start_above(a, &e);
+    note_start(a, err, &e);
     publish_dirty(a, API_DOC_AGENT);
     publish_dirty(a, API_DOC_MEMBERS);
     agent_busy(a);
+}
+
+static void on_identity(void *arg, const struct identity *found)
+{
+    struct agent *a = arg;
+    a->identity = *found;
+    LOG(LOG_INFO, "identity", "", LS("id", found->id), LS("cluster", found->cluster),
+        LS("instance", found->instance_arn), LS("zone", found->zone));
+    agent_start_cluster(a);
 }
 
 static void on_more_identity(void *arg, const struct identity *found)

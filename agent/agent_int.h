@@ -142,7 +142,8 @@ struct agent {
     uint64_t stop_by_ms;            /* a step of stopping waits no longer */
     unsigned marks_open, marks_due; /* stop.c: last writes not confirmed, not posted yet */
     unsigned handles_open;
-    char fatal[256]; /* why the cluster part could not start */
+    char apart[256];        /* why the cluster part did not start; "": it did, or is not due yet */
+    uint64_t gossip_due_ms; /* when it is tried again; 0: no more */
     uint64_t proof_due_ms;
     char no_proof[400]; /* why raft.auto_recover would not work; "": it would */
     void (*done)(void *arg);
@@ -156,6 +157,7 @@ void agent_busy(struct agent *a); /* something waits for the tick: soon, not whe
 
 /* agent.c */
 void agent_lead_changed(struct agent *a);
+void agent_start_cluster(struct agent *a); /* gossip and what stands on it, or when to try again */
 
 /* flow.c: what the modules call back. */
 void flow_on_role(void *arg, enum raft_uv_role role, uint64_t term, uint64_t leader);

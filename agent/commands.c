@@ -223,8 +223,8 @@ static void try_command(struct command *c)
         return;
     }
     if (a->raft == NULL || a->daemons == NULL) {
-        if (c->request != NULL || a->fatal[0] != '\0')
-            finish_error(c, ERR_NOTLEADER, a->fatal[0] == '\0' ? "starting" : a->fatal);
+        if (c->request != NULL || a->apart[0] != '\0')
+            finish_error(c, ERR_NOTLEADER, a->apart[0] == '\0' ? "starting" : a->apart);
         return;
     }
     if (refuse_in_conflict(c))

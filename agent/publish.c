@@ -30,8 +30,8 @@ void publish_trouble(struct agent *a, char *out, size_t size)
     const char *why = "";
     int disk = store_health(a->store);
     bool alone = a->gossip != NULL && gossip_alive_count(a->gossip) <= 1;
-    if (a->fatal[0] != '\0')
-        why = a->fatal;
+    if (a->apart[0] != '\0')
+        why = a->apart;
     else if (disk != 0)
         why = disk == ERR_FULL ? "the disk of agent.data_dir is full: read-only until there is room"
                                : "the disk of agent.data_dir refuses writes: read-only";
@@ -150,6 +150,7 @@ static void publish_facts(struct agent *a, const char *state, const char *troubl
     snprintf(facts.state, sizeof facts.state, "%s", state);
     snprintf(facts.why, sizeof facts.why, "%s", trouble);
     facts.applied_term = a->term;
+    facts.apart = a->apart[0] != '\0';
     if (a->raft != NULL) {
         int64_t config_index = (int64_t)raft_uv_config_index(a->raft);
         facts.applied_index = raft_uv_applied_index(a->raft);

@@ -18,6 +18,8 @@ static void arm(struct agent *a)
     bool offers = !list_is_empty(&a->offers) || (a->compare_intent && a->role == RAFT_UV_LEADER);
     if (reap < wait)
         wait = reap;
+    if (a->gossip_due_ms != 0 && a->gossip_due_ms < now + wait)
+        wait = a->gossip_due_ms > now ? a->gossip_due_ms - now : 0;
     if (!a->own_found && a->own_due_ms < now + wait)
         wait = a->own_due_ms > now ? a->own_due_ms - now : 0;
     if (!list_is_empty(&a->commands) || offers || propagate_is_busy(a->propagate) || wait < TICK_MS)
@@ -29,6 +31,8 @@ static void on_tick(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
     uint64_t now = clock_mono_ms();
+    if (a->gossip_due_ms != 0 && now >= a->gossip_due_ms)
+        agent_start_cluster(a);
     if (!list_is_empty(&a->commands))
         commands_retry(a);
     offers_tick(a);

@@ -81,6 +81,7 @@ struct api_facts {
     char leader[64]; /* "" : none */
     char state[16];  /* starting syncing ready degraded leaving */
     char why[256];   /* why not ready */
+    bool apart;      /* gossip cannot start: nothing new comes here, and nobody knows this agent */
     uint64_t applied_term, applied_index;
     int64_t complete_unix_ms; /* when the rows were last known complete; 0: never */
 };

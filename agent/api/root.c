@@ -20,7 +20,7 @@ static enum MHD_Result live(struct request *r)
 }
 
 /* Ready: it answers with rows. Syncing with rows from before is ready; degraded is, too: reads
- * work, and the body says what does not. */
+ * work, and the body says what does not; but for an agent that is outside of its cluster. */
 static enum MHD_Result ready(struct request *r)
 {
     struct api_facts f;
@@ -28,8 +28,8 @@ static enum MHD_Result ready(struct request *r)
     struct buf b;
     publish_facts(&r->api->publish, &f);
     store_stats(r->api->store, &stats);
-    bool ok = strcmp(f.state, "ready") == 0 || strcmp(f.state, "degraded") == 0 ||
-              (strcmp(f.state, "syncing") == 0 && stats.rows > 0);
+    bool ok = !f.apart && (strcmp(f.state, "ready") == 0 || strcmp(f.state, "degraded") == 0 ||
+                           (strcmp(f.state, "syncing") == 0 && stats.rows > 0));
     buf_init(&b, 2048);
     buf_printf(&b, "{\"ready\":%s,\"state\":", ok ? "true" : "false");
     json_write_string(&b, f.state, strlen(f.state));

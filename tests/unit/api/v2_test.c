@@ -294,6 +294,16 @@ Test(v2, documents_and_facts)
     h = http_get(&f, "/health/ready");
     cr_assert_eq(h.status, 200);
     http_free(&h);
+    snprintf(facts.state, sizeof facts.state, "degraded");
+    snprintf(facts.why, sizeof facts.why, "address already in use");
+    for (int apart = 0; apart < 2; apart++) {
+        facts.apart = apart == 1;
+        api_set_facts(f.api, &facts);
+        h = http_get(&f, "/health/ready");
+        cr_assert_eq(h.status, apart == 1 ? 503 : 200);
+        cr_assert_not_null(strstr(h.body, "address already in use"));
+        http_free(&h);
+    }
     h = http_get(&f, "/metrics");
     cr_assert_not_null(strstr(h.body, "blox_api_requests_total{class=\"2xx\"}"));
     cr_assert_not_null(strstr(h.body, "blox_store_rows 1\n"));
