@@ -51,6 +51,7 @@ struct propagate {
     uint32_t looks_left;
     uint64_t purge_us; /* when old test records are looked for again */
     uint32_t purging;  /* on their way out */
+    uint32_t writing;  /* runs that the store has not answered yet, in their order */
     bool more;         /* than one round takes */
     uint64_t last_run;
 };
@@ -259,6 +260,24 @@ static int list_targets(struct propagate *p, uint64_t timeout_us)
     return 0;
 }
 
+/* Who has no room for its own records has nothing to measure with, and nobody else gets them. */
+static void on_written(void *arg, int err, const struct record *records,
+                       const struct store_change *changes, size_t count)
+{
+    struct agent *a = arg;
+    struct propagate *p = a->propagate;
+    (void)records;
+    (void)changes;
+    (void)count;
+    /* A run whose time was up before the disk answered is not the one that is under way. */
+    if (p == NULL || --p->writing > 0 || err == 0 || p->m.done == NULL)
+        return;
+    if (err == ERR_FULL)
+        end(p, err, "the disk of this agent's agent.data_dir is full: it takes no test records");
+    else
+        end(p, ERR_READONLY, "the disk of this agent's agent.data_dir refuses test records");
+}
+
 static int make_records(struct propagate *p)
 {
     struct agent *a = p->agent;
@@ -282,7 +301,8 @@ static int make_records(struct propagate *p)
                                       .observed_unix_ms = (int64_t)m->run};
         }
         m->start_us = now_us();
-        err = rows_apply(a->rows, list, m->count, NULL, NULL);
+        err = rows_apply(a->rows, list, m->count, on_written, a);
+        p->writing += err == 0;
     }
     free(value);
     free(keys);

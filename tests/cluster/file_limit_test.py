@@ -25,6 +25,8 @@ def test():
         check(leader.alive(), "it ended")
         wait_for("what is wrong", 20,
                  lambda: "refuses writes" in leader.get("/v2/agent").get("why", ""))
+        status, _, body = leader.request("POST", "/v2/agent/propagate", {})
+        check(status == 507 and "refuses test records" in body["detail"], f"{status} {body}")
         create(c, other, "later")
         resource.prlimit(leader.process.p.pid, resource.RLIMIT_FSIZE, unlimited)
         wait_for("all to have all", 30, lambda: all(

@@ -74,6 +74,11 @@ def test():
                  lambda: c.leader() in others)
         wait_for("a write by the new leader", 30, lambda: create(c, others, "after"))
         print(f"{taken} writes, the longest took {longest:.1f} s")
+        def no_test_records():
+            status, _, body = old.request("POST", "/v2/agent/propagate", {"count": 1000, "bytes": 4000})
+            check(status == 507 and "is full" in body["detail"], f"{status} {body}")
+            return True
+        wait_for("the agent whose disk is full to refuse test records", 30, no_test_records)
         more = iter(range(10**6))
 
         def spare_votes():  # its log keeps room in store; what is written meanwhile uses that up
