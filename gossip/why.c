@@ -132,6 +132,8 @@ json_t *why_json(const struct swim *s, const struct swim_member *m, uint64_t now
     json_set_int(obj, "incarnation", (int64_t)m->m.incarnation);
     json_set_int(obj, "state_age_ms", (int64_t)(now_ms - m->m.changed_mono_ms));
     json_set_str(obj, "address", addr_text(&m->m.addrs->at[m->m.using], address));
+    if (m->m.self)
+        json_set_bool(obj, "self", true);
     if (m->evicted)
         json_set_str(obj, "evicted", "it is no container instance of this cluster, says ECS");
     if (m->m.state == MEMBER_ALIVE && m->vote_count > 0) { /* by too few to be believed */

@@ -87,7 +87,8 @@ static int dump_chunk(const char *buffer, size_t size, void *data)
 
 int json_write(const json_t *value, struct buf *out)
 {
-    if (json_dump_callback(value, dump_chunk, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+    size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(JSON_DIGITS);
+    if (json_dump_callback(value, dump_chunk, out, flags) != 0)
         return out->err != 0 ? out->err : ERR_NOMEM;
     return 0;
 }

@@ -30,6 +30,7 @@ void json_set_str(json_t *obj, const char *key, const char *text);
 void json_set_int(json_t *obj, const char *key, int64_t value);
 void json_set_bool(json_t *obj, const char *key, bool value);
 
+#define JSON_DIGITS 15 /* of a real: what is decimal looks so, 0.3 and not 0.29999999999999999 */
 /* Compact text appended to out. */
 int json_write(const json_t *value, struct buf *out);
 /* text as a JSON string with its quotes, without making a json_t. Invalid UTF-8 becomes U+FFFD. */

@@ -96,8 +96,14 @@ static void print_why(const json_t *w)
     const char *state = json_str_or(w, "state", "?");
     printf("%s is %s since %s: %s\n", json_str_or(w, "member", "?"), state,
            age_of(w, "state_age_ms", text), json_str_or(w, "because", "?"));
-    printf("last heard   %s ago, incarnation %lld, at %s\n", age_of(w, "heard_age_ms", text),
-           (long long)json_int_or(w, "incarnation", 0), json_str_or(w, "address", "?"));
+    bool heard = json_int_or(w, "heard_age_ms", -1) >= 0;
+    if (json_bool_or(w, "self", false))
+        printf("this agent   ");
+    else
+        printf("last heard   %s%s, ", heard ? age_of(w, "heard_age_ms", text) : "never",
+               heard ? " ago" : "");
+    printf("incarnation %lld, at %s\n", (long long)json_int_or(w, "incarnation", 0),
+           json_str_or(w, "address", "?"));
     if (json_str(w, "suspected_by") == NULL)
         return;
     if (strcmp(state, "alive") == 0 || strcmp(state, "left") == 0)

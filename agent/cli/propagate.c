@@ -66,12 +66,13 @@ int cli_propagate(struct cli *cli, int argc, char **argv)
     if (code == 0 && cli->output != CLI_JSON) {
         size_t all = json_array_size(json_arr(a.body, "members"));
         size_t missing = json_array_size(json_arr(a.body, "missing"));
-        printf("%lld records of %lld bytes: %zu of %zu members have all; "
-               "p50 %.1f ms, p99 %.1f ms, last %.1f ms\n",
+        printf("%lld records of %lld bytes: %zu of %zu members have all",
                (long long)json_int_or(a.body, "count", 0),
-               (long long)json_int_or(a.body, "bytes", 0), all - missing, all,
-               json_num_or(a.body, "p50_ms", 0), json_num_or(a.body, "p99_ms", 0),
-               json_num_or(a.body, "last_ms", 0));
+               (long long)json_int_or(a.body, "bytes", 0), all - missing, all);
+        if (all > missing)
+            printf("; p50 %.1f ms, p99 %.1f ms, last %.1f ms", json_num_or(a.body, "p50_ms", 0),
+                   json_num_or(a.body, "p99_ms", 0), json_num_or(a.body, "last_ms", 0));
+        printf("\n");
         for (size_t i = 0; i < missing; i++)
             printf("missing: %s\n",
                    json_string_value(json_array_get(json_arr(a.body, "missing"), i)));

@@ -51,7 +51,9 @@ static void print_agent(const json_t *a)
     line("state", json_str(a, "state"));
     line("why", json_str(a, "why"));
     line("leader", json_str_or(a, "leader", "none"));
-    printf("%-12s %s ago\n", "complete", cli_age(json_str(a, "complete_at"), age));
+    bool complete = json_str(a, "complete_at") != NULL;
+    printf("%-12s %s%s\n", "complete",
+           complete ? cli_age(json_str(a, "complete_at"), age) : "not yet", complete ? " ago" : "");
     printf("%-12s %lld rows, %lld tombstones\n", "store", (long long)json_int_or(store, "rows", 0),
            (long long)json_int_or(store, "tombstones", 0));
     if (json_bool_or(a, "leading", false) && json_str(queue, "url") != NULL)

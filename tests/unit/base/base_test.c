@@ -151,6 +151,17 @@ Test(json, strings_are_escaped_and_bad_utf8_replaced)
     buf_fini(&b);
 }
 
+Test(json, decimals_look_so)
+{
+    struct buf b;
+    json_t *j = json_pack("[f,f,f]", 21862 / 1000.0, 0.1, 1e21);
+    buf_init(&b, 1000);
+    cr_assert_eq(json_write(j, &b), 0);
+    cr_assert_str_eq(b.data, "[21.862,0.1,1e21]");
+    buf_fini(&b);
+    json_decref(j);
+}
+
 Test(json, parse_says_where)
 {
     struct errmsg e;
