@@ -61,6 +61,32 @@ static void add_probes(const struct swim_trace *t, char out[WHY_TEXT_MAX])
         add(out, ", tcp: %s", check_texts[t->check]);
 }
 
+/* Whose host answers is excused for half a minute, and suspected then without a probe of ours: for
+ * its silence. */
+static void add_silence(const struct swim_member *m, char out[WHY_TEXT_MAX])
+{
+    const struct swim_trace *t = swim_trace_of(m);
+    if (m->doubt == NULL || !m->doubt->unexcused)
+        add(out, "it does not answer");
+    else if (m->m.heard_mono_ms == 0)
+        add(out, "its host answers, but it has said nothing to this agent so far");
+    else if (m->m.heard_mono_ms >= t->suspected_ms)
+        add(out, "its host answers, but it said nothing for too long");
+    else
+        add(out, "its host answers, but it said nothing for %" PRIu64 " s",
+            (t->suspected_ms - m->m.heard_mono_ms) / 1000);
+}
+
+static void add_joined(const struct swim_change *c, char out[WHY_TEXT_MAX])
+{
+    const struct swim_trace *t = swim_trace_of(c->member);
+    bool failed = t->suspected_ms != 0 && t->failed_ms >= t->suspected_ms;
+    if (c->member->m.self)
+        add(out, "this agent started");
+    else
+        add(out, failed || c->before == MEMBER_FAILED ? "returned" : "joined");
+}
+
 static void add_accusers(const struct swim *s, const struct swim_trace *t, char out[WHY_TEXT_MAX])
 {
     char name[AGENT_ID_MAX];
@@ -76,13 +102,16 @@ void why_sentence(const struct swim *s, const struct swim_change *c, char out[WH
     out[0] = '\0';
     switch (c->cause) {
     case SWIM_CAUSE_JOINED:
-        add(out, c->member->m.self ? "this agent started" : "joined");
+        add_joined(c, out);
         break;
     case SWIM_CAUSE_REFUTED:
         add(out, "it answered for itself with incarnation %" PRIu64, c->member->m.incarnation);
         break;
     case SWIM_CAUSE_PROBES:
-        add_probes(t, out);
+        if (t->direct > 0)
+            add_probes(t, out);
+        else
+            add_silence(c->member, out);
         break;
     case SWIM_CAUSE_STALLED:
         add(out, "%s gets no answer from it, but its host answers", name_of(s, c->from, name));

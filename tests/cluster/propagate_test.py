@@ -140,7 +140,7 @@ def every_end(c, victim, name):
     a, b = c.agents[0], c.agents[2]
     victim.start()
     for agent in (a, b):
-        says(agent, name, "is alive", ": joined", "before that, it was\nsuspected", "failed ")
+        says(agent, name, "is alive", ": returned", "before that, it was\nsuspected", "failed ")
     victim.pause()
     for agent in (a, b):
         text = says(agent, name, "is degraded", "gets no answer from it, but its host answers")

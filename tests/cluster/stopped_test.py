@@ -29,6 +29,11 @@ def test():
         wait_for("all to call it failed", 90, lambda: states(c, victim, name) == {"failed"})
         print(f"failed after {time.monotonic() - began:.1f} s")
         check(time.monotonic() - began > 28, "its host answered, and did not excuse it")
+        told = [line for a in c.agents for line in a.log_lines()
+                if line.get("event") == "member_suspect" and line.get("member") == name]
+        for line in told:
+            print(line["message"])
+        check(told and not any("to 0 probes" in line["message"] for line in told), "probes of nobody")
         code, out, err = blox(leader, "keys", "install", path)
         check(code == 0 and "4 of 4 members" in out, f"keys wait for it: {code} {out} {err}")
         victim.resume()
