@@ -4,9 +4,11 @@
 #include "agent/join_uv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "agent/advertise.h"
@@ -59,6 +61,7 @@ struct join {
     struct aws_call *list_call;
     struct aws_call *put_call;
     char trouble[256];
+    char seeds_trouble[256]; /* of the last look at gossip.seeds_file */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -166,15 +169,15 @@ static void join_seeds_file(struct join *j)
     char text[16384];
     if (path[0] == '\0')
         return;
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        snprintf(j->trouble, sizeof j->trouble, "cannot read gossip.seeds_file %s: %s", path,
-                 strerror(errno));
-        return;
-    }
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    j->seeds_trouble[0] = '\0';
+    if (n < 0)
+        snprintf(j->seeds_trouble, sizeof j->seeds_trouble,
+                 "cannot read gossip.seeds_file %.180s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    text[n < 0 ? 0 : n] = '\0';
     join_text(j, text, " \t\r\n,");
 }
 
@@ -468,6 +471,11 @@ void join_readdressed(struct join *j)
 void join_lead(struct join *j, bool leading)
 {
     j->leading = leading;
+}
+
+const char *join_seeds_trouble(const struct join *j)
+{
+    return j->seeds_trouble;
 }
 
 const char *join_trouble(const struct join *j)

@@ -35,5 +35,7 @@ void join_readdressed(struct join *j);
  * form a cluster without this agent must stand in the list that it has. For raft_uv_options. */
 uint32_t join_missing(struct join *j);
 const char *join_trouble(const struct join *j);
+/* Why gossip.seeds_file cannot be read; "" if it can, or has not been needed. */
+const char *join_seeds_trouble(const struct join *j);
 
 #endif

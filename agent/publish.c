@@ -37,6 +37,8 @@ void publish_trouble(struct agent *a, char *out, size_t size)
                                : "the disk of agent.data_dir refuses writes: read-only";
     else if (a->gossip == NULL && a->search != NULL)
         why = identity_trouble(a->search);
+    if (why[0] == '\0' && alone && a->join != NULL)
+        why = join_seeds_trouble(a->join);
     if (why[0] == '\0' && alone) /* who is there and does not answer matters more than AWS */
         why = gossip_join_trouble(a->gossip);
     if (why[0] == '\0' && a->gossip != NULL)

@@ -54,6 +54,27 @@ def wrong_key_stays_out(c):
     stranger.stop()
 
 
+def seeds_file(c):
+    """One that cannot be read is told of while the agent is alone, and read as soon as it can be."""
+    lonely = c.agents[3]
+    path = os.path.join(c.dir, "seeds")
+    os.mkdir(path)
+    lonely.settings.update({"gossip.key_file": c.key_file, "gossip.seeds_file": path, "gossip.join": ""})
+    lonely.start()
+    wait_for("it to tell of the directory", 30, lambda: (
+        lambda why: "gossip.seeds_file" in why and "directory" in why)(lonely.get("/v2/agent")["why"]))
+    os.rmdir(path)
+    wait_for("it to tell that there is no file", 60,
+             lambda: "No such file" in lonely.get("/v2/agent")["why"])
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"127.0.0.1:{c.agents[0].gossip}\n")
+    wait_for("it to get in", 60, lambda: len(lonely.items("members")) == 4)
+    wait_for("no word of it", 20,
+             lambda: "seeds_file" not in (lonely.get("/v2/agent").get("why") or ""))
+    lonely.stop()
+    del lonely.settings["gossip.seeds_file"]
+
+
 def bad_requests(c):
     a = c.agents[1]
     cases = (
@@ -113,6 +134,7 @@ def test():
             a.start()
         c.wait_ready()
         wrong_key_stays_out(c)
+        seeds_file(c)
         bad_requests(c)
         alone_without_aws(c)
 
