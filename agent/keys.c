@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,11 +61,11 @@ static int parse_base64(const char *text, uint8_t out[KEY_BYTES])
 
 int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES])
 {
-    if (len == (size_t)2 * KEY_BYTES)
-        return parse_hex(text, out);
-    if (len == 44)
-        return parse_base64(text, out);
-    return ERR_MALFORMED;
+    static const uint8_t zeros[KEY_BYTES];
+    int err = len == (size_t)2 * KEY_BYTES ? parse_hex(text, out)
+              : len == 44                  ? parse_base64(text, out)
+                                           : ERR_MALFORMED;
+    return err == 0 && memcmp(out, zeros, sizeof zeros) == 0 ? ERR_BADPARAM : err;
 }
 
 static int read_lines(struct keys *ret, FILE *f, const char *path, struct errmsg *e)
@@ -77,7 +78,12 @@ static int read_lines(struct keys *ret, FILE *f, const char *path, struct errmsg
             continue;
         if (ret->count == KEYS_MAX)
             return errmsg_set(e, ERR_CONFIG, "%s has more than %d keys", path, KEYS_MAX);
-        if (keys_parse(text, len, ret->key[ret->count]) != 0)
+        int err = keys_parse(text, len, ret->key[ret->count]);
+        if (err == ERR_BADPARAM)
+            return errmsg_set(e, ERR_CONFIG,
+                              "line %u of %s: all zeros is no secret; make a key with: blox keygen",
+                              number, path);
+        if (err != 0)
             return errmsg_set(e, ERR_CONFIG,
                               "line %u of %s is not a key: 32 bytes as 44 base64 or 64 hex digits",
                               number, path);
@@ -93,7 +99,9 @@ int keys_read(struct keys *ret, const char *path, struct errmsg *e)
 {
     struct stat st;
     *ret = (struct keys){0};
-    FILE *f = fopen(path, "re");
+    /* Whoever opens a pipe that nobody writes to waits for ever, in silence. */
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     if (f == NULL && errno != ENOENT)
         return errmsg_set(e, ERR_CONFIG,
                           "no gossip key: cannot read %s: %s. Who runs bloxd must be able to", path,
@@ -107,6 +115,10 @@ int keys_read(struct keys *ret, const char *path, struct errmsg *e)
     int err = 0;
     if (fstat(fileno(f), &st) != 0)
         err = errmsg_set(e, ERR_CONFIG, "cannot look at %s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        err = errmsg_set(
+            e, ERR_CONFIG,
+            "%s is not a regular file: bloxd reads and replaces it whenever keys change", path);
     else if ((st.st_mode & 007) != 0)
         err = errmsg_set(e, ERR_CONFIG, "%s may be read by others: chmod 600 %s", path, path);
     else
@@ -155,7 +167,10 @@ int keys_sync_name(const char *path)
 
 int keys_write(const struct keys *k, const char *path, struct errmsg *e)
 {
-    char fresh[PATH_MAX];
+    char fresh[PATH_MAX], target[PATH_MAX];
+    /* A link stays, and what it names is replaced: it says where the keys are kept. */
+    if (realpath(path, target) != NULL)
+        path = target;
     /* The process id: agents of a test may share one file. */
     int n = snprintf(fresh, sizeof fresh, "%s.%ld", path, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof fresh)

@@ -17,10 +17,12 @@ struct keys {
     size_t count;
 };
 
-/* Refuses a file that others may read. Errors: ERR_CONFIG with a sentence. */
+/* Refuses a file that others may read, or that is none. Errors: ERR_CONFIG with a sentence. */
 int keys_read(struct keys *ret, const char *path, struct errmsg *e) MUST_CHECK;
+/* ERR_MALFORMED; ERR_BADPARAM: all zeros. */
 int keys_parse(const char *text, size_t len, uint8_t out[KEY_BYTES]) MUST_CHECK;
-/* Replaces the file as a whole, mode 600, durable. Blocks: not for the loop thread. */
+/* Replaces the file, or the one that a link names, as a whole, mode 600, durable. Blocks: not for
+ * the loop thread. */
 int keys_write(const struct keys *k, const char *path, struct errmsg *e) MUST_CHECK;
 /* What a file of keys was just renamed to must outlive a power cut. ERR_IO (errno). Blocks. */
 int keys_sync_name(const char *path) MUST_CHECK;

@@ -5,30 +5,51 @@
 #include "agent/cli/cli.h"
 
 #define AWAY_SHOWN 5u
+#define FILE_MAX 16384u
 
 static const char usage[] =
     "keys list | install FILE|- | use ID | remove ID [-o table|json]\n\n"
     "A rotation: blox keygen > new.key; blox keys install new.key; blox keys use ID;\n"
     "blox keys remove OLD-ID. Give new instances the new key before removing the old one.";
 
-/* The first line that is no note. The file's content is never shown. */
+/* The key of a file's only line that is no note, of at most FILE_MAX bytes: /dev/zero has no end.
+ * The file's content is never shown. */
+static int take_key(const char *path, char *text, char *out, size_t size)
+{
+    size_t count = 0;
+    char *save = NULL;
+    for (char *line = strtok_r(text, "\r\n", &save); line != NULL;
+         line = strtok_r(NULL, "\r\n", &save)) {
+        line += strspn(line, " \t");
+        size_t len = strcspn(line, " \t#");
+        if (len > 0 && count++ == 0)
+            snprintf(out, size, "%.*s", (int)len, line);
+    }
+    if (count == 0)
+        fprintf(stderr, "blox: %s holds no key; make one with: blox keygen\n", path);
+    else if (count > 1)
+        fprintf(stderr, "blox: %s has %zu keys; install one at a time\n", path, count);
+    else if (strspn(out, "0") == 64 || strspn(out, "A") == 43)
+        fprintf(stderr, "blox: the key in %s is all zeros; make one with: blox keygen\n", path);
+    else
+        return 0;
+    return 2;
+}
+
 static int read_key(const char *path, char *out, size_t size)
 {
+    char text[FILE_MAX + 1];
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    bool found = false;
-    if (f == NULL) {
-        fprintf(stderr, "blox: cannot read %s\n", path);
-        return 2;
-    }
-    while (!found && fgets(out, (int)size, f) != NULL) {
-        out[strcspn(out, " \t\r\n")] = '\0';
-        found = out[0] != '\0' && out[0] != '#';
-    }
-    if (f != stdin)
+    size_t n = f == NULL ? 0 : fread(text, 1, FILE_MAX, f);
+    bool ok = f != NULL && ferror(f) == 0;
+    text[n] = '\0';
+    if (f != NULL && f != stdin)
         fclose(f);
-    if (!found)
-        fprintf(stderr, "blox: %s holds no key; make one with: blox keygen\n", path);
-    return found ? 0 : 2;
+    if (!ok)
+        fprintf(stderr, "blox: cannot read %s\n", path);
+    int code = ok ? take_key(path, text, out, size) : 2;
+    explicit_bzero(text, sizeof text);
+    return code;
 }
 
 static void print_keys(const json_t *body)
