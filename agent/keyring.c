@@ -8,7 +8,9 @@
 #include "agent/agent_int.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/keyfile_uv.h"
 #include "agent/keyturn.h"
+#include "agent/ring.h"
 
 #define CALL_MS 5000
 #define SECOND_MS 11000 /* both rounds of another agent */
@@ -16,6 +18,8 @@
 #define LOOK_MS 2500u   /* in the mean between looks of this agent for others; ten come at once */
 #define CALLS_MAX 256u  /* open at a time; a cluster may have thousands of members */
 #define ID_LEN 16u
+#define WAITING_MAX 16u /* calls, while the key file is written */
+#define TOLD_MAX 200u   /* of what a member says of its key file */
 
 enum op { OP_LIST = 1, OP_INSTALL, OP_USE, OP_REMOVE, OP_SECOND };
 static const char *const op_names[] = {
@@ -32,6 +36,14 @@ struct target {
     int err;                         /* of the last round */
     char keys[KEYS_MAX][ID_LEN + 1]; /* what it says it has; the first seals */
     size_t key_count;
+    char told[TOLD_MAX]; /* why they are not in its file */
+};
+
+struct waiting {
+    struct gossip_request *call;
+    uint64_t from;
+    uint8_t data[1 + KEY_BYTES];
+    size_t len;
 };
 
 struct keyring {
@@ -55,110 +67,91 @@ struct keyring {
     struct gossip_request *seconded; /* who asked this agent to look as well */
     uint64_t looks_ms;               /* until then its looks are accounted for */
     /* What a member asked of this agent, on its way to the file. */
-    bool writing;
+    struct keyfile file;
+    struct gossip_request *request; /* NULL: it is tried again by itself */
+    struct waiting waiting[WAITING_MAX];
+    size_t waiting_count;
     bool orphan; /* destroyed meanwhile: freed when the file is written */
-    uv_work_t work;
-    struct keys copy;
-    char path[CONFIG_VALUE_MAX];
-    int write_err;
-    struct errmsg why;
-    struct gossip_request *request;
 };
 
 /* ---- a member carries out ------------------------------------------------------------------ */
 
-static void answer_ids(struct keyring *k, struct gossip_request *call, int err)
+/* Only what a restart would find again is acknowledged. */
+static void answer_ids(struct keyring *k, struct gossip_request *call)
 {
-    uint8_t bytes[1 + KEYS_MAX * ID_LEN];
+    uint8_t bytes[1 + KEYS_MAX * ID_LEN + TOLD_MAX];
     struct wbuf w;
     const struct gossip_node *g = k->agent->gossip;
-    size_t count = g == NULL ? 0 : gossip_key_count(g);
-    wbuf_init(&w, bytes, sizeof bytes);
-    wbuf_u8(&w, (uint8_t)count);
+    size_t count = g == NULL ? 0 : gossip_key_count(g), saved = 0;
+    const char *ids[KEYS_MAX];
     for (size_t i = 0; i < count; i++)
-        wbuf_bytes(&w, gossip_key_at(g, i), ID_LEN);
-    gossip_answer(call, err, bytes, w.len);
+        if (keyfile_has(&k->file, gossip_key_at(g, i)))
+            ids[saved++] = gossip_key_at(g, i);
+    wbuf_init(&w, bytes, sizeof bytes);
+    wbuf_u8(&w, (uint8_t)saved);
+    for (size_t i = 0; i < saved; i++)
+        wbuf_bytes(&w, ids[i], ID_LEN);
+    if (k->file.err != 0)
+        wbuf_bytes(&w, k->file.why.text, strnlen(k->file.why.text, TOLD_MAX - 1));
+    gossip_answer(call, k->file.err, bytes, w.len);
 }
 
-static void write_file(uv_work_t *work)
+/* One change at a time, and an answer is of what is in the file: the others wait their turn. */
+static void wait_for_file(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
+                          struct gossip_request *call)
 {
-    struct keyring *k = work->data;
-    k->write_err = keys_write(&k->copy, k->path, &k->why);
+    struct waiting *w = &k->waiting[k->waiting_count];
+    if (k->waiting_count == WAITING_MAX || len > sizeof w->data) {
+        gossip_answer(call, len > sizeof w->data ? ERR_MALFORMED : ERR_BUSY, NULL, 0);
+        return;
+    }
+    *w = (struct waiting){.call = call, .from = from, .len = len};
+    memcpy(w->data, data, len);
+    k->waiting_count++;
 }
 
-static void on_written(uv_work_t *work, int status)
+static void on_written(void *arg)
 {
-    struct keyring *k = work->data;
-    (void)status;
-    k->writing = false;
-    keys_wipe(&k->copy);
+    struct keyring *k = arg;
+    struct gossip_request *call = k->request;
+    struct waiting waiting[WAITING_MAX];
+    size_t count = k->waiting_count;
+    k->request = NULL;
     if (k->orphan) {
-        gossip_answer(k->request, ERR_CLOSED, NULL, 0);
+        if (call != NULL)
+            gossip_answer(call, ERR_CLOSED, NULL, 0);
         free(k);
         return;
     }
-    if (k->write_err != 0)
+    if (k->file.err != 0 && call != NULL)
         LOG(LOG_ERROR, "keys_not_saved", "a restart of this agent would not have them",
-            LS("why", k->why.text));
-    answer_ids(k, k->request, k->write_err);
+            LS("why", k->file.why.text));
+    if (call != NULL)
+        answer_ids(k, call);
+    memcpy(waiting, k->waiting, count * sizeof *waiting);
+    explicit_bzero(k->waiting, sizeof k->waiting);
+    k->waiting_count = 0;
+    for (size_t i = 0; i < count; i++)
+        keyring_on_call(k, waiting[i].from, waiting[i].data, waiting[i].len, waiting[i].call);
+    explicit_bzero(waiting, sizeof waiting);
 }
 
 static void save(struct keyring *k, struct gossip_request *call)
 {
-    k->copy = k->agent->keys;
-    snprintf(k->path, sizeof k->path, "%s", k->agent->config->gossip_key_file);
     k->request = call;
-    k->work.data = k;
-    k->writing = true;
-    if (uv_queue_work(k->agent->loop, &k->work, write_file, on_written) == 0)
-        return;
-    k->writing = false;
-    gossip_answer(call, ERR_INTERNAL, NULL, 0);
+    keyfile_write(&k->file, k->agent->loop, &k->agent->keys, k->agent->config->gossip_key_file,
+                  on_written, k);
 }
 
-static int find_key(const struct keys *keys, const char *id)
+void keyring_tick(struct keyring *k)
 {
-    char other[17];
-    for (size_t i = 0; i < keys->count; i++) {
-        gossip_key_id(keys->key[i], other);
-        if (strcmp(id, other) == 0)
-            return (int)i;
-    }
-    return -1;
+    if (k != NULL && k->file.err != 0 && !k->file.writing)
+        save(k, NULL);
 }
 
-static int install(struct agent *a, const uint8_t *key)
+const char *keyring_trouble(const struct keyring *k)
 {
-    int err = gossip_key_add(a->gossip, key);
-    if (err == 0)
-        memcpy(a->keys.key[a->keys.count++], key, KEY_BYTES);
-    return err == ERR_EXISTS ? 0 : err; /* asked again: the file is written again */
-}
-
-static int use(struct agent *a, const char *id)
-{
-    uint8_t key[KEY_BYTES];
-    int i = find_key(&a->keys, id);
-    int err = i < 0 ? ERR_NOTFOUND : gossip_key_use(a->gossip, id);
-    if (err != 0)
-        return err;
-    memcpy(key, a->keys.key[i], KEY_BYTES);
-    memmove(a->keys.key[1], a->keys.key[0], (size_t)i * KEY_BYTES);
-    memcpy(a->keys.key[0], key, KEY_BYTES);
-    explicit_bzero(key, sizeof key);
-    return 0;
-}
-
-static int take_out(struct agent *a, const char *id)
-{
-    int i = find_key(&a->keys, id);
-    int err = i < 0 ? 0 : gossip_key_remove(a->gossip, id);
-    if (i < 0 || err != 0)
-        return err;
-    a->keys.count--;
-    memmove(a->keys.key[i], a->keys.key[i + 1], (a->keys.count - (size_t)i) * KEY_BYTES);
-    explicit_bzero(a->keys.key[a->keys.count], KEY_BYTES);
-    return 0;
+    return k == NULL || k->file.err == 0 ? "" : k->file.why.text;
 }
 
 /* One that lies could make another seal with a key that nobody else has: so a step counts when two
@@ -175,7 +168,7 @@ static unsigned words_needed(const struct keyring *k)
 
 static bool is_done(const struct keyring *k, enum op op, const char *id)
 {
-    int at = find_key(&k->agent->keys, id);
+    int at = ring_find(&k->agent->keys, id);
     return op == OP_USE ? at == 0 : at < 0;
 }
 
@@ -186,7 +179,7 @@ static bool carry_out(struct keyring *k, uint64_t from, enum op op, const char *
     *err = words > 0 || is_done(k, op, id) ? 0 : ERR_BUSY;
     if (words < words_needed(k))
         return false;
-    *err = op == OP_USE ? use(k->agent, id) : take_out(k->agent, id);
+    *err = op == OP_USE ? ring_use(k->agent, id) : ring_remove(k->agent, id);
     if (*err == 0)
         k->turn = (struct keyturn){0};
     return *err == 0;
@@ -197,18 +190,14 @@ static void on_change(struct keyring *k, uint64_t from, enum op op, const uint8_
 {
     char id[ID_LEN + 1] = "";
     int err = 0;
-    if (k->writing) {
-        gossip_answer(call, ERR_BUSY, NULL, 0);
-        return;
-    }
     if (op != OP_INSTALL)
         memcpy(id, data, ID_LEN);
     else
         gossip_key_id(data, id);
     if (op == OP_INSTALL)
-        err = install(k->agent, data);
+        err = ring_install(k->agent, data);
     else if (!carry_out(k, from, op, id, &err) && err == 0) {
-        answer_ids(k, call, 0);
+        answer_ids(k, call);
         return;
     }
     if (err != 0) {
@@ -242,7 +231,7 @@ static void on_list(struct keyring *k, uint64_t from, const uint8_t *step, size_
     if (err != 0)
         gossip_answer(call, err, NULL, 0);
     else
-        answer_ids(k, call, 0);
+        answer_ids(k, call);
 }
 
 void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
@@ -252,6 +241,8 @@ void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size
     uint8_t op = len > 0 ? data[0] : 0;
     if (a == NULL || a->stopping || a->gossip == NULL)
         gossip_answer(call, ERR_CLOSED, NULL, 0);
+    else if (k->file.writing)
+        wait_for_file(k, from, data, len, call);
     else if (op == OP_LIST && (len == 1 || is_step(data + 1, len - 1)))
         on_list(k, from, data + 1, len - 1, call);
     else if (op == OP_SECOND && is_step(data + 1, len - 1))
@@ -297,7 +288,7 @@ static json_t *count_json(struct keyring *k, const char *id)
 {
     int64_t have = 0, sealing = 0;
     for (size_t i = 0; i < k->target_count; i++) {
-        int at = k->targets[i].err != 0 ? -1 : has_key(&k->targets[i], id);
+        int at = has_key(&k->targets[i], id);
         have += at >= 0;
         sealing += at == 0;
     }
@@ -313,7 +304,7 @@ static json_t *list_json(struct keyring *k)
     json_t *keys = json_array();
     for (size_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        for (size_t n = 0; t->err == 0 && n < t->key_count; n++) {
+        for (size_t n = 0; n < t->key_count; n++) {
             bool known = false;
             for (size_t o = 0; o < json_array_size(keys) && !known; o++)
                 known = strcmp(json_str_or(json_array_get(keys, o), "id", ""), t->keys[n]) == 0;
@@ -324,17 +315,26 @@ static json_t *list_json(struct keyring *k)
     return keys;
 }
 
-static const char *missing_text(const struct keyring *k, int err)
+static void why_text(const struct keyring *k, const struct target *t, char *out, size_t size)
 {
-    if (k->op == OP_INSTALL && err == ERR_FULL)
-        return "it has as many keys as a ring holds; remove one that nobody seals with";
-    return err_text(err);
+    if (t->told[0] != '\0')
+        snprintf(out, size, "%s", t->told);
+    else if (t->err == ERR_TIMEOUT || t->err == ERR_UNREACHABLE || t->err == ERR_CLOSED)
+        snprintf(out, size, "no answer: %s", err_text(t->err));
+    else if (t->err == ERR_NOTREADY)
+        snprintf(out, size, "has not done it yet, for no second agent told it so; try again");
+    else if (k->op == OP_INSTALL && t->err == ERR_FULL)
+        snprintf(out, size,
+                 "refused: it has as many keys as a ring holds; remove one that nobody seals with");
+    else
+        snprintf(out, size, "refused: %s", err_text(t->err));
 }
 
 static json_t *result_json(struct keyring *k)
 {
     json_t *j = json_object();
     json_t *missing = json_array();
+    char why[TOLD_MAX];
     int64_t acknowledged = 0;
     for (size_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
@@ -344,7 +344,8 @@ static json_t *result_json(struct keyring *k)
         }
         json_t *m = json_object();
         json_set_str(m, "id", t->id);
-        json_set_str(m, "why", missing_text(k, t->err));
+        why_text(k, t, why, sizeof why);
+        json_set_str(m, "why", why);
         json_array_append_new(missing, m);
     }
     if (k->id[0] != '\0')
@@ -362,7 +363,8 @@ static json_t *result_json(struct keyring *k)
 static void look_for_refusal(struct keyring *k)
 {
     size_t lacking = 0, sealing = 0, having = 0;
-    const char *first = "", *why = "";
+    const char *first = "";
+    char why[TOLD_MAX] = "";
     for (size_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
         int at = t->err != 0 ? -1 : has_key(t, k->id);
@@ -375,7 +377,10 @@ static void look_for_refusal(struct keyring *k)
         }
         if (bad && first[0] == '\0') {
             first = t->id;
-            why = t->err != 0 ? err_text(t->err) : k->op == OP_USE ? "lacks it" : "seals with it";
+            if (t->err != 0)
+                why_text(k, t, why, sizeof why);
+            else
+                snprintf(why, sizeof why, k->op == OP_USE ? "lacks it" : "seals with it");
         }
         having += at >= 0;
         lacking += k->op == OP_USE && at < 0;
@@ -387,7 +392,7 @@ static void look_for_refusal(struct keyring *k)
                  lacking, k->target_count, k->id, first, why);
     else if (sealing > 0)
         snprintf(k->refusal, sizeof k->refusal,
-                 "%zu of %zu members seal with key %s or did not answer (%s first: %s); "
+                 "%zu of %zu members seal with key %s or cannot give it up (%s first: %s); "
                  "use another key first",
                  sealing, k->target_count, k->id, first, why);
     else if (k->op == OP_REMOVE && having == 0 && !k->is_second) {
@@ -479,20 +484,21 @@ static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
 {
     struct target *t = arg;
     struct keyring *k = t->keyring;
+    struct rbuf r;
     t->err = err;
-    if (err == 0) {
-        struct rbuf r;
-        rbuf_init(&r, data, len);
-        size_t count = rbuf_u8(&r);
-        t->key_count = 0;
-        for (size_t i = 0; i < count && i < KEYS_MAX; i++) {
-            const uint8_t *id = rbuf_bytes(&r, ID_LEN);
-            if (r.bad)
-                break;
-            memcpy(t->keys[t->key_count], id, ID_LEN);
-            t->keys[t->key_count++][ID_LEN] = '\0';
-        }
+    rbuf_init(&r, data, len);
+    size_t count = rbuf_u8(&r);
+    for (size_t i = 0; i < count && i < KEYS_MAX; i++) {
+        const uint8_t *id = rbuf_bytes(&r, ID_LEN);
+        if (r.bad)
+            break;
+        memcpy(t->keys[t->key_count], id, ID_LEN);
+        t->keys[t->key_count++][ID_LEN] = '\0';
     }
+    len = r.bad ? 0 : rbuf_left(&r);
+    const uint8_t *told = rbuf_bytes(&r, len);
+    for (size_t i = 0; err != 0 && i < len && i < sizeof t->told - 1; i++)
+        t->told[i] = (char)(told[i] < ' ' || told[i] > '~' ? '?' : told[i]);
     k->open--;
     fill(k);
 }
@@ -513,6 +519,8 @@ static void ask(struct keyring *k, struct target *t)
         memcpy(bytes + 2, k->id, ID_LEN);
         len += 1 + ID_LEN;
     }
+    t->key_count = 0;
+    memset(t->told, 0, sizeof t->told);
     k->open++;
     t->err = gossip_call(k->agent->gossip, t->num, CALL_KEYS, bytes, len, CALL_MS, on_answer, t);
     if (t->err != 0)
@@ -650,6 +658,7 @@ int keyring_create(struct keyring **ret, struct agent *a)
     if (k == NULL)
         return ERR_NOMEM;
     k->agent = a;
+    keyfile_init(&k->file, &a->keys);
     *ret = k;
     return 0;
 }
@@ -662,7 +671,10 @@ void keyring_destroy(struct keyring *k)
     json_decref(k->away);
     k->away = NULL;
     k->targets = NULL;
+    for (size_t i = 0; i < k->waiting_count; i++)
+        gossip_answer(k->waiting[i].call, ERR_CLOSED, NULL, 0);
+    explicit_bzero(k->waiting, sizeof k->waiting);
     k->orphan = true;
-    if (!k->writing)
+    if (!k->file.writing)
         free(k);
 }

@@ -26,4 +26,8 @@ void keyring_run(struct keyring *k, const json_t *command, keyring_done_fn done,
 void keyring_on_call(struct keyring *k, uint64_t from, const uint8_t *data, size_t len,
                      struct gossip_request *call);
 
+/* What could not be saved is tried again. */
+void keyring_tick(struct keyring *k);                 /* may be NULL */
+const char *keyring_trouble(const struct keyring *k); /* "": its file has what its ring has */
+
 #endif

@@ -134,6 +134,7 @@ static int write_all(const struct keys *k, int fd)
     static const char note[] = "# Kept by bloxd (blox keys). The first key seals, all open.\n";
     static const char digits[] = "0123456789abcdef";
     char line[2 * KEY_BYTES + 1];
+    errno = ENOSPC; /* what it means when less is written than was given, which sets none */
     ssize_t n = write(fd, note, sizeof note - 1);
     bool ok = n == (ssize_t)(sizeof note - 1);
     for (size_t i = 0; ok && i < k->count; i++) {
@@ -178,7 +179,8 @@ int keys_write(const struct keys *k, const char *path, struct errmsg *e)
     unlink(fresh); /* of an earlier life that was killed here */
     int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return errmsg_set(e, ERR_IO, "cannot write %s: %s", fresh, strerror(errno));
+        return errmsg_set(e, ERR_IO, "cannot write %s: no new file beside it: %s", path,
+                          strerror(errno));
     int err = write_all(k, fd);
     int why = errno;
     close(fd);
@@ -186,8 +188,10 @@ int keys_write(const struct keys *k, const char *path, struct errmsg *e)
         why = errno;
         err = ERR_IO;
     }
-    if (err == 0)
+    if (err == 0) {
         err = keys_sync_name(path);
+        why = errno;
+    }
     if (err == 0)
         return 0;
     unlink(fresh);

@@ -44,6 +44,8 @@ void publish_trouble(struct agent *a, char *out, size_t size)
     if (why[0] == '\0' && a->gossip != NULL)
         why = gossip_key_trouble(a->gossip);
     if (why[0] == '\0')
+        why = keyring_trouble(a->keyring);
+    if (why[0] == '\0')
         why = aws_trouble(a->aws);
     if (why[0] == '\0' && a->intake != NULL)
         why = intake_trouble(a->intake);

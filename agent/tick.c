@@ -47,6 +47,7 @@ static void on_tick(uv_timer_t *timer)
         figures_tick(a);
         gone_tick(a);
         members_tick(a);
+        keyring_tick(a->keyring);
     }
     if (now >= a->members_due_ms && a->gossip != NULL) {
         a->members_due_ms = now + LOOK_MS + LOOK_EACH_MS * gossip_count(a->gossip);

@@ -90,8 +90,7 @@ static int show(struct cli *cli, const struct cli_answer *a, bool list)
                    (long long)json_int_or(a->body, "members", 0));
         for (size_t i = 0; i < json_array_size(missing); i++) {
             const json_t *m = json_array_get(missing, i);
-            printf("no answer from %s: %s\n", json_str_or(m, "id", "?"),
-                   json_str_or(m, "why", "?"));
+            printf("%s: %s\n", json_str_or(m, "id", "?"), json_str_or(m, "why", "?"));
         }
         const json_t *away = json_arr(a->body, "away");
         for (size_t i = 0; !list && i < json_array_size(away) && i < AWAY_SHOWN; i++)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rotation of the gossip key of a running cluster: no packet is refused, the files of all members
 hold the new key, and a restarted member comes back with it. Two operators at once do not part the
-members, and who was away meanwhile is told of, and comes back with the new key."""
+members, who cannot save a key does not acknowledge it, and who was away meanwhile is told of, and
+comes back with the new key."""
 import hashlib
 import os
 import shutil
@@ -47,7 +48,8 @@ def full_ring(c):
     for k in keys:
         out = c.agents[1].write("POST", "/v2/keys", {"key": k})
         check(out["all"] == (k != keys[-1]), f"key {keys.index(k)} of eight: {out}")
-    check(all("remove one" in m["why"] for m in out["missing"]), f"a full ring: {out}")
+    check(all("refused: " in m["why"] and "remove one" in m["why"] for m in out["missing"]),
+          f"a full ring: {out}")
     for k in keys[:-1]:
         c.agents[2].write("DELETE", f"/v2/keys/{key_id(k)}")
 
@@ -110,6 +112,34 @@ def two_operators(c, first, second, path):
     print(f"of two operators at once: {done}")
 
 
+def not_saved(c, key, path):
+    """A member whose file cannot be written acknowledges no key, however often it is asked, and
+    says so itself; nothing is used or removed before it can, which it tries again."""
+    bad, asked = c.agents[2], c.agents[0]
+    name, aside = bad.get("/v2/agent")["id"], bad.key_file + ".aside"
+    with open(bad.key_file, encoding="utf-8") as f:
+        before = f.read()
+    os.rename(bad.key_file, aside)
+    os.mkdir(bad.key_file)  # what no file can take the place of, for root neither
+    code, out, err = blox(asked, "keys", "install", path)
+    cause = f"{name}: changed gossip keys are not saved: cannot write {bad.key_file}: "
+    check(code == 1 and "4 of 5 members acknowledged" in out and cause in out,
+          f"install: {code} {out} {err}")
+    code, out, err = blox(asked, "keys", "list")
+    line = [x for x in out.splitlines() if x.startswith(key)]
+    check(code == 1 and cause in out and line and "4 of 5" in line[0], f"list: {code} {out} {err}")
+    code, out, err = blox(asked, "keys", "use", key)
+    check(code == 6 and bad.key_file in err, f"use: {code} {out} {err}")
+    wait_for("it to say so itself", 30, lambda: bad.key_file in bad.get("/v2/agent")["why"])
+    os.rmdir(bad.key_file)
+    wait_for("its own next attempt", 30, lambda: os.path.exists(bad.key_file) and ring(bad)
+             and blox(asked, "keys", "list")[0] == 0)
+    with open(bad.key_file, encoding="utf-8") as f:
+        check(len(f.read()) > len(before), "the new key is not in the file")
+    os.unlink(aside)
+    by_all(asked, "remove", key)
+
+
 def one_away(c, old_key, new_key, path):
     """It was down while the others rotated: with the old key alone it does not get in, and is told
     so; with the new one it does."""
@@ -166,6 +196,7 @@ def test():
         third_key, third_file = os.urandom(32).hex(), os.path.join(c.dir, "third.key")
         with open(third_file, "w", encoding="utf-8") as f:
             f.write(third_key + "\n")
+        not_saved(c, key_id(third_key), third_file)
         two_operators(c, new, key_id(third_key), third_file)
         one_away(c, new_key, third_key, third_file)
 

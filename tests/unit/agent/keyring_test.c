@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Changing keys, on real nodes of the loopback: a rotation, and a member that lies. It can make
  * nobody seal with a key that others lack, nor give up one that others seal with. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent_int.h"
@@ -61,8 +62,9 @@ static void stop(unsigned count)
 
 static bool over;
 static int step_err;
-static int64_t acknowledged;
-static char step_detail[300];
+static int64_t acknowledged, having; /* the fresh key */
+static const uint8_t *step_key = fresh;
+static char step_detail[300], missing[300];
 
 static void on_step(void *arg, const struct intent_result *r)
 {
@@ -71,6 +73,13 @@ static void on_step(void *arg, const struct intent_result *r)
     step_err = r->err;
     acknowledged = r->body == NULL ? 0 : json_int_or(r->body, "acknowledged", 0);
     snprintf(step_detail, sizeof step_detail, "%s", r->detail);
+    const json_t *list = r->body == NULL ? NULL : json_object_get(r->body, "missing");
+    snprintf(missing, sizeof missing, "%s", json_str_or(json_array_get(list, 0), "why", ""));
+    having = 0;
+    list = r->body == NULL ? NULL : json_object_get(r->body, "keys");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_str_or(json_array_get(list, i), "id", ""), new_id) == 0)
+            having = json_int_or(json_array_get(list, i), "members", 0);
 }
 
 static bool is_over(void)
@@ -82,7 +91,7 @@ static void step(unsigned by, const char *op, const char *id)
 {
     char hex[65] = "";
     for (size_t i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", fresh[i]);
+        snprintf(hex + 2 * i, 3, "%02x", step_key[i]);
     json_t *c = json_pack("{s:s,s:s,s:s}", "op", op, "id", id, "key", hex);
     over = false;
     keyring_run(agents[by].keyring, c, on_step, NULL);
@@ -172,6 +181,65 @@ Test(keyring, who_stops_amid_a_step_says_so)
 
 /* ---- members that were away ------------------------------------------------------------------ */
 
+/* ---- a member that cannot write its file ---------------------------------------------------- */
+
+static bool is_saved(void)
+{
+    return keyring_trouble(agents[2].keyring)[0] == '\0';
+}
+
+static void step_refused_unsaved(const char *op, const char *id)
+{
+    step(0, op, id);
+    cr_assert_eq(step_err, ERR_CONFLICT, "%s: %d", op, step_err);
+    cr_assert_not_null(strstr(step_detail, "not saved"), "%s: %s", op, step_detail);
+    cr_assert_not_null(strstr(step_detail, files[2]), "%s: %s", op, step_detail);
+    cr_assert_not_null(strstr(step_detail, "No such file"), "%s: %s", op, step_detail);
+}
+
+/* A restart would lock it out: it acknowledges nothing until what it has in memory is saved. */
+Test(keyring, what_a_member_could_not_save_nobody_counts_on)
+{
+    static const uint8_t third[32] = {43};
+    char sub[40], third_id[17];
+    gossip_key_id(third, third_id);
+    start(3);
+    snprintf(sub, sizeof sub, "%s/sub", dir);
+    snprintf(files[2], sizeof files[2], "%s/2", sub);
+    for (unsigned i = 0; i < 2; i++) { /* asked again it says the same */
+        step(0, "keys.install", "");
+        cr_assert(step_err == 0 && acknowledged == 2, "%d", (int)acknowledged);
+        cr_assert_not_null(strstr(missing, files[2]), "%s", missing);
+    }
+    step(1, "keys.list", "");
+    cr_assert(having == 2 && acknowledged == 2, "%d %d", (int)having, (int)acknowledged);
+    cr_assert_not_null(strstr(missing, files[2]), "%s", missing);
+    step_refused_unsaved("keys.use", new_id);
+    assert_ring(2, old_id, 2);
+
+    cr_assert_eq(mkdir(sub, 0700), 0);
+    cr_assert_not(is_saved());
+    keyring_tick(agents[2].keyring);
+    cr_assert(run_until(is_saved, 20000));
+    step(0, "keys.use", new_id);
+    cr_assert(step_err == 0 && acknowledged == 3, "use: %d %s", step_err, step_detail);
+
+    cr_assert(unlink(files[2]) == 0 && rmdir(sub) == 0);
+    step_key = third;
+    step(0, "keys.install", "");
+    cr_assert(step_err == 0 && acknowledged == 2);
+    step_refused_unsaved("keys.remove", old_id);
+    step_refused_unsaved("keys.use", third_id);
+    cr_assert_eq(mkdir(sub, 0700), 0);
+    step(0, "keys.install", "");
+    cr_assert(step_err == 0 && acknowledged == 3, "asked again it is saved");
+    step(0, "keys.remove", old_id);
+    cr_assert(step_err == 0 && acknowledged == 3, "remove: %d %s", step_err, step_detail);
+    unlink(files[2]);
+    rmdir(sub);
+    stop(3);
+}
+
 static bool cut_off(void)
 {
     return gossip_key_trouble(nodes[2].g)[0] != '\0';
@@ -220,6 +288,49 @@ static int lie(unsigned to, uint8_t op, uint8_t then, const void *rest, size_t l
                  0);
     cr_assert(run_until(is_over, 20000));
     return call_err;
+}
+
+static unsigned answers;
+
+static void on_both(void *arg, int err, const uint8_t *data, size_t len)
+{
+    (void)arg, (void)data, (void)len;
+    call_err = call_err == 0 ? err : call_err;
+    over = ++answers == 2;
+}
+
+static void install_twice(void)
+{
+    uint8_t bytes[33] = {2};
+    memcpy(bytes + 1, fresh, 32);
+    over = false;
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(gossip_call(nodes[LIAR].g, nodes[VICTIM].g->num, CALL_KEYS, bytes,
+                                 sizeof bytes, 12000, on_both, NULL),
+                     0);
+}
+
+Test(keyring, what_comes_while_the_file_is_written_waits_for_that)
+{
+    start(AGENTS);
+    install_twice();
+    cr_assert(run_until(is_over, 20000));
+    cr_assert_eq(call_err, 0);
+    stop(AGENTS);
+}
+
+static bool has_begun(void)
+{
+    return agents[VICTIM].keys.count == 2;
+}
+
+Test(keyring, it_stops_while_the_file_is_written_and_calls_wait)
+{
+    start(AGENTS);
+    snprintf(files[VICTIM], sizeof files[VICTIM], "%s/none/1", dir);
+    install_twice();
+    cr_assert(run_until(has_begun, 20000));
+    stop(AGENTS);
 }
 
 Test(keyring, one_member_moves_nobody_to_another_key)
