@@ -43,7 +43,7 @@ bool keyturn_holds(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, co
 void keyturn_give_back(struct keyturn *t, uint64_t from)
 {
     bool *word = word_of(t, from);
-    if (word == NULL)
+    if (word == NULL || *word)
         return;
     size_t i = (size_t)(word - t->said), last = --t->takers;
     t->taker[i] = t->taker[last];

@@ -29,6 +29,8 @@ struct keyturn {
 int keyturn_take(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);
 /* Has that one taken it, for this step? */
 bool keyturn_holds(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);
+/* Not after it has said so: another counts on that word, and what gives back may be of a step that
+ * the taker was asked for itself and that was refused. */
 void keyturn_give_back(struct keyturn *t, uint64_t from);
 /* How many takers have said so, this one with them; 0: it is not its turn. */
 unsigned keyturn_say(struct keyturn *t, uint64_t now_ms, uint64_t from, int op, const char *id);
