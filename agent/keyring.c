@@ -362,7 +362,7 @@ static json_t *result_json(struct keyring *k)
 /* After the first round of use and remove: why not, if not. */
 static void look_for_refusal(struct keyring *k)
 {
-    size_t lacking = 0, sealing = 0, having = 0;
+    size_t lacking = 0, sealing = 0, having = 0, silent = 0;
     const char *first = "";
     char why[TOLD_MAX] = "";
     for (size_t i = 0; i < k->target_count; i++) {
@@ -382,23 +382,24 @@ static void look_for_refusal(struct keyring *k)
             else
                 snprintf(why, sizeof why, k->op == OP_USE ? "lacks it" : "seals with it");
         }
+        silent += t->err != 0;
         having += at >= 0;
         lacking += k->op == OP_USE && at < 0;
         sealing += k->op == OP_REMOVE && bad;
     }
-    if (lacking > 0)
+    if (having == 0 && silent == 0 && !k->is_second) {
+        k->refusal_err = ERR_NOTFOUND; /* a slip of the pen leaves the key that was meant */
+        snprintf(k->refusal, sizeof k->refusal,
+                 "no member has key %s; \"blox keys list\" shows those that there are", k->id);
+    } else if (lacking > 0) {
         snprintf(k->refusal, sizeof k->refusal,
                  "%zu of %zu members have not acknowledged key %s (%s first: %s); install it again",
                  lacking, k->target_count, k->id, first, why);
-    else if (sealing > 0)
+    } else if (sealing > 0) {
         snprintf(k->refusal, sizeof k->refusal,
                  "%zu of %zu members seal with key %s or cannot give it up (%s first: %s); "
                  "use another key first",
                  sealing, k->target_count, k->id, first, why);
-    else if (k->op == OP_REMOVE && having == 0 && !k->is_second) {
-        k->refusal_err = ERR_NOTFOUND; /* a slip of the pen leaves the key that was meant */
-        snprintf(k->refusal, sizeof k->refusal,
-                 "no member has key %s; \"blox keys list\" shows those that there are", k->id);
     }
 }
 

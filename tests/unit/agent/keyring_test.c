@@ -112,7 +112,7 @@ Test(keyring, a_rotation)
         snprintf(dir, sizeof dir, "/tmp/blox-keyring-XXXXXX");
         start(count);
         step(0, "keys.use", new_id);
-        cr_assert_eq(step_err, ERR_CONFLICT, "use before install");
+        cr_assert_eq(step_err, ERR_NOTFOUND, "use before install");
         step(0, "keys.install", "");
         cr_assert(step_err == 0 && acknowledged == count, "install: %d", step_err);
         step(0, "keys.remove", old_id);
