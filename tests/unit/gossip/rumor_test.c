@@ -331,6 +331,26 @@ Test(rumor, asked_records_are_answered_from_memory_or_store)
     end(f);
 }
 
+Test(rumor, what_is_handed_leaves_half_the_places_to_those_who_ask)
+{
+    struct fixture *f = make(3);
+    f->can_load = true; /* forgotten here, but stored */
+    f->loadable = record_of("task/7", 1, 30);
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert(rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable)));
+    cr_assert(!rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable)));
+    uint8_t ask[9];
+    struct wbuf w;
+    wbuf_init(&w, ask, sizeof ask);
+    wbuf_u8(&w, 4);
+    wbuf_u64(&w, hash_of(&f->loadable));
+    cr_assert_eq(receive(f, 1000, SELF + 2, ask, w.len), 0);
+    cr_assert_eq(drain(f, 1000, 2), 2, "one message to each");
+    cr_assert_eq(f->rumor.stats.answered, 9);
+    cr_assert(rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable)));
+    end(f);
+}
+
 Test(rumor, bulk_records_are_not_told_of)
 {
     struct fixture *f = make(8);
