@@ -85,7 +85,8 @@ static bool put_name(struct wbuf *w, const struct swim_member *m)
 }
 
 /* Each keeps the dead for a day. Told on by those who were told, one death would go from newcomer
- * to newcomer for as long as there are any. */
+ * to newcomer for as long as there are any. (Their names are told: who lives with an earlier
+ * incarnation has to hear of it.) */
 static bool is_hearsay(const struct swim_member *m)
 {
     return !swim_is_live(m->m.state) && m->doubt->hearsay;
@@ -102,9 +103,10 @@ static void sync_page(struct swim *s, struct swim_sync *y, struct swim_out *out)
     begin_page(&w, p, buckets == &y->bodies ? WIRE_SYNC : WIRE_SYNC_NAMES);
     for (; y->at < s->count; y->at++) {
         const struct swim_member *m = swim_look(s, s->order[y->at]);
-        if ((*buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0 || is_hearsay(m))
+        bool bodies = buckets == &y->bodies;
+        if ((*buckets >> (m->m.num % WIRE_BUCKETS) & 1) == 0 || (bodies && is_hearsay(m)))
             continue;
-        if (buckets == &y->bodies ? !swim_put_member(&w, m, true) : !put_name(&w, m))
+        if (bodies ? !swim_put_member(&w, m, true) : !put_name(&w, m))
             break;
     }
     p->len = (uint16_t)w.len;

@@ -386,6 +386,36 @@ Test(dead, are_forgotten_by_all_wherever_they_began)
     world_fini();
 }
 
+/* Of who is told of a death by a list, and by nobody else: the dead lives, with a copy of its data
+ * that is older than that. */
+Test(dead, who_live_with_an_earlier_incarnation_hear_of_it)
+{
+    world_init(4, 9, 0);
+    world_run(8000);
+    for (uint16_t i = 1; i < 4; i++) {
+        swim_set_meta(world.node[3].s, world.now_ms, &(struct gossip_meta){.api_port = i},
+                      &world.out);
+        world_perform(3, 0, 0);
+    }
+    world_run(1000);
+    world.node[3].state = VANISHED;
+    world_run(10000);
+    view(0, 3)->doubt->hearsay = true;
+    for (unsigned i = 1; i < 3; i++) {
+        world.node[i].incarnation++;
+        world_start(i);
+        world_join(i, 0, true);
+        world_run(3000);
+        cr_assert_null(view(i, 3));
+    }
+    world.node[3].incarnation = 1;
+    world_start(3);
+    world_join(3, 1, true);
+    cr_assert_leq(world_until_agreed(30000), 15000);
+    cr_assert_gt(view(0, 3)->m.incarnation, 4);
+    world_fini();
+}
+
 static uint64_t sent_in_an_hour(bool raised_between)
 {
     world_init(8, 61, 0);
