@@ -202,14 +202,14 @@ void api_write_done(struct api_write *w, int err, const char *detail, const char
 
 struct patience {
     struct user *user;
-    struct api_write *write;
+    uint64_t asked;
 };
 
 static void lose_patience(void *arg)
 {
     struct patience *p = arg;
     struct user *u = p->user;
-    if (u->write == p->write) {
+    if (u->write != NULL && u->asked == p->asked) {
         u->write = NULL;
         ask(u);
     }
@@ -278,8 +278,8 @@ static void ask(void *arg)
     struct patience *p = calloc(1, sizeof *p);
     ENSURE(w != NULL && p != NULL && u->command != NULL);
     *w = (struct api_write){.command = json_deep_copy(u->command), .impl = u};
-    *p = (struct patience){u, w};
     u->write = w;
+    *p = (struct patience){u, ++u->asked};
     world_say(n, "is asked by user %s: %s", u->name, u->what);
     node_post(n, world.now_us + 100, submit, w);
     queue_add(&world.queue, world.now_us + PATIENCE_US, lose_patience, p);

@@ -23,6 +23,7 @@ struct user {
     uint64_t requests;
     json_t *command; /* repeated until answered; NULL: none */
     struct api_write *write;
+    uint64_t asked; /* how often it was: a later request may have an earlier one's address */
 };
 extern struct user users[USERS];
 
