@@ -410,6 +410,11 @@ static int claim_silent(struct swim *s, uint64_t now_ms, struct swim_member *m,
     }
     if (m->m.state == MEMBER_ALIVE && verdict)
         look_for_dead(s, now_ms, m, out);
+    /* Nor can we check it where we doubt it ourselves: whoever knows may have a vote (join_doubt).
+     */
+    if (m->m.state == MEMBER_SUSPECT && verdict && !quorum && swim_get(s, teller) != NULL &&
+        swim_challenge(s, now_ms, m->m.num))
+        swim_send(s, teller, &(struct wire_head){.type = WIRE_GOSSIP}, m, false, out);
     if (m->m.state == MEMBER_SUSPECT && verdict && quorum)
         claim_dead(s, now_ms, m, teller, today && m->vote_count > need(s, m));
     return err;

@@ -69,7 +69,7 @@ static bool waits_for_voters(const struct swim *s, const struct swim_member *m,
         fit += voter != NULL && counts(voter, false);
         failed += voter != NULL && voter->m.state == MEMBER_FAILED && !voter->evicted;
     }
-    return failed > 0 && fit < swim_quorum(s, m);
+    return failed > 0 && fit + m->vote_count < swim_quorum(s, m);
 }
 
 int swim_add_votes(struct swim *s, uint64_t now_ms, struct swim_member *m, struct swim_doubt *d,

@@ -337,8 +337,8 @@ Test(rumor, what_is_handed_leaves_half_the_places_to_those_who_ask)
     f->can_load = true; /* forgotten here, but stored */
     f->loadable = record_of("task/7", 1, 30);
     for (unsigned i = 0; i < 8; i++)
-        cr_assert(rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable)));
-    cr_assert(!rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable)));
+        cr_assert(rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable) + i));
+    cr_assert(!rumor_hand(&f->rumor, SELF + 1, hash_of(&f->loadable) + 8));
     uint8_t ask[9];
     struct wbuf w;
     wbuf_init(&w, ask, sizeof ask);
