@@ -378,7 +378,7 @@ uint8_t swim_usable(const struct swim *s, const struct swim_member *m);
 void swim_suspicious(struct swim *s, uint64_t now_ms, uint64_t num, struct swim_out *out);
 /* The member that we observe on a ring; NULL: none. */
 const struct swim_member *swim_observed(const struct swim *s, unsigned ring);
-/* What a member told of itself in a welcome that came from an address, and lists are compared.
+/* What whoever was asked at that address told of itself in a welcome, and lists are compared.
  * seed: it was asked in order to join, not because it or we live anew. */
 void swim_welcome(struct swim *s, uint64_t now_ms, const struct wire_join *w,
                   const struct gossip_addr *from, bool seed, struct swim_out *out);
