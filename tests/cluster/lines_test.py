@@ -113,6 +113,8 @@ def unread(directory, env, gossip, api):
             p.kill()
     events = [json.loads(line) for line in out.splitlines()]
     keys = {e["key"] for e in events if e["event"] == "record_applied"}
+    # Of the run before, whose time was not over when it came, it was sent all as well.
+    keys = {k for k in keys if int(k.split("/")[3], 16) == RECORDS}
     check(len(keys) == 2 * RECORDS, f"{len(keys)} records were told of")
     check(events[-1]["event"] == "stopped" and p.returncode == 0, f"{events[-1]} {p.returncode}")
 
