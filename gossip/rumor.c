@@ -427,6 +427,8 @@ static int check(const uint8_t *data, size_t len)
     rbuf_init(&b, data, len);
     uint8_t type = rbuf_u8(&b);
     int err = b.bad || type < RUMOR_PUSH || type > RUMOR_ASK ? ERR_MALFORMED : 0;
+    if (type == RUMOR_ASK && len > 1 + RUMOR_ASK_KEYS * sizeof(uint64_t))
+        return ERR_MALFORMED;
     while (err == 0 && b.pos < len)
         err = read_item(&b, type, &at, &item);
     return err;

@@ -69,7 +69,8 @@
 #define RUMOR_ASK_TRIES 8u     /* of one holder, of three 16: then anti-entropy has it */
 #define RUMOR_APPLY_MS 5000u   /* an arrived record that was never stored is forgotten */
 #define RUMOR_HOLDERS 3u
-#define RUMOR_TELLERS 64u /* shares of what is heard of: members fall into them by a hash */
+#define RUMOR_TELLERS 64u    /* shares of what is heard of: members fall into them by a hash */
+#define RUMOR_ASK_KEYS 2048u /* in one message: more than a datagram names, and work for each */
 #define RUMOR_BATCH (64u * 1024)
 /* Datagrams' worth from which one stream message is better: a connection takes 700 bytes, and more
  * of the processor than a few datagrams. */

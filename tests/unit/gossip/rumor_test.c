@@ -331,6 +331,16 @@ Test(rumor, asked_records_are_answered_from_memory_or_store)
     end(f);
 }
 
+/* Each name is looked for among the answers that wait: a message of them has an end. */
+Test(rumor, an_ask_names_no_more_than_a_datagram_could)
+{
+    static uint8_t ask[1 + (RUMOR_ASK_KEYS + 1) * sizeof(uint64_t)] = {4};
+    struct fixture *f = make(3);
+    cr_assert_eq(receive(f, 1000, SELF + 1, ask, sizeof ask), ERR_MALFORMED);
+    cr_assert_eq(receive(f, 1000, SELF + 1, ask, sizeof ask - sizeof(uint64_t)), 0);
+    end(f);
+}
+
 Test(rumor, what_is_handed_leaves_half_the_places_to_those_who_ask)
 {
     struct fixture *f = make(3);
