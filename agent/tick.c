@@ -31,7 +31,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
     uint64_t now = clock_mono_ms();
-    if (a->gossip_due_ms != 0 && now >= a->gossip_due_ms)
+    if (a->gossip_due_ms != 0 && now >= a->gossip_due_ms && !a->stopping)
         agent_start_cluster(a);
     if (!list_is_empty(&a->commands))
         commands_retry(a);
