@@ -254,7 +254,7 @@ static void outdo_epoch(struct gossip_node *g, uint64_t known, bool asked)
     uint64_t now = (uint64_t)clock_unix_ms() << 20;
     if (known <= g->epoch || known > now + NODE_EPOCH_JUMP)
         return;
-    if (!node_may(asked ? &g->epoch_answered : &g->epoch_told, node_now(g),
+    if (!pace_may(asked ? &g->epoch_answered : &g->epoch_told, node_now(g),
                   asked ? NODE_EPOCH_ASK_MS : NODE_EPOCH_TOLD_MS,
                   asked ? NODE_EPOCH_ASK_MAX_MS : NODE_EPOCH_TOLD_MAX_MS))
         return;

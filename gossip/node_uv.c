@@ -27,17 +27,6 @@ uint64_t node_now(struct gossip_node *g)
     return ns / 1000000;
 }
 
-bool node_may(struct pace *p, uint64_t now, uint64_t first_ms, uint64_t max_ms)
-{
-    if (now < p->due_ms)
-        return false;
-    if (p->wait_ms == 0 || now > p->due_ms + max_ms)
-        p->wait_ms = first_ms;
-    p->due_ms = now + p->wait_ms;
-    p->wait_ms = 2 * p->wait_ms < max_ms ? 2 * p->wait_ms : max_ms;
-    return true;
-}
-
 uint32_t node_others(const struct gossip_node *g)
 {
     return g->swim->live - (swim_self(g->swim)->m.state == MEMBER_LEFT ? 0 : 1);

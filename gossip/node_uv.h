@@ -108,11 +108,6 @@ struct asked {
     uint64_t at_ms; /* 0: free */
 };
 
-/* What anybody could make us do all the time: at once, then after a wait that doubles. */
-struct pace {
-    uint64_t due_ms, wait_ms;
-};
-
 struct gossip_node {
     uv_loop_t *loop;
     char id[AGENT_ID_MAX];
@@ -221,8 +216,6 @@ bool node_has_met(struct gossip_node *g, const struct swim_member *m);
 /* As udp_send. addr NULL: the one in use, or if nothing leads there the next. */
 int node_send(struct gossip_node *g, const struct swim_member *m, const struct gossip_addr *addr,
               uint8_t channel, const void *data, size_t len);
-/* May it be done now? It begins anew once it was due for max_ms and nobody wanted it. */
-bool node_may(struct pace *p, uint64_t now, uint64_t first_ms, uint64_t max_ms);
 void node_handle_closed(struct gossip_node *g);
 void node_bad(struct gossip_node *g, const struct sockaddr *from, const char *why);
 void node_look(struct gossip_node *g, uint64_t num); /* at the loop's next turn: is it there? */

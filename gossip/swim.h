@@ -11,6 +11,7 @@
 #include "agent/base/limits.h"
 #include "agent/base/prng.h"
 #include "gossip/node.h"
+#include "gossip/pace.h"
 #include "gossip/seal.h"
 #include "gossip/wire.h"
 
@@ -186,7 +187,7 @@ struct swim_member {
     uint8_t met;     /* it sent us what only it can, in this life of its: it knows us */
     uint8_t evicted; /* not heard, whatever it says, until it is let in again */
     uint8_t moved;   /* at its address lives one with another key */
-    uint8_t asked;   /* for our list, in its name and by that name's key or not */
+    uint8_t asked;   /* for our list, before it had shown who it is */
     uint8_t looked;  /* once more before an unconfirmed suspicion ends */
     uint8_t strong;  /* death was claimed by another: no further confirmation needed */
     uint8_t sent;    /* times spread */
@@ -227,10 +228,6 @@ struct swim_queue {
     uint32_t head, tail;
     uint32_t count;
 };
-struct swim_pace {
-    uint64_t next_ms; /* not before */
-    uint32_t gap_ms;
-};
 struct swim_ring {
     uint32_t slot; /* our target on this ring; SWIM_NONE */
     uint64_t due_ms;
@@ -256,7 +253,7 @@ struct swim {
     uint64_t now_us; /* finer clock for round trips; set by swim_clock() */
     uint64_t promised_ms, quiet_ms, leaving_ms;
     /* How often what is said of us is answered: by too few, and by whom nobody can check. */
-    struct swim_pace few, unproven;
+    struct pace few, unproven;
     uint64_t heard_ms; /* when anybody was heard last */
     uint64_t worse_ms; /* when its health last became worse, or better by itself */
     uint64_t contradicted_ms, calm_ms, paused_ms; /* swim_calm.c */

@@ -8,18 +8,6 @@
  * harm meanwhile: who talks is not suspected (expire_degraded() in swim_claims.c). */
 #include "gossip/swim_int.h"
 
-/* At once, then ever rarer, until as long as the last wait was nothing was to be said. One member
- * that contradicts is news for all: at each lie, one stolen key keeps a cluster busy. */
-bool swim_pace_take(struct swim_pace *p, uint64_t now_ms)
-{
-    if (now_ms < p->next_ms)
-        return false;
-    bool again = p->gap_ms != 0 && now_ms - p->next_ms < p->gap_ms;
-    p->gap_ms = again ? (uint32_t)swim_min(2 * p->gap_ms, SWIM_PACE_MAX_MS) : SWIM_PACE_MIN_MS;
-    p->next_ms = now_ms + p->gap_ms;
-    return true;
-}
-
 void swim_called_degraded(struct swim *s, uint64_t now_ms)
 {
     uint64_t last_ms = s->contradicted_ms;

@@ -47,6 +47,12 @@ bool swim_may_be_ours(const struct swim *s, uint64_t now_ms, uint64_t incarnatio
     return incarnation == own || (incarnation > own && incarnation <= told_max(s, now_ms));
 }
 
+/* One member that contradicts is news for all: at each lie, one stolen key keeps a cluster busy. */
+static bool may_answer(struct pace *p, uint64_t now_ms)
+{
+    return pace_may(p, now_ms, SWIM_PACE_MIN_MS, SWIM_PACE_MAX_MS);
+}
+
 /* Is it somebody's word that we are not alive as we are? Our own earlier life's, or that of another
  * who uses our id, counts as well: whoever took it has to hear from us. */
 static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update *u)
@@ -62,7 +68,7 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
     if (u->state == MEMBER_DEGRADED && u->incarnation == me->m.incarnation && s->contradict_ms != 0)
         return 0; /* it knows */
     if ((foreign || u->vote_count < quorum) && u->state != MEMBER_DEGRADED &&
-        now_ms < s->few.next_ms)
+        now_ms < s->few.due_ms)
         return 0; /* would not be answered: do not look at signatures for it */
     if (foreign) {
         doubted = swim_is_own_word(s, u);
@@ -78,13 +84,13 @@ static int about_self(struct swim *s, uint64_t now_ms, const struct wire_update 
      */
     bool unproven = !doubted && err == ERR_AUTH && u->state != MEMBER_ALIVE &&
                     u->incarnation == me->m.incarnation;
-    if (!doubted && !(unproven && swim_pace_take(&s->unproven, now_ms)))
+    if (!doubted && !(unproven && may_answer(&s->unproven, now_ms)))
         return err;
     if (u->state == MEMBER_DEGRADED && !other_life) {
         swim_called_degraded(s, now_ms);
         return err;
     }
-    if (!unproven && scratch.vote_count < quorum && !swim_pace_take(&s->few, now_ms))
+    if (!unproven && scratch.vote_count < quorum && !may_answer(&s->few, now_ms))
         return err;
     /* Lifeguard: being suspected hints that we are slow ourselves. One alone may be wrong. */
     if (u->state == MEMBER_SUSPECT && (scratch.vote_count > 1 || s->live <= 2))

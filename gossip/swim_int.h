@@ -79,8 +79,6 @@ uint32_t swim_stretch(const struct swim *s);              /* of what it waits fo
 void swim_called_degraded(struct swim *s, uint64_t now_ms);
 void swim_was_paused(struct swim *s, uint64_t now_ms);
 void swim_contradicted(struct swim *s, uint64_t now_ms); /* its incarnation was raised */
-/* Liars can make this member talk no oftener than this is true. */
-bool swim_pace_take(struct swim_pace *p, uint64_t now_ms);
 void swim_calm_tick(struct swim *s, uint64_t now_ms);
 uint64_t swim_calm_deadline(const struct swim *s);
 

@@ -87,11 +87,12 @@ void udp_new_key(struct peer *p, const struct swim_member *m)
 {
     const struct swim_doubt *d = m->doubt;
     if (d != NULL && d->rekeyed && memcmp(d->first_key, p->key, sizeof p->key) == 0) {
-        p->first = p->first == NULL ? malloc(sizeof *p->first) : p->first;
-        if (p->first != NULL)
-            *p->first = (struct displaced){.window = p->window};
-        if (p->first != NULL)
-            memcpy(p->first->key, p->key, sizeof p->first->key);
+        struct displaced *first = p->first == NULL ? malloc(sizeof *first) : p->first;
+        if (first != NULL) { /* else its next session alone is safe */
+            first->window = p->window;
+            memcpy(first->key, p->key, sizeof first->key);
+        }
+        p->first = first;
     }
     p->window = (struct seal_window){.epoch = m->card->epoch};
     if (p->first != NULL && memcmp(p->first->key, m->card->key, sizeof p->first->key) == 0 &&
@@ -142,7 +143,7 @@ static void ask_for_our_epoch(struct gossip_node *g, uint64_t sender)
     const struct swim_member *m = swim_find(g->swim, sender);
     if (m == NULL || m->m.self)
         return;
-    if (node_may(&g->epoch_ask, node_now(g), NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS))
+    if (pace_may(&g->epoch_ask, node_now(g), NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS))
         join_ask_member(g, m);
 }
 

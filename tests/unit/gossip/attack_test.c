@@ -1,27 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A member that has the cluster's key and its own, and lies. Whatever it says of others changes
  * nothing that lasts; it can lie about itself alone. */
-#include "tests/unit/gossip/swim_world.h"
-
-#define HOSTILE 1u
-#define VICTIM 4u
-
-static uint64_t num_of(unsigned i)
-{
-    return swim_self(world.node[i].s)->m.num;
-}
-
-static const struct swim_member *view(unsigned of, unsigned about)
-{
-    return swim_find(world.node[of].s, num_of(about));
-}
-
-static void sign_as(const uint8_t key[WIRE_KEY], const struct wire_update *u, uint64_t by,
-                    uint8_t sig[WIRE_SIG])
-{
-    uint8_t bytes[WIRE_STATEMENT_MAX];
-    fake_sign((void *)(uintptr_t)key, bytes, wire_statement(u, by, bytes), sig);
-}
+#include "tests/unit/gossip/swim_words.h"
 
 /* A vote by the hostile member's own key, in whose name it likes. */
 static void vote_as(struct wire_update *u, uint64_t in_name_of)
@@ -29,12 +9,6 @@ static void vote_as(struct wire_update *u, uint64_t in_name_of)
     struct wire_vote *v = &u->vote[u->vote_count++];
     v->num = in_name_of;
     sign_as(world.node[HOSTILE].key, u, in_name_of, v->sig);
-}
-
-static struct wire_update claim(enum gossip_state state, unsigned about)
-{
-    return (struct wire_update){
-        .state = state, .num = num_of(about), .incarnation = world.node[about].incarnation};
 }
 
 static int tell(unsigned to, const struct wire_update *u)

@@ -2,41 +2,15 @@
  * What liars cost others: one with a member's keys, and one with the cluster's key alone. What they
  * say is answered, but ever rarer; asks in others' names are not; keys of who is gone have no
  * voice. */
-#include "tests/unit/gossip/swim_world.h"
-
-#define HOSTILE 1u
-#define VICTIM 4u
+#include "tests/unit/gossip/swim_words.h"
 
 static const uint8_t foreign_key[WIRE_KEY] = {9, 9};
-
-static uint64_t num_of(unsigned i)
-{
-    return swim_self(world.node[i].s)->m.num;
-}
-
-static const struct swim_member *view(unsigned of, unsigned about)
-{
-    return swim_find(world.node[of].s, num_of(about));
-}
-
-static void sign_as(const uint8_t key[WIRE_KEY], const struct wire_update *u, uint64_t by,
-                    uint8_t sig[WIRE_SIG])
-{
-    uint8_t bytes[WIRE_STATEMENT_MAX];
-    fake_sign((void *)(uintptr_t)key, bytes, wire_statement(u, by, bytes), sig);
-}
 
 static void vote(struct wire_update *u, unsigned voter)
 {
     struct wire_vote *v = &u->vote[u->vote_count++];
     v->num = num_of(voter);
     sign_as(world.node[voter].key, u, v->num, v->sig);
-}
-
-static struct wire_update claim(enum gossip_state state, unsigned about)
-{
-    return (struct wire_update){
-        .state = state, .num = num_of(about), .incarnation = world.node[about].incarnation};
 }
 
 static size_t message(const struct wire_head *h, const struct wire_update *u, uint8_t data[600])
@@ -74,17 +48,17 @@ static struct wire_update other_life(unsigned of)
 
 /* ---- refutations ---------------------------------------------------------------------------- */
 
-static uint64_t raises_in(unsigned ms, bool life)
+static uint64_t raises_in(unsigned ms, unsigned every_ms, bool life)
 {
     world_init(16, 51, 0);
     world_run(10000);
     uint64_t before = world.node[VICTIM].incarnation;
-    for (unsigned t = 0; t < ms; t += 50) {
+    for (unsigned t = 0; t < ms; t += every_ms) {
         struct wire_update u = life ? other_life(VICTIM) : claim(MEMBER_SUSPECT, VICTIM);
         if (!life)
             vote(&u, HOSTILE);
         tell(VICTIM, &u, !life);
-        world_run(50);
+        world_run(every_ms);
     }
     uint64_t raises = world.node[VICTIM].incarnation - before;
     cr_assert_eq(world.failures, 0);
@@ -96,8 +70,9 @@ static uint64_t raises_in(unsigned ms, bool life)
 Test(liar, makes_no_member_talk_without_end)
 {
     /* After 0, 1, 3, 7, 15, 31 s. */
-    cr_assert_eq(raises_in(40000, false), 6, "by a vote");
-    cr_assert_eq(raises_in(40000, true), 6, "by another life of it");
+    cr_assert_eq(raises_in(40000, 50, false), 6, "by a vote");
+    cr_assert_eq(raises_in(40000, 50, true), 6, "by another life of it");
+    cr_assert_leq(raises_in(40000, 2000, false), 6, "by one that waits, each time a little");
 }
 
 /* Lies hold up no answer that matters: to a quorum, which would bury it. */
@@ -116,7 +91,7 @@ Test(liar, delays_no_answer_to_a_quorum)
     vote(&u, 3);
     tell(VICTIM, &u, true);
     cr_assert_eq(world.node[VICTIM].incarnation, u.incarnation + 1);
-    /* And after as long without a lie as the last wait was, the first is answered at once. */
+    /* And when the wait is over the first is answered at once. */
     world_run(10000);
     u = claim(MEMBER_SUSPECT, VICTIM);
     vote(&u, HOSTILE);
@@ -183,6 +158,40 @@ Test(verdicts, wait_for_their_voters)
     vote(&u, 3);
     tell(0, &u, true);
     cr_assert_eq(view(0, VICTIM)->vote_count, 2, "enough without it");
+    world_fini();
+}
+
+/* The other side: who suspects on its own one whose death all others know, by votes of members that
+ * have died since, asks whoever tells it for a vote of its own. */
+Test(verdicts, by_the_dead_are_asked_after)
+{
+    world_init(8, 31, 0);
+    world_run(8000);
+    world.node[6].state = world.node[7].state = VANISHED;
+    world_run(8000);
+    world.node[0].side = 1; /* so that nobody joins its suspicion */
+    world.node[VICTIM].state = VANISHED;
+    for (unsigned t = 0; view(0, VICTIM)->m.state != MEMBER_SUSPECT; t++) {
+        cr_assert_lt(t, 10000);
+        world_run(1);
+    }
+    world_run(300); /* what it had to tell by itself is told */
+    cr_assert_eq(view(0, VICTIM)->vote_count, 1);
+    struct wire_update u = claim(MEMBER_FAILED, VICTIM);
+    uint8_t data[600];
+    vote(&u, 6);
+    vote(&u, 7);
+    size_t len = message(&(struct wire_head){.type = WIRE_GOSSIP}, &u, data);
+    unsigned told = 0;
+    world.out.count = 0;
+    (void)!swim_recv(world.node[0].s, world.now_ms, num_of(HOSTILE), world.node[HOSTILE].epoch,
+                     data, len, &world.out);
+    for (size_t i = 0; i < world.out.count; i++)
+        told +=
+            world.out.packet[i].to == num_of(HOSTILE) && world.out.packet[i].data[0] == WIRE_GOSSIP;
+    cr_assert_eq(told, 1);
+    cr_assert_eq(view(0, VICTIM)->vote_count, 1, "the votes of the dead are none");
+    world.out.count = 0;
     world_fini();
 }
 

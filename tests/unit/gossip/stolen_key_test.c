@@ -14,7 +14,7 @@
 
 static const uint8_t key[1][32] = {{1, 2, 3}};
 static uv_loop_t loop;
-static struct gossip_node *a, *b;
+static struct gossip_node *a, *b, *c;
 static unsigned got_raft, got_true;
 static bool time_is_up;
 
@@ -224,6 +224,11 @@ static bool a_is_above(uint64_t known)
 }
 
 /* Both know each other; returns a socket to tell a lies by. */
+static bool three_met(void)
+{
+    return both_met() && swim_find(a->swim, c->num) != NULL && swim_find(a->swim, c->num)->met;
+}
+
 static int make_two(char there[32])
 {
     char address[32];
@@ -236,6 +241,18 @@ static int make_two(char there[32])
     cr_assert_eq(gossip_join(b, list, 1), 0);
     cr_assert(run(both_met, 10000));
     return socket(AF_INET, SOCK_DGRAM, 0);
+}
+
+/* And c, which knows both. */
+static int make_three(char there[32])
+{
+    const char *list[1] = {there};
+    int fd = make_two(there);
+    c = make("c");
+    snprintf(there, 32, "127.0.0.1:%u", gossip_port(a));
+    cr_assert_eq(gossip_join(c, list, 1), 0);
+    cr_assert(run(three_met, 10000));
+    return fd;
 }
 
 static void end_two(int fd)
@@ -333,23 +350,16 @@ Test(stolen_key, what_anybody_can_cause_happens_seldom)
     struct pace p = {0};
     uint64_t now = 5, times = 0;
     for (uint64_t end = now + 3600000; now < end; now += 100)
-        times += node_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS);
+        times += pace_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS);
     cr_assert_eq(times, 6 + (3600 + 1) / 64, "%lu in an hour",
                  times);                        /* at 0, 1, 3, .. 63, 127 s */
     now = p.due_ms + NODE_EPOCH_ASK_MAX_MS + 1; /* nobody wanted it for long */
-    cr_assert(node_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS));
-    cr_assert_not(node_may(&p, now + NODE_EPOCH_ASK_MS - 1, NODE_EPOCH_ASK_MS, 64000));
-    cr_assert(node_may(&p, now + NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MS, 64000));
+    cr_assert(pace_may(&p, now, NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MAX_MS));
+    cr_assert_not(pace_may(&p, now + NODE_EPOCH_ASK_MS - 1, NODE_EPOCH_ASK_MS, 64000));
+    cr_assert(pace_may(&p, now + NODE_EPOCH_ASK_MS, NODE_EPOCH_ASK_MS, 64000));
 }
 
 /* ---- welcomes ------------------------------------------------------------------------------- */
-
-static struct gossip_node *c;
-
-static bool three_met(void)
-{
-    return both_met() && swim_find(a->swim, c->num) != NULL && swim_find(a->swim, c->num)->met;
-}
 
 /* a asks `there`; the answer, which says that it comes from `source`, is that b lives at c's
  * address with another key. */
@@ -382,13 +392,8 @@ static void answer_as_b(const struct gossip_node *there, const struct gossip_nod
 Test(stolen_key, a_welcome_proves_nothing_of_who_was_not_asked)
 {
     char there[32];
-    const char *list[1] = {there};
     struct nodekey thief;
-    int fd = make_two(there);
-    c = make("c");
-    snprintf(there, sizeof there, "127.0.0.1:%u", gossip_port(a));
-    cr_assert_eq(gossip_join(c, list, 1), 0);
-    cr_assert(run(three_met, 10000));
+    int fd = make_three(there);
     const struct swim_member *m = swim_find(a->swim, b->num);
     answer_as_b(c, b, &thief);
     cr_expect_eq(memcmp(m->card->key, b->own.public_key, NODEKEY_PUBLIC), 0, "the thief has b");
@@ -481,13 +486,8 @@ static void b_is_back(uint64_t incarnation)
 Test(stolen_key, a_name_won_back_opens_no_recordings)
 {
     char there[32];
-    const char *list[1] = {there};
     struct nodekey thief;
-    int fd = make_two(there);
-    c = make("c");
-    snprintf(there, sizeof there, "127.0.0.1:%u", gossip_port(a));
-    cr_assert_eq(gossip_join(c, list, 1), 0);
-    cr_assert(run(three_met, 10000));
+    int fd = make_three(there);
     gossip_on(a, CHANNEL_RAFT, on_raft, NULL);
     uv_udp_recv_stop(&b->udp); /* it is silent itself */
     uv_timer_stop(&b->timer);
