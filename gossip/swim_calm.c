@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * When this member contradicts what is said of it, above all that it is degraded. At once after one
+ * When this member contradicts those who hold it to be degraded. At once after one
  * pause: it goes on. But of one that has a few milliseconds of CPU a second it is true, and would
  * be said again a moment later. Each turn is news that every member tells seventeen times or more:
  * a few hundred such members keep all others busy with it, and themselves without a chance to take
